@@ -1,0 +1,1 @@
+"""Stage one: latents, objectives, anchor cache, the Lightning task and its run."""

@@ -1,0 +1,45 @@
+"""`pairalign`: reads the command line, runs one verb, prints a deliberate error as one clean line.
+
+Each verb lives in its own file with `register(subparsers)`. Where it bites: module level stays free of torch, so
+that `pairalign --help` answers at once; a verb imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pairalign import __version__
+from pairalign.errors import PairalignError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; every verb sets `run`, a function from the parsed arguments to an exit code."""
+    from pairalign.cli import align, data, demo, encoders, evaluate, plan
+
+    parser = argparse.ArgumentParser(
+        prog="pairalign", description="Give a pretrained multimodal LLM a new sense, from pairs only."
+    )
+    parser.add_argument("--version", action="version", version=f"pairalign {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in (demo, encoders, data, plan, align, evaluate):
+        verb.register(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 for success, 2 for a deliberate error, 130 for Ctrl-C."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args) or 0)
+    except PairalignError as error:
+        print(f"pairalign: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("pairalign: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Every error that pairalign raises on purpose, and the "did you mean" that goes into them.
+
+The command line prints these as one line and exits with `exit_code`; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PairalignError(Exception):
+    """Base of all deliberate errors. The message names the argument, the value it got and the fix."""
+
+    exit_code = 2
+
+
+class ConfigError(PairalignError):
+    """A configuration that cannot be run: unknown key, wrong type, impossible value."""
+
+
+class RegistryError(PairalignError):
+    """An encoder that is unknown, registered twice, or whose plugin cannot be imported."""
+
+
+class SignalError(PairalignError):
+    """A value whose shape, dtype, unit, rate or range differs from the declared `Signal`."""
+
+
+class GraphError(PairalignError):
+    """A pair graph that names an unknown modality or is not connected."""
+
+
+class DataError(PairalignError):
+    """Pair data that is missing, damaged, empty or too small."""
+
+
+class ContrastiveError(PairalignError):
+    """A batch that a contrastive loss cannot work on."""
+
+
+class CacheError(PairalignError):
+    """An anchor cache that is stale, incomplete or damaged."""
+
+
+class CheckpointError(PairalignError):
+    """A checkpoint that belongs to another configuration or is damaged."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the nearest known name, or the list of known names."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known: {', '.join(known) or 'none'}."
