@@ -1,0 +1,103 @@
+"""Partial alignment: a learned gate per edge says which shared dimensions that pair of modalities has in common.
+
+Source: "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059): touch and image share texture, not
+colour, so that the contrastive term may compare only some of the dimensions.
+Where it bites: a cosine similarity ignores the overall size of the gate w. With free gates an L1 penalty would shrink
+them all and change nothing; here the largest entry of w is always 1, so that the penalty acts on the ratios alone. For
+the same reason an encoder can undo a small gate by a large latent: keep the latents on a fixed scale (see `minimal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pairalign.errors import GraphError, did_you_mean
+
+Edge = tuple[str, str]
+
+_OPEN = 2.0  # sigmoid(2) = 0.88: open, and still far from the flat part of the sigmoid
+
+
+class EdgeGates(nn.Module):
+    """Gates w_ab in (0, 1]^dim, one per undirected edge, each with a maximum of exactly 1.
+
+    Args:
+        edges: pairs of modalities; (a, b) and (b, a) are the same edge.
+        dim: number of shared dimensions.
+        enabled: False gives ones everywhere and no parameters: full alignment, the ablation.
+
+    Raises:
+        GraphError: asked for an edge or a modality that is not in `edges`.
+    """
+
+    def __init__(self, edges: Sequence[Edge], dim: int, *, enabled: bool = True) -> None:
+        super().__init__()
+        self.dim, self.enabled = dim, enabled
+        self.edges = tuple(dict.fromkeys(_undirected(edge) for edge in edges))
+        shared = enabled and {_key(edge): nn.Parameter(torch.full((dim,), _OPEN)) for edge in self.edges}
+        self.logits = nn.ParameterDict(shared or {})
+        self.register_buffer("ones", torch.ones(dim), persistent=False)
+        self.ones: Tensor
+
+    def forward(self, edge: Edge) -> Tensor:
+        """Return the gate (dim,) of an edge."""
+        edge = _undirected(edge)
+        if edge not in self.edges:
+            raise GraphError(f"edge {_name(edge)!r} has no gate.{did_you_mean(_name(edge), map(_name, self.edges))}")
+        if not self.enabled:
+            return self.ones
+        log_gate = F.logsigmoid(self.logits[_key(edge)])
+        return (log_gate - log_gate.amax()).exp()  # in logs, so that an all-closed gate is not 0 / 0
+
+    def path(self, edges: Iterable[Edge]) -> Tensor:
+        """Return the product (dim,) of the gates along a path: what an emergent edge can carry."""
+        gate = self.ones
+        for edge in edges:
+            gate = gate * self(edge)
+        return gate
+
+    def union(self, modality: str) -> Tensor:
+        """Return the maximum (dim,) over the edges that touch a modality: what it shares with anyone."""
+        touching = [self(edge) for edge in self.edges if modality in edge]
+        if not touching:
+            known = {name for edge in self.edges for name in edge}
+            raise GraphError(f"modality {modality!r} is on no edge.{did_you_mean(modality, known)}")
+        return torch.stack(touching).amax(0)
+
+    def penalty(self, edge: Edge) -> Tensor:
+        """Return the L1 penalty mean |w|, a scalar in [1/dim, 1]; without gradient if not `enabled`."""
+        return self(edge).abs().mean()
+
+    def active(self, edge: Edge, threshold: float = 0.5) -> list[int]:
+        """Return the dimensions whose gate is at least `threshold`."""
+        return (self(edge).detach() >= threshold).nonzero().flatten().tolist()
+
+
+def gated_cosine(w: Tensor, a: Tensor, b: Tensor, eps: float = 1e-4) -> tuple[Tensor, Tensor]:
+    """Return w * a and w * b, (B, D) each, at unit length: their products are the gated cosine similarities.
+
+    The length is sqrt(|x|^2 + eps^2): an all-zero row gives zeros and a finite gradient instead of NaN.
+    """
+    return _unit(w * a, eps), _unit(w * b, eps)
+
+
+def _unit(x: Tensor, eps: float) -> Tensor:
+    return x * (x.square().sum(-1, keepdim=True) + eps * eps).rsqrt()
+
+
+def _undirected(edge: Edge) -> Edge:
+    first, second = sorted(edge)
+    return first, second
+
+
+def _name(edge: Edge) -> str:
+    return "-".join(edge)
+
+
+def _key(edge: Edge) -> str:
+    """Name the parameter; torch forbids dots in it."""
+    return "~".join(edge).replace(".", "_")
