@@ -1,1 +1,12 @@
-"""Measuring an aligned space: retrieval, geometry, probes, zero-shot, identifiability, and the report."""
+"""Measuring an aligned space: pure metrics on embeddings, their uncertainty, their pictures and the report.
+
+Nothing is imported here, so that a metric can be used without matplotlib and a picture without a trained run:
+
+- `intervals`: `Score`, the bootstrap (plain and clustered), the Wilson interval
+- `retrieval`: R@k, median rank, factor agreement, each with its exact chance level
+- `geometry`: alignment, uniformity, modality gap, the dimensions that an edge uses, centred kernel alignment
+- `probe`: linear probe, linear and kernel R²
+- `zero_shot`: prompt templates, class embeddings, top-k accuracy
+- `signals`, `pictures`, `report`: one signal drawn, the figures, the self-contained HTML page and
+  `metrics.json`
+"""

@@ -1,0 +1,125 @@
+"""Ranks that are fair to ties, and the chance level of each: the arithmetic under `retrieval`.
+
+Source: with `wrong` and `right` items in random order, hits follow the hypergeometric law and the first hit
+the negative hypergeometric law. Where it bites: nothing of size N x M is ever held; ask for rows of it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Hashable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pairalign.errors import ConfigError, DataError
+from pairalign.evaluate.intervals import encode_labels
+
+Labels = Sequence[Hashable] | Tensor
+TIE = 1e-6  # cosine similarities nearer than this are tied: float32 encoders are not more exact
+BLOCK = 4_000_000  # similarities held at a time, in float64
+
+
+def hit_probability(k: Tensor, wrong: Tensor, right: Tensor) -> Tensor:
+    """P(any of `right` items among the first k of `right + wrong` in random order), elementwise, float64.
+
+    One minus the hypergeometric P(none) = C(wrong, k) / C(wrong + right, k), as a product of min(k, right)
+    ratios. Zero where k < 1 or right < 1.
+    """
+    total = (wrong + right).double()
+    k, right = k.double().clamp(min=0).minimum(total), right.double()
+    fewer, more = k.minimum(right), k.maximum(right)
+    none = torch.ones_like(total)
+    for i in range(int(fewer.max()) if fewer.numel() else 0):
+        ratio = (total - more - i).clamp(min=0) / (total - i).clamp(min=1)
+        none = torch.where(i < fewer, none * ratio, none)
+    return 1 - none
+
+
+class Relevance:
+    """Rows of the (N, M) relevance matrix, built when asked, so that it never exists as a whole."""
+
+    def __init__(
+        self, n: int, m: int, query_ids: Labels | None, target_ids: Labels | None, relevant: Tensor | None
+    ) -> None:
+        if (query_ids is None) != (target_ids is None) or (relevant is not None and query_ids is not None):
+            raise ConfigError(
+                "retrieval: give query_ids and target_ids together, or `relevant`, or none of them."
+            )
+        self.relevant = relevant
+        if relevant is not None:
+            sizes: tuple[int, ...] = tuple(relevant.shape)
+        elif query_ids is not None and target_ids is not None:
+            self.query, self.target = encode_labels(query_ids, target_ids)
+            sizes = (len(self.query), len(self.target))
+        else:
+            self.query, self.target = torch.arange(n), torch.arange(m)
+            sizes = (n, n)
+        if sizes != (n, m):
+            raise DataError(
+                f"retrieval: relevance is given for {sizes}, embeddings are ({n}, {m}): make them equal."
+            )
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        if self.relevant is not None:
+            return self.relevant[rows].bool().cpu()
+        return self.query[rows, None] == self.target[None]
+
+
+class Pool(Relevance):
+    """Rows of the (N, M) matrix of candidates: all targets, or those of the query's own group."""
+
+    def __init__(self, n: int, m: int, restrict: tuple[Labels, Labels] | None) -> None:
+        self.m = m
+        self.restricted = restrict is not None
+        if restrict is not None:
+            super().__init__(n, m, restrict[0], restrict[1], None)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return super().__getitem__(rows) if self.restricted else torch.ones(1, self.m, dtype=torch.bool)
+
+
+def rank_counts(sim: Tensor, relevant: Tensor, allowed: Tensor, tie: float) -> Tensor:
+    """Per query (B, 5): wrong targets above the best right one; wrong, right tied with it; all right; all."""
+    best = sim.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
+    wrong = allowed & ~relevant
+    level = (sim - best).abs() <= tie
+    counts = [wrong & (sim > best + tie), wrong & level, relevant & level, relevant, allowed.expand_as(sim)]
+    return torch.stack([c.sum(1) for c in counts], 1).double()
+
+
+def similarities(queries: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Row blocks of the cosine matrix on the CPU in float64, so that rounding breaks no tie."""
+    unit = F.normalize(targets.detach().cpu().double(), dim=1)
+    step = max(1, BLOCK // len(targets))
+    for start in range(0, len(queries), step):
+        rows = slice(start, start + step)
+        yield rows, F.normalize(queries[rows].detach().cpu().double(), dim=1) @ unit.T
+
+
+def chance_median(right: Tensor, total: Tensor) -> float:
+    """Median over queries of the rank of the first right target in random order; right, total (N,)."""
+    (right, total), n = torch.unique(torch.stack([right, total]), dim=1, return_counts=True)
+    goal = n.sum() / 2
+
+    def reached(k: int) -> Tensor:
+        return (n * hit_probability(torch.full_like(total, k), total - right, right)).sum()
+
+    ranks = range(1, int(total.max()) + 1)
+    low = bisect_left(ranks, True, key=lambda k: bool(reached(k) >= goal - 1e-9))
+    high = bisect_left(ranks, True, key=lambda k: bool(reached(k) > goal + 1e-9))
+    return (ranks[low] + ranks[min(high, len(ranks) - 1)]) / 2
+
+
+def check_pool(queries: Tensor, targets: Tensor) -> None:
+    if queries.ndim != 2 or targets.ndim != 2 or queries.shape[1] != targets.shape[1]:
+        shapes = f"{tuple(queries.shape)} and {tuple(targets.shape)}"
+        raise DataError(f"queries and targets have shapes {shapes}: give (N, D) and (M, D) of one width D.")
+    if not len(queries) or not len(targets):
+        raise DataError(f"{len(queries)} queries and {len(targets)} targets: an empty split has no score.")
+    for name, x in (("queries", queries), ("targets", targets)):
+        if not bool(x.isfinite().all()):
+            raise DataError(
+                f"{name}: hold NaN or infinity: the encoder diverged, or a signal was not checked."
+            )
