@@ -3,9 +3,10 @@
 Source: Chamfer distance of Fan et al. 2017 (arXiv:1612.00603), in its mean-of-squares form (Yang et al. 2018,
 arXiv:1712.07262). The neighbours are found without a graph and only the distances to them are differentiated, so that
 memory is O(B (P + Q)), not O(B P Q).
-Where it bites: the usual unit, the mean squared radius, would let a constant blob score about 0.1 and make this term a
-tenth of all others. The spread is therefore half the mean Chamfer distance between *different* clouds, as the variance
-is half the mean squared difference between different samples.
+Where it bites: there is no mean cloud. In units of the mean squared radius the best constant cloud scores 0.16 on 512
+CAD shapes, and this term would weigh a sixth of all others. The spread is therefore half the mean Chamfer distance
+between *different* clouds, as a variance is half the mean squared difference between different samples: the best
+constant cloud then scores 0.64, random points of all shapes 1.2.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairalign.align.reconstruct.decoder import Decoder, mlp, relative
 from pairalign.errors import ConfigError, SignalError
@@ -64,17 +65,20 @@ class ChamferDecoder(Decoder):
         if len(signal.shape) != 2 or signal.shape[1] is None or signal.shape[1] < 3:
             raise ConfigError(f'reconstruct="chamfer" needs points (P, 3 or more), the signal has shape {signal.shape}.')
         super().__init__((3,))
+        # a ball of points to start from: a network that starts in one spot leaves most points without a target
+        self.template = nn.Parameter(torch.randn(_POINTS, 3) * 3**-0.5)
         self.net = mlp(latent, hidden, _POINTS * 3)
         self.register_buffer("radius", torch.ones(()))
         self.radius: Tensor
 
     def deviation(self, latent: Tensor) -> Tensor:
         """Return (B, 256, 3) around the origin."""
-        return self.net(latent).unflatten(1, (_POINTS, 3))
+        return self.template + self.net(latent).unflatten(1, (_POINTS, 3))
 
     def predict(self, latent: Tensor, spread: Tensor) -> Tensor:
         """Return (B, 256, 3): in units of the clouds' radius, as their spread says how they differ, not their size."""
-        return self.mean + self.radius * self.deviation(latent)
+        # a copy: the next call updates the radius in place, before the backward pass of this one
+        return self.mean + self.radius.clone() * self.deviation(latent)
 
     def score(self, predicted: Tensor, target: Tensor, spread: Tensor) -> Tensor:
         """See `chamfer_error`."""
@@ -97,10 +101,11 @@ class ChamferDecoder(Decoder):
         """Return the mean squared radius."""
         return _squared_radius(target)
 
-    def _observe(self, target: Tensor) -> Tensor:
-        spread = super()._observe(target)
-        if self.training:
-            self.radius = _squared_radius(target).sqrt().lerp(self.radius, 0.99 * (self.batches > 1))
+    def observe(self, target: Tensor) -> Tensor:
+        """Update the radius too."""
+        spread = super().observe(target)
+        if self.training and len(target) >= 2:
+            self.radius += self.rate() * (_squared_radius(target).sqrt() - self.radius)
         return spread
 
 

@@ -48,7 +48,7 @@ class Decoder(nn.Module):
         """
         with torch.no_grad():
             wanted = self.target(target)
-            spread = self._observe(wanted)
+            spread = self.observe(wanted)
         return self.score(self.predict(latent, spread).float(), wanted, spread)
 
     def deviation(self, latent: Tensor) -> Tensor:
@@ -83,12 +83,16 @@ class Decoder(nn.Module):
         """Return a spread for a batch of one, before any larger batch was seen."""
         return target.square().mean().expand_as(self.spread)
 
-    def _observe(self, target: Tensor) -> Tensor:
+    def rate(self) -> Tensor:
+        """Return the weight of the newest batch in the running statistics."""
+        return 1 / self.batches.clamp(min=1, max=_MEMORY)
+
+    def observe(self, target: Tensor) -> Tensor:
         """Update the running statistics (training only) and return the spread to divide by."""
         many = len(target) >= 2
         if many and self.training:
             self.batches += 1
-            rate = 1 / self.batches.clamp(max=_MEMORY)
+            rate = self.rate()
             self.mean += rate * (self.batch_mean(target) - self.mean)
             self.spread += rate * (self.batch_spread(target) - self.spread)
             return self.spread.clone()  # a later call updates it in place, before the backward pass of this one
