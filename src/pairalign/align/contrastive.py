@@ -10,7 +10,7 @@ there as exp(0) = 1.
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -99,36 +99,38 @@ def sigmoid_loss(
 
 
 class LogitScale(nn.Module):
-    """A learned inverse temperature exp(t), kept in [low, high].
+    """A learned inverse temperature exp(t), kept in [minimum, maximum].
 
     CLIP starts at 1/0.07 and clamps at 100, without which training diverges. A plain clamp has no gradient beyond its
     bounds, so a parameter that an optimizer's momentum carried over would stay there for good. Here the gradient
     passes beyond a bound only where descent leads back inside: a projected gradient.
     """
 
-    def __init__(self, init: float = 1 / 0.07, low: float = 1.0, high: float = 100.0) -> None:
+    def __init__(self, init: float = 1 / 0.07, minimum: float = 1.0, maximum: float = 100.0) -> None:
         super().__init__()
-        if not 0 < low <= init <= high:
-            raise ConfigError(f"LogitScale(init={init}, low={low}, high={high}): needs 0 < low <= init <= high.")
-        self.log_low, self.log_high = math.log(low), math.log(high)
+        if not 0 < minimum <= init <= maximum:
+            raise ConfigError(
+                f"LogitScale(init={init}, minimum={minimum}, maximum={maximum}): needs 0 < minimum <= init <= maximum."
+            )
+        self.log_low, self.log_high = math.log(minimum), math.log(maximum)
         self.log_scale = nn.Parameter(torch.tensor(math.log(init)))
 
     def forward(self) -> Tensor:
-        """Return the scale, a scalar in [low, high]."""
+        """Return the scale, a scalar in [minimum, maximum]."""
         return _clamp_with_way_back(self.log_scale, self.log_low, self.log_high).exp()
 
 
 class _ClampWithWayBack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, value: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(value)  # type: ignore[attr-defined]
-        ctx.bounds = low, high  # type: ignore[attr-defined]
+    def forward(ctx: Any, value: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(value)
+        ctx.bounds = low, high
         return value.clamp(low, high)
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, None, None]:
-        (value,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        low, high = ctx.bounds  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (value,) = ctx.saved_tensors
+        low, high = ctx.bounds
         # descent moves against the gradient: outwards at the top is a negative one
         outwards = ((value >= high) & (grad < 0)) | ((value <= low) & (grad > 0))
         return grad.masked_fill(outwards, 0.0), None, None

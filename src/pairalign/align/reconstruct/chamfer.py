@@ -61,6 +61,8 @@ class ChamferDecoder(Decoder):
     Columns after the third (normals, colour) are not reconstructed; of a larger cloud every k-th point is compared.
     """
 
+    kind = "chamfer"
+
     def __init__(self, signal: Signal, latent: int, hidden: int = 256) -> None:
         if len(signal.shape) != 2 or signal.shape[1] is None or signal.shape[1] < 3:
             raise ConfigError(f'reconstruct="chamfer" needs points (P, 3 or more), the signal has shape {signal.shape}.')

@@ -24,8 +24,11 @@ class Decoder(nn.Module):
     A subclass gives `deviation` (what the network says), `score` (its pure error function), and where the defaults do
     not fit: `target` and `restore` (to and from the signal's own shape), `batch_mean` and `batch_spread`.
 
+    kind: the name under which `build_decoder` knows it.
     Buffers: `mean` and `spread`, running statistics of the targets; `batches`, how many they have seen.
     """
+
+    kind: str
 
     def __init__(self, mean_shape: tuple[int, ...], spread_shape: tuple[int, ...] = ()) -> None:
         super().__init__()

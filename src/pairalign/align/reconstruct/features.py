@@ -27,6 +27,8 @@ def feature_error(predicted: Tensor, target: Tensor, spread: Tensor | None = Non
 class FeatureDecoder(Decoder):
     """Decodes (B, latent) to unit-length features (B, features)."""
 
+    kind = "features"
+
     def __init__(self, features: int, latent: int, hidden: int = 256) -> None:
         super().__init__((features,))
         self.net = mlp(latent, hidden, features)

@@ -36,6 +36,8 @@ def patch_error(predicted: Tensor, target: Tensor, spread: Tensor | None = None)
 class PatchDecoder(Decoder):
     """Decodes (B, latent) to an image (B, …, H, W) or series (B, …, T); sizes must be declared."""
 
+    kind = "patches"
+
     def __init__(self, signal: Signal, latent: int, hidden: int = 256) -> None:
         self.order, self.lead, self.size = _layout(signal)
         height, width = self.pooled = _pooled(self.size, signal.kind)

@@ -43,6 +43,8 @@ class TokenDecoder(Decoder):
     apart and keeps the last layer small.
     """
 
+    kind = "tokens"
+
     def __init__(self, vocabulary: int, latent: int, hidden: int = 256) -> None:
         self.buckets = min(vocabulary, _BUCKETS)
         super().__init__((self.buckets,))

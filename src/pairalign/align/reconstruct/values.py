@@ -27,6 +27,8 @@ def value_error(predicted: Tensor, target: Tensor, spread: Tensor | None = None)
 class ValueDecoder(Decoder):
     """Decodes (B, latent) to a vector signal of declared size."""
 
+    kind = "values"
+
     def __init__(self, signal: Signal, latent: int, hidden: int = 256) -> None:
         sizes = tuple(size for size in signal.shape if size is not None)
         if len(sizes) != len(signal.shape):
