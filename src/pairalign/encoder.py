@@ -46,6 +46,9 @@ class Encoder(nn.Module):
     card: ClassVar[dict[str, Any]] = {}
     vocabulary: int | None = None
     """Number of token ids, where the signal is text."""
+    restorable: bool = False
+    """True if building it again with the same options gives the same weights (a hub name, a local folder): a frozen
+    tower that is restorable is not written into checkpoints again, only its fingerprint."""
 
     def __init__(self, width: int) -> None:
         """`width`: D, the size of `Features.tokens` and `Features.pooled`."""
@@ -60,6 +63,10 @@ class Encoder(nn.Module):
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
         """Return a random training view of one preprocessed sample; draws only from `generator`. Default: itself."""
         return value
+
+    def view(self, raw: Any, generator: torch.Generator) -> Tensor:
+        """A random training view of a raw sample; override where it is made from the raw value, as a paraphrase is."""
+        return self.augment(self.preprocess(raw), generator)
 
     def collate(self, values: Sequence[Tensor]) -> Tensor:
         """Stack samples into a batch; override where sizes are free."""

@@ -1,0 +1,171 @@
+"""Anchor features of a frozen tower, computed once: K views of every sample, kept on disk by sample key.
+
+A frozen tower gives the same features in every epoch, so running it in every step is waste. The cache records a
+fingerprint of encoder, options, weights, preprocessing, data and views. Where it bites: a cache whose fingerprint
+differs is refused, never silently used or overwritten; view 0 is the plain sample, the others are random views.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pairalign.data.index import load_index
+from pairalign.data.shards import count_samples, read_samples
+from pairalign.encoder import Encoder
+from pairalign.errors import CacheError
+
+
+def weights_fingerprint(encoder: Encoder) -> str:
+    """SHA-256 over the names, shapes, dtypes and bytes of every weight and buffer."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cache_fingerprint(encoder: Encoder, options: Mapping[str, Any], content_hash: str, views: int, seed: int) -> str:
+    """SHA-256 over all that decides a cached feature: code, options, weights, signal, data, number of views, seed."""
+    what = {
+        "code": [_source(getattr(type(encoder), name)) for name in ("preprocess", "augment", "view", "forward")],
+        "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
+        "options": dict(options),
+        "signal": str(encoder.signal),
+        "weights": weights_fingerprint(encoder),
+        "content": content_hash,
+        "views": views,
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class AnchorCache:
+    """Features (N, K, D) of N samples and K views, memory-mapped, with the row of each sample key."""
+
+    features: np.ndarray
+    rows: Mapping[str, int]
+
+    @classmethod
+    def open(cls, folder: str | Path, fingerprint: str) -> AnchorCache:
+        """Open a finished cache; raise `CacheError` if it is damaged or was made from something else."""
+        folder = Path(folder)
+        try:
+            record = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+            features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+            keys = record["keys"]
+            found = record["fingerprint"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CacheError(f"anchor cache {str(folder)!r} is damaged ({error}): delete the folder to rebuild.") from error
+        if found != fingerprint:
+            raise CacheError(
+                f"anchor cache {str(folder)!r} is stale: it was made with other weights, options, preprocessing or data "
+                f"(fingerprint {found[:12]}, now {fingerprint[:12]}). Delete the folder, or set `cache` to another one."
+            )
+        if len(keys) != len(features):
+            raise CacheError(f"anchor cache {str(folder)!r} holds {len(features)} rows for {len(keys)} keys: delete it.")
+        return cls(features, {key: row for row, key in enumerate(keys)})
+
+    def view(self, key: str, generator: torch.Generator | None) -> Tensor:
+        """One view (D,) of a sample: a random one with a generator, view 0 without."""
+        if key not in self.rows:
+            raise CacheError(f"sample {key!r} is not in the anchor cache: delete the cache folder to rebuild it.")
+        views = self.features.shape[1]
+        pick = 0 if generator is None else int(torch.randint(views, (), generator=generator))
+        return torch.from_numpy(np.array(self.features[self.rows[key], pick]))
+
+
+def open_or_build(
+    folder: str | Path,
+    encoder: Encoder,
+    options: Mapping[str, Any],
+    shards: str | Path,
+    split: str,
+    source: str,
+    *,
+    views: int = 1,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> AnchorCache:
+    """Open the cache of a frozen encoder over one split of a shard folder, computing it first if there is none."""
+    folder = Path(folder)
+    fingerprint = cache_fingerprint(encoder, options, load_index(shards).content_hash, views, seed)
+    if not (folder / "cache.json").exists():
+        _build(folder, encoder, Path(shards), split, source, views, seed, batch_size, fingerprint, progress)
+    return AnchorCache.open(folder, fingerprint)
+
+
+@torch.no_grad()
+def _build(
+    folder: Path,
+    encoder: Encoder,
+    shards: Path,
+    split: str,
+    source: str,
+    views: int,
+    seed: int,
+    batch_size: int,
+    fingerprint: str,
+    progress: bool,
+) -> None:
+    total = count_samples(shards, split)
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        shape = (total, views, encoder.width)
+        rows = np.lib.format.open_memmap(partial / "features.npy", mode="w+", dtype=np.float32, shape=shape)
+        keys: list[str] = []
+        batch: list[Tensor] = []
+        encoder.eval()
+        device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+
+        def flush() -> None:
+            if batch:
+                pooled = encoder(encoder.collate(batch).to(device)).pooled.float().cpu().numpy()
+                done = len(keys) - len(batch) // views
+                rows[done : len(keys)] = pooled.reshape(-1, views, encoder.width)
+                batch.clear()
+
+        with tqdm(total=total, desc=f"anchors {folder.name}", unit="sample", disable=not progress) as bar:
+            for sample in read_samples(shards, split, [source]):
+                keys.append(sample.key)
+                batch += _views(encoder, sample.values[source], views, f"{seed}/{sample.key}")
+                if len(batch) >= batch_size:
+                    flush()
+                bar.update()
+            flush()
+        rows.flush()
+        record = {"fingerprint": fingerprint, "views": views, "seed": seed, "split": split, "keys": keys}
+        (partial / "cache.json").write_text(json.dumps(record), encoding="utf-8")
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _views(encoder: Encoder, raw: Any, views: int, seed: str) -> list[Tensor]:
+    made = [encoder.preprocess(raw)]
+    for view in range(1, views):
+        digest = hashlib.blake2b(f"{seed}/{view}".encode(), digest_size=8).digest()
+        made.append(encoder.view(raw, torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)))
+    return made
+
+
+def _source(function: Any) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # defined interactively
+        return str(function.__code__.co_code.hex())

@@ -1,0 +1,183 @@
+"""The aligner: encoders, heads, decoders, one gate and one temperature an edge, and stage one's loss.
+
+    L = λ_rec (R_a + R_b)  +  λ_con C(w_ab ⊙ shared_a, w_ab ⊙ shared_b)  +  λ_norm N(latents)  +  λ_gate |w_ab|
+
+Each term is a pure function in a file of its own; this one only puts them together. Where it bites: a decoder reads
+`shared` through the union of the gates of its modality's edges, so a shared dimension that no pair aligns carries
+nothing, and what is private has to live in `private`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.align.contrastive import LogitScale, info_nce, sigmoid_loss
+from pairalign.align.latents import LatentHead, Latents
+from pairalign.align.minimal import jitter, minimal_latent
+from pairalign.align.partial import EdgeGates, gated_cosine
+from pairalign.align.reconstruct import build_decoder, default_kind
+from pairalign.config import AlignConfig, LatentConfig, LossConfig
+from pairalign.data.graph import Edge, PairGraph, edge_name
+from pairalign.encoder import Encoder
+from pairalign.errors import ConfigError, did_you_mean
+
+
+class Side(NamedTuple):
+    """One side of a batch of pairs.
+
+    value: the modality's collated signal (B, …), or its cached pooled features (B, D) where `cached`.
+    ids: (B,) int64, equal where two samples have the same content (the same caption, the same image).
+    """
+
+    value: Tensor
+    ids: Tensor
+    cached: bool = False
+
+
+class PairAligner(nn.Module):
+    """Encoders over a pair graph, aligned by stage one."""
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        graph: PairGraph,
+        latent: LatentConfig | None = None,
+        loss: LossConfig | None = None,
+        heads: Mapping[str, int] | None = None,
+    ) -> None:
+        """`heads`: hidden width of the head per modality, where it differs from `latent.hidden`."""
+        super().__init__()
+        self.graph, self.latent, self.loss = graph, latent or LatentConfig(), loss or LossConfig()
+        sizes = self.latent
+        self.encoders = nn.ModuleDict(dict(encoders))
+        self.heads = nn.ModuleDict(
+            {
+                name: LatentHead(encoder.width, sizes.shared, sizes.private, (heads or {}).get(name, sizes.hidden))
+                for name, encoder in encoders.items()
+            }
+        )
+        self.gates = EdgeGates(graph.edges, sizes.shared, enabled=self.loss.gates)
+        names = [edge_name(edge) for edge in graph.edges]
+        self.scales = nn.ModuleDict({name: LogitScale(self.loss.scale, maximum=self.loss.scale_max) for name in names})
+        self.biases = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(-10.0)) for name in names if self.loss.contrastive == "sigmoid"}
+        )
+        self.decoders = nn.ModuleDict({name: self._decoder(name) for name in encoders if self._reconstructs(name)})
+
+    def encoder(self, modality: str) -> Encoder:
+        """The encoder of one modality; an unknown name is a `ConfigError`."""
+        if modality not in self.encoders:
+            raise ConfigError(f"modality {modality!r} is not aligned.{did_you_mean(modality, list(self.encoders))}")
+        encoder = self.encoders[modality]
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    def encode(self, modality: str, value: Tensor, *, cached: bool = False) -> Latents:
+        """Signal (B, …), or cached pooled features (B, D), → `Latents`."""
+        pooled = self._pooled(modality, value, cached)
+        return self.heads[modality](pooled)
+
+    def embed(self, modality: str, value: Tensor, other: str, *, cached: bool = False) -> Tensor:
+        """Unit vectors (B, d_s) that can be compared with those of modality `other`, over an edge or an emergent path."""
+        shared = self.encode(modality, value, cached=cached).shared
+        weights = self.path_gate(modality, other)
+        return gated_cosine(weights, shared, shared)[0]
+
+    def path_gate(self, modality: str, other: str) -> Tensor:
+        """Product of the gates along the shortest path between two modalities, (d_s,)."""
+        path = self.graph.path(modality, other)
+        if path is None or len(path) < 2:
+            raise ConfigError(f"no path of pairs joins {modality!r} and {other!r}: they share no space.")
+        return self.gates.path(self.graph.edges_along(path))
+
+    def edge_terms(self, edge: Edge, a: Side, b: Side, *, gather: bool = False) -> dict[str, Tensor]:
+        """The unweighted terms of one edge's loss: contrast, reconstruct, minimal, gate; each a scalar."""
+        pooled = {m: self._pooled(m, s.value, s.cached) for m, s in zip(edge, (a, b), strict=True)}
+        latents = {m: self.heads[m](p) for m, p in pooled.items()}
+        terms = {"contrast": self._contrast(edge, latents, a.ids, b.ids, gather)}
+        errors = [
+            self._reconstruct(m, latents[m], s, pooled[m])
+            for m, s in zip(edge, (a, b), strict=True)
+            if m in self.decoders
+        ]
+        if errors:
+            terms["reconstruct"] = torch.stack(errors).mean()
+        if self.loss.minimal:
+            norms = [minimal_latent(z.shared, z.private, self.gates.union(m)) for m, z in latents.items()]
+            terms["minimal"] = torch.stack(norms).mean()
+        if self.loss.gate and self.loss.gates:
+            terms["gate"] = self.gates.penalty(edge)
+        return terms
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of `edge_terms`, a scalar."""
+        return torch.stack([getattr(self.loss, name) * value for name, value in terms.items()]).sum()
+
+    def _pooled(self, modality: str, value: Tensor, cached: bool) -> Tensor:
+        encoder = self.encoder(modality)
+        return value if cached else encoder(value).pooled
+
+    def _contrast(self, edge: Edge, latents: dict[str, Latents], ids_a: Tensor, ids_b: Tensor, gather: bool) -> Tensor:
+        za, zb = gated_cosine(self.gates(edge), latents[edge[0]].shared, latents[edge[1]].shared)
+        name, scale = edge_name(edge), self.scales[edge_name(edge)]()
+        options = {
+            "ids_a": ids_a,
+            "ids_b": ids_b,
+            "false_negatives": self.loss.false_negatives,
+            "chunk": self.loss.chunk,
+            "gather": gather,
+        }
+        if self.loss.contrastive == "sigmoid":
+            return sigmoid_loss(za, zb, scale, self.biases[name], **options)
+        return info_nce(za, zb, scale, **options)
+
+    def _reconstruct(self, modality: str, latents: Latents, side: Side, pooled: Tensor) -> Tensor:
+        shared = latents.shared * self.gates.union(modality)
+        latent = torch.cat([shared, latents.private], dim=-1)
+        if self.training and self.loss.noise:
+            latent = jitter(latent, self.loss.noise)
+        decoder = self.decoders[modality]
+        target = pooled.detach() if decoder.kind == "features" else side.value
+        return decoder.error(latent, target)
+
+    def _reconstructs(self, modality: str) -> bool:
+        return self.loss.reconstruct > 0 and self.encoder(modality).reconstruct != "none"
+
+    def _decoder(self, modality: str) -> nn.Module:
+        encoder = self.encoder(modality)
+        kind = encoder.reconstruct or default_kind(encoder.signal, encoder.frozen)
+        size = self.latent.shared + self.latent.private
+        features = encoder.vocabulary if kind == "tokens" else encoder.width
+        return build_decoder(kind, encoder.signal, size, features)
+
+
+def build_aligner(config: AlignConfig) -> PairAligner:
+    """Load the plugins, create every encoder, check the graph, and put the aligner together."""
+    from pairalign.registry import create_encoder, load_plugin
+
+    for plugin in config.plugins:
+        load_plugin(plugin)
+    graph = config_graph(config)
+    encoders = {}
+    for name, modality in config.modalities.items():
+        encoder = create_encoder(modality.encoder, **modality.options)
+        encoder.tune(modality.tune)
+        encoders[name] = encoder
+    heads = {name: m.head for name, m in config.modalities.items() if m.head is not None}
+    return PairAligner(encoders, graph, config.latent, config.loss, heads)
+
+
+def config_graph(config: AlignConfig) -> PairGraph:
+    """The pair graph that a configuration describes, checked."""
+    for name in config.modalities:
+        if not name.isidentifier():
+            raise ConfigError(f"modalities: {name!r} is no identifier: use letters, digits and underscores.")
+    graph = PairGraph(tuple(config.modalities), tuple(edge.between for edge in config.edges))
+    if not graph.edges:
+        raise ConfigError("edges: is empty: name at least one pair of modalities and its shards.")
+    graph.check_connected(allow_disconnected=config.allow_disconnected)
+    return graph

@@ -1,0 +1,222 @@
+"""`align_pairs`: one run of stage one, from a configuration to a folder that can be evaluated, resumed and shipped.
+
+A run folder holds config.yaml, versions.json, metrics.jsonl, last.ckpt (to resume) and, when done, model.safetensors.
+Where it bites: calling it again on the same folder resumes, or returns the finished run; a folder that belongs to
+another configuration is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairalign.align.feed import PairFeed, SideSource
+from pairalign.align.model import PairAligner, build_aligner
+from pairalign.align.store import check_same, load_weights, save_weights, start_folder, write_text, write_versions
+from pairalign.config import AlignConfig, EdgeConfig, load_config
+from pairalign.data.graph import edge_name
+from pairalign.data.index import ShardIndex, load_index
+from pairalign.errors import CheckpointError, DataError, did_you_mean
+
+
+@dataclass(frozen=True)
+class AlignRun:
+    """A finished (or stopped) run: its folder, its configuration and the aligner in evaluation mode."""
+
+    folder: Path
+    config: AlignConfig
+    aligner: PairAligner
+
+
+def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = False) -> AlignRun:
+    """Train stage one, or go on where an interrupted run of the same configuration stopped.
+
+    Raises `ConfigError`, `GraphError`, `DataError`, `SignalError`, `CacheError` or `CheckpointError` before training
+    starts where something does not fit, and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
+    """
+    folder = Path(config.out)
+    start_folder(folder, config, fresh=fresh)
+    if (folder / "model.safetensors").exists():
+        return load_aligned(folder)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    torch.manual_seed(config.seed)
+    aligner = build_aligner(config)
+    resume = _read_checkpoint(folder / "last.ckpt", config)
+    feeds = build_feeds(config, aligner, progress=progress)
+    write_versions(folder, config)
+    _fit(config, aligner, feeds, resume, progress)
+    if int(os.environ.get("RANK", "0")) == 0:
+        save_weights(folder, aligner)
+    return AlignRun(folder, config, aligner.eval())
+
+
+def load_aligned(folder: str | Path) -> AlignRun:
+    """Load a finished run from its folder; raise `CheckpointError` if it is unfinished or damaged."""
+    folder = Path(folder)
+    if not (folder / "config.yaml").is_file():
+        raise CheckpointError(f"run {str(folder)!r} has no config.yaml: give the folder that `pairalign align` wrote.")
+    if not (folder / "model.safetensors").is_file():
+        raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign align` command to go on.")
+    config = load_config(AlignConfig, folder / "config.yaml")
+    aligner = build_aligner(config)
+    load_weights(folder, aligner)
+    return AlignRun(folder, replace(config, out=str(folder)), aligner.eval())
+
+
+def build_feeds(
+    config: AlignConfig, aligner: PairAligner, *, progress: bool = True
+) -> dict[str, dict[str, PairFeed]]:
+    """`{"train": {edge: feed}, "val": {edge: feed}}`, with every index checked and every anchor cache opened or built."""
+    feeds: dict[str, dict[str, PairFeed]] = {"train": {}, "val": {}}
+    check_edges(config, aligner)
+    for edge in config.edges:
+        folder = Path(config.data.root) / edge.shards
+        index = load_index(folder)
+        for stage, split in (("train", config.data.train_split), ("val", config.data.val_split)):
+            if split is None or (stage == "val" and split not in index.splits):
+                continue
+            sides = {
+                end: _side(config, aligner, end, folder, split, progress=progress) for end in edge.between
+            }
+            feeds[stage][edge_name(edge.between)] = PairFeed(
+                folder,
+                split,
+                edge.between,
+                sides,
+                config.train.batch_size,
+                seed=config.seed,
+                train=stage == "train",
+                shuffle=config.data.shuffle,
+                augment=config.data.augment,
+                rank=int(os.environ.get("RANK", "0")),
+                world_size=int(os.environ.get("WORLD_SIZE", "1")),
+            )
+    return feeds
+
+
+def check_edges(config: AlignConfig, aligner: PairAligner) -> None:
+    """Check every edge's shards against the configuration and the declared signals, before anything long starts."""
+    for edge in config.edges:
+        folder = Path(config.data.root) / edge.shards
+        _check_edge(config, aligner, edge, load_index(folder), folder)
+
+
+def _check_edge(config: AlignConfig, aligner: PairAligner, edge: EdgeConfig, index: ShardIndex, folder: Path) -> None:
+    name, split = edge_name(edge.between), config.data.train_split
+    if split not in index.splits:
+        raise DataError(f"edge {name}: {str(folder)!r} has no split {split!r}.{did_you_mean(split, index.splits)}")
+    if index.splits[split].count < 2 or config.train.batch_size < 2:
+        raise DataError(
+            f"edge {name}: split {split!r} has {index.splits[split].count} samples and train.batch_size is "
+            f"{config.train.batch_size}: a contrastive loss needs at least two samples in a batch."
+        )
+    for end in edge.between:
+        source = config.modalities[end].source or end
+        if source not in index.modalities:
+            raise DataError(
+                f"edge {name}: {str(folder)!r} holds no field {source!r}.{did_you_mean(source, index.modalities)}"
+            )
+        recorded = {"unit": index.modalities[source].unit, "rate": index.modalities[source].rate}
+        aligner.encoder(end).signal.check_recorded(recorded, f"edge {name}, field {source!r}")
+
+
+def _side(
+    config: AlignConfig,
+    aligner: PairAligner,
+    end: str,
+    folder: Path,
+    split: str,
+    *,
+    progress: bool,
+) -> SideSource:
+    from pairalign.align.cache import open_or_build
+
+    modality, encoder = config.modalities[end], aligner.encoder(end)
+    source = modality.source or end
+    if not encoder.frozen:
+        return SideSource(source, encoder)
+    where = Path(config.cache or Path(config.out) / "cache") / f"{end}-{folder.name}-{split}"
+    cache = open_or_build(
+        where,
+        encoder,
+        modality.options,
+        folder,
+        split,
+        source,
+        views=modality.views if split == config.data.train_split else 1,
+        seed=config.seed,
+        progress=progress,
+    )
+    return SideSource(source, encoder, cache)
+
+
+def _read_checkpoint(path: Path, config: AlignConfig) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        record: dict[str, Any] = checkpoint["pairalign"]
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(f"checkpoint {str(path)!r} is damaged ({error}): delete it, or pass --fresh.") from error
+    check_same(record["config"], config, path)
+    _forget_after(path.with_name("metrics.jsonl"), checkpoint["global_step"])
+    return record
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop metrics that the killed run logged after its checkpoint: the resumed run logs them again."""
+    if path.exists() and int(os.environ.get("RANK", "0")) == 0:
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines(True) if json.loads(line)["step"] <= step]
+        write_text(path, "".join(kept))
+
+
+def _fit(
+    config: AlignConfig,
+    aligner: PairAligner,
+    feeds: dict[str, dict[str, PairFeed]],
+    resume: dict[str, Any] | None,
+    progress: bool,
+) -> None:
+    from lightning.pytorch.utilities.combined_loader import CombinedLoader
+
+    from pairalign.align.task import StageOne
+    from pairalign.align.trainer import build_trainer, loader, save_checkpoint
+
+    task = StageOne(aligner, config)
+    trainer, stop = build_trainer(config, progress=progress, validate=bool(feeds["val"]))
+    if resume is not None:
+        rank = int(os.environ.get("RANK", "0"))
+        bad = resume["bad"][min(rank, len(resume["bad"]) - 1)]
+        task.bad = bad
+        for name, feed in feeds["train"].items():
+            feed.start, feed.known_bad = resume["batches"], frozenset(bad[name])
+    train = CombinedLoader({name: loader(feed, config) for name, feed in feeds["train"].items()}, "min_size")
+    val = CombinedLoader({name: loader(feed, config) for name, feed in feeds["val"].items()}, "max_size")
+    path = Path(config.out) / "last.ckpt"
+    trainer.fit(
+        task,
+        train_dataloaders=train,
+        val_dataloaders=val if feeds["val"] else None,
+        ckpt_path=str(path) if resume is not None else None,
+        weights_only=True,
+    )
+    if stop.stopped:
+        save_checkpoint(trainer, path)
+        raise KeyboardInterrupt
+    if trainer.global_step < config.train.steps:
+        raise DataError(
+            f"training stopped at step {trainer.global_step} of {config.train.steps}: the pairs ran out. "
+            "Check that every edge has samples: `pairalign data inspect`."
+        )
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, float]]:
+    """The logged metrics of a run, one dict a line of metrics.jsonl."""
+    lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

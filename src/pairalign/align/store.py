@@ -1,0 +1,138 @@
+"""What a run keeps on disk: configuration, versions, weights. Safetensors and text only.
+
+Where it bites: a frozen tower that can be restored from its own source (`Encoder.restorable`) is not written again,
+only its fingerprint, which is compared when the run is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from pairalign.align.cache import weights_fingerprint
+from pairalign.align.model import PairAligner
+from pairalign.config import AlignConfig, load_config, to_dict, to_yaml
+from pairalign.errors import CheckpointError
+
+_FREE = ("out", "cache", "plugins")
+_FREE_TRAIN = ("threads", "checkpoint_every")
+_PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch", "torch-geometric", "webdataset")
+
+
+def start_folder(folder: Path, config: AlignConfig, *, fresh: bool = False) -> None:
+    """Create the run folder, or check that it belongs to the same configuration; `fresh` deletes what is there."""
+    written = folder / "config.yaml"
+    if fresh and written.exists():
+        shutil.rmtree(folder)
+    if written.exists():
+        check_same(to_dict(load_config(AlignConfig, written)), config, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(written, f"# pairalign align {written}\n" + to_yaml(config))
+
+
+def check_same(found: dict[str, Any], config: AlignConfig, where: Path) -> None:
+    """Raise `CheckpointError` naming the settings that differ, except those that do not change the result."""
+    mine = to_dict(config)
+    different = [name for name in _differences(found, mine) if not _free(name)]
+    if different:
+        raise CheckpointError(
+            f"{str(where)!r} belongs to another configuration (differs in {', '.join(different[:5])}): "
+            "choose another `out`, or pass --fresh to start over."
+        )
+
+
+def _free(name: str) -> bool:
+    first, *rest = name.split(".")
+    return first in _FREE or (first == "train" and rest[:1] and rest[0] in _FREE_TRAIN) or name == "data.root"
+
+
+def _differences(a: Any, b: Any, name: str = "") -> Iterable[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(set(a) | set(b)):
+            yield from _differences(a.get(key), b.get(key), f"{name}.{key}".lstrip("."))
+    elif a != b:
+        yield name
+
+
+def save_weights(folder: Path, aligner: PairAligner) -> None:
+    """Write model.safetensors atomically, with the fingerprints of towers that are restored from their source."""
+    restored = _restored(aligner)
+    prefixes = tuple(f"encoders.{name}." for name in restored)
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in aligner.state_dict().items()
+        if not (prefixes and name.startswith(prefixes))
+    }
+    prints = {name: weights_fingerprint(aligner.encoder(name)) for name in restored}
+    partial = folder / "model.safetensors.partial"
+    save_file(tensors, partial, metadata={"restored": json.dumps(prints)})
+    os.replace(partial, folder / "model.safetensors")
+
+
+def load_weights(folder: Path, aligner: PairAligner) -> None:
+    """Load model.safetensors into a freshly built aligner; raise `CheckpointError` where anything does not fit."""
+    from safetensors import safe_open
+
+    path = folder / "model.safetensors"
+    try:
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            prints = json.loads((file.metadata() or {}).get("restored", "{}"))
+    except Exception as error:  # safetensors raises its own kind, which is no public class
+        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+    for name, expected in prints.items():
+        if weights_fingerprint(aligner.encoder(name)) != expected:
+            raise CheckpointError(
+                f"the frozen tower of {name!r} is not the one that run {str(folder)!r} was trained with: "
+                "restore the weights at its hub name or folder."
+            )
+    missing, unexpected = aligner.load_state_dict(tensors, strict=False)
+    missing = [m for m in missing if m.split(".")[0] != "encoders" or m.split(".")[1] not in prints]
+    if missing or unexpected:
+        raise CheckpointError(f"weights {str(path)!r} do not fit the encoders: {(missing + unexpected)[:3]} …")
+
+
+def write_versions(folder: Path, config: AlignConfig) -> None:
+    """Record versions, seed and git commit beside the run."""
+    record: dict[str, Any] = {"python": platform.python_version(), "seed": config.seed, "git": git_commit()}
+    for package in _PACKAGES:
+        try:
+            record[package] = version(package)
+        except PackageNotFoundError:
+            record[package] = None
+    write_text(folder / "versions.json", json.dumps(record, indent=2) + "\n")
+
+
+def git_commit() -> str | None:
+    """Commit of the working directory, with `+` where it has uncommitted changes; `None` outside a repository."""
+    try:
+        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}
+        head = subprocess.run(["git", "rev-parse", "HEAD"], **options)
+        dirty = subprocess.run(["git", "status", "--porcelain"], **options)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _restored(aligner: PairAligner) -> list[str]:
+    return [name for name in aligner.encoders if aligner.encoder(name).frozen and aligner.encoder(name).restorable]
+
+

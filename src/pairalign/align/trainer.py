@@ -1,0 +1,119 @@
+"""The Lightning trainer of a stage-one run: progress bar, JSON-lines metrics, checkpoints, processes.
+
+Where it bites: under torchrun the number of processes comes from its environment, not from the configuration, so the
+same command serves one process and many. Epochs do not exist here: a run is a number of steps.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import TQDMProgressBar
+from torch.utils.data import DataLoader
+
+from pairalign.align.feed import PairBatch, PairFeed
+from pairalign.align.interrupt import StopCleanly
+from pairalign.config import AlignConfig
+
+
+class JsonLines(L.Callback):
+    """Append every logged metric to metrics.jsonl, one object a step."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            self._write(trainer, "train")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._write(trainer, "val")
+
+    def _write(self, trainer: L.Trainer, stage: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(stage)}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": trainer.global_step, **values}) + "\n")
+
+
+class Checkpoints(L.Callback):
+    """Write last.ckpt every so many steps, under a temporary name first."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self.last = 0
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        step = trainer.global_step
+        if self.every and step % self.every == 0 and step != self.last:
+            self.last = step
+            save_checkpoint(trainer, self.path)
+
+
+def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
+    """Save under a temporary name, then rename; every process takes part."""
+    partial = path.with_name(path.name + ".partial")
+    trainer.save_checkpoint(partial)
+    if trainer.is_global_zero:
+        os.replace(partial, path)
+
+
+def build_trainer(config: AlignConfig, *, progress: bool, validate: bool) -> tuple[L.Trainer, StopCleanly]:
+    """A trainer for `config.train`, and the callback that knows whether it was stopped."""
+    _quiet()
+    train, out, stop = config.train, Path(config.out), StopCleanly()
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    callbacks: list[L.Callback] = [
+        JsonLines(out / "metrics.jsonl", max(1, train.steps // 200)),
+        Checkpoints(out / "last.ckpt", train.checkpoint_every),
+        stop,
+    ]
+    if progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=1))
+    strategy = train.strategy
+    if strategy == "auto" and world > 1:
+        strategy = "ddp_find_unused_parameters_true"  # a term of weight zero leaves a head without gradient
+    trainer = L.Trainer(
+        accelerator=train.accelerator,
+        devices=local or train.devices,
+        num_nodes=world // local if local else train.nodes,
+        strategy=strategy,
+        precision=train.precision,  # type: ignore[arg-type]
+        max_steps=train.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=train.accumulate,
+        gradient_clip_val=train.clip or None,
+        callbacks=callbacks,
+        enable_progress_bar=progress,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        logger=False,
+        default_root_dir=str(out),
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        val_check_interval=(train.validate_every or train.steps) * train.accumulate if validate else None,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,
+    )
+    return trainer, stop
+
+
+def loader(feed: PairFeed, config: AlignConfig) -> DataLoader[PairBatch]:
+    """Batches come ready-made from the feed; workers only parallelise it."""
+    workers = config.data.workers if feed.train else 0
+    return DataLoader(feed, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+
+
+def _quiet() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*IterableDataset.*__len__.*")

@@ -1,0 +1,50 @@
+"""`pairalign align config.yaml [section.key=value …]`: train stage one, or go on where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pairalign.config import AlignConfig, load_config
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("align", help="stage one: align encoders on pairs")
+    add_config_arguments(parser)
+    parser.add_argument("--fresh", action="store_true", help="start over, deleting what the run folder holds")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what to run, shared by `plan` and `align`."""
+    parser.add_argument("config", help="YAML file of an AlignConfig")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
+
+
+def read_config(args: argparse.Namespace) -> AlignConfig:
+    """The configuration that the arguments describe, plugins included."""
+    from dataclasses import replace
+
+    config = load_config(AlignConfig, args.config, args.overrides)
+    plugins = [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
+    return replace(config, plugins=(*config.plugins, *plugins))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then say where the run is and what to do next."""
+    config = read_config(args)
+    from pairalign.align.run import align_pairs, read_metrics
+
+    result = align_pairs(config, progress=not args.quiet, fresh=args.fresh)
+    last: dict[str, float] = {}
+    for line in read_metrics(result.folder):
+        last.update(line)
+    for name, value in sorted(last.items()):
+        if name != "step":
+            print(f"{name:<40}{value:>10.4f}")
+    print(f"run: {result.folder}\nnext: pairalign evaluate {result.folder} --pairs SHARDS")
+    return 0

@@ -1,0 +1,140 @@
+"""What is measured of an encoded pool: every pair of modalities, and every modality by itself.
+
+Where it bites: two samples with the same caption, or the same image, are both right answers; and a factor that one
+modality on the path cannot see belongs to the controls, where the right result is chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairalign.align.model import PairAligner
+from pairalign.align.partial import gated_cosine
+from pairalign.data.graph import edge_name
+from pairalign.errors import DataError
+from pairalign.evaluate.geometry import alignment, edge_dimensions, modality_gap, uniformity
+from pairalign.evaluate.pool import EvalPool
+from pairalign.evaluate.probe import linear_probe, split_rows
+from pairalign.evaluate.retrieval import agreement, bidirectional
+
+Visible = Mapping[str, Sequence[str]]
+
+
+def pair_embeddings(aligner: PairAligner, pool: EvalPool, a: str, b: str) -> tuple[Tensor, Tensor]:
+    """Unit vectors of two modalities in the dimensions that their path carries, (N, d_s) twice."""
+    gate = aligner.path_gate(a, b).detach().cpu()
+    return gated_cosine(gate, pool.latents[a].shared, pool.latents[b].shared)
+
+
+def measured_pairs(aligner: PairAligner, pool: EvalPool) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Every pair of the pool's modalities that a path joins, with that path; trained edges first."""
+    trained = [edge for edge in aligner.graph.edges if all(end in pool.latents for end in edge)]
+    joined = {edge: edge for edge in trained}
+    for a, b in combinations(pool.latents, 2):
+        path = aligner.graph.path(a, b)
+        if path and (a, b) not in joined and (b, a) not in joined:
+            joined[(a, b)] = path
+    return dict(joined)
+
+
+def measure_pair(
+    aligner: PairAligner,
+    pool: EvalPool,
+    pair: tuple[str, str],
+    path: tuple[str, ...],
+    *,
+    visible: Visible | None = None,
+    same_group: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Retrieval both ways, agreement on factors, geometry and active dimensions of one pair of modalities."""
+    a, b = pair_embeddings(aligner, pool, *pair)
+    same = (pool.ids[pair[0]][:, None] == pool.ids[pair[0]]) | (pool.ids[pair[1]][:, None] == pool.ids[pair[1]])
+    groups = (pool.groups, pool.groups) if pool.groups else None
+    clusters = groups if pool.groups and len(set(pool.groups)) < len(pool.groups) else None
+    settings: dict[str, Any] = {"relevant": same, "groups": clusters, "seed": seed}
+    record: dict[str, Any] = {
+        "status": "trained" if len(path) == 2 else "emergent",
+        "path": list(path),
+        "retrieval": bidirectional(a, b, **settings).to_dict(),
+    }
+    if same_group:
+        if groups is None:
+            raise DataError("same_group: the pairs record no group: pack them with a group column.")
+        record["retrieval_same_group"] = bidirectional(a, b, restrict=groups, **settings).to_dict()
+    if pool.factors:
+        record["agreement"] = _agreement(a, b, pool, pair, path, visible, seed)
+    gate = aligner.path_gate(*pair).detach().cpu()
+    record["geometry"] = {
+        "alignment": alignment(a, b),
+        "uniformity": {pair[0]: uniformity(a), pair[1]: uniformity(b)},
+        "modality_gap": modality_gap(a, b),
+    }
+    shared = (pool.latents[end].shared for end in pair)
+    record["dimensions"] = edge_dimensions(*shared, gate).to_dict()
+    return record
+
+
+def _agreement(
+    a: Tensor,
+    b: Tensor,
+    pool: EvalPool,
+    pair: tuple[str, str],
+    path: tuple[str, ...],
+    visible: Visible | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Top-1 agreement, both ways: on all factors that the whole path sees, and on each factor alone."""
+    seen = [f for f in pool.factors if visible is None or all(f in visible[m] for m in path)]
+
+    def both(factors: Sequence[str]) -> dict[str, Any]:
+        forward = agreement(a, b, pool.factors, pool.factors, factors, seed=seed)
+        backward = agreement(b, a, pool.factors, pool.factors, factors, seed=seed)
+        return {"forward": forward.to_dict(), "backward": backward.to_dict()}
+
+    record: dict[str, Any] = {"factors": seen, "each": {f: both([f]) for f in pool.factors}}
+    record["control"] = [f for f in pool.factors if f not in seen]
+    if seen:
+        record["all"] = both(seen)
+    return record
+
+
+def measure_probes(pool: EvalPool, *, seed: int = 0) -> dict[str, Any]:
+    """Linear probes of every factor from each modality's shared and private part; half of the pool trains them."""
+    groups = pool.groups if pool.groups and len(set(pool.groups)) > 3 else None
+    train, test = split_rows(len(pool.keys), 0.5, groups=groups, seed=seed)
+    record: dict[str, Any] = {}
+    for modality, latents in pool.latents.items():
+        record[modality] = {
+            part: {factor: _probe(z, labels, train, test, seed) for factor, labels in pool.factors.items()}
+            for part, z in zip(("shared", "private"), latents, strict=True)
+            if z.shape[1]
+        }
+    return record
+
+
+def _probe(z: Tensor, labels: list[Any], train: Tensor, test: Tensor, seed: int) -> dict[str, Any] | None:
+    y = [str(label) for label in labels]
+    train_y, test_y = [y[i] for i in train], [y[i] for i in test]
+    if len(set(train_y)) < 2:
+        return None
+    return linear_probe(z[train], train_y, z[test], test_y, seed=seed).to_dict()
+
+
+def gate_table(aligner: PairAligner) -> dict[str, Tensor]:
+    """Edge name -> gate (d_s,), for the picture of which dimensions each edge uses."""
+    return {edge_name(edge): aligner.gates(edge).detach().cpu() for edge in aligner.graph.edges}
+
+
+def encode_texts(aligner: PairAligner, text: str, other: str, prompts: list[str]) -> Tensor:
+    """Unit vectors (n, d_s) of prompts, in the dimensions that the path to modality `other` carries."""
+    encoder = aligner.encoder(text)
+    device = next(aligner.parameters()).device
+    with torch.no_grad():
+        batch = encoder.collate([encoder.preprocess(prompt) for prompt in prompts]).to(device)
+        return aligner.embed(text, batch, other).cpu()

@@ -1,0 +1,145 @@
+"""A pool of held-out samples, encoded by every modality that a shard folder holds.
+
+Where it bites: a pool may hold modalities that were never paired in training; that is what measures emergent edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pairalign.align.latents import Latents
+from pairalign.align.run import AlignRun
+from pairalign.data.index import load_index
+from pairalign.data.shards import RawSample, count_samples, read_samples
+from pairalign.errors import DataError, SignalError, did_you_mean
+
+
+@dataclass(frozen=True)
+class EvalPool:
+    """N encoded samples.
+
+    latents: modality -> shared (N, d_s) and private (N, d_p). ids: modality -> content ids (N,).
+    factors: name -> N labels; a plain label is the one factor "label". groups: N groups, or `None`.
+    examples: the first few raw samples, for pictures. bad: (key, reason) of samples that were left out.
+    """
+
+    name: str
+    keys: list[str]
+    latents: dict[str, Latents]
+    ids: dict[str, Tensor]
+    factors: dict[str, list[Any]]
+    groups: list[Any] | None
+    examples: list[RawSample]
+    bad: list[tuple[str, str]]
+    synthetic: bool
+
+
+@torch.no_grad()
+def encode_pool(
+    run: AlignRun,
+    folder: str | Path,
+    split: str = "test",
+    *,
+    limit: int | None = None,
+    batch_size: int = 128,
+    examples: int = 256,
+    progress: bool = True,
+) -> EvalPool:
+    """Encode one split of a shard folder with every aligned modality it holds; raise `DataError` if there are not two."""
+    index = load_index(folder)
+    if split not in index.splits:
+        raise DataError(f"pairs {str(folder)!r} have no split {split!r}.{did_you_mean(split, index.splits)}")
+    fields = {m: run.config.modalities[m].source or m for m in run.aligner.encoders}
+    present = {m: f for m, f in fields.items() if f in index.modalities}
+    if not present:
+        raise DataError(
+            f"pairs {str(folder)!r} hold {', '.join(index.modalities)}, none of the aligned {', '.join(fields)}: "
+            "pack the pairs with the names that the run uses, or set `source` in its config."
+        )
+    bad: list[tuple[str, str]] = []
+    samples = read_samples(folder, split, list(present.values()), on_bad=lambda k, r: bad.append((k, r)))
+    total = min(count_samples(folder, split), limit or 2**62)
+    kept: list[RawSample] = []
+    parts: dict[str, list[Latents]] = {m: [] for m in present}
+    metas: list[dict[str, Any]] = []
+    keys: list[str] = []
+    ids: dict[str, list[int]] = {m: [] for m in present}
+    bar = tqdm(islice(samples, limit), total=total, desc=f"encode {split}", unit="sample", disable=not progress)
+    for batch in _batches(bar, batch_size):
+        good = _encode(run, batch, present, parts, bad)
+        for sample in good:
+            keys.append(sample.key)
+            metas.append(sample.meta)
+            for m, field in present.items():
+                ids[m].append(sample.ids[field])
+        kept += good[: max(0, examples - len(kept))]
+    if len(keys) < 2:
+        raise DataError(f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two.")
+    latents = {m: Latents(*(torch.cat(z) for z in zip(*found, strict=True))) for m, found in parts.items()}
+    content = {m: torch.tensor(values) for m, values in ids.items()}
+    groups = [meta.get("group") for meta in metas]
+    return EvalPool(
+        f"{Path(folder).name}/{split}",
+        keys,
+        latents,
+        content,
+        _factors(metas),
+        groups if all(g is not None for g in groups) else None,
+        kept,
+        bad,
+        bool(index.synthetic),
+    )
+
+
+def _batches(samples: Any, size: int) -> Iterator[list[RawSample]]:
+    while batch := list(islice(samples, size)):
+        yield batch
+
+
+def _encode(
+    run: AlignRun,
+    batch: list[RawSample],
+    present: dict[str, str],
+    parts: dict[str, list[Latents]],
+    bad: list[tuple[str, str]],
+) -> list[RawSample]:
+    """Encode a batch on every modality, leaving out (and noting) samples that break a declared signal."""
+    values: dict[str, list[Tensor]] = {m: [] for m in present}
+    good = []
+    for sample in batch:
+        try:
+            row = {}
+            for m, field in present.items():
+                encoder = run.aligner.encoder(m)
+                row[m] = encoder.preprocess(sample.values[field])
+                encoder.signal.check(row[m], f"sample {sample.key!r}, field {field!r}")
+        except SignalError as error:
+            bad.append((sample.key, str(error)))
+            continue
+        good.append(sample)
+        for m in present:
+            values[m].append(row[m])
+    if good:
+        device = next(run.aligner.parameters()).device
+        for m in present:
+            collated = run.aligner.encoder(m).collate(values[m]).to(device)
+            parts[m].append(Latents(*(z.cpu() for z in run.aligner.encode(m, collated))))
+    return good
+
+
+def _factors(metas: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    labels = [meta.get("label") for meta in metas]
+    if all(isinstance(label, dict) for label in labels):
+        names = [name for name in labels[0] if all(name in label for label in labels)]
+        return {name: [label[name] for label in labels] for name in names}
+    if all(label is not None for label in labels):
+        return {"label": labels}
+    return {}

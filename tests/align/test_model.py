@@ -1,0 +1,108 @@
+"""The aligner puts the terms together as DESIGN's formula says, and gates decide what may pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import TinyVector
+
+from pairalign.align.contrastive import info_nce
+from pairalign.align.model import PairAligner, Side
+from pairalign.align.partial import gated_cosine
+from pairalign.config import LatentConfig, LossConfig
+from pairalign.data.graph import PairGraph
+from pairalign.errors import ConfigError
+
+GRAPH = PairGraph(("a", "b", "c"), (("a", "b"), ("b", "c")))
+LOSS = LossConfig(noise=0.0)
+
+
+def make(loss: LossConfig = LOSS) -> PairAligner:
+    torch.manual_seed(0)
+    return PairAligner({m: TinyVector() for m in "abc"}, GRAPH, LatentConfig(8, 4, 16), loss)
+
+
+def batch(n: int = 10, seed: int = 1) -> tuple[Side, Side]:
+    g = torch.Generator().manual_seed(seed)
+    return tuple(Side(torch.randn(n, 6, generator=g), torch.arange(n)) for _ in "ab")  # type: ignore[return-value]
+
+
+def test_total_is_the_weighted_sum_of_the_terms() -> None:
+    aligner, (a, b) = make(replace(LOSS, contrast=2.0, reconstruct=3.0, minimal=5.0, gate=7.0)), batch()
+    terms = aligner.edge_terms(("a", "b"), a, b)
+    assert set(terms) == {"contrast", "reconstruct", "minimal", "gate"}
+    by_hand = 2 * terms["contrast"] + 3 * terms["reconstruct"] + 5 * terms["minimal"] + 7 * terms["gate"]
+    torch.testing.assert_close(aligner.total(terms), by_hand)
+
+
+def test_each_term_can_be_switched_off_and_each_reaches_the_encoders() -> None:
+    a, b = batch()
+    for name in ("contrast", "reconstruct", "minimal"):
+        alone = {n: float(n == name) for n in ("contrast", "reconstruct", "minimal", "gate")}
+        aligner = make(replace(LOSS, **alone))
+        aligner.total(aligner.edge_terms(("a", "b"), a, b)).backward()
+        for m in "ab":
+            grads = [p.grad for p in aligner.encoder(m).parameters()]
+            assert all(g is not None and g.abs().sum() > 0 for g in grads), name
+        assert all(p.grad is None for p in aligner.encoder("c").parameters())
+
+
+def test_contrast_term_is_info_nce_of_the_gated_shared_latents() -> None:
+    aligner, (a, b) = make(), batch()
+    with torch.no_grad():
+        aligner.gates.logits["a~b"].copy_(torch.linspace(-3, 3, 8))
+    za, zb = aligner.encode("a", a.value).shared, aligner.encode("b", b.value).shared
+    ga, gb = gated_cosine(aligner.gates(("a", "b")), za, zb)
+    expected = info_nce(ga, gb, aligner.scales["a-b"]())
+    torch.testing.assert_close(aligner.edge_terms(("a", "b"), a, b)["contrast"], expected)
+
+
+def test_reconstruction_reads_no_shared_dimension_that_no_edge_gates() -> None:
+    aligner, (a, b) = make(), batch()
+    with torch.no_grad():
+        for name in ("a~b", "b~c"):
+            aligner.gates.logits[name][0] = -50.0
+    before = aligner.edge_terms(("a", "b"), a, b)["reconstruct"]
+    with torch.no_grad():
+        for m in "ab":
+            aligner.heads[m].map[-1].weight[0] += 10.0
+    torch.testing.assert_close(aligner.edge_terms(("a", "b"), a, b)["reconstruct"], before)
+    with torch.no_grad():
+        for m in "ab":
+            aligner.heads[m].map[-1].weight[-1] += 10.0  # a private dimension does reach the decoder
+    assert not torch.isclose(aligner.edge_terms(("a", "b"), a, b)["reconstruct"], before)
+
+
+def test_emergent_embedding_uses_the_product_of_gates() -> None:
+    aligner, (a, _) = make(), batch()
+    with torch.no_grad():
+        aligner.gates.logits["a~b"].copy_(torch.tensor([50.0] * 4 + [-50.0] * 4))
+        aligner.gates.logits["b~c"].copy_(torch.tensor([-50.0] * 2 + [50.0] * 6))
+    z = aligner.embed("a", a.value, "c")
+    assert (z[:, [0, 1, 4, 5, 6, 7]].abs() < 1e-3).all()
+    torch.testing.assert_close(z.norm(dim=1), torch.ones(10), atol=1e-3, rtol=0)
+
+
+def test_cached_features_give_the_same_terms_for_a_frozen_tower() -> None:
+    aligner, (a, b) = make(), batch()
+    frozen = TinyVector()
+    frozen.tune("none")
+    torch.manual_seed(0)
+    aligner = PairAligner({"a": frozen, "b": TinyVector()}, PairGraph(("a", "b"), (("a", "b"),)), loss=LOSS)
+    assert aligner.decoders["a"].kind == "features"
+    cached = Side(frozen(a.value).pooled, a.ids, cached=True)
+    for one, two in zip(
+        aligner.edge_terms(("a", "b"), a, b).values(), aligner.edge_terms(("a", "b"), cached, b).values(), strict=True
+    ):
+        torch.testing.assert_close(one, two)
+
+
+def test_unknown_modality_and_unjoined_pair_are_clear() -> None:
+    aligner = make()
+    with pytest.raises(ConfigError, match="'d' is not aligned"):
+        aligner.encode("d", torch.zeros(1, 6))
+    lonely = PairAligner({m: TinyVector() for m in "ab"}, PairGraph(("a", "b"), (("a", "b"),)))
+    with pytest.raises(ConfigError, match="no path of pairs joins"):
+        lonely.path_gate("a", "a")

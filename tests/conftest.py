@@ -1,0 +1,80 @@
+"""Two tiny sensors over vectors, and pairs of them that share a factor, for tests of training and measuring."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pairalign import registry
+from pairalign.encoder import Encoder
+from pairalign.types import Features, Signal
+
+
+class TinyVector(Encoder):
+    """An MLP over a vector of `size` numbers."""
+
+    def __init__(self, size: int = 6, width: int = 16) -> None:
+        super().__init__(width)
+        self.signal = Signal("vector", (size,), unit="N")
+        self.net = nn.Sequential(nn.Linear(size, 32), nn.GELU(), nn.Linear(32, width))
+
+    def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        return value + 0.01 * torch.randn(value.shape, generator=generator)
+
+    def forward(self, batch: Tensor) -> Features:
+        pooled = self.net(batch)
+        return Features(pooled[:, None], pooled)
+
+
+@pytest.fixture(autouse=True)
+def tiny_vector() -> Iterator[str]:
+    """The registered name of `TinyVector`; whatever a test registers is forgotten after it."""
+    before = dict(registry._registered)
+    registry._registered["tiny_vector"] = TinyVector
+    yield "tiny_vector"
+    registry._registered.clear()
+    registry._registered.update(before)
+
+
+def vector_pairs(count: int, edge: tuple[str, str], seed: int = 0, split: str = "train") -> Iterator[dict[str, Any]]:
+    """Pairs of vectors that share three numbers; each side adds three of its own."""
+    rng = np.random.default_rng([seed, len(split), *map(ord, "".join(edge))])
+    for i in range(count):
+        shared = rng.normal(size=3)
+        sides = {end: np.concatenate([shared, rng.normal(size=3)]).astype(np.float32) for end in edge}
+        yield {"key": f"{split}-{i:05d}", **sides, "split": split, "label": {"sign": int(shared[0] > 0)}}
+
+
+@pytest.fixture
+def pair_folder(tmp_path: Path) -> Path:
+    """Shards of 96 training and 32 validation pairs for a–b and b–c."""
+    from pairalign.data.pack import pack_pairs
+
+    units = {end: {"unit": "N"} for end in "abc"}
+    for edge in (("a", "b"), ("b", "c")):
+        rows = [*vector_pairs(96, edge), *vector_pairs(32, edge, split="val")]
+        pack_pairs(rows, tmp_path / "shards" / "-".join(edge), units=units, shard_samples=40, progress=False)
+    return tmp_path / "shards"
+
+
+@pytest.fixture
+def align_settings(pair_folder: Path, tmp_path: Path) -> dict[str, Any]:
+    """A configuration, as a mapping, of a small run over a–b and b–c."""
+    return {
+        "modalities": {end: {"encoder": "tiny_vector"} for end in "abc"},
+        "edges": [{"between": ["a", "b"], "shards": "a-b"}, {"between": ["b", "c"], "shards": "b-c"}],
+        "out": str(tmp_path / "run"),
+        "latent": {"shared": 8, "private": 4, "hidden": 32},
+        "train": {"steps": 12, "batch_size": 16, "warmup": 2, "checkpoint_every": 4, "accelerator": "cpu"},
+        "data": {"root": str(pair_folder), "shuffle": 50},
+    }
