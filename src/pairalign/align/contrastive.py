@@ -1,10 +1,10 @@
-"""The contrastive term of stage one: symmetric InfoNCE or the sigmoid loss, false-negative-safe, chunked, gathered.
+"""The contrastive term of stage one: symmetric InfoNCE or the sigmoid loss, false-negative-safe and chunked.
 
-Sources: InfoNCE as in CLIP (Radford et al. 2021, arXiv:2103.00020); the sigmoid loss as in SigLIP (Zhai et al. 2023,
-arXiv:2303.15343); extra positives as SupCon's "out" form (Khosla et al. 2020, arXiv:2004.11362, eq. 2).
-Where it bites: two samples with the same caption are not negatives. Give `ids_a` and `ids_b`, or each such pair pushes
-apart what belongs together. A masked pair leaves the denominator as -inf; multiplying its logit by zero would keep it
-there as exp(0) = 1.
+Sources: InfoNCE as in CLIP (Radford et al. 2021, arXiv:2103.00020); the sigmoid loss as in SigLIP (Zhai et
+al. 2023, arXiv:2303.15343); extra positives as SupCon's "out" form (Khosla et al. 2020, arXiv:2004.11362).
+Where it bites: two samples with the same caption are not negatives. Give `ids_a` and `ids_b`, or each such
+pair pushes apart what belongs together. A masked pair leaves the denominator as -inf; multiplying its logit
+by zero would keep it there as exp(0) = 1.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def info_nce(
     Args:
         a, b: (B, D) L2-normalised by the caller; row i of `a` belongs to row i of `b`.
         scale: positive scalar, the inverse temperature; receives a gradient.
-        ids_a, ids_b: (B,) integers, equal where that side shows the same content (same caption, same image). A pair
-            (i, j), i != j, with equal `ids_a` or equal `ids_b` is a false negative.
-        false_negatives: "mask" leaves them out of the denominator; "positive" makes them further positives, the
-            log-likelihood averaged over a row's positives; "keep" treats them as negatives, as CLIP does.
+        ids_a, ids_b: (B,) integers, equal where that side shows the same content (same caption, same image).
+            A pair (i, j), i != j, with equal `ids_a` or equal `ids_b` is a false negative.
+        false_negatives: "mask" leaves them out of the denominator; "positive" makes them further positives,
+            the log-likelihood averaged over a row's positives; "keep" treats them as negatives, as CLIP does.
         chunk: rows at a time; extra memory is O(chunk x columns), the value does not depend on it.
-        gather: use the columns of all processes. Each returns the mean over its own rows, so that the gradients
-            averaged by DDP are those of one process on the concatenated batch. Needs equal batches everywhere.
+        gather: use the columns of all processes. Each returns the mean over its own rows, so that the
+            gradients averaged by DDP are those of one process on the concatenated batch. Needs equal batches
+            everywhere.
 
     A row whose other columns are all masked has nothing to tell apart: its loss and gradient are zero.
 
@@ -58,7 +59,8 @@ def info_nce(
             matches = Matches(false_negatives, (ids_a, ids_b), (ids_a, ids_b))
             return StreamedInfoNCE.apply(a, b, scale, matches, chunk, True)
         all_a, all_b, all_ids_a, all_ids_b = gather_rows(a, b, ids_a, ids_b)
-        assert all_a is not None and all_b is not None
+        assert all_a is not None
+        assert all_b is not None
         _require_negatives(len(all_b))
         matches = Matches(false_negatives, (ids_a, ids_b), (all_ids_a, all_ids_b), rank() * len(a))
         forth = StreamedInfoNCE.apply(a, all_b, scale, matches, chunk, False)
@@ -80,8 +82,8 @@ def sigmoid_loss(
 ) -> Tensor:
     """Return SigLIP's loss: binary cross-entropy of every pair, summed over columns, averaged over rows.
 
-    Arguments and errors as in `info_nce`, with `bias` added to every scaled similarity. "positive" gives false
-    negatives the label of a match, "mask" leaves them out, "keep" leaves them negative.
+    Arguments and errors as in `info_nce`, with `bias` added to every scaled similarity. "positive" gives
+    false negatives the label of a match, "mask" leaves them out, "keep" leaves them negative.
     """
     _check(a, b, ids_a, ids_b, false_negatives, chunk)
     a, b = _full(a), _full(b)
@@ -101,16 +103,17 @@ def sigmoid_loss(
 class LogitScale(nn.Module):
     """A learned inverse temperature exp(t), kept in [minimum, maximum].
 
-    CLIP starts at 1/0.07 and clamps at 100, without which training diverges. A plain clamp has no gradient beyond its
-    bounds, so a parameter that an optimizer's momentum carried over would stay there for good. Here the gradient
-    passes beyond a bound only where descent leads back inside: a projected gradient.
+    CLIP starts at 1/0.07 and clamps at 100, without which training diverges. A plain clamp has no gradient
+    beyond its bounds, so a parameter that an optimizer's momentum carried over would stay there for good.
+    Here the gradient passes beyond a bound only where descent leads back inside: a projected gradient.
     """
 
     def __init__(self, init: float = 1 / 0.07, minimum: float = 1.0, maximum: float = 100.0) -> None:
         super().__init__()
         if not 0 < minimum <= init <= maximum:
             raise ConfigError(
-                f"LogitScale(init={init}, minimum={minimum}, maximum={maximum}): needs 0 < minimum <= init <= maximum."
+                f"LogitScale(init={init}, minimum={minimum}, maximum={maximum}):"
+                " needs 0 < minimum <= init <= maximum."
             )
         self.log_low, self.log_high = math.log(minimum), math.log(maximum)
         self.log_scale = nn.Parameter(torch.tensor(math.log(init)))
@@ -154,8 +157,8 @@ def _scalar(value: Tensor | float, name: str, like: Tensor) -> Tensor:
 def _require_negatives(columns: int) -> None:
     if columns < 2:
         raise ContrastiveError(
-            f"a batch of {'one' if columns == 1 else 'zero'} has no negatives, so a contrastive loss teaches nothing:"
-            " use batch_size >= 2 and drop the last incomplete batch (drop_last=True)."
+            f"a batch of {'one' if columns == 1 else 'zero'} has no negatives and"
+            " teaches nothing: use batch_size >= 2 and drop the last incomplete batch (drop_last=True)."
         )
 
 
@@ -173,7 +176,10 @@ def _check(
             " project both sides to the same size."
         )
     for name, ids in (("ids_a", ids_a), ("ids_b", ids_b)):
-        if ids is not None and (ids.shape != a.shape[:1] or ids.is_floating_point() or ids.device != a.device):
+        if ids is not None and (
+            ids.shape != a.shape[:1] or ids.is_floating_point() or ids.device != a.device
+        ):
             raise ContrastiveError(
-                f"{name} has shape {tuple(ids.shape)}, {ids.dtype}, {ids.device}: give {len(a)} integers on {a.device}."
+                f"{name} has shape {tuple(ids.shape)}, {ids.dtype}, {ids.device}:"
+                f" give {len(a)} integers on {a.device}."
             )

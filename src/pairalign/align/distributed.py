@@ -1,9 +1,11 @@
 """Rows of a batch gathered from all processes, with a gradient that is right under DDP.
 
-Source: the cross-process negatives of CLIP (Radford et al. 2021, arXiv:2103.00020); the backward pass is the one of
-"all_gather is linear": the gradient of the gathered rows is summed over the processes and each takes its own slice.
-Where it bites: DDP *averages* gradients, so a loss that is the mean over the local rows gives exactly the gradient of
-the mean over all rows only if every process holds the same number of rows; `gather_rows` checks that on every call.
+Source: the cross-process negatives of CLIP (Radford et al. 2021, arXiv:2103.00020); the backward pass is the
+one of "all_gather is linear": the gradient of the gathered rows is summed over the processes and each takes
+its own slice.
+Where it bites: DDP *averages* gradients, so a loss that is the mean over the local rows gives exactly the
+gradient of the mean over all rows only if every process holds the same number of rows; `gather_rows` checks
+that on every call.
 """
 
 from __future__ import annotations
@@ -31,12 +33,12 @@ def rank() -> int:
 def gather_rows(*values: Tensor | None) -> tuple[Tensor | None, ...]:
     """Concatenate each value (B, …) over all processes in rank order to (world x B, …); `None` stays `None`.
 
-    Gradients flow back to the process that owns the row, summed over all processes. Without torch.distributed, or with
-    one process, the values come back as they are.
+    Gradients flow back to the process that owns the row, summed over all processes. Without
+    torch.distributed, or with one process, the values come back as they are.
 
     Raises:
-        ContrastiveError: the processes hold different numbers of rows, widths or dtypes (on all of them alike, so that
-            none is left waiting).
+        ContrastiveError: the processes hold different numbers of rows, widths or dtypes (on all of them
+            alike, so that none is left waiting).
     """
     if world_size() == 1:
         return values
@@ -66,7 +68,7 @@ def _gather(value: Tensor) -> Tensor:
 
 
 def _require_equal(values: tuple[Tensor | None, ...]) -> None:
-    """Compare sizes over the processes before the real gather: unequal ones would hang it or mix rows in silence."""
+    """Compare sizes before the real gather: unequal ones would hang it or mix rows in silence."""
     device = next(value.device for value in values if value is not None)
     mine = torch.tensor([_fingerprint(value) for value in values], dtype=torch.int64, device=device)
     everyone = [torch.empty_like(mine) for _ in range(world_size())]
@@ -75,8 +77,8 @@ def _require_equal(values: tuple[Tensor | None, ...]) -> None:
     if any(row != table[0] for row in table):
         described = "; ".join(f"rank {r}: {row}" for r, row in enumerate(table))
         raise ContrastiveError(
-            f"gather=True needs the same batch on every process, got (rows, columns, bytes a value) {described}: drop"
-            " the last incomplete batch (drop_last=True), and give ids on all processes or on none."
+            f"gather=True needs the same batch on every process, got (rows, columns, bytes a value) {described}:"
+            " drop the last incomplete batch (drop_last=True), and give ids on all processes or on none."
         )
 
 

@@ -1,11 +1,12 @@
 """The minimal-latent penalty: dimensions that nobody needs switch off, all samples at once.
 
-Source: the minimal latent norm of "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059), as a group
-penalty over dimensions (group lasso, Yuan & Lin 2006): the square root makes whole dimensions zero, where a plain L2
-norm would only make all of them small.
-Where it bites: alone it does nothing. A decoder can undo any shrinking by scaling up, and a cosine similarity ignores
-it. It bites only against a fixed amount of noise on the latents (`jitter`): then a small dimension is a useless one, as
-on a channel of fixed noise and limited power, and the penalty is the price of its signal-to-noise ratio.
+Source: the minimal latent norm of "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059), as a
+group penalty over dimensions (group lasso, Yuan & Lin 2006): the square root makes whole dimensions zero,
+where a plain L2 norm would only make all of them small.
+Where it bites: alone it does nothing. A decoder can undo any shrinking by scaling up, and a cosine similarity
+ignores it. It bites only against a fixed amount of noise on the latents (`jitter`): then a small dimension is
+a useless one, as on a channel of fixed noise and limited power, and the penalty is the price of its
+signal-to-noise ratio.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ _EPS = 1e-8
 
 
 def minimal_latent(shared: Tensor, private: Tensor, union_gate: Tensor | None = None) -> Tensor:
-    """Return the mean over all dimensions of sqrt(mean over the batch of z_d^2), a scalar in units of the latent.
+    """Return the root mean square over the batch of each dimension, averaged over dimensions, a scalar.
 
     Args:
         shared: (B, d_s).
         private: (B, d_p); d_p may be 0.
-        union_gate: (d_s,) in [0, 1], the largest gate of the modality's edges. Then w * shared counts, which is what
-            any edge sees. Give it only where the decoder too reads w * shared: else what the gates close is free, and
-            private content hides there.
+        union_gate: (d_s,) in [0, 1], the largest gate of the modality's edges. Then w * shared counts, which
+            is what any edge sees. Give it only where the decoder too reads w * shared: else what the gates
+            close is free, and private content hides there.
     """
     gated = shared if union_gate is None else union_gate * shared
     latent = torch.cat([gated, private], dim=-1)
@@ -34,7 +35,7 @@ def minimal_latent(shared: Tensor, private: Tensor, union_gate: Tensor | None = 
 
 
 def jitter(latent: Tensor, std: float, generator: torch.Generator | None = None) -> Tensor:
-    """Return `latent` plus Gaussian noise of standard deviation `std`, in units of the latent; the same at std 0."""
+    """Return `latent` plus Gaussian noise of standard deviation `std`, in units of the latent."""
     if std == 0:
         return latent
     noise = torch.randn(latent.shape, generator=generator, device=latent.device, dtype=latent.dtype)

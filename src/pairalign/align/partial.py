@@ -1,10 +1,11 @@
-"""Partial alignment: a learned gate per edge says which shared dimensions that pair of modalities has in common.
+"""Partial alignment: a learned gate per edge says which shared dimensions the two modalities have in common.
 
-Source: "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059): touch and image share texture, not
-colour, so that the contrastive term may compare only some of the dimensions.
-Where it bites: a cosine similarity ignores the overall size of the gate w. With free gates an L1 penalty would shrink
-them all and change nothing; here the largest entry of w is always 1, so that the penalty acts on the ratios alone. For
-the same reason an encoder can undo a small gate by a large latent: keep the latents on a fixed scale (see `minimal`).
+Source: "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059): touch and image share texture,
+not colour, so that the contrastive term may compare only some of the dimensions.
+Where it bites: a cosine similarity ignores the overall size of the gate w. With free gates an L1 penalty
+would shrink them all and change nothing; here the largest entry of w is always 1, so that the penalty acts on
+the ratios alone. For the same reason an encoder can undo a small gate by a large latent: keep the latents on
+a fixed scale (see `minimal`).
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class EdgeGates(nn.Module):
         """Return the gate (dim,) of an edge."""
         edge = _undirected(edge)
         if edge not in self.edges:
-            raise GraphError(f"edge {_name(edge)!r} has no gate.{did_you_mean(_name(edge), map(_name, self.edges))}")
+            raise GraphError(
+                f"edge {_name(edge)!r} has no gate.{did_you_mean(_name(edge), map(_name, self.edges))}"
+            )
         if not self.enabled:
             return self.ones
         log_gate = F.logsigmoid(self.logits[_key(edge)])

@@ -1,10 +1,11 @@
 """Contrastive losses that never hold the (rows x columns) matrix of similarities.
 
-Source: the row-chunked log-sum-exp of memory-efficient attention (Rabe & Staats 2021, arXiv:2112.05682) and of Inf-CL
-(Cheng et al. 2024, arXiv:2410.17243). The forward pass walks over chunks of rows and keeps one log-sum-exp per row and
-column; the backward pass computes each chunk's similarities again. Extra memory: O(chunk x columns).
-Where it bites: first derivatives only (a second backward through the loss raises), and the arithmetic is at least
-float32, also under autocast: at logit scale 100 bfloat16 similarities are off by up to 0.4.
+Source: the row-chunked log-sum-exp of memory-efficient attention (Rabe & Staats 2021, arXiv:2112.05682) and
+of Inf-CL (Cheng et al. 2024, arXiv:2410.17243). The forward pass walks over chunks of rows and keeps one
+log-sum-exp per row and column; the backward pass computes each chunk's similarities again. Extra memory:
+O(chunk x columns).
+Where it bites: first derivatives only (a second backward through the loss raises), and the arithmetic is at
+least float32, also under autocast: at logit scale 100 bfloat16 similarities are off by up to 0.4.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ FalseNegatives = Literal["mask", "positive", "keep"]
 class Matches:
     """Which off-diagonal pairs show the same content: the same `ids_a` or the same `ids_b`.
 
-    Row i's own partner is column `offset + i`. `rows` and `columns` hold (ids_a, ids_b) of each, either may be `None`.
+    Row i's own partner is column `offset + i`. `rows` and `columns` hold (ids_a, ids_b) of each, either may
+    be `None`.
     """
 
     mode: FalseNegatives
@@ -34,7 +36,7 @@ class Matches:
     offset: int = 0
 
     def block(self, part: slice) -> Tensor | None:
-        """Return the boolean block (rows of `part`, columns) of false negatives, or `None` where none can be."""
+        """Return the boolean block (rows of `part`, columns) of false negatives, `None` if none can be."""
         if self.mode == "keep":
             return None
         block: Tensor | None = None
@@ -47,15 +49,15 @@ class Matches:
         return block
 
     def own(self, matrix: Tensor, part: slice) -> Tensor:
-        """Return a view of the entries of `matrix` (rows of `part`, columns) that pair each row with its partner."""
+        """Return a view of the entries of `matrix` (part, columns) that pair each row with its partner."""
         return matrix.diagonal(self.offset + part.start)
 
 
 class StreamedInfoNCE(torch.autograd.Function):
-    """Mean InfoNCE of the rows of `x` (n, D) against the columns `y` (N, D), and of the columns too if `both`.
+    """Mean InfoNCE of the rows `x` (n, D) against the columns `y` (N, D), and of the columns too if `both`.
 
-    forward(x, y, scale, matches, chunk, both) -> scalar; `both` needs n = N and averages the two directions, sharing
-    one product of the matrices: 4 products for forward and backward together, where the textbook form takes 6.
+    forward(x, y, scale, matches, chunk, both) -> scalar; `both` needs n = N and averages the two directions,
+    sharing one product of the matrices: 4 products forward and backward, where the textbook form takes 6.
     """
 
     @staticmethod
@@ -116,7 +118,7 @@ class StreamedInfoNCE(torch.autograd.Function):
 
 
 class StreamedSigmoid(torch.autograd.Function):
-    """SigLIP's sum over all pairs of -log sigmoid(z (scale x.y + bias)), divided by the rows; z = +1 for positives.
+    """SigLIP: -log sigmoid(z (scale x.y + bias)) summed over all pairs, over the rows; z = +1 for positives.
 
     forward(x (n, D), y (N, D), scale, bias, matches, chunk) -> scalar.
     """

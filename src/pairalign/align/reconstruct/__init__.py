@@ -1,9 +1,11 @@
 """The reconstruction term of stage one: one decoder per kind of signal, all errors on one scale.
 
-Source: within-modality reconstruction of "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059). Each
-decoder's `error` is divided by the spread of its targets, so that a latent that says nothing scores about 1.0 and a
-perfect one 0.0, whatever the sensor and its unit; terms of different sensors can then be added.
-Where it bites: a score well above 1.0 means that targets and decoder do not fit, not that training needs more time.
+Source: within-modality reconstruction of "Multimodal LLMs under Pairwise Modalities" (2026,
+arXiv:2605.21059). Each decoder's `error` is divided by the spread of its targets, so that a latent that says
+nothing scores about 1.0 and a perfect one 0.0, whatever the sensor and its unit; terms of different sensors
+can then be added.
+Where it bites: a score well above 1.0 means that targets and decoder do not fit, not that training needs more
+time.
 """
 
 from __future__ import annotations

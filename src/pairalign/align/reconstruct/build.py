@@ -1,7 +1,8 @@
 """Choose and build the decoder that fits a signal.
 
-Source: DESIGN's defaults: patches for images and series, Chamfer distance for point sets, own features for a frozen
-tower. Where it bites: `features` is a width for "features" and the size of the vocabulary for "tokens".
+Source: DESIGN's defaults: patches for images and series, Chamfer distance for point sets, own features for a
+frozen tower. Where it bites: `features` is a width for "features" and the size of the vocabulary for
+"tokens".
 """
 
 from __future__ import annotations
@@ -17,19 +18,25 @@ from pairalign.types import Signal
 
 KINDS = ("patches", "chamfer", "features", "tokens", "values")
 
-_DEFAULTS = {"image": "patches", "series": "patches", "points": "chamfer", "text": "tokens", "vector": "values"}
+_DEFAULTS = {
+    "image": "patches",
+    "series": "patches",
+    "points": "chamfer",
+    "text": "tokens",
+    "vector": "values",
+}
 
 
 def default_kind(signal: Signal, frozen: bool) -> str:
-    """Return what is reconstructed where the encoder does not say: own features if frozen, else by kind of signal."""
+    """Return what is reconstructed where the encoder does not say: own features if frozen, else by signal."""
     return "features" if frozen else _DEFAULTS[signal.kind]
 
 
 def build_decoder(kind: str, signal: Signal, latent: int, features: int | None = None) -> Decoder:
     """Return the decoder of `kind` from latents of size `latent` to `signal`.
 
-    features: width of the frozen tower for "features"; number of token ids for "tokens", where the default is read
-        from the inclusive upper end of `signal.range`.
+    features: width of the frozen tower for "features"; number of token ids for "tokens", where the default is
+        read from the inclusive upper end of `signal.range`.
 
     Raises:
         ConfigError: an unknown kind, one that does not fit the signal, or a size that is missing.
@@ -41,12 +48,14 @@ def build_decoder(kind: str, signal: Signal, latent: int, features: int | None =
     if kind == "tokens":
         if features is None and signal.range is not None:
             features = int(signal.range[1]) + 1
-        return TokenDecoder(_size(features, kind, "the encoder's vocabulary, or Signal(range=(0, largest id))"), latent)
+        return TokenDecoder(
+            _size(features, kind, "the encoder's vocabulary, or Signal(range=(0, largest id))"), latent
+        )
     fitting = {"patches": ("image", "series"), "chamfer": ("points",)}.get(kind, (signal.kind,))
     if signal.kind not in fitting:
         raise ConfigError(
             f"reconstruct={kind!r} is for {' and '.join(fitting)}, the signal is {signal.kind!r}: use"
-            f" {default_kind(signal, frozen=False)!r}, \"features\" or \"none\"."
+            f' {default_kind(signal, frozen=False)!r}, "features" or "none".'
         )
     if kind == "patches":
         return PatchDecoder(signal, latent)
@@ -55,5 +64,7 @@ def build_decoder(kind: str, signal: Signal, latent: int, features: int | None =
 
 def _size(features: int | None, kind: str, source: str) -> int:
     if features is None or features < 1:
-        raise ConfigError(f"reconstruct={kind!r} got features={features}: give the size of the target ({source}).")
+        raise ConfigError(
+            f"reconstruct={kind!r} got features={features}: give the size of the target ({source})."
+        )
     return features

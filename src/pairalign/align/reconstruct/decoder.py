@@ -1,10 +1,10 @@
-"""What all decoders share: a latent goes in, a prediction comes out, its error is measured against the targets' spread.
+"""What all decoders share: latent in, prediction out, error measured against the spread of the targets.
 
-Source: the relative error 1 - R^2 of regression, with running statistics as in batch normalisation (Ioffe & Szegedy
-2015, arXiv:1502.03167). A decoder predicts the *deviation* from the running mean, in units of the running spread, so
-that it starts at a score of about 1.0 in any unit, kPa or metres.
-Where it bites: the statistics are running ones, because those of a small batch are noisy and those of a batch of one
-are nothing; they are buffers and belong to the checkpoint.
+Source: the relative error 1 - R^2 of regression, with running statistics as in batch normalisation (Ioffe &
+Szegedy 2015, arXiv:1502.03167). A decoder predicts the *deviation* from the running mean, in units of the
+running spread, so that it starts at a score of about 1.0 in any unit, kPa or metres.
+Where it bites: the statistics are running ones, because those of a small batch are noisy and those of a batch
+of one are nothing; they are buffers and belong to the checkpoint.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ _MEMORY = 100
 class Decoder(nn.Module):
     """Base of the decoders.
 
-    A subclass gives `deviation` (what the network says), `score` (its pure error function), and where the defaults do
-    not fit: `target` and `restore` (to and from the signal's own shape), `batch_mean` and `batch_spread`.
+    A subclass gives `deviation` (what the network says), `score` (its pure error function), and where the
+    defaults do not fit: `target` and `restore` (to and from the signal's own shape), `batch_mean`,
+    `batch_spread`.
 
     kind: the name under which `build_decoder` knows it.
     Buffers: `mean` and `spread`, running statistics of the targets; `batches`, how many they have seen.
@@ -40,14 +41,14 @@ class Decoder(nn.Module):
         self.batches: Tensor
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Predict the signal (B, *signal.shape) from latents (B, d); each decoder says where the shape differs."""
+        """Predict (B, *signal.shape) from latents (B, d); a decoder says where its shape differs."""
         return self.restore(self.predict(latent, self.spread))
 
     def error(self, latent: Tensor, target: Tensor) -> Tensor:
-        """Return the relative error of reconstructing `target` (B, *signal.shape) from `latent` (B, d), a scalar.
+        """Return the relative error of predicting `target` (B, *signal.shape) from `latent` (B, d), a scalar.
 
-        0 is perfect, about 1 is the mean of all targets. In training mode, batches of two or more also update the
-        running statistics. Targets that never vary score 0: there is nothing to tell about them.
+        0 is perfect, about 1 is the mean of all targets. In training mode, batches of two or more also update
+        the running statistics. Targets that never vary score 0: there is nothing to tell about them.
         """
         with torch.no_grad():
             wanted = self.target(target)
@@ -79,7 +80,7 @@ class Decoder(nn.Module):
         return target.mean(0)
 
     def batch_spread(self, target: Tensor) -> Tensor:
-        """Return the expected error of predicting the mean, in the target's own unit, estimated from B >= 2."""
+        """Return the expected error of predicting the mean, in the target's own unit, from B >= 2."""
         return target.var(0).mean()
 
     def stand_in(self, target: Tensor) -> Tensor:
@@ -98,13 +99,15 @@ class Decoder(nn.Module):
             rate = self.rate()
             self.mean += rate * (self.batch_mean(target) - self.mean)
             self.spread += rate * (self.batch_spread(target) - self.spread)
-            return self.spread.clone()  # a later call updates it in place, before the backward pass of this one
+            return (
+                self.spread.clone()
+            )  # a later call updates it in place, before the backward pass of this one
         fresh = self.batch_spread(target) if many else self.stand_in(target)
         return torch.where(self.batches > 0, self.spread, fresh)
 
 
 def relative(error: Tensor, spread: Tensor) -> Tensor:
-    """Return the mean of error / spread, without the entries whose spread is nothing beside the largest one."""
+    """Return the mean of error / spread, without entries whose spread is nothing beside the largest."""
     known = (spread > 1e-6 * spread.max()) & (spread > 0)
     ratio = torch.where(known, error / torch.where(known, spread, 1.0), 0.0)
     return ratio.sum() / known.sum().clamp(min=1)
@@ -113,5 +116,9 @@ def relative(error: Tensor, spread: Tensor) -> Tensor:
 def mlp(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
     """Return two hidden layers with GELU, the body of most decoders here."""
     return nn.Sequential(
-        nn.Linear(size_in, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, size_out)
+        nn.Linear(size_in, hidden),
+        nn.GELU(),
+        nn.Linear(hidden, hidden),
+        nn.GELU(),
+        nn.Linear(hidden, size_out),
     )

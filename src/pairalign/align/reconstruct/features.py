@@ -1,8 +1,10 @@
 """Frozen towers: predict the tower's own pooled feature, at unit length.
 
-Source: distilling CLIP features as the target of a representation, as in EVA (Fang et al. 2023, arXiv:2211.07636). For
-unit vectors |p - t|^2 = 2 - 2 cos(p, t), so that one squared error is also the cosine error.
-Where it bites: features of a frozen tower share a large common part; it is in the running mean and earns nothing here.
+Source: distilling CLIP features as the target of a representation, as in EVA (Fang et al. 2023,
+arXiv:2211.07636). For unit vectors |p - t|^2 = 2 - 2 cos(p, t), so that one squared error is also the cosine
+error.
+Where it bites: features of a frozen tower share a large common part; it is in the running mean and earns
+nothing here.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ def feature_error(predicted: Tensor, target: Tensor, spread: Tensor | None = Non
     """Return the mean squared error of (B, D) to the unit-length `target` over `spread`, a scalar.
 
     The prediction is not normalised: then the error is convex in it, and its minimiser is the mean direction.
-    spread: variance of the unit-length targets, averaged over D; default: that of this batch, which needs B >= 2.
+    spread: variance of the unit-length targets, averaged over D; default: that of this batch, if B >= 2.
     """
     target = F.normalize(target, dim=-1)
     spread = target.var(0).mean() if spread is None else spread

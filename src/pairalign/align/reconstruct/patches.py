@@ -1,10 +1,12 @@
 """Images and series: decode each patch from the latent plus a learned position.
 
-Source: the patch-wise mean squared error of masked autoencoders (He et al. 2022, arXiv:2111.06377), with the spatial
-broadcast of one latent to all positions (Watters et al. 2019, arXiv:1901.07017). A series is an image of height 1.
-Where it bites: an image is decoded at 56 pixels a side at most (the target is average-pooled), a series at 32,768
-steps; finer detail is not asked for, which keeps the decoder cheaper than any encoder. The waveform of a long audible
-sound has little that a latent could predict: such an encoder does better with reconstruct = "features" or "none".
+Source: the patch-wise mean squared error of masked autoencoders (He et al. 2022, arXiv:2111.06377), with the
+spatial broadcast of one latent to all positions (Watters et al. 2019, arXiv:1901.07017). A series is an image
+of height 1.
+Where it bites: an image is decoded at 56 pixels a side at most (the target is average-pooled), a series at
+32,768 steps; finer detail is not asked for, which keeps the decoder cheaper than any encoder. The waveform of
+a long audible sound has little that a latent could predict: such an encoder does better with reconstruct =
+"features" or "none".
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ _STEPS, _PARTS = 32_768, 64
 def patch_error(predicted: Tensor, target: Tensor, spread: Tensor | None = None) -> Tensor:
     """Return the mean squared error of (B, …) over `spread`, a scalar.
 
-    spread: variance of each entry over samples, averaged over entries, in the target's unit squared; default: that of
-        this batch, which needs B >= 2. Predicting the mean of all targets then scores 1.
+    spread: variance of each entry over samples, averaged over entries, in the target's unit squared; default:
+        that of this batch, which needs B >= 2. Predicting the mean of all targets then scores 1.
     """
     spread = target.var(0).mean() if spread is None else spread
     return relative((predicted - target).square().mean(), spread)
@@ -82,11 +84,13 @@ def _layout(signal: Signal) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int
     names = ("height", "width") if signal.kind == "image" else ("time",)
     if len(shape) != len(signal.shape) or len(shape) < len(names):
         raise ConfigError(
-            f'reconstruct="patches" needs fixed sizes, the signal has shape {signal.shape}: resize in preprocess(), or '
-            'choose reconstruct="features" or "none".'
+            f'reconstruct="patches" needs fixed sizes, the signal has shape {signal.shape}: resize in preprocess(),'
+            ' or choose reconstruct="features" or "none".'
         )
     named = set(names) <= set(signal.axes)
-    space = [signal.axes.index(name) if named else len(shape) - len(names) + i for i, name in enumerate(names)]
+    space = [
+        signal.axes.index(name) if named else len(shape) - len(names) + i for i, name in enumerate(names)
+    ]
     lead = [axis for axis in range(len(shape)) if axis not in space]
     size = [shape[axis] for axis in space]
     return (*lead, *space), tuple(shape[axis] for axis in lead), (1 if len(size) == 1 else size[0], size[-1])

@@ -1,9 +1,10 @@
 """Text: predict which tokens a caption holds, in any order.
 
-Source: the bag-of-words loss of Zhao et al. 2017 (arXiv:1703.10960): a latent that can say the words holds the content;
-their order would take a language model, and would teach the latent grammar.
-Where it bites: every caption begins and ends alike and most say "a"; what the corpus frequency of tokens already
-explains is therefore taken off, and the score is the share of the remaining information that is missing.
+Source: the bag-of-words loss of Zhao et al. 2017 (arXiv:1703.10960): a latent that can say the words holds
+the content; their order would take a language model, and would teach the latent grammar.
+Where it bites: every caption begins and ends alike and most say "a"; what the corpus frequency of tokens
+already explains is therefore taken off, and the score is the share of the remaining information that is
+missing.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ _SMOOTH = 0.01
 
 
 def token_bags(ids: Tensor, vocabulary: int) -> Tensor:
-    """Return the share of each token in each row of `ids` (B, L), as (B, vocabulary); id 0 is padding, not counted."""
+    """Return the share of each token in each row of `ids` (B, L), as (B, vocabulary); id 0 is padding."""
     counts = torch.zeros(len(ids), vocabulary, device=ids.device)
     counts.scatter_add_(1, ids % vocabulary, (ids != 0).float())
     return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 def token_error(logits: Tensor, bags: Tensor, spread: Tensor | None = None) -> Tensor:
-    """Return the mean Kullback-Leibler divergence of the predicted from the real bags over `spread`, a scalar.
+    """Return the mean KL divergence of the predicted from the real bags over `spread`, a scalar.
 
     Args:
         logits: (B, V).
         bags: (B, V), rows that sum to 1, see `token_bags`; an all-zero row (an empty caption) scores 0.
-        spread: the same divergence for the token frequencies of the corpus, in nats; default: those of this batch.
+        spread: the same divergence for the token frequencies of the corpus, in nats; default: those of this
+            batch.
     """
     spread = _divergence(_frequencies(bags.mean(0)).log().expand_as(bags), bags) if spread is None else spread
     return relative(_divergence(logits.log_softmax(-1), bags), spread)
@@ -39,8 +41,8 @@ def token_error(logits: Tensor, bags: Tensor, spread: Tensor | None = None) -> T
 class TokenDecoder(Decoder):
     """Decodes (B, latent) to logits (B, V) over the tokens of a text signal (B, L), not to an ordered text.
 
-    V is the vocabulary, at most 8,192: larger ones are folded by id modulo 8,192, which is enough to tell captions
-    apart and keeps the last layer small.
+    V is the vocabulary, at most 8,192: larger ones are folded by id modulo 8,192, which is enough to tell
+    captions apart and keeps the last layer small.
     """
 
     kind = "tokens"
