@@ -39,8 +39,10 @@ class EdgeGates(nn.Module):
         super().__init__()
         self.dim, self.enabled = dim, enabled
         self.edges = tuple(dict.fromkeys(_undirected(edge) for edge in edges))
-        shared = enabled and {_key(edge): nn.Parameter(torch.full((dim,), _OPEN)) for edge in self.edges}
-        self.logits = nn.ParameterDict(shared or {})
+        learned = self.edges if enabled else ()
+        self.logits = nn.ParameterDict(
+            {_key(edge): nn.Parameter(torch.full((dim,), _OPEN)) for edge in learned}
+        )
         self.register_buffer("ones", torch.ones(dim), persistent=False)
         self.ones: Tensor
 

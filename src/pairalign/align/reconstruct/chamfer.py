@@ -59,7 +59,7 @@ def chamfer_error(predicted: Tensor, target: Tensor, spread: Tensor | None = Non
 
 
 def chamfer_spread(target: Tensor) -> Tensor:
-    """Return half the mean Chamfer distance of each cloud's first 256 points to the next cloud in the batch."""
+    """Return half the mean Chamfer distance of each cloud's first 256 points to the batch's next cloud."""
     return chamfer_distance(target[:, :_POINTS], target.roll(1, 0)).mean() / 2
 
 
@@ -89,7 +89,7 @@ class ChamferDecoder(Decoder):
         return self.template + self.net(latent).unflatten(1, (_POINTS, 3))
 
     def predict(self, latent: Tensor, spread: Tensor) -> Tensor:
-        """Return (B, 256, 3), scaled by the clouds' radius: their spread is how they differ, not their size."""
+        """Return (B, 256, 3), scaled by the clouds' radius; their spread says how they differ."""
         # a copy: the next call updates the radius in place, before the backward pass of this one
         return self.mean + self.radius.clone() * self.deviation(latent)
 

@@ -84,8 +84,8 @@ def _layout(signal: Signal) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int
     names = ("height", "width") if signal.kind == "image" else ("time",)
     if len(shape) != len(signal.shape) or len(shape) < len(names):
         raise ConfigError(
-            f'reconstruct="patches" needs fixed sizes, the signal has shape {signal.shape}: resize in preprocess(),'
-            ' or choose reconstruct="features" or "none".'
+            f'reconstruct="patches" needs fixed sizes, the signal has shape {signal.shape}:'
+            ' resize in preprocess(), or choose reconstruct="features" or "none".'
         )
     named = set(names) <= set(signal.axes)
     space = [
