@@ -67,17 +67,20 @@ class LossConfig(_Strict):
     """Weights and kinds of stage one's terms; see `pairalign.align` for each formula and source.
 
     contrastive: "infonce" or "sigmoid".
+    similarity: "cosine", or "euclidean" for the negative squared distance of unnormalised latents, which keeps their
+        scale (identifiability needs it; start `scale` near 0.25). Under it `noise` is also added before comparing.
     contrast, reconstruct, minimal, gate: weights λ of the four terms; 0 switches one off.
     gates: learn a gate per edge (partial alignment); false aligns every shared dimension on every edge.
     false_negatives: "mask" drops same-key or same-caption pairs from the negatives, "positive" adds them to the
         positives, "keep" treats them as negatives, as CLIP does.
     noise: standard deviation of Gaussian noise on the latents that decoders read, which gives the minimal-latent
         penalty its scale; 0 for none.
-    scale, scale_max: initial and largest logit scale (inverse temperature).
+    scale, scale_min, scale_max: initial, smallest and largest logit scale (inverse temperature).
     chunk: rows of the similarity matrix in memory at once.
     """
 
     contrastive: Literal["infonce", "sigmoid"] = "infonce"
+    similarity: Literal["cosine", "euclidean"] = "cosine"
     contrast: float = 1.0
     reconstruct: float = 0.5
     minimal: float = 0.01
@@ -86,6 +89,7 @@ class LossConfig(_Strict):
     false_negatives: Literal["mask", "positive", "keep"] = "mask"
     noise: float = 0.1
     scale: float = 14.3
+    scale_min: float = 1.0
     scale_max: float = 100.0
     chunk: int = 1024
 

@@ -8,7 +8,7 @@ the batch is filled by reading on, never by repeating another sample.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -25,13 +25,22 @@ from pairalign.encoder import Encoder
 from pairalign.errors import DataError, SignalError
 
 
+class Place(NamedTuple):
+    """Where a loader worker's stream stood: the epoch, and the position of the last sample that it gave."""
+
+    worker: int
+    epoch: int
+    position: int
+
+
 class PairBatch(NamedTuple):
-    """Two sides in the order of the edge, the sample keys, and (key, reason) of damaged samples met on the way."""
+    """Two sides in the order of the edge, the sample keys, (key, reason) of damaged samples met, and where it ended."""
 
     a: Side
     b: Side
     keys: list[str]
     bad: list[tuple[str, str]]
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,7 @@ class SideSource:
 class PairFeed(IterableDataset[PairBatch]):
     """Batches of one edge: endless for training, one pass for validation.
 
-    start: batches of this process that an interrupted run had already seen. known_bad: keys that it had found
-    damaged, so that skipping counts as reading did.
+    start: batches of this process that an interrupted run had already used, and `places` where each worker then stood.
     """
 
     folder: Path
@@ -75,75 +83,66 @@ class PairFeed(IterableDataset[PairBatch]):
     shuffle: int = 1000
     augment: bool = True
     start: int = 0
-    known_bad: Collection[str] = field(default_factory=frozenset)
+    places: Mapping[int, Place] = field(default_factory=dict)
     rank: int = 0
     world_size: int = 1
 
     def __iter__(self) -> Iterator[PairBatch]:
         info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        skip = max(0, -(-(self.start - worker) // workers)) * self.batch_size
-        return self._batches(worker, workers, skip)
-
-    def _batches(self, worker: int, workers: int, skip: int) -> Iterator[PairBatch]:
-        values: dict[str, list[Tensor]] = {end: [] for end in self.edge}
-        ids: dict[str, list[int]] = {end: [] for end in self.edge}
-        keys: list[str] = []
-        bad: list[tuple[str, str]] = []
-        fruitful = 0
-        for epoch, sample in self._samples(worker, workers, skip, bad):
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        worker = (number + self.start) % workers  # the loader asks worker 0 first, also after a resume
+        batch = _Open(self.edge)
+        fruitful = epoch = 0
+        for epoch, sample in self._samples(worker, workers, batch.bad):
             try:
                 pair = {end: self.sides[end].read(sample, self._generator(epoch, sample.key, end)) for end in self.edge}
             except SignalError as error:
-                bad.append((sample.key, str(error)))
-                if epoch > fruitful + 1:
-                    raise DataError(f"{self}: no sample is usable. First: {bad[0][0]}: {bad[0][1]}") from error
+                batch.bad.append((sample.key, str(error)))
+                self._give_up(batch.bad, epoch > fruitful + 1)
                 continue
             fruitful = epoch
-            keys.append(sample.key)
-            for end in self.edge:
-                values[end].append(pair[end])
-                ids[end].append(sample.ids[self.sides[end].field])
-            if len(keys) == self.batch_size:
-                yield self._collate(values, ids, keys, bad)
-                values, ids = {end: [] for end in self.edge}, {end: [] for end in self.edge}
-                keys = []
-                bad.clear()
-        if len(keys) > 1 or bad:  # a last batch of one has no negatives
-            yield self._collate(values, ids, keys, bad)
+            batch.add(sample, pair, [sample.ids[self.sides[end].field] for end in self.edge])
+            if len(batch.keys) == self.batch_size:
+                yield self._close(batch, Place(worker, epoch, sample.position))
+                batch = _Open(self.edge, batch.bad)
+                batch.bad.clear()
+        if len(batch.keys) > 1:  # a last batch of one has no negatives
+            yield self._close(batch, Place(worker, epoch, -1))
 
     def _samples(
-        self, worker: int, workers: int, skip: int, bad: list[tuple[str, str]]
+        self, worker: int, workers: int, bad: list[tuple[str, str]]
     ) -> Iterator[tuple[int, RawSample]]:
-        epoch, fields = 0, [self.sides[end].field for end in self.edge]
+        fields = [self.sides[end].field for end in self.edge]
         decode = [self.sides[end].field for end in self.edge if self.sides[end].cache is None]
+        _, epoch, position = self.places.get(worker, Place(worker, 0, -1))
         while True:
-            share = {"rank": self.rank, "world_size": self.world_size, "worker": worker, "workers": workers}
-            order = {"shuffle": self.shuffle if self.train else 0, "seed": self.seed, "epoch": epoch}
-            offset, seen = 0, 0
-            if skip:
-                for sample in read_samples(self.folder, self.split, fields, decode=[], **order, **share):
-                    offset += 1
-                    skip -= sample.key not in self.known_bad
-                    if not skip:
-                        break
-            if not skip:
-                samples = read_samples(
-                    self.folder,
-                    self.split,
-                    fields,
-                    decode=decode,
-                    skip=offset,
-                    on_bad=lambda key, reason: bad.append((key, reason)),
-                    **order,
-                    **share,
-                )
-                for sample in samples:
-                    seen += 1
-                    yield epoch, sample
-            if not self.train or not (seen or offset):
+            given = 0
+            for sample in read_samples(
+                self.folder,
+                self.split,
+                fields,
+                decode=decode,
+                shuffle=self.shuffle if self.train else 0,
+                seed=self.seed,
+                epoch=epoch,
+                rank=self.rank,
+                world_size=self.world_size,
+                worker=worker,
+                workers=workers,
+                skip=position + 1,
+                on_bad=lambda key, reason: bad.append((key, reason)),
+            ):
+                given += 1
+                yield epoch, sample
+            self._give_up(bad, not given and position < 0)
+            if not self.train:
                 return
-            epoch += 1
+            epoch, position = epoch + 1, -1
+
+    def _give_up(self, bad: list[tuple[str, str]], hopeless: bool) -> None:
+        if hopeless:
+            key, reason = bad[0] if bad else ("none", "this process has no shard of the split")
+            raise DataError(f"{self}: no sample is usable. First: {key}: {reason}")
 
     def _generator(self, epoch: int, key: str, modality: str) -> torch.Generator | None:
         if not (self.train and self.augment):
@@ -151,11 +150,26 @@ class PairFeed(IterableDataset[PairBatch]):
         digest = hashlib.blake2b(f"{self.seed}/{epoch}/{key}/{modality}".encode(), digest_size=8).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
-    def _collate(
-        self, values: dict[str, list[Tensor]], ids: dict[str, list[int]], keys: list[str], bad: list[tuple[str, str]]
-    ) -> PairBatch:
-        a, b = (self.sides[end].collate(values[end], ids[end]) for end in self.edge)
-        return PairBatch(a, b, keys, list(bad))
+    def _close(self, batch: _Open, place: Place) -> PairBatch:
+        a, b = (self.sides[end].collate(batch.values[end], batch.ids[end]) for end in self.edge)
+        return PairBatch(a, b, batch.keys, list(batch.bad), place)
 
     def __str__(self) -> str:
         return f"{edge_name(self.edge)} ({self.split} of {self.folder})"
+
+
+class _Open:
+    """A batch that is being filled; `bad` goes on from batch to batch until it is reported."""
+
+    def __init__(self, edge: Edge, bad: list[tuple[str, str]] | None = None) -> None:
+        self.values: dict[str, list[Tensor]] = {end: [] for end in edge}
+        self.ids: dict[str, list[int]] = {end: [] for end in edge}
+        self.keys: list[str] = []
+        self.bad: list[tuple[str, str]] = [] if bad is None else bad
+
+    def add(self, sample: RawSample, pair: Mapping[str, Tensor], ids: list[int]) -> None:
+        """Append one pair."""
+        self.keys.append(sample.key)
+        for (end, value), number in zip(pair.items(), ids, strict=True):
+            self.values[end].append(value)
+            self.ids[end].append(number)

@@ -34,6 +34,9 @@ class StopCleanly(L.Callback):
         print("\nstopping after this step, then writing the checkpoint; once more to stop at once", file=sys.stderr)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        batches = trainer.fit_loop.total_batch_idx + 1
+        if batches % trainer.accumulate_grad_batches:  # only a whole optimizer step can be resumed exactly
+            return
         stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
         trainer.should_stop = trainer.should_stop or stopped
         self.stopped = stopped

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pairalign.align.contrastive import LogitScale, info_nce, sigmoid_loss
 from pairalign.align.latents import LatentHead, Latents
 from pairalign.align.minimal import jitter, minimal_latent
-from pairalign.align.partial import EdgeGates, gated_cosine
+from pairalign.align.partial import EdgeGates, gated_cosine, gated_euclidean
 from pairalign.align.reconstruct import build_decoder, default_kind
 from pairalign.config import AlignConfig, LatentConfig, LossConfig
 from pairalign.data.graph import Edge, PairGraph, edge_name
@@ -62,7 +62,9 @@ class PairAligner(nn.Module):
         )
         self.gates = EdgeGates(graph.edges, sizes.shared, enabled=self.loss.gates)
         names = [edge_name(edge) for edge in graph.edges]
-        self.scales = nn.ModuleDict({name: LogitScale(self.loss.scale, maximum=self.loss.scale_max) for name in names})
+        self.scales = nn.ModuleDict(
+            {name: LogitScale(self.loss.scale, self.loss.scale_min, self.loss.scale_max) for name in names}
+        )
         self.biases = nn.ParameterDict(
             {name: nn.Parameter(torch.tensor(-10.0)) for name in names if self.loss.contrastive == "sigmoid"}
         )
@@ -107,7 +109,7 @@ class PairAligner(nn.Module):
         if errors:
             terms["reconstruct"] = torch.stack(errors).mean()
         if self.loss.minimal:
-            norms = [minimal_latent(z.shared, z.private, self.gates.union(m)) for m, z in latents.items()]
+            norms = [minimal_latent(z.shared, z.private) for z in latents.values()]
             terms["minimal"] = torch.stack(norms).mean()
         if self.loss.gate and self.loss.gates:
             terms["gate"] = self.gates.penalty(edge)
@@ -122,7 +124,12 @@ class PairAligner(nn.Module):
         return value if cached else encoder(value).pooled
 
     def _contrast(self, edge: Edge, latents: dict[str, Latents], ids_a: Tensor, ids_b: Tensor, gather: bool) -> Tensor:
-        za, zb = gated_cosine(self.gates(edge), latents[edge[0]].shared, latents[edge[1]].shared)
+        shared = [latents[end].shared for end in edge]
+        if self.loss.similarity == "euclidean":
+            std = self.loss.noise if self.training else 0.0
+            za, zb = gated_euclidean(self.gates(edge), *(jitter(z, std) for z in shared))
+        else:
+            za, zb = gated_cosine(self.gates(edge), *shared)
         name, scale = edge_name(edge), self.scales[edge_name(edge)]()
         options = {
             "ids_a": ids_a,

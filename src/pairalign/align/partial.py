@@ -4,7 +4,10 @@ Source: "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059): to
 not colour, so that the contrastive term may compare only some of the dimensions.
 Where it bites: a cosine similarity ignores the overall size of the gate w. With free gates an L1 penalty
 would shrink them all and change nothing; here the largest entry of w is always 1, so that the penalty acts on
-the ratios alone. For the same reason an encoder can undo a small gate by a large latent: keep the latents on
+the ratios alone. A plain sigmoid never quite closes, and
+what leaks through a gate of 0.05 is enough to carry private content: here it is stretched beyond [0, 1] and clamped (as in
+hard-concrete gates, Louizos et al. 2018, arXiv:1712.01312), so that a gate can be exactly 0, and then stays so. For the
+same reason an encoder can undo a small gate by a large latent: keep the latents on
 a fixed scale (see `minimal`).
 """
 
@@ -13,18 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairalign.errors import GraphError, did_you_mean
 
 Edge = tuple[str, str]
 
-_OPEN = 2.0  # sigmoid(2) = 0.88: open, and still far from the flat part of the sigmoid
+_OPEN = 1.5  # a stretched gate of 0.88: open, and still far from the flat part of the sigmoid
+_STRETCH = 1.2
 
 
 class EdgeGates(nn.Module):
-    """Gates w_ab in (0, 1]^dim, one per undirected edge, each with a maximum of exactly 1.
+    """Gates w_ab in [0, 1]^dim, one per undirected edge, each with a maximum of exactly 1.
 
     Args:
         edges: pairs of modalities; (a, b) and (b, a) are the same edge.
@@ -55,8 +58,12 @@ class EdgeGates(nn.Module):
             )
         if not self.enabled:
             return self.ones
-        log_gate = F.logsigmoid(self.logits[_key(edge)])
-        return (log_gate - log_gate.amax()).exp()  # in logs, so that an all-closed gate is not 0 / 0
+        logits = self.logits[_key(edge)]
+        gate = (_STRETCH * torch.sigmoid(logits) - (_STRETCH - 1) / 2).clamp(0, 1)
+        largest = gate.amax()
+        if not largest > 0:  # all closed: the least closed one stays open, rather than 0 / 0
+            return torch.exp(logits - logits.amax())
+        return gate / largest
 
     def path(self, edges: Iterable[Edge]) -> Tensor:
         """Return the product (dim,) of the gates along a path: what an emergent edge can carry."""
@@ -88,6 +95,13 @@ def gated_cosine(w: Tensor, a: Tensor, b: Tensor, eps: float = 1e-4) -> tuple[Te
     The length is sqrt(|x|^2 + eps^2): an all-zero row gives zeros and a finite gradient instead of NaN.
     """
     return _unit(w * a, eps), _unit(w * b, eps)
+
+
+def gated_euclidean(w: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (B, D + 2) twice, whose dot products are -|w a_i - w b_j|^2: any loss on dot products then sees distances."""
+    x, y = w * a, w * b
+    nx, ny = x.square().sum(-1, keepdim=True), y.square().sum(-1, keepdim=True)
+    return torch.cat([2 * x, -nx, torch.ones_like(nx)], -1), torch.cat([y, torch.ones_like(ny), -ny], -1)
 
 
 def _unit(x: Tensor, eps: float) -> Tensor:

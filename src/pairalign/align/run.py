@@ -165,6 +165,12 @@ def _read_checkpoint(path: Path, config: AlignConfig) -> dict[str, Any] | None:
     except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(f"checkpoint {str(path)!r} is damaged ({error}): delete it, or pass --fresh.") from error
     check_same(record["config"], config, path)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if len(record["ranks"]) != world:
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} was written by {len(record['ranks'])} processes, now there are {world}: "
+            "resume with as many, or pass --fresh."
+        )
     _forget_after(path.with_name("metrics.jsonl"), checkpoint["global_step"])
     return record
 
@@ -191,11 +197,9 @@ def _fit(
     task = StageOne(aligner, config)
     trainer, stop = build_trainer(config, progress=progress, validate=bool(feeds["val"]))
     if resume is not None:
-        rank = int(os.environ.get("RANK", "0"))
-        bad = resume["bad"][min(rank, len(resume["bad"]) - 1)]
-        task.bad = bad
+        task.resume(resume, int(os.environ.get("RANK", "0")))
         for name, feed in feeds["train"].items():
-            feed.start, feed.known_bad = resume["batches"], frozenset(bad[name])
+            feed.start, feed.places = task.batches, task.places[name]
     train = CombinedLoader({name: loader(feed, config) for name, feed in feeds["train"].items()}, "min_size")
     val = CombinedLoader({name: loader(feed, config) for name, feed in feeds["val"].items()}, "max_size")
     path = Path(config.out) / "last.ckpt"

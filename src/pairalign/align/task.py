@@ -15,7 +15,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from pairalign.align.feed import PairBatch
+from pairalign.align.feed import PairBatch, Place
 from pairalign.align.model import PairAligner
 from pairalign.config import AlignConfig, to_dict
 from pairalign.data.graph import Edge, edge_name
@@ -36,6 +36,7 @@ class StageOne(L.LightningModule):
         self.batches = 0
         self.seen: dict[str, int] = dict.fromkeys(self.edges, 0)
         self.bad: dict[str, dict[str, str]] = {name: {} for name in self.edges}
+        self.places: dict[str, dict[int, Place]] = {name: {} for name in self.edges}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.trainer.world_size + self.global_rank)
@@ -43,6 +44,8 @@ class StageOne(L.LightningModule):
     def training_step(self, batch: Mapping[str, PairBatch], batch_idx: int) -> Tensor:
         """The weighted loss over all edges; logs every term of every edge."""
         self.batches += 1
+        for name, pairs in batch.items():
+            self.places[name][pairs.place.worker] = pairs.place
         return self._loss(batch, "train")
 
     def validation_step(self, batch: Mapping[str, PairBatch | None], batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -96,21 +99,19 @@ class StageOne(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an exact resume needs: the configuration, batches seen, and the damaged keys of every rank."""
-        bad: list[Any] = [self.bad]
+        places: dict[str, Any] = {n: [list(place) for place in by.values()] for n, by in self.places.items()}
+        ranks: list[Any] = [{"places": places, "seen": self.seen, "bad": self.bad}]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            bad = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(bad, self.bad)
-        checkpoint["pairalign"] = {
-            "config": to_dict(self.config),
-            "batches": self.batches,
-            "seen": self.seen,
-            "bad": bad,
-        }
+            mine = ranks[0]
+            ranks = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(ranks, mine)
+        checkpoint["pairalign"] = {"config": to_dict(self.config), "batches": self.batches, "ranks": ranks}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting where the checkpoint stopped."""
-        record = checkpoint["pairalign"]
-        self.batches, self.seen = record["batches"], dict(record["seen"])
+    def resume(self, record: dict[str, Any], rank: int) -> None:
+        """Go on counting where process `rank` of a checkpoint stopped; `record` is what `on_save_checkpoint` wrote."""
+        mine = record["ranks"][rank]
+        self.batches, self.seen, self.bad = record["batches"], mine["seen"], mine["bad"]
+        self.places = {name: {p[0]: Place(*p) for p in places} for name, places in mine["places"].items()}
 
     def configure_optimizers(self) -> Any:
         """AdamW, warm-up, cosine to 2 % of the rate."""
