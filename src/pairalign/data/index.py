@@ -1,0 +1,146 @@
+"""The index of a shard folder: what is inside, written last, so that a folder without it is unfinished.
+
+Frozen dataclasses, JSON on disk (`index.json`). Where it bites: the content hash covers every sample's key, split
+and stored bytes, and neither the order nor the layout in shards, so packing with other workers or other shard sizes
+keeps it; a re-encoded image changes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pairalign.errors import DataError, did_you_mean
+
+INDEX_NAME = "index.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModalityInfo:
+    """What the samples of one modality are.
+
+    ext: stored formats. parts: names of its parts, "" for the value itself, "00", "01" for frames.
+    unit, rate (Hz), axes: as packed, None where not said. dtype, shape: of the decoded value, None where it varies.
+    range: smallest and largest value met; None for text.
+    """
+
+    ext: tuple[str, ...]
+    parts: tuple[str, ...] = ("",)
+    unit: str | None = None
+    rate: float | None = None
+    axes: tuple[str, ...] | None = None
+    dtype: str | None = None
+    shape: tuple[int | None, ...] | None = None
+    range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One tar: its name in the folder, samples, bytes and SHA-256."""
+
+    name: str
+    count: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """The shards of one split."""
+
+    count: int
+    shards: tuple[ShardInfo, ...]
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The whole folder. `source`, `licence`: where the data is from; `skipped`: (key, reason) of bad samples left out."""
+
+    modalities: dict[str, ModalityInfo]
+    splits: dict[str, SplitInfo]
+    content_hash: str
+    source: str | None = None
+    licence: str | None = None
+    synthetic: bool = False
+    labels: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    created_by: str = ""
+    version: int = field(default=VERSION)
+
+    def split(self, name: str, folder: str | Path = "") -> SplitInfo:
+        """One split; raise `DataError` if it does not exist or is empty."""
+        if name not in self.splits:
+            raise DataError(f"{str(folder)!r} has no split {name!r}.{did_you_mean(name, self.splits)}")
+        if not self.splits[name].count:
+            raise DataError(f"split {name!r} of {str(folder)!r} is empty: pack at least one sample into it.")
+        return self.splits[name]
+
+    def require(self, modalities: Any, folder: str | Path = "") -> None:
+        """Raise `DataError` unless every named modality is in the index."""
+        for name in modalities:
+            if name not in self.modalities:
+                raise DataError(f"{str(folder)!r} holds no modality {name!r}.{did_you_mean(name, self.modalities)}")
+
+
+def save_index(index: ShardIndex, folder: Path) -> None:
+    """Write `index.json` at once or not at all."""
+    partial = folder / f".{INDEX_NAME}.partial"
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            json.dump(dataclasses.asdict(index), stream, indent=1, sort_keys=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, folder / INDEX_NAME)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_index(folder: str | Path) -> ShardIndex:
+    """Read the index of a finished folder; raise `DataError` if it is missing, unfinished, damaged or newer."""
+    folder = Path(folder)
+    path = folder / INDEX_NAME
+    if not path.is_file():
+        raise DataError(_missing(folder))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values["version"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{str(path)!r} is damaged ({error}): copy it again, or pack the data again.") from error
+    if version != VERSION:
+        raise DataError(f"{str(path)!r} has version {version}, this pairalign reads {VERSION}: upgrade, or pack again.")
+    try:
+        return _from_dict(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{str(path)!r} is damaged ({error}): copy it again, or pack the data again.") from error
+
+
+def _missing(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"shard folder {str(folder)!r} does not exist: give the folder that `pairalign data pack` wrote."
+    if any(folder.glob("*.tar")) or (folder / ".pack").exists():
+        return f"shard folder {str(folder)!r} has no {INDEX_NAME}, so packing never finished: run the same pack again."
+    return f"{str(folder)!r} is no shard folder (no {INDEX_NAME}): give the folder that `pairalign data pack` wrote."
+
+
+def _from_dict(values: dict[str, Any]) -> ShardIndex:
+    values = dict(values)
+    values["modalities"] = {
+        name: ModalityInfo(**{key: _tuple(entry) for key, entry in info.items()})
+        for name, info in values["modalities"].items()
+    }
+    values["splits"] = {
+        name: SplitInfo(info["count"], tuple(ShardInfo(**shard) for shard in info["shards"]))
+        for name, info in values["splits"].items()
+    }
+    values["labels"] = tuple(values["labels"])
+    values["skipped"] = tuple((key, reason) for key, reason in values["skipped"])
+    return ShardIndex(**values)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,215 @@
+"""Packing pairs into WebDataset shards: deterministic, parallel, resumable, atomic.
+
+The same samples and options give the same bytes, whatever the number of workers and however often it was
+interrupted. Where it bites: with a manifest or list the samples are shuffled once by `seed`, so that a manifest sorted
+by class does not make shards of one class; an iterator keeps its own order. With workers > 1 a script needs
+`if __name__ == "__main__":`, as for any process pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from pairalign import __version__
+from pairalign.data.encode import ImageFormat
+from pairalign.data.index import INDEX_NAME, ModalityInfo, ShardIndex, ShardInfo, SplitInfo, save_index
+from pairalign.data.rows import Row, Split, check_modalities, rows_from
+from pairalign.data.write import (
+    RECORDS,
+    ShardTask,
+    WriteOptions,
+    finished_record,
+    full_disk,
+    merge_stats,
+    write_shard,
+)
+from pairalign.errors import DataError, did_you_mean
+
+Source = str | Path | Iterable[Mapping[str, Any]]
+
+
+def pack_pairs(
+    source: Source,
+    out: str | Path,
+    *,
+    modalities: Sequence[str] | Mapping[str, str] | None = None,
+    units: Mapping[str, Mapping[str, Any]] | None = None,
+    split: Split = None,
+    shard_samples: int = 1000,
+    workers: int = 1,
+    seed: int | None = 0,
+    image: ImageFormat | None = None,
+    on_bad: Literal["fail", "skip"] = "fail",
+    allow_constant: Sequence[str] = (),
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: bool = True,
+    licence: str | None = None,
+    origin: str | None = None,
+    synthetic: bool = False,
+) -> ShardIndex:
+    """Write the samples of `source` as shards into the folder `out` and return its index.
+
+    source: a manifest (JSON lines or CSV, see `read_manifest`), or dicts: a value by modality (image, array, text,
+        `Path`, or parts of these), and optionally "key", "label", "group", "session", "split", "meta".
+    modalities: names to pack, or column by name for a manifest; None takes those of the first sample.
+    units: {"touch": {"unit": "kPa", "rate": 100.0, "axes": ("time",)}}, recorded in the index; rates in Hz.
+    split: one name for all, or shares by name ({"train": 0.9, "val": 0.1}, by group if there is one), or None for
+        each sample's own.
+    seed: of the shuffle and of shares; None keeps the order. on_bad: "skip" lists bad samples in the index.
+    resume: keep shards that an interrupted run finished from the same input. overwrite: replace a finished folder.
+    origin: where the data is from. synthetic: the data is made, not measured, and reports will say so.
+    Raises `DataError` for empty input, a bad sample, a full disk; nothing half-written stays behind.
+    """
+    out = Path(out)
+    if shard_samples < 1 or workers < 1:
+        raise DataError(f"shard_samples={shard_samples}, workers={workers}: both must be at least 1.")
+    if on_bad not in ("fail", "skip"):
+        raise DataError(f"on_bad={on_bad!r}: use 'fail' or 'skip'.")
+    options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
+    samples, names = _samples(source, modalities, seed)
+    _prepare(out, resume=resume, overwrite=overwrite)
+    rows = rows_from(samples, names, split, seed or 0)
+    total = len(samples) if isinstance(samples, Sequence) else None
+    try:
+        with tqdm(total=total, desc=f"pack {out.name}", unit="sample", disable=not progress) as bar:
+            records = list(_write_all(_tasks(rows, out, shard_samples, options), workers, bar))
+        described = {"licence": licence, "source": origin, "synthetic": synthetic}
+        index = _index(records, units or {}, described)
+        save_index(index, out)
+        _remove_leftovers(out, index)
+    except OSError as error:
+        raise full_disk(error, out.name) from error
+    return index
+
+
+def _samples(source: Source, modalities: Any, seed: int | None) -> tuple[Iterable[Mapping[str, Any]], Any]:
+    if isinstance(source, (str, Path)):
+        from pairalign.data.manifest import read_manifest
+
+        columns = modalities if isinstance(modalities, Mapping) or modalities is None else {m: m for m in modalities}
+        source, modalities = read_manifest(source, columns), None
+    names = None if modalities is None else check_modalities(list(modalities))
+    if seed is not None and isinstance(source, Sequence):
+        source = random.Random(seed).sample(source, len(source))
+    return source, names
+
+
+def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
+    if (out / INDEX_NAME).exists():
+        if not overwrite:
+            raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
+        (out / INDEX_NAME).unlink()
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
+    if not resume:
+        shutil.rmtree(out / RECORDS, ignore_errors=True)
+    try:
+        (out / RECORDS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise full_disk(error, out.name) from error
+    for leftover in out.glob(".*.partial*"):  # of a run that was killed
+        leftover.unlink()
+
+
+def _tasks(rows: Iterator[Row], out: Path, size: int, options: WriteOptions) -> Iterator[tuple[str, ShardTask]]:
+    waiting: dict[str, list[Row]] = {}
+    made: dict[str, int] = {}
+    for row in rows:
+        waiting.setdefault(row.split, []).append(row)
+        if len(waiting[row.split]) == size:
+            yield row.split, _task(row.split, waiting.pop(row.split), made, out, options)
+    for split, left in sorted(waiting.items()):
+        yield split, _task(split, left, made, out, options)
+    if not made:
+        raise DataError("there is nothing to pack: the source holds no samples.")
+
+
+def _task(split: str, rows: list[Row], made: dict[str, int], out: Path, options: WriteOptions) -> ShardTask:
+    number = made[split] = made.get(split, -1) + 1
+    return ShardTask(out, f"{split}-{number:06d}.tar", rows, options)
+
+
+def _write_all(
+    tasks: Iterator[tuple[str, ShardTask]], workers: int, bar: Any
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(split, shard name, record) of every shard, in order."""
+    if workers == 1:
+        for split, task in tasks:
+            plan = task.plan()
+            record = finished_record(task, plan) or write_shard(task, plan)
+            bar.update(len(task.rows))
+            yield split, task.name, record
+        return
+    from pairalign.data.parallel import write_in_processes
+
+    yield from write_in_processes(tasks, workers, bar)
+
+
+def _index(
+    records: list[tuple[str, str, dict[str, Any]]], units: Mapping[str, Mapping[str, Any]], described: dict[str, Any]
+) -> ShardIndex:
+    shards: dict[str, list[ShardInfo]] = {}
+    stats: dict[str, Any] = {}
+    skipped, labels, lines = [], set(), []
+    for split, name, record in records:
+        skipped += [(key, reason) for key, reason in record["bad"]]
+        labels |= set(record["labels"])
+        stats = merge_stats(stats, record["stats"])
+        lines += [f"{split} {key} {digest}" for key, digest in record["samples"]]
+        found = shards.setdefault(split, [])
+        if record["count"]:
+            found.append(ShardInfo(name, record["count"], record["bytes"], record["sha256"]))
+    for split, found in shards.items():
+        if not found:
+            raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}")
+    for name in units:
+        if name not in stats:
+            raise DataError(f"units name the modality {name!r}, which is not packed.{did_you_mean(name, stats)}")
+    return ShardIndex(
+        modalities={name: _modality(name, stats[name], dict(units.get(name, {}))) for name in stats},
+        splits={s: SplitInfo(sum(i.count for i in found), tuple(found)) for s, found in sorted(shards.items())},
+        content_hash=hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(),
+        labels=tuple(sorted(labels)),
+        skipped=tuple(sorted(skipped)),
+        created_by=f"pairalign {__version__}",
+        **described,
+    )
+
+
+def _modality(name: str, stats: dict[str, Any], units: dict[str, Any]) -> ModalityInfo:
+    for unknown in units.keys() - {"unit", "rate", "axes"}:
+        raise DataError(f"units of {name!r} hold {unknown!r}.{did_you_mean(unknown, ('unit', 'rate', 'axes'))}")
+    rates = stats["rate"]
+    if len(rates) > 1 or (rates and units.get("rate") not in (None, rates[0])):
+        raise DataError(
+            f"modality {name!r}: its wav files state {', '.join(f'{r:g}' for r in rates)} Hz"
+            f"{'' if units.get('rate') is None else ', units say %g Hz' % units['rate']}: resample to one rate."
+        )
+    axes = units.get("axes")
+    return ModalityInfo(
+        ext=tuple(stats["ext"]),
+        parts=tuple(stats["parts"]),
+        unit=units.get("unit"),
+        rate=units.get("rate") or (rates[0] if rates else None),
+        axes=tuple(axes) if axes else None,
+        dtype=stats["dtype"],
+        shape=tuple(stats["shape"]) if stats["shape"] is not None else None,
+        range=tuple(stats["range"]) if stats["range"] is not None else None,
+    )
+
+
+def _remove_leftovers(out: Path, index: ShardIndex) -> None:
+    """Drop the records, and shards of an earlier plan that the index does not name."""
+    named = {shard.name for split in index.splits.values() for shard in split.shards}
+    for record in (out / RECORDS).glob("*.tar.json"):
+        if record.stem not in named:
+            (out / record.stem).unlink(missing_ok=True)
+    shutil.rmtree(out / RECORDS, ignore_errors=True)

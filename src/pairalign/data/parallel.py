@@ -1,0 +1,56 @@
+"""Shards written by several processes, in order and with a bounded number in memory.
+
+Where it bites: workers ignore Ctrl-C, so that a shard in progress is finished and kept; the packing process stops
+handing out work and waits for them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from pairalign.data.write import ShardTask, finished_record, write_shard
+from pairalign.errors import DataError
+
+Waiting = deque[tuple[str, ShardTask, "Future[dict[str, Any]] | dict[str, Any]"]]
+
+
+def write_in_processes(
+    tasks: Iterator[tuple[str, ShardTask]], workers: int, bar: Any
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(split, shard name, record) of every shard, in the order of `tasks`; at most 2 × workers wait in memory."""
+    waiting: Waiting = deque()
+    context = multiprocessing.get_context("spawn")  # fork is unsafe beside torch's threads
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt) as pool:
+        try:
+            for split, task in tasks:
+                plan = task.plan()
+                done = finished_record(task, plan)
+                waiting.append((split, task, done or pool.submit(write_shard, task, plan)))
+                if len(waiting) >= 2 * workers:
+                    yield _next(waiting, bar)
+            while waiting:
+                yield _next(waiting, bar)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a packing process died, probably for want of memory: use fewer workers or smaller shards and run the "
+                "same pack again; finished shards are kept."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _next(waiting: Waiting, bar: Any) -> tuple[str, str, dict[str, Any]]:
+    split, task, result = waiting.popleft()
+    record = result.result() if isinstance(result, Future) else result
+    bar.update(len(task.rows))
+    return split, task.name, record
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,137 @@
+"""Tar shards, written so that the same samples give the same bytes, and scanned without unpacking anything.
+
+One sample is a run of members `<key>.<field>.<ext>`, as WebDataset wants it; a dot, slash or other odd character of
+a key is percent-encoded, because WebDataset ends the key at the first dot. Where it bites: the scan trusts nothing.
+A name that leaves the folder, a link, a device, a bad checksum or a cut file is an error that names the shard.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+from urllib.parse import quote, unquote
+
+from pairalign.errors import DataError
+
+BLOCK = 512
+
+
+class Entry(NamedTuple):
+    """One sample of a shard: its key, and (offset, size) of each stored field by `<modality>[.<part>].<ext>`."""
+
+    key: str
+    fields: dict[str, tuple[int, int]]
+
+
+def encode_key(key: str) -> str:
+    """A key as it stands in a member name: no dot, no slash, ASCII."""
+    return quote(key, safe="").replace(".", "%2E").replace("~", "%7E")
+
+
+def write_sample(stream: BinaryIO, key: str, fields: Iterable[tuple[str, bytes]]) -> None:
+    """Append one sample. Times, owners and modes are fixed, so that equal input gives equal bytes."""
+    for field, data in fields:
+        name = f"{encode_key(key)}.{field}"
+        if len(name) > 100:
+            raise DataError(f"key {key!r} is too long for a tar member ({len(name)} of 100 bytes): shorten it.")
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(data), 0o644
+        stream.write(info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
+        stream.write(data)
+        stream.write(b"\0" * (-len(data) % BLOCK))
+
+
+def write_end(stream: BinaryIO) -> None:
+    """Close a tar: two empty blocks."""
+    stream.write(b"\0" * (2 * BLOCK))
+
+
+def scan(descriptor: int, name: str) -> list[Entry]:
+    """Every sample of an open shard, in order; `name` is what errors call it. Raise `DataError` for any damage."""
+    size = os.fstat(descriptor).st_size
+    entries: list[Entry] = []
+    offset = 0
+    while True:
+        header = os.pread(descriptor, BLOCK, offset)
+        if len(header) < BLOCK:
+            raise DataError(f"shard {name} is truncated at byte {offset}{_after(entries)}: copy or pack it again.")
+        if not header[0]:  # the first of the two empty blocks that end a tar
+            return entries
+        if header[156] not in b"0\0":
+            return _scan_slowly(descriptor, name)
+        member, length = _read_header(header, name, offset)
+        offset += BLOCK
+        if offset + length > size:
+            raise DataError(
+                f"shard {name} is truncated inside {member} ({size - offset} of {length} bytes): copy or pack it again."
+            )
+        _add(entries, member, offset, length, name)
+        offset += length + -length % BLOCK
+
+
+def _read_header(header: bytes, name: str, offset: int) -> tuple[str, int]:
+    """Name and size from a plain POSIX header, its checksum compared."""
+    try:
+        if sum(header) - sum(header[148:156]) + 256 != int(header[148:156].rstrip(b"\0 "), 8):
+            raise ValueError("checksum differs")
+        member = header[:100].rstrip(b"\0").decode()
+        prefix = header[345:500].rstrip(b"\0").decode() if header[257:263] == b"ustar\0" else ""
+        return (f"{prefix}/{member}" if prefix else member), int(header[124:136].rstrip(b"\0 "), 8)
+    except ValueError as error:
+        raise DataError(f"shard {name} is damaged at byte {offset}: {error}. Copy or pack it again.") from error
+
+
+def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
+    """The same for tars by other writers, with long names and folders, through the standard library."""
+    entries: list[Entry] = []
+    try:
+        with os.fdopen(os.dup(descriptor), "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            stream.seek(0)
+            for info in tar:
+                if info.isdir():
+                    continue
+                if not info.isreg():
+                    raise DataError(
+                        f"shard {name}: member {info.name!r} is a link or device, which no shard may hold: "
+                        "pack the data again from a source that you trust."
+                    )
+                _add(entries, info.name, info.offset_data, info.size, name)
+    except tarfile.TarError as error:
+        raise DataError(f"shard {name} is damaged ({error}){_after(entries)}: copy or pack it again.") from error
+    return entries
+
+
+def _add(entries: list[Entry], member: str, offset: int, length: int, name: str) -> None:
+    member = member.removeprefix("./")
+    folder, _, base = member.rpartition("/")
+    stem, dot, field = base.partition(".")
+    if member.startswith("/") or ".." in folder.split("/") or stem == "" or "\\" in member:
+        raise DataError(
+            f"shard {name}: member {member!r} has an unsafe name: pack the data again from a source that you trust."
+        )
+    if not dot:
+        return
+    key = unquote(f"{folder}/{stem}" if folder else stem)
+    if not entries or entries[-1].key != key:
+        entries.append(Entry(key, {}))
+    if field in entries[-1].fields:
+        raise DataError(f"shard {name}: sample {key!r} holds {field!r} twice: pack it again.")
+    entries[-1].fields[field] = (offset, length)
+
+
+def _after(entries: list[Entry]) -> str:
+    return f", after sample {entries[-1].key!r}" if entries else ", before its first sample"
+
+
+def open_shard(path: Path) -> int:
+    """Open a shard for reading and tell the kernel to read ahead; raise `DataError` if it is missing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"shard {path.name} cannot be opened ({error.strerror}): copy or pack it again.") from error
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+    return descriptor

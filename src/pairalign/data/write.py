@@ -1,0 +1,191 @@
+"""Writing one shard: encode, check, write under another name, rename. Runs in the packing process or in a worker.
+
+Where it bites: a shard is either whole or absent. Its record, what the index will say of it, is written after it, so a
+shard without a record is made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from pairalign.data.decode import content_id, decode, wav_rate
+from pairalign.data.encode import ImageFormat, encode
+from pairalign.data.rows import Row
+from pairalign.data.tar import write_end, write_sample
+from pairalign.errors import DataError
+
+RECORDS = ".pack"
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """What decides the stored bytes besides the rows. `allow_constant`: modalities whose constant values are fine."""
+
+    image: ImageFormat = field(default_factory=ImageFormat)
+    on_bad: Literal["fail", "skip"] = "fail"
+    allow_constant: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Rows of one shard and where it goes."""
+
+    folder: Path
+    name: str
+    rows: list[Row]
+    options: WriteOptions
+
+    def plan(self) -> str:
+        """Hash of all that decides this shard's bytes."""
+        digest = hashlib.sha256(repr(self.options).encode())
+        for row in self.rows:
+            digest.update(row.fingerprint().encode())
+        return digest.hexdigest()
+
+
+def finished_record(task: ShardTask, plan: str) -> dict[str, Any] | None:
+    """The record of a shard that an interrupted run had finished from the same rows and options, or None."""
+    try:
+        record = json.loads((task.folder / RECORDS / f"{task.name}.json").read_text(encoding="utf-8"))
+        whole = not record["count"] or (task.folder / task.name).stat().st_size == record["bytes"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return record if record.get("plan") == plan and whole else None
+
+
+def write_shard(task: ShardTask, plan: str) -> dict[str, Any]:
+    """Write one shard and its record; raise `DataError` for a bad sample or a full disk, leaving neither behind."""
+    partial = task.folder / f".{task.name}.partial-{os.getpid()}"
+    try:
+        with partial.open("wb") as stream:
+            record = _write(stream, task)
+            stream.flush()
+            os.fsync(stream.fileno())
+        record |= {"plan": plan, "bytes": partial.stat().st_size, "sha256": _sha256(partial)}
+        if record["count"]:
+            os.replace(partial, task.folder / task.name)
+        _write_record(task, record)
+    except OSError as error:
+        raise full_disk(error, task.name) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return record
+
+
+def full_disk(error: OSError, name: str) -> Exception:
+    """A clear error for a disk or quota that is full; any other `OSError` as a `DataError` too."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = "the disk is full" if full else f"it cannot be written ({error.strerror or error})"
+    fix = "free space" if full else "check the folder"
+    return DataError(f"shard {name}: {reason}: {fix} and run the same pack again; finished shards are kept.")
+
+
+def _write_record(task: ShardTask, record: dict[str, Any]) -> None:
+    path = task.folder / RECORDS / f"{task.name}.json"
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(record), encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
+    record: dict[str, Any] = {"count": 0, "samples": [], "bad": [], "labels": [], "stats": {}}
+    labels: set[str] = set()
+    for row in task.rows:
+        try:
+            stored = _encode(row, task.options, stats := {})
+        except DataError as error:
+            if task.options.on_bad == "fail":
+                raise DataError(f"sample {row.key!r}: {error} Repair it, or skip bad samples (on_bad='skip').") from None
+            record["bad"].append([row.key, str(error)])
+            continue
+        write_sample(stream, row.key, stored)
+        digest = hashlib.sha256()
+        for name, data in sorted(stored):
+            digest.update(f"{name} {len(data)} ".encode() + data)
+        record["samples"].append([row.key, digest.hexdigest()])
+        record["stats"] = merge_stats(record["stats"], stats)
+        record["count"] += 1
+        labels |= {str(row.meta["label"])} if "label" in row.meta else set()
+    write_end(stream)
+    return record | {"labels": sorted(labels)}
+
+
+def _encode(row: Row, options: WriteOptions, stats: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """Stored fields of a row, meta.json first; fills `stats` by modality."""
+    stored: list[tuple[str, bytes]] = []
+    mains: dict[str, list[bytes]] = {}
+    extensions: dict[str, str] = {}
+    for name, value in row.fields.items():
+        modality, _, part = name.partition(".")
+        try:
+            extension, data = encode(value, options.image)
+            main = not part or (part.isdigit() and modality not in row.fields)
+            seen = _describe(extension, data, part, modality in options.allow_constant)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+        stats[modality] = merge_one(stats.get(modality), seen)
+        stored.append((f"{name}.{extension}", data))
+        if main:
+            mains.setdefault(modality, []).append(data)
+            extensions[modality] = extension
+    ids = {name: content_id(extensions[name], parts) for name, parts in mains.items()}
+    try:
+        meta = json.dumps({**row.meta, "ids": ids}, sort_keys=True, ensure_ascii=False)
+    except TypeError as error:
+        raise DataError(f"label, group, session or meta is no JSON ({error}).") from None
+    return [("meta.json", meta.encode()), *stored]
+
+
+def _describe(extension: str, data: bytes, part: str, allow_constant: bool) -> dict[str, Any]:
+    """Decode what was stored; raise `DataError` if it is damaged, not finite, blank or empty."""
+    value = decode(extension, data)
+    seen: dict[str, Any] = {"ext": [extension], "parts": [part], "dtype": None, "shape": None, "range": None, "rate": []}
+    if part and not part.isdigit():  # background, sensor: neither measured nor aligned
+        return seen
+    if isinstance(value, str) and not value.strip():
+        raise DataError("the text is empty.")
+    if extension in ("txt", "json"):
+        return seen
+    array = np.asarray(value)
+    if array.size == 0:
+        raise DataError(f"the array of shape {array.shape} is empty.")
+    low, high = float(array.min()), float(array.max())
+    if low == high and array.size > 1 and not allow_constant:
+        raise DataError(f"is constant: all {array.size} values are {low:g}.")
+    rate = [wav_rate(data)] if extension == "wav" else []
+    return seen | {"dtype": str(array.dtype), "shape": list(array.shape), "range": [low, high], "rate": rate}
+
+
+def merge_stats(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """Statistics by modality over two sets of samples."""
+    return {name: merge_one(a.get(name), b.get(name)) for name in sorted(a.keys() | b.keys())}
+
+
+def merge_one(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, Any]:
+    """Statistics of one modality over two sets: sets unite, shapes keep what agrees, ranges widen."""
+    if a is None or b is None:
+        return a or b or {}
+    merged: dict[str, Any] = {name: sorted({*a[name], *b[name]}) for name in ("ext", "parts", "rate")}
+    if a["range"] is None or b["range"] is None:
+        return merged | {name: a[name] if b["range"] is None else b[name] for name in ("dtype", "shape", "range")}
+    merged["dtype"] = a["dtype"] if a["dtype"] == b["dtype"] else "mixed"
+    merged["range"] = [min(a["range"][0], b["range"][0]), max(a["range"][1], b["range"][1])]
+    same_rank = a["shape"] is not None and b["shape"] is not None and len(a["shape"]) == len(b["shape"])
+    merged["shape"] = [x if x == y else None for x, y in zip(a["shape"], b["shape"], strict=True)] if same_rank else None
+    return merged
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
