@@ -141,8 +141,8 @@ def bootstrap_mean(
 ) -> Score:
     """Bootstrap of the mean of `values` (n,).
 
-    Where all values are one same share (all right, all wrong, all at chance), resampling them says nothing, as
-    the interval has no width: the Wilson interval of n samples, or of as many clusters, stands in.
+    Where all values are one same share (all right, all wrong, all at chance), resampling them says nothing:
+    the Wilson interval of n samples, or of as many clusters, stands in.
     """
     column = torch.as_tensor(values, dtype=torch.float64).flatten()
     score = bootstrap(
@@ -162,7 +162,7 @@ def bootstrap_mean(
 
 
 def class_mean(values: Tensor, classes: Tensor) -> Callable[[Tensor], Tensor]:
-    """A statistic for `bootstrap`: mean over the `classes` (n,) present of the mean of `values` (n,) in each."""
+    """For `bootstrap`: mean over the `classes` (n,) present of the mean of `values` (n,) in each."""
     one_hot = F.one_hot(classes).double()
 
     def statistic(weights: Tensor) -> Tensor:

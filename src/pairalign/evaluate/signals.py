@@ -1,0 +1,194 @@
+"""One signal drawn as a picture: image, gel image, point cloud, series, text or vector, in any form a loader
+gives it.
+
+Used by the report and by contact sheets. Where it bites: signals come normalised, with channels first or
+last, as bytes or as floats; an image is stretched to its own range only when it does not fit [0, 1] or [0,
+255].
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pairalign.errors import ConfigError, DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito 2008, colour-blind safe; yellow is darkened, so that each reads on white and on dark.
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b8a100", "#8c8c8c")
+INK = "#33383f"  # text and axes; the report turns it into the page's own text colour
+MUTED = "#868e99"
+LINE = "#d8dce2"
+
+
+def draw_signal(ax: Axes, kind: str, value: Any) -> None:
+    """Draw one sample on `ax`, without ticks.
+
+    kind: "image" (also gel images), "points", "series", "text" or "vector", as in `Signal.kind`.
+    value: a string for text; else an array, tensor or PIL image. Image: (H, W), (C, H, W) or (H, W, C), or a
+    stack (T, ...) of frames side by side. Points: (N, 3) or more columns, of which 3 to 6 are taken as RGB in
+    [0, 1] or [0, 255]. Series: (T,) or (C, T). Vector: any shape, flattened.
+    """
+    if kind not in _DRAW:
+        raise ConfigError(f"draw_signal(kind={kind!r}) is not a kind of signal.{did_you_mean(kind, _DRAW)}")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_color(LINE)
+        spine.set_linewidth(0.8)
+    _DRAW[kind](ax, value)
+
+
+def picture_array(value: Any) -> np.ndarray:
+    """An image in any form as (H, W, 3) float in [0, 1]; a stack of frames is set side by side."""
+    array = as_array(value)
+    if array.ndim == 4:
+        return np.concatenate([picture_array(frame) for frame in array], axis=1)
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+        array = array[..., :3]
+    elif array.ndim == 2:
+        array = array[..., None]
+    else:
+        raise DataError(
+            f"image of shape {array.shape}: give (H, W), (C, H, W), (H, W, C) or a stack of these."
+        )
+    return np.broadcast_to(_stretch(array), (*array.shape[:2], 3))
+
+
+def as_array(value: Any) -> np.ndarray:
+    """A tensor, PIL image or sequence as a NumPy array; floats as float64, non-finite values as 0."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    array = np.asarray(value)
+    return np.nan_to_num(array.astype(np.float64), posinf=0, neginf=0) if array.dtype.kind == "f" else array
+
+
+def _stretch(array: np.ndarray) -> np.ndarray:
+    """Values to [0, 1]: bytes by 255; signed differences around mid-grey; anything else by its own range."""
+    if array.dtype == np.uint8:
+        return array / 255.0
+    array = array.astype(np.float64)
+    low, high = float(array.min()), float(array.max())
+    if low >= 0 and high <= 1:
+        return array
+    if low >= 0 and high <= 255 and array.shape[-1] == 3:
+        return array / 255.0
+    if low < 0 < high:
+        return 0.5 + array / (2 * max(-low, high))
+    return (array - low) / max(high - low, 1e-12)
+
+
+def _draw_image(ax: Axes, value: Any) -> None:
+    ax.imshow(picture_array(value), aspect="equal", interpolation="antialiased")
+
+
+def _draw_points(ax: Axes, value: Any, limit: int = 2048) -> None:
+    """Orthographic three-quarter view, far points first, shaded by the angle of the surface to the light."""
+    array = as_array(value).astype(np.float64)
+    if array.ndim != 2 or array.shape[1] < 3 or not len(array):
+        raise DataError(f"points of shape {array.shape}: give (N, 3) or more columns.")
+    array = array[:: max(1, len(array) // limit)]
+    xyz = array[:, :3] - (array[:, :3].max(0) + array[:, :3].min(0)) / 2
+    xyz = xyz / max(float(np.linalg.norm(xyz, axis=1).max()), 1e-9)
+    view = xyz @ _camera().T
+    light = np.array([-0.45, 0.6, 0.66])
+    shade = 0.35 + 0.65 * np.abs(_normals(view) @ light)
+    shade *= 0.8 + 0.2 * view[:, 2:].ravel()
+    if array.shape[1] >= 6:
+        base = array[:, 3:6] / (255.0 if array[:, 3:6].max() > 1 else 1.0)
+    else:
+        base = np.array([[0.42, 0.66, 0.88]])
+    order = np.argsort(view[:, 2])
+    colour = np.clip(base * shade[:, None], 0, 1)
+    colour = np.broadcast_to(colour, (len(view), 3))[order]
+    size = 2200.0 / max(len(view), 200) * (_side(ax) / 1.5) ** 2
+    ax.scatter(view[order, 0], view[order, 1], c=colour, s=size, linewidths=0, rasterized=True)
+    ax.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), aspect="equal")
+
+
+def _camera(azimuth: float = 35.0, elevation: float = 24.0) -> np.ndarray:
+    """Rows: right, up and towards the viewer, for a world with z up."""
+    a, e = np.radians([azimuth, elevation])
+    toward = np.array([np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e)])
+    right = np.array([np.cos(a), np.sin(a), 0.0])
+    return np.stack([right, np.cross(toward, right), toward])
+
+
+def _normals(xyz: np.ndarray, neighbours: int = 12) -> np.ndarray:
+    """Unit normals (N, 3), sign unknown: the least direction of each point's nearest neighbours."""
+    k = min(neighbours, len(xyz))
+    square = (xyz**2).sum(1)
+    distance = square[:, None] + square[None] - 2 * xyz @ xyz.T
+    near = xyz[np.argpartition(distance, k - 1, axis=1)[:, :k]]
+    near = near - near.mean(1, keepdims=True)
+    _, vectors = np.linalg.eigh(near.transpose(0, 2, 1) @ near)
+    return vectors[:, :, 0]
+
+
+def _draw_series(ax: Axes, value: Any) -> None:
+    array = np.atleast_2d(as_array(value).astype(np.float64))
+    if array.ndim != 2 or not array.size:
+        raise DataError(f"series of shape {array.shape}: give (T,) or (C, T).")
+    if len(array) > 12:
+        ax.imshow(array, aspect="auto", cmap="cividis", interpolation="antialiased")
+        return
+    spread = max(float(np.abs(array - array.mean(1, keepdims=True)).max()), 1e-12)
+    for i, row in enumerate(array):
+        offset = -2.2 * i
+        low, high, at = _envelope((row - row.mean()) / spread)
+        if low is high:
+            ax.plot(at, low + offset, color=PALETTE[i % len(PALETTE)], linewidth=0.9)
+        else:
+            ax.fill_between(at, low + offset, high + offset, color=PALETTE[i % len(PALETTE)], linewidth=0.3)
+    ax.set(xlim=(0, array.shape[1] - 1 or 1), ylim=(-2.2 * len(array) + 0.9, 1.3))
+
+
+def _envelope(row: np.ndarray, columns: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Low, high and position: the row itself if it is short, else its extremes in `columns` slices."""
+    if len(row) <= 2 * columns:
+        return row, row, np.arange(len(row))
+    cut = len(row) // columns * columns
+    parts = row[:cut].reshape(columns, -1)
+    return parts.min(1), parts.max(1), np.linspace(0, len(row) - 1, columns)
+
+
+def _draw_text(ax: Axes, value: Any) -> None:
+    width = max(10, int(_side(ax) * 11.5))
+    lines = textwrap.wrap(str(value), width) or ["(empty)"]
+    if len(lines) > 7:
+        lines = [*lines[:6], lines[6][: width - 1] + "…"]
+    ax.text(
+        0.5, 0.5, "\n".join(lines), ha="center", va="center", color=INK, fontsize=8, transform=ax.transAxes
+    )
+
+
+def _draw_vector(ax: Axes, value: Any) -> None:
+    row = as_array(value).astype(np.float64).ravel()
+    if not row.size:
+        raise DataError("vector of length 0: there is nothing to draw.")
+    ax.bar(np.arange(len(row)), row, width=0.9, color=PALETTE[0])
+    ax.axhline(0, color=MUTED, linewidth=0.6)
+    ax.margins(x=0.02, y=0.1)
+
+
+def _side(ax: Axes) -> float:
+    """The shorter side of the axes, in inches."""
+    box = ax.get_position()
+    width, height = ax.figure.get_size_inches()
+    return float(min(box.width * width, box.height * height))
+
+
+_DRAW = {
+    "image": _draw_image,
+    "points": _draw_points,
+    "series": _draw_series,
+    "text": _draw_text,
+    "vector": _draw_vector,
+}
