@@ -148,7 +148,7 @@ def _full(value: Tensor) -> Tensor:
 
 
 def _scalar(value: Tensor | float, name: str, like: Tensor) -> Tensor:
-    value = torch.as_tensor(value, device=like.device).to(like.dtype)
+    value = torch.as_tensor(value, device=like.device, dtype=like.dtype)
     if value.numel() != 1:
         raise ContrastiveError(f"{name} has shape {tuple(value.shape)}: give one number.")
     return value.reshape(())

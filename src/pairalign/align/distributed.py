@@ -77,7 +77,7 @@ def _require_equal(values: tuple[Tensor | None, ...]) -> None:
     if any(row != table[0] for row in table):
         described = "; ".join(f"rank {r}: {row}" for r, row in enumerate(table))
         raise ContrastiveError(
-            f"gather=True needs equal batches on all processes, got (rows, columns, bytes a value) {described}:"
+            f"gather=True needs equal batches everywhere, got (rows, columns, bytes a value) {described}:"
             " drop the last incomplete batch (drop_last=True), and give ids on all processes or on none."
         )
 
