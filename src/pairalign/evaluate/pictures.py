@@ -1,32 +1,32 @@
-"""The figures of a report: recall with intervals and chance, retrieved neighbours, a map of the space, gates
-per edge.
+"""The figures of a report: recall with intervals and chance, retrieved neighbours, gates per edge, a map of
+the space.
 
-Every function returns a matplotlib `Figure` that belongs to no window, with transparent ground, so that it
-sits on a light and on a dark page. Where it bites: a 2-D map shows two directions of many; clusters that are
-apart on it are apart, those that overlap may not be.
+Every function returns a matplotlib `Figure` that belongs to no window, on transparent ground, so that it sits
+on a light and on a dark page. Where it bites: interval and chance are part of every bar; a bar without them
+says little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.errors import DataError
 from pairalign.evaluate.intervals import Score
-from pairalign.evaluate.signals import INK, LINE, MUTED, PALETTE, draw_signal
+from pairalign.evaluate.signals import INK, LINE, PALETTE, draw_signal, new_figure, signal_aspect
+from pairalign.evaluate.space_map import draw_map, project
+
+__all__ = ["Neighbours", "draw_gates", "draw_map", "draw_neighbours", "draw_recall", "new_figure", "project"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Labels = Sequence[Hashable] | Tensor
-MARKERS = ("o", "^", "s", "D", "P", "v", "X", "*")
 HIT, EMERGENT = PALETTE[2], PALETTE[1]
 
 
@@ -37,24 +37,6 @@ class Neighbours:
     query: Any
     found: Sequence[Any]
     right: Sequence[bool]
-
-
-def new_figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any
-) -> tuple[Figure, np.ndarray]:
-    """A windowless figure, `width` x `height` inches on transparent ground, and its (rows, columns) axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150)
-    figure.patch.set_alpha(0.0)
-    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid or None)
-    for ax in axes.flat:
-        ax.patch.set_alpha(0.0)
-        ax.tick_params(colors=INK, labelsize=9, length=0)
-        for side, spine in ax.spines.items():
-            spine.set_color(LINE)
-            spine.set_visible(side in ("left", "bottom"))
-    return figure, axes
 
 
 def draw_recall(rows: Mapping[str, Mapping[str, Score]], emergent: Collection[str] = ()) -> Figure:
@@ -92,82 +74,34 @@ def draw_neighbours(
 ) -> Figure:
     """A row per query: the query signal, then what it retrieved, best first; right answers framed and ticked.
 
-    query, target: (modality name, kind of signal as in `draw_signal`). cell: side of one picture in inches.
+    query, target: (modality name, kind of signal as in `draw_signal`). cell: width of one picture in inches.
     """
     if not rows or not all(row.found for row in rows):
         raise DataError("draw_neighbours: give at least one query, each with at least one retrieved signal.")
     k = max(len(row.found) for row in rows)
-    ratios = [1.0, 0.18, *[1.0] * k]
+    tall = max(
+        *(signal_aspect(query[1], row.query) for row in rows),
+        *(signal_aspect(target[1], value) for row in rows for value in row.found),
+    )
+    ratios = [1.0, 0.2, *[1.0] * k]
+    width, height = 1.06 * cell * sum(ratios), cell * tall * 1.07 * len(rows) + 0.3
+    edges = {"left": 0.005, "right": 0.995, "bottom": 0.01, "top": 1 - 0.28 / height}
     figure, axes = new_figure(
-        cell * sum(ratios) + 0.1 * k,
-        cell * 1.06 * len(rows) + 0.35,
-        len(rows),
-        k + 2,
-        width_ratios=ratios,
-        wspace=0.07,
-        hspace=0.07,
-        left=0.01,
-        right=0.99,
-        bottom=0.01,
-        top=1 - 0.33 / (cell * 1.06 * len(rows) + 0.35),
+        width, height, len(rows), k + 2, width_ratios=ratios, wspace=0.06, hspace=0.07 / tall, **edges
     )
     for line, row in zip(axes, rows, strict=True):
-        draw_signal(line[0], query[1], row.query)
-        for spine in line[0].spines.values():
-            spine.set_visible(True)
         for ax in line[1:]:
             ax.axis("off")
+        draw_signal(line[0], query[1], row.query)
+        _frame(line[0], False)
         for ax, value, right in zip(line[2:], row.found, row.right, strict=False):
             ax.axis("on")
             draw_signal(ax, target[1], value)
             _frame(ax, bool(right))
-    axes[0, 0].set_title(f"{query[0]} query", fontsize=9, color=INK)
+    axes[0, 0].set_title(f"{query[0]}, the query", fontsize=9, color=INK)
     for place, ax in enumerate(axes[0, 2:], 1):
-        ax.set_title(f"{target[0]} {place}" if place == 1 else str(place), fontsize=9, color=INK)
+        ax.set_title(f"nearest {target[0]}" if place == 1 else str(place), fontsize=9, color=INK)
     return figure
-
-
-def draw_map(
-    latents: Mapping[str, Tensor],
-    factors: Mapping[str, Mapping[str, Labels]],
-    limit: int = 400,
-    seed: int = 0,
-) -> Figure:
-    """A 2-D map of the joint space: a panel per factor, a colour per factor value, a marker per modality.
-
-    latents: modality -> (N_m, D), compared by cosine. factors: factor -> modality -> N_m labels; a modality
-    that is missing from a factor, as it cannot see it, is drawn in grey. limit: samples drawn per modality,
-    at random.
-    """
-    if not latents or not factors:
-        raise DataError("draw_map: give at least one modality and one factor.")
-    generator = torch.Generator().manual_seed(seed)
-    rows = {m: torch.randperm(len(x), generator=generator)[:limit] for m, x in latents.items()}
-    plane = project(torch.cat([latents[m][rows[m]] for m in latents]))
-    parts = dict(zip(latents, plane.split([len(r) for r in rows.values()]), strict=True))
-    columns = min(3, len(factors))
-    lines = -(-len(factors) // columns)
-    figure, axes = new_figure(3.3 * columns, 3.75 * lines + 0.4, lines, columns)
-    for ax, (name, labels) in zip(axes.flat, factors.items(), strict=False):
-        kept = {m: _pick(labels[m], rows[m], m) for m in latents if m in labels}
-        _map_panel(ax, name, parts, kept)
-    for ax in list(axes.flat)[len(factors) :]:
-        ax.axis("off")
-    marks = [_marker(MARKERS[i % len(MARKERS)], MUTED, m) for i, m in enumerate(latents)]
-    figure.legend(
-        handles=marks, loc="lower center", ncol=len(marks), frameon=False, labelcolor=INK, fontsize=9
-    )
-    figure.tight_layout(rect=(0, 0.4 / figure.get_size_inches()[1], 1, 1))
-    return figure
-
-
-def project(x: Tensor) -> Tensor:
-    """The first two principal components of the unit vectors of x (N, D): (N, 2) float64, sign fixed."""
-    unit = F.normalize(x.detach().cpu().double(), dim=1)
-    _, _, v = torch.linalg.svd(unit - unit.mean(0), full_matrices=False)
-    v = v[:2] * torch.where(v[:2].gather(1, v[:2].abs().argmax(1, keepdim=True)) < 0, -1.0, 1.0)
-    plane = (unit - unit.mean(0)) @ v.T
-    return F.pad(plane, (0, 2 - plane.shape[1]))
 
 
 def draw_gates(
@@ -218,18 +152,20 @@ def draw_gates(
 
 
 def _bar(ax: Axes, at: float, score: Score, colour: str, alpha: float, thick: float, name: str) -> None:
+    """Value in colour, what chance alone would give hatched over it, the interval as a capped line."""
     ax.barh(at, score.value, thick, color=colour, alpha=alpha, linewidth=0)
-    ax.plot([score.low, score.high], [at, at], color=INK, linewidth=1.1, solid_capstyle="butt")
     if score.chance is not None:
-        ax.plot([score.chance] * 2, [at - 0.45, at + 0.45], color=PALETTE[4], linewidth=1.8)
-    ax.text(
-        max(score.high, score.value) + 0.012,
+        ax.plot([score.chance] * 2, [at - 0.46, at + 0.46], color=INK, linewidth=2.2, solid_capstyle="butt")
+    ax.errorbar(
+        (score.low + score.high) / 2,
         at,
-        f"{score.value:.2f}  {name}",
-        va="center",
+        xerr=(score.high - score.low) / 2,
         color=INK,
-        fontsize=8,
+        linewidth=1,
+        capsize=2.2,
     )
+    end = max(score.high, score.value, score.chance or 0.0) + 0.012
+    ax.text(end, at, f"{score.value:.2f}  {name}", va="center", color=INK, fontsize=8)
 
 
 def _recall_legend(ax: Axes, emergent: bool, trained: bool) -> None:
@@ -238,8 +174,10 @@ def _recall_legend(ax: Axes, emergent: bool, trained: bool) -> None:
 
     handles: list[Any] = [Patch(color=PALETTE[0], label="trained")] * trained
     handles += [Patch(color=EMERGENT, label="emergent (never paired)")] * emergent
-    handles += [Line2D([], [], color=INK, linewidth=1.1, label="95 % interval")]
-    handles += [Line2D([], [], color=PALETTE[4], linewidth=1.8, label="chance")]
+    handles += [Line2D([], [], color=INK, linewidth=1.1, marker="|", markersize=5, label="95 % interval")]
+    handles += [
+        Line2D([], [], linestyle="", color=INK, marker="|", markersize=9, markeredgewidth=2.2, label="chance")
+    ]
     ax.legend(
         handles=handles,
         loc="lower left",
@@ -272,53 +210,3 @@ def _frame(ax: Axes, right: bool) -> None:
             fontfamily="DejaVu Sans",
             bbox={"boxstyle": "round,pad=0.18", "color": HIT},
         )
-
-
-def _map_panel(ax: Axes, name: str, parts: Mapping[str, Tensor], labels: Mapping[str, list[str]]) -> None:
-    values = sorted({v for column in labels.values() for v in column})
-    colours = {value: PALETTE[i % len(PALETTE)] for i, value in enumerate(values)}
-    for i, (modality, xy) in enumerate(parts.items()):
-        colour = [colours[v] for v in labels[modality]] if modality in labels else [LINE] * len(xy)
-        ax.scatter(
-            xy[:, 0],
-            xy[:, 1],
-            c=colour,
-            marker=MARKERS[i % len(MARKERS)],
-            s=11,
-            alpha=0.75,
-            linewidths=0,
-            rasterized=True,
-            zorder=2 if modality in labels else 1,
-        )
-    ax.set_title(name, fontsize=10, color=INK, loc="left", fontweight="bold")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(True)
-    shown = [_marker("o", colours[v], v) for v in values[:8]]
-    ax.legend(
-        handles=shown,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.01),
-        ncol=min(4, len(shown)),
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
-        handletextpad=0.1,
-        columnspacing=0.9,
-    )
-
-
-def _marker(marker: str, colour: str, label: str) -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], linestyle="", marker=marker, markersize=5, color=colour, label=label)
-
-
-def _pick(labels: Labels, rows: Tensor, modality: str) -> list[str]:
-    column = labels.tolist() if isinstance(labels, Tensor) else list(labels)
-    if len(column) <= int(rows.max()):
-        raise ConfigError(
-            f"draw_map: {len(column)} labels for {modality!r}, fewer than its latents: give one each."
-        )
-    return [str(column[i]) for i in rows.tolist()]

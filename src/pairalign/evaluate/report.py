@@ -68,7 +68,8 @@ class Report:
         """A table. Cells are text, numbers, `None` (a dash) or a `Score`, drawn with interval and chance."""
         _check_table(headers, rows)
         numeric = [all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))]
-        kind = ["num" if n else "txt" for n in numeric]
+        scored = [any(isinstance(row[i], Score) for row in rows) for i in range(len(headers))]
+        kind = ["sc" if s else "num" if n else "txt" for n, s in zip(numeric, scored, strict=True)]
         head = "".join(f'<th class="{k}">{_inline(h)}</th>' for k, h in zip(kind, headers, strict=True))
         lines = [
             "".join(f'<td class="{k}">{_cell(c)}</td>' for k, c in zip(kind, row, strict=True))
@@ -83,7 +84,7 @@ class Report:
         return self
 
     def picture(self, figure: Figure, caption: str = "", alt: str = "") -> Report:
-        """A matplotlib figure as inline SVG in the page's colours. alt: what it shows, for a screen reader."""
+        """A matplotlib figure as inline SVG in the page's colours. alt: its content, for a screen reader."""
         label = escape(alt or caption or "figure", quote=True)
         note = f"<figcaption>{_inline(caption)}</figcaption>" if caption else ""
         self._body.append(
@@ -166,14 +167,14 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str
 
 
 def inline_svg(figure: Figure) -> str:
-    """The figure as an SVG element for an HTML page: text as text, ink in the page's colours, nothing external."""
+    """The figure as an SVG element of an HTML page: text as text, ink in the page's colours."""
     import matplotlib
 
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pairalign"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.S)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
     svg = re.sub(r'\s(xmlns(:\w+)?|version)="[^"]*"', "", svg)
     svg = re.sub(
         r'(<svg\b[^>]*?)\swidth="([\d.]+)pt"\sheight="[\d.]+pt"|(<svg\b[^>]*?)\sheight="[\d.]+pt"',
@@ -201,21 +202,23 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 
 
 def _cell(value: Any) -> str:
+    """One cell as HTML; a `Score` as its value, a bar with interval and chance mark, and both in figures."""
     if not isinstance(value, Score):
         return _inline(_plain_cell(value))
-    chance = "" if value.chance is None else f'<span class="chance">chance {_number(value.chance)}</span>'
-    text = f"<b>{_number(value.value)}</b> <span>{_number(value.low)} – {_number(value.high)}</span>{chance}"
-    shares = [value.value, value.low, value.high, *([] if value.chance is None else [value.chance])]
-    if not all(0 <= share <= 1 for share in shares):
-        return f'<div class="score">{text}</div>'
-    width = 100 * (value.high - value.low)
-    mark = "" if value.chance is None else f'<i class="c" style="left:{100 * value.chance:.1f}%"></i>'
-    bar = (
-        f'<i class="v" style="width:{100 * value.value:.1f}%"></i>'
-        f'<i class="r" style="left:{100 * value.low:.1f}%;width:{width:.1f}%"></i>{mark}'
+    parts = [value.value, value.low, value.high] + ([] if value.chance is None else [value.chance])
+    digits = [re.sub(r"^(-?)0\.", r"\1.", _number(part)) for part in parts]
+    note = f"{digits[1]}–{digits[2]}" + (f" · chance {digits[3]}" if value.chance is not None else "")
+    bar = _bar(*parts) if all(0 <= part <= 1 for part in parts) else ""
+    title, kind = escape(str(value), quote=True), "score at" if value.at_chance else "score"
+    return f'<div class="{kind}" title="{title}"><b>{digits[0]}</b>{bar}<span>{note}</span></div>'
+
+
+def _bar(value: float, low: float, high: float, chance: float | None = None) -> str:
+    mark = "" if chance is None else f'<i class="c" style="left:{100 * chance:.1f}%"></i>'
+    return (
+        f'<div class="bar" aria-hidden="true"><i class="v" style="width:{100 * value:.1f}%"></i>'
+        f'<i class="r" style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>{mark}</div>'
     )
-    title = escape(str(value), quote=True)
-    return f'<div class="score" title="{title}">{text}<div class="bar" aria-hidden="true">{bar}</div></div>'
 
 
 def _plain_cell(value: Any) -> str:
@@ -228,18 +231,12 @@ def _plain_cell(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """Three significant figures at most, two decimals for shares: 0.93, 0.0125, 12.5, 384."""
+    """Three decimals below 10, fewer above, so that columns align: 0.930, 0.012, 12.5, 384."""
     if not math.isfinite(value):
         return "–"
-    if 0 < abs(value) < 0.0995:
-        return f"{value:.2g}"
-    return (
-        f"{value:.2f}"
-        if abs(value) < 10
-        else f"{value:.1f}".removesuffix(".0")
-        if abs(value) < 100
-        else f"{value:.0f}"
-    )
+    if 0 < abs(value) < 0.0005:
+        return f"{value:.0e}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _inline(text: str) -> str:

@@ -17,12 +17,31 @@ from pairalign.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito 2008, colour-blind safe; yellow is darkened, so that each reads on white and on dark.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b8a100", "#8c8c8c")
 INK = "#33383f"  # text and axes; the report turns it into the page's own text colour
 MUTED = "#868e99"
 LINE = "#d8dce2"
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any
+) -> tuple[Figure, np.ndarray]:
+    """A windowless figure, `width` x `height` inches on transparent ground, and its (rows, columns) axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150)
+    figure.patch.set_alpha(0.0)
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid or None)
+    for ax in axes.flat:
+        ax.patch.set_alpha(0.0)
+        ax.tick_params(colors=INK, labelsize=9, length=0)
+        for side, spine in ax.spines.items():
+            spine.set_color(LINE)
+            spine.set_visible(side in ("left", "bottom"))
+    return figure, axes
 
 
 def draw_signal(ax: Axes, kind: str, value: Any) -> None:
@@ -41,6 +60,14 @@ def draw_signal(ax: Axes, kind: str, value: Any) -> None:
         spine.set_color(LINE)
         spine.set_linewidth(0.8)
     _DRAW[kind](ax, value)
+
+
+def signal_aspect(kind: str, value: Any) -> float:
+    """Height over width that suits a signal: an image's own, within 0.3 to 1.2; flat for text and series."""
+    if kind != "image":
+        return {"points": 1.0, "text": 0.75, "series": 0.7, "vector": 0.6}.get(kind, 1.0)
+    height, width = picture_array(value).shape[:2]
+    return min(1.2, max(0.3, height / width))
 
 
 def picture_array(value: Any) -> np.ndarray:
@@ -85,8 +112,13 @@ def _stretch(array: np.ndarray) -> np.ndarray:
     return (array - low) / max(high - low, 1e-12)
 
 
-def _draw_image(ax: Axes, value: Any) -> None:
-    ax.imshow(picture_array(value), aspect="equal", interpolation="antialiased")
+def _draw_image(ax: Axes, value: Any, dots: int = 200) -> None:
+    """At about 200 dots an inch and no more, so that a report with many photos can still be mailed."""
+    picture = picture_array(value)
+    step = max(1, int(min(picture.shape[:2]) / (_side(ax) * dots)))
+    rows, columns = (size // step * step for size in picture.shape[:2])
+    blocks = picture[:rows, :columns].reshape(rows // step, step, columns // step, step, 3)
+    ax.imshow(blocks.mean((1, 3)), aspect="equal", interpolation="antialiased")
 
 
 def _draw_points(ax: Axes, value: Any, limit: int = 2048) -> None:
@@ -94,23 +126,20 @@ def _draw_points(ax: Axes, value: Any, limit: int = 2048) -> None:
     array = as_array(value).astype(np.float64)
     if array.ndim != 2 or array.shape[1] < 3 or not len(array):
         raise DataError(f"points of shape {array.shape}: give (N, 3) or more columns.")
-    array = array[:: max(1, len(array) // limit)]
-    xyz = array[:, :3] - (array[:, :3].max(0) + array[:, :3].min(0)) / 2
-    xyz = xyz / max(float(np.linalg.norm(xyz, axis=1).max()), 1e-9)
-    view = xyz @ _camera().T
-    light = np.array([-0.45, 0.6, 0.66])
-    shade = 0.35 + 0.65 * np.abs(_normals(view) @ light)
-    shade *= 0.8 + 0.2 * view[:, 2:].ravel()
+    array = array[:: -(-len(array) // limit)]
+    view = array[:, :3] @ _camera().T
+    view = view - (view.max(0) + view.min(0)) / 2
+    view = view / max(float(np.abs(view).max()), 1e-9)
+    light = np.array([-0.4, 0.68, 0.62])
+    shade = 0.30 + 0.70 * np.abs(_normals(view) @ light) + 0.16 * view[:, 2]
+    base = np.array([[0.36, 0.66, 0.93]])
     if array.shape[1] >= 6:
         base = array[:, 3:6] / (255.0 if array[:, 3:6].max() > 1 else 1.0)
-    else:
-        base = np.array([[0.42, 0.66, 0.88]])
     order = np.argsort(view[:, 2])
-    colour = np.clip(base * shade[:, None], 0, 1)
-    colour = np.broadcast_to(colour, (len(view), 3))[order]
-    size = 2200.0 / max(len(view), 200) * (_side(ax) / 1.5) ** 2
+    colour = np.broadcast_to(np.clip(base * shade[:, None], 0, 1), (len(view), 3))[order]
+    size = 5.5 * _side(ax) ** 2 * (2048 / max(len(view), 256)) ** 0.7
     ax.scatter(view[order, 0], view[order, 1], c=colour, s=size, linewidths=0, rasterized=True)
-    ax.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), aspect="equal")
+    ax.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal")
 
 
 def _camera(azimuth: float = 35.0, elevation: float = 24.0) -> np.ndarray:
@@ -180,9 +209,7 @@ def _draw_vector(ax: Axes, value: Any) -> None:
 
 def _side(ax: Axes) -> float:
     """The shorter side of the axes, in inches."""
-    box = ax.get_position()
-    width, height = ax.figure.get_size_inches()
-    return float(min(box.width * width, box.height * height))
+    return float(min(ax.bbox.width, ax.bbox.height) / ax.figure.dpi)
 
 
 _DRAW = {
