@@ -60,8 +60,8 @@ def pair_folder(tmp_path: Path) -> Path:
     """Shards of 96 training and 32 validation pairs for a–b and b–c."""
     from pairalign.data.pack import pack_pairs
 
-    units = {end: {"unit": "N"} for end in "abc"}
     for edge in (("a", "b"), ("b", "c")):
+        units = {end: {"unit": "N"} for end in edge}
         rows = [*vector_pairs(96, edge), *vector_pairs(32, edge, split="val")]
         pack_pairs(rows, tmp_path / "shards" / "-".join(edge), units=units, shard_samples=40, progress=False)
     return tmp_path / "shards"

@@ -4,11 +4,12 @@ Source: "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059): to
 not colour, so that the contrastive term may compare only some of the dimensions.
 Where it bites: a cosine similarity ignores the overall size of the gate w. With free gates an L1 penalty
 would shrink them all and change nothing; here the largest entry of w is always 1, so that the penalty acts on
-the ratios alone. A plain sigmoid never quite closes, and
-what leaks through a gate of 0.05 is enough to carry private content: here it is stretched beyond [0, 1] and clamped (as in
-hard-concrete gates, Louizos et al. 2018, arXiv:1712.01312), so that a gate can be exactly 0, and then stays so. For the
-same reason an encoder can undo a small gate by a large latent: keep the latents on
+the ratios alone. For the same reason an encoder can undo a small gate by a large latent: keep the latents on
 a fixed scale (see `minimal`).
+A plain sigmoid never quite closes, and what leaks through a gate of 0.05 is enough to carry private content.
+Here it is stretched below 0 and clamped there (as in hard-concrete gates, Louizos et al. 2018,
+arXiv:1712.01312), so that a gate can be exactly 0, and then stays so. It is not clamped at the top, where
+dividing by the largest does the same and leaves every open gate a gradient.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class EdgeGates(nn.Module):
         if not self.enabled:
             return self.ones
         logits = self.logits[_key(edge)]
-        gate = (_STRETCH * torch.sigmoid(logits) - (_STRETCH - 1) / 2).clamp(0, 1)
+        gate = (_STRETCH * torch.sigmoid(logits) - (_STRETCH - 1) / 2).clamp(min=0)
         largest = gate.amax()
         if not largest > 0:  # all closed: the least closed one stays open, rather than 0 / 0
             return torch.exp(logits - logits.amax())
@@ -98,7 +99,7 @@ def gated_cosine(w: Tensor, a: Tensor, b: Tensor, eps: float = 1e-4) -> tuple[Te
 
 
 def gated_euclidean(w: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (B, D + 2) twice, whose dot products are -|w a_i - w b_j|^2: any loss on dot products then sees distances."""
+    """Return (B, D + 2) twice, whose dot products are -|w a_i - w b_j|^2, for losses written on dot products."""
     x, y = w * a, w * b
     nx, ny = x.square().sum(-1, keepdim=True), y.square().sum(-1, keepdim=True)
     return torch.cat([2 * x, -nx, torch.ones_like(nx)], -1), torch.cat([y, torch.ones_like(ny), -ny], -1)

@@ -163,7 +163,7 @@ def _read_checkpoint(path: Path, config: AlignConfig) -> dict[str, Any] | None:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         record: dict[str, Any] = checkpoint["pairalign"]
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(f"checkpoint {str(path)!r} is damaged ({error}): delete it, or pass --fresh.") from error
+        raise CheckpointError(f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh.") from error
     check_same(record["config"], config, path)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if len(record["ranks"]) != world:

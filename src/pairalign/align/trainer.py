@@ -27,9 +27,15 @@ class JsonLines(L.Callback):
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
+        self.last = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.last = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        if trainer.global_step % self.every == 0:
+        step = trainer.global_step
+        if step % self.every == 0 and step != self.last:  # with accumulation several batches share a step
+            self.last = step
             self._write(trainer, "train")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -44,13 +50,13 @@ class JsonLines(L.Callback):
 
 
 class Checkpoints(L.Callback):
-    """Write last.ckpt every so many steps, under a temporary name first."""
+    """Write last.ckpt every so many steps: before the next batch, where Lightning's own counters are whole."""
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
         self.last = 0
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         step = trainer.global_step
         if self.every and step % self.every == 0 and step != self.last:
             self.last = step

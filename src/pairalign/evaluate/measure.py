@@ -1,7 +1,7 @@
 """What is measured of an encoded pool: every pair of modalities, and every modality by itself.
 
-Where it bites: two samples with the same caption, or the same image, are both right answers; and a factor that one
-modality on the path cannot see belongs to the controls, where the right result is chance.
+Where it bites: two samples with the same caption, or the same image, are both right answers; and a factor
+that one modality on the path cannot see belongs to the controls, where the right result is chance.
 """
 
 from __future__ import annotations
@@ -54,19 +54,21 @@ def measure_pair(
 ) -> dict[str, Any]:
     """Retrieval both ways, agreement on factors, geometry and active dimensions of one pair of modalities."""
     a, b = pair_embeddings(aligner, pool, *pair)
-    same = (pool.ids[pair[0]][:, None] == pool.ids[pair[0]]) | (pool.ids[pair[1]][:, None] == pool.ids[pair[1]])
+    same = (pool.ids[pair[0]][:, None] == pool.ids[pair[0]]) | (
+        pool.ids[pair[1]][:, None] == pool.ids[pair[1]]
+    )
     groups = (pool.groups, pool.groups) if pool.groups else None
     clusters = groups if pool.groups and len(set(pool.groups)) < len(pool.groups) else None
     settings: dict[str, Any] = {"relevant": same, "groups": clusters, "seed": seed}
     record: dict[str, Any] = {
         "status": "trained" if len(path) == 2 else "emergent",
         "path": list(path),
-        "retrieval": bidirectional(a, b, **settings).to_dict(),
+        "retrieval": bidirectional(a, b, **settings),
     }
     if same_group:
         if groups is None:
             raise DataError("same_group: the pairs record no group: pack them with a group column.")
-        record["retrieval_same_group"] = bidirectional(a, b, restrict=groups, **settings).to_dict()
+        record["retrieval_same_group"] = bidirectional(a, b, restrict=groups, **settings)
     if pool.factors:
         record["agreement"] = _agreement(a, b, pool, pair, path, visible, seed)
     gate = aligner.path_gate(*pair).detach().cpu()
@@ -76,7 +78,7 @@ def measure_pair(
         "modality_gap": modality_gap(a, b),
     }
     shared = (pool.latents[end].shared for end in pair)
-    record["dimensions"] = edge_dimensions(*shared, gate).to_dict()
+    record["dimensions"] = edge_dimensions(*shared, gate)
     return record
 
 
@@ -95,7 +97,7 @@ def _agreement(
     def both(factors: Sequence[str]) -> dict[str, Any]:
         forward = agreement(a, b, pool.factors, pool.factors, factors, seed=seed)
         backward = agreement(b, a, pool.factors, pool.factors, factors, seed=seed)
-        return {"forward": forward.to_dict(), "backward": backward.to_dict()}
+        return {"forward": forward, "backward": backward}
 
     record: dict[str, Any] = {"factors": seen, "each": {f: both([f]) for f in pool.factors}}
     record["control"] = [f for f in pool.factors if f not in seen]
@@ -123,7 +125,7 @@ def _probe(z: Tensor, labels: list[Any], train: Tensor, test: Tensor, seed: int)
     train_y, test_y = [y[i] for i in train], [y[i] for i in test]
     if len(set(train_y)) < 2:
         return None
-    return linear_probe(z[train], train_y, z[test], test_y, seed=seed).to_dict()
+    return linear_probe(z[train], train_y, z[test], test_y, seed=seed)
 
 
 def gate_table(aligner: PairAligner) -> dict[str, Tensor]:

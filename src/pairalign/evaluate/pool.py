@@ -1,6 +1,7 @@
 """A pool of held-out samples, encoded by every modality that a shard folder holds.
 
-Where it bites: a pool may hold modalities that were never paired in training; that is what measures emergent edges.
+Where it bites: a pool may hold modalities that were never paired in training; that is what measures emergent
+edges.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def encode_pool(
     metas: list[dict[str, Any]] = []
     keys: list[str] = []
     ids: dict[str, list[int]] = {m: [] for m in present}
-    bar = tqdm(islice(samples, limit), total=total, desc=f"encode {split}", unit="sample", disable=not progress)
+    bar = tqdm(
+        islice(samples, limit), total=total, desc=f"encode {split}", unit="sample", disable=not progress
+    )
     for batch in _batches(bar, batch_size):
         good = _encode(run, batch, present, parts, bad)
         for sample in good:
@@ -82,7 +85,9 @@ def encode_pool(
                 ids[m].append(sample.ids[field])
         kept += good[: max(0, examples - len(kept))]
     if len(keys) < 2:
-        raise DataError(f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two.")
+        raise DataError(
+            f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two."
+        )
     latents = {m: Latents(*(torch.cat(z) for z in zip(*found, strict=True))) for m, found in parts.items()}
     content = {m: torch.tensor(values) for m, values in ids.items()}
     groups = [meta.get("group") for meta in metas]

@@ -1,0 +1,152 @@
+"""`evaluate_run`: everything that is measured of an aligned run, as JSON, a table and a report with pictures.
+
+Where it bites: chance stands beside every score, and a score on samples of few objects needs the groups that the
+pairs record, or its interval is far too narrow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pairalign.align.run import AlignRun, load_aligned
+from pairalign.data.graph import edge_name
+from pairalign.errors import DataError
+from pairalign.evaluate.measure import (
+    Visible,
+    encode_texts,
+    measure_pair,
+    measure_probes,
+    measured_pairs,
+)
+from pairalign.evaluate.page import build_report
+from pairalign.evaluate.pool import EvalPool, encode_pool
+from pairalign.evaluate.report import write_metrics
+from pairalign.evaluate.tables import tables
+from pairalign.evaluate.zero_shot import class_embeddings, classify
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured: nested `metrics` (with `Score` objects), the terminal `table`, and the files written."""
+
+    metrics: dict[str, Any]
+    table: str
+    report: Path
+    pools: dict[str, EvalPool]
+
+
+def evaluate_run(
+    run: str | Path | AlignRun,
+    pairs: str | Path | Sequence[str | Path],
+    *,
+    split: str | Sequence[str] = "test",
+    out: str | Path | None = None,
+    visible: Visible | None = None,
+    classes: Sequence[str] | None = None,
+    templates: str | Sequence[str] | None = None,
+    same_group: bool = False,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Evaluation:
+    """Measure a run on held-out pairs.
+
+    pairs: shard folders; each with at least two of the run's modalities. split: which split or splits of them.
+    out: folder for metrics.json and report.html; default `RUN/evaluation`.
+    visible: modality -> factors it can see; separates what an edge can carry from the controls. All, if `None`.
+    classes: class names for zero-shot; default the distinct plain labels. templates: see `class_embeddings`;
+        default those of each sensor's kind. same_group: also retrieve among samples of the same group only.
+    limit: most samples of each pool. Raises `DataError` where there is nothing to measure.
+    """
+    start = time.perf_counter()
+    aligned = run if isinstance(run, AlignRun) else load_aligned(run)
+    folders = [pairs] if isinstance(pairs, (str, Path)) else list(pairs)
+    splits = [split] if isinstance(split, str) else list(split)
+    settings: dict[str, Any] = {"visible": visible, "same_group": same_group, "seed": seed}
+    pools: dict[str, EvalPool] = {}
+    for folder in folders:
+        for name in splits:
+            pool = encode_pool(aligned, folder, name, limit=limit, progress=progress)
+            pools[pool.name] = pool
+    measured = {name: measure_pool(aligned, pool, classes, templates, **settings) for name, pool in pools.items()}
+    if not any(record["pairs"] for record in measured.values()):
+        raise DataError("pairs: no pool holds two modalities that a path joins: there is nothing to retrieve.")
+    graph = aligned.aligner.graph
+    metrics = {
+        "run": aligned.folder.name,
+        "seed": aligned.config.seed,
+        "connected": graph.connected,
+        "synthetic": any(pool.synthetic for pool in pools.values()),
+        "left_out": {name: dict(pool.bad) for name, pool in pools.items()},
+        "active_dimensions": {
+            edge_name(edge): aligned.aligner.gates.active(edge) for edge in graph.edges
+        },
+        "pools": measured,
+        "seconds": time.perf_counter() - start,
+    }
+    folder = Path(out) if out else aligned.folder / "evaluation"
+    write_metrics(folder / "metrics.json", metrics)
+    report = build_report(aligned, pools, metrics).write(folder / "report.html")
+    return Evaluation(metrics, "\n\n".join(tables(metrics)), report, pools)
+
+
+def measure_pool(
+    run: AlignRun,
+    pool: EvalPool,
+    classes: Sequence[str] | None = None,
+    templates: str | Sequence[str] | None = None,
+    *,
+    visible: Visible | None = None,
+    same_group: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Everything measured of one pool: its pairs of modalities, linear probes, zero-shot classification."""
+    record: dict[str, Any] = {"n": len(pool.keys), "pairs": {}}
+    for pair, path in measured_pairs(run.aligner, pool).items():
+        record["pairs"][edge_name(pair)] = measure_pair(
+            run.aligner, pool, pair, path, visible=visible, same_group=same_group, seed=seed
+        )
+    if pool.factors and len(pool.keys) >= 20:
+        record["probes"] = measure_probes(pool, seed=seed)
+    zero_shot = _zero_shot(run, pool, classes, templates, seed)
+    if zero_shot:
+        record["zero_shot"] = zero_shot
+    return record
+
+
+def _zero_shot(
+    run: AlignRun, pool: EvalPool, classes: Sequence[str] | None, templates: str | Sequence[str] | None, seed: int
+) -> dict[str, Any]:
+    """Top-k of every modality that a path joins to text, on plain labels that are class names."""
+    labels = pool.factors.get("label")
+    if labels is None or not all(isinstance(label, str) for label in labels):
+        return {}
+    names = list(classes) if classes else sorted(set(labels))
+    known = [i for i, label in enumerate(labels) if label in names]
+    if len(names) < 2 or not known:
+        return {}
+    aligner, scores = run.aligner, {}
+    texts = [m for m in aligner.encoders if aligner.encoder(m).signal.kind == "text"]
+    for text in texts:
+        for modality in pool.latents:
+            if modality == text or aligner.graph.path(text, modality) is None:
+                continue
+            gate = aligner.path_gate(modality, text).detach().cpu()
+            kind = templates or _template_kind(modality, aligner.encoder(modality).signal.kind)
+            vectors = class_embeddings(
+                lambda prompts, text=text, m=modality: encode_texts(aligner, text, m, prompts), names, kind
+            )
+            embeddings = (gate * pool.latents[modality].shared)[known]
+            truth = [names.index(labels[i]) for i in known]
+            scores[f"{modality} by {text}"] = classify(embeddings, truth, vectors, names, seed=seed)
+    return scores
+
+
+def _template_kind(modality: str, kind: str) -> str:
+    from pairalign.evaluate.zero_shot import TEMPLATES
+
+    return next((name for name in (modality, kind) if name in TEMPLATES), "general")
