@@ -99,7 +99,7 @@ def gated_cosine(w: Tensor, a: Tensor, b: Tensor, eps: float = 1e-4) -> tuple[Te
 
 
 def gated_euclidean(w: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (B, D + 2) twice, whose dot products are -|w a_i - w b_j|^2, for losses written on dot products."""
+    """Return (B, D + 2) twice, whose dot products are -|w a_i - w b_j|^2, for losses on dot products."""
     x, y = w * a, w * b
     nx, ny = x.square().sum(-1, keepdim=True), y.square().sum(-1, keepdim=True)
     return torch.cat([2 * x, -nx, torch.ones_like(nx)], -1), torch.cat([y, torch.ones_like(ny), -ny], -1)
