@@ -18,6 +18,7 @@ from pairalign.types import Signal
 
 KINDS = ("patches", "chamfer", "features", "tokens", "values")
 
+_FITS = {"patches": ("image", "series"), "chamfer": ("points",), "tokens": ("text",), "values": ("vector",)}
 _DEFAULTS = {
     "image": "patches",
     "series": "patches",
@@ -45,17 +46,16 @@ def build_decoder(kind: str, signal: Signal, latent: int, features: int | None =
         raise ConfigError(f"reconstruct={kind!r} is not known.{did_you_mean(kind, (*KINDS, 'none'))}")
     if kind == "features":
         return FeatureDecoder(_size(features, kind, "the encoder's width"), latent)
+    if signal.kind not in _FITS[kind]:
+        raise ConfigError(
+            f"reconstruct={kind!r} is for {' and '.join(_FITS[kind])}, the signal is {signal.kind!r}: use"
+            f' {default_kind(signal, frozen=False)!r}, "features" or "none".'
+        )
     if kind == "tokens":
         if features is None and signal.range is not None:
             features = int(signal.range[1]) + 1
         return TokenDecoder(
             _size(features, kind, "the encoder's vocabulary, or Signal(range=(0, largest id))"), latent
-        )
-    fitting = {"patches": ("image", "series"), "chamfer": ("points",)}.get(kind, (signal.kind,))
-    if signal.kind not in fitting:
-        raise ConfigError(
-            f"reconstruct={kind!r} is for {' and '.join(fitting)}, the signal is {signal.kind!r}: use"
-            f' {default_kind(signal, frozen=False)!r}, "features" or "none".'
         )
     if kind == "patches":
         return PatchDecoder(signal, latent)

@@ -55,7 +55,7 @@ def chamfer_error(predicted: Tensor, target: Tensor, spread: Tensor | None = Non
         that of neighbours in this batch, which needs B >= 2.
     """
     spread = chamfer_spread(target) if spread is None else spread
-    return relative(chamfer_distance(predicted, target).mean(), spread)
+    return relative(chamfer_distance(predicted, target).mean(), spread, target.square().mean())
 
 
 def chamfer_spread(target: Tensor) -> Tensor:

@@ -106,9 +106,12 @@ class Decoder(nn.Module):
         return torch.where(self.batches > 0, self.spread, fresh)
 
 
-def relative(error: Tensor, spread: Tensor) -> Tensor:
-    """Return the mean of error / spread, without entries whose spread is nothing beside the largest."""
-    known = (spread > 1e-6 * spread.max()) & (spread > 0)
+def relative(error: Tensor, spread: Tensor, size: Tensor | float = 0.0) -> Tensor:
+    """Return the mean of error / spread, without the entries that never vary.
+
+    size: mean square of the target; a spread below 1e-12 of it is rounding, not variation.
+    """
+    known = spread > 1e-12 * size
     ratio = torch.where(known, error / torch.where(known, spread, 1.0), 0.0)
     return ratio.sum() / known.sum().clamp(min=1)
 

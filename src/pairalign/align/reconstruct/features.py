@@ -23,7 +23,7 @@ def feature_error(predicted: Tensor, target: Tensor, spread: Tensor | None = Non
     """
     target = F.normalize(target, dim=-1)
     spread = target.var(0).mean() if spread is None else spread
-    return relative((predicted - target).square().mean(), spread)
+    return relative((predicted - target).square().mean(), spread, target.square().mean())
 
 
 class FeatureDecoder(Decoder):

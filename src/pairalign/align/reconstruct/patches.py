@@ -32,7 +32,7 @@ def patch_error(predicted: Tensor, target: Tensor, spread: Tensor | None = None)
         that of this batch, which needs B >= 2. Predicting the mean of all targets then scores 1.
     """
     spread = target.var(0).mean() if spread is None else spread
-    return relative((predicted - target).square().mean(), spread)
+    return relative((predicted - target).square().mean(), spread, target.square().mean())
 
 
 class PatchDecoder(Decoder):

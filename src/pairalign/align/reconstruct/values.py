@@ -21,7 +21,7 @@ def value_error(predicted: Tensor, target: Tensor, spread: Tensor | None = None)
     spread: (D,) variance of each entry over samples; default: that of this batch, which needs B >= 2.
     """
     spread = target.var(0) if spread is None else spread
-    return relative((predicted - target).square().mean(0), spread)
+    return relative((predicted - target).square().mean(0), spread, target.square().mean(0))
 
 
 class ValueDecoder(Decoder):
