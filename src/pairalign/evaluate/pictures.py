@@ -147,12 +147,13 @@ def draw_gates(
             color=INK,
             fontsize=9,
         )
+    ax.text(1.01, -0.55, "in use", transform=ax.get_yaxis_transform(), va="bottom", color=INK, fontsize=8)
     figure.tight_layout()
     return figure
 
 
 def _bar(ax: Axes, at: float, score: Score, colour: str, alpha: float, thick: float, name: str) -> None:
-    """Value in colour, what chance alone would give hatched over it, the interval as a capped line."""
+    """Value in colour, the interval as a capped line, chance as a thick mark across the bar."""
     ax.barh(at, score.value, thick, color=colour, alpha=alpha, linewidth=0)
     if score.chance is not None:
         ax.plot([score.chance] * 2, [at - 0.46, at + 0.46], color=INK, linewidth=2.2, solid_capstyle="butt")

@@ -180,37 +180,47 @@ def _r2(y: Tensor, predicted: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _fit_ridge(x: Tensor, y: Tensor) -> Predictor:
-    """Ridge on centred x (n, D), y (n, E); the penalty by the closed-form leave-one-out error."""
+    """Ridge on centred x (n, D), y (n, E); the penalty of each column by the closed-form leave-one-out error."""
     u, s, v = torch.linalg.svd(x, full_matrices=False)
-    uy = u.T @ y
-    errors = []
+    uy, errors, candidates = u.T @ y, [], []
     for ridge in RIDGES:
         shrink = s.square() / (s.square() + ridge * len(x))
         leverage = (u.square() @ shrink + 1 / len(x)).clamp(max=1 - 1e-9)
-        errors.append((((y - u @ (shrink[:, None] * uy)) / (1 - leverage)[:, None]) ** 2).mean())
-    ridge = RIDGES[int(torch.stack(errors).argmin())]
-    weights = v.T @ ((s / (s.square() + ridge * len(x)))[:, None] * uy)
+        errors.append(((y - u @ (shrink[:, None] * uy)) / (1 - leverage)[:, None]).square().mean(0))
+        candidates.append(v.T @ ((s / (s.square() + ridge * len(x)))[:, None] * uy))
+    weights = _best_columns(torch.stack(errors), torch.stack(candidates))
     return lambda z: z @ weights
 
 
 def _fit_kernel(x: Tensor, y: Tensor) -> Predictor:
-    """Kernel ridge on x (n, D), y (n, E); bandwidth and ridge by the closed-form leave-one-out error."""
+    """Kernel ridge on x (n, D), y (n, E); bandwidth and ridge of each column by the leave-one-out error."""
     distance = torch.cdist(x, x)
     median = distance[~torch.eye(len(x), dtype=torch.bool)].median().clamp(min=1e-12)
-    best: tuple[float, float, Tensor] | None = None
-    for factor in BANDWIDTHS:
-        gamma = float(0.5 / (factor * median) ** 2)
+    gammas = [float(0.5 / (factor * median) ** 2) for factor in BANDWIDTHS]
+    errors, duals = [], []
+    for gamma in gammas:
         values, vectors = torch.linalg.eigh(torch.exp(-gamma * distance.square()))
         projected = vectors.T @ y
         for ridge in RIDGES:
             inverse = 1 / (values.clamp(min=0) + ridge)
             dual = vectors @ (inverse[:, None] * projected)
-            error = float((dual / (vectors.square() @ inverse)[:, None]).square().mean())
-            if best is None or error < best[0]:
-                best = (error, gamma, dual)
-    assert best is not None
-    _, gamma, dual = best
-    return lambda z: torch.exp(-gamma * torch.cdist(z, x).square()) @ dual
+            errors.append((dual / (vectors.square() @ inverse)[:, None]).square().mean(0))
+            duals.append(dual)
+    error = torch.stack(errors)
+    dual, width = _best_columns(error, torch.stack(duals)), error.argmin(0) // len(RIDGES)
+
+    def predict(z: Tensor) -> Tensor:
+        square = torch.cdist(z, x).square()
+        parts = [torch.exp(-gamma * square) @ (dual * (width == i)) for i, gamma in enumerate(gammas)]
+        return torch.stack(parts).sum(0)
+
+    return predict
+
+
+def _best_columns(errors: Tensor, candidates: Tensor) -> Tensor:
+    """For each column its candidate of least error: errors (K, E), candidates (K, n, E) -> (n, E)."""
+    choice = errors.argmin(0).expand(1, candidates.shape[1], -1)
+    return candidates.gather(0, choice)[0]
 
 
 def _fit_logistic(x: Tensor, codes: Tensor, n_classes: int, penalty: float) -> Tensor:

@@ -227,7 +227,9 @@ def _plain_cell(value: Any) -> str:
     if isinstance(value, Score):
         chance = "" if value.chance is None else f" / {_number(value.chance)}"
         return f"{_number(value.value)} [{_number(value.low)}, {_number(value.high)}]{chance}"
-    return _number(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if abs(value) >= 1 and (2 * value).is_integer() else _number(value)
+    return str(value)
 
 
 def _number(value: float) -> str:

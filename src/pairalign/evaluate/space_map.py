@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.errors import ConfigError, DataError
-from pairalign.evaluate.signals import INK, LINE, MUTED, PALETTE, new_figure
+from pairalign.evaluate.signals import INK, MUTED, PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Labels = Sequence[Hashable] | Tensor
+UNSEEN = "#8c95a0"
 MARKERS = ("o", "^", "s", "D", "P", "v", "X", "*")
 
 
@@ -71,14 +72,14 @@ def _map_panel(ax: Axes, name: str, parts: Mapping[str, Tensor], labels: Mapping
     values = sorted({v for column in labels.values() for v in column})
     colours = {value: PALETTE[i % len(PALETTE)] for i, value in enumerate(values)}
     for i, (modality, xy) in enumerate(parts.items()):
-        colour = [colours[v] for v in labels[modality]] if modality in labels else [LINE] * len(xy)
+        colour = [colours[v] for v in labels[modality]] if modality in labels else [UNSEEN] * len(xy)
         ax.scatter(
             xy[:, 0],
             xy[:, 1],
             c=colour,
             marker=MARKERS[i % len(MARKERS)],
             s=11,
-            alpha=0.75,
+            alpha=0.75 if modality in labels else 0.3,
             linewidths=0,
             rasterized=True,
             zorder=2 if modality in labels else 1,
