@@ -1,8 +1,9 @@
 """From stored bytes to a raw value, by file extension, and the content id of those bytes.
 
-jpg, jpeg, png, pgm give a PIL image (16-bit depth keeps its depth), npy an array, txt a string, json what it says,
-wav float32 in [-1, 1] of shape (time,) or, with several channels, (channel, time). Where it bites: pickles are never
-loaded, and an image is decoded to its last row here, because PIL by itself reports a cut file only at first use.
+jpg, jpeg, png, pgm give a PIL image (16-bit depth keeps its depth), npy an array, txt a string, json what it
+says, wav float32 in [-1, 1] of shape (time,) or, with several channels, (channel, time). Where it bites:
+pickles are never loaded, and an image is decoded to its last row here, because PIL by itself reports a cut
+file only at first use.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _WAV_SCALE = {1: 128.0, 2: 32768.0, 3: 8388608.0, 4: 2147483648.0}
 
 
 def decode(extension: str, data: bytes) -> Any:
-    """Decode one stored field; raise `DataError` with the reason if the bytes are not what the extension says."""
+    """Decode one stored field; raise `DataError` with the reason if the bytes are not what the extension
+    says.
+    """
     decoder = DECODERS.get(extension)
     if decoder is None:
         raise DataError(f"extension {extension!r} has no decoder.{did_you_mean(extension, DECODERS)}")
@@ -36,7 +39,9 @@ def decode(extension: str, data: bytes) -> Any:
 def check_finite(value: Any) -> None:
     """Raise `DataError` if a decoded array holds NaN or infinity."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-        raise DataError(f"holds NaN or infinity in {int((~np.isfinite(value)).sum())} of {value.size} values.")
+        raise DataError(
+            f"holds NaN or infinity in {int((~np.isfinite(value)).sum())} of {value.size} values."
+        )
 
 
 def content_id(extension: str, parts: Sequence[bytes]) -> int:
@@ -75,7 +80,9 @@ def _wav(data: bytes) -> np.ndarray:
         width, channels, frames = stream.getsampwidth(), stream.getnchannels(), stream.getnframes()
         raw = stream.readframes(frames)
     if len(raw) != frames * width * channels or not frames:
-        raise DataError(f"the wav header promises {frames} frames, {len(raw) // (width * channels)} are there.")
+        raise DataError(
+            f"the wav header promises {frames} frames, {len(raw) // (width * channels)} are there."
+        )
     value = _pcm(raw, width).reshape(-1, channels).T / np.float32(_WAV_SCALE[width])
     return np.ascontiguousarray(value[0] if channels == 1 else value)
 

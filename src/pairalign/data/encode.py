@@ -1,8 +1,8 @@
 """From a value in Python to stored bytes: what `pack_pairs` writes for each kind of value.
 
-A path is copied byte for byte, never re-encoded. A PIL image becomes jpg (or png where that would lose depth or
-alpha, or on request), an array npy, a string txt, a list of numbers an array. Where it bites: a string is text; a
-file is named by a `pathlib.Path`.
+A path is copied byte for byte, never re-encoded. A PIL image becomes jpg (or png where that would lose depth
+or alpha, or on request), an array npy, a string txt, a list of numbers an array. Where it bites: a string is
+text; a file is named by a `pathlib.Path`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class ImageFormat:
 
     def __post_init__(self) -> None:
         if self.kind not in ("jpg", "png") or not 1 <= self.quality <= 95:
-            raise DataError(f"image format {self.kind!r}, quality {self.quality}: use 'jpg' with 1 to 95, or 'png'.")
+            raise DataError(
+                f"image format {self.kind!r}, quality {self.quality}: use 'jpg' with 1 to 95, or 'png'."
+            )
 
 
 def encode(value: Any, image: ImageFormat) -> tuple[str, bytes]:
@@ -48,7 +50,9 @@ def encode(value: Any, image: ImageFormat) -> tuple[str, bytes]:
         return "npy", _npy(np.asarray(value, np.float32))
     if isinstance(value, (dict, list)):
         return "json", json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
-    raise DataError(f"a {type(value).__name__} cannot be stored: give an image, array, string, number or Path.")
+    raise DataError(
+        f"a {type(value).__name__} cannot be stored: give an image, array, string, number or Path."
+    )
 
 
 def is_numeric(value: Any) -> bool:

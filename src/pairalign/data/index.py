@@ -1,8 +1,8 @@
 """The index of a shard folder: what is inside, written last, so that a folder without it is unfinished.
 
-Frozen dataclasses, JSON on disk (`index.json`). Where it bites: the content hash covers every sample's key, split
-and stored bytes, and neither the order nor the layout in shards, so packing with other workers or other shard sizes
-keeps it; a re-encoded image changes it.
+Frozen dataclasses, JSON on disk (`index.json`). Where it bites: the content hash covers every sample's key,
+split and stored bytes, and neither the order nor the layout in shards, so packing with other workers or other
+shard sizes keeps it; a re-encoded image changes it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ VERSION = 1
 class ModalityInfo:
     """What the samples of one modality are.
 
-    ext: stored formats. parts: names of its parts, "" for the value itself, "00", "01" for frames.
-    unit, rate (Hz), axes: as packed, None where not said. dtype, shape: of the decoded value, None where it varies.
+    ext: stored formats. parts: names of its parts, "" for the value itself, "00", "01" for frames. unit, rate
+    (Hz), axes: as packed, None where not said. dtype, shape: of the decoded value, None where it varies.
     range: smallest and largest value met; None for text.
     """
 
@@ -59,7 +59,9 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """The whole folder. `source`, `licence`: where the data is from; `skipped`: (key, reason) of bad samples left out."""
+    """The whole folder. `source`, `licence`: where the data is from; `skipped`: (key, reason) of bad samples
+    left out.
+    """
 
     modalities: dict[str, ModalityInfo]
     splits: dict[str, SplitInfo]
@@ -84,7 +86,9 @@ class ShardIndex:
         """Raise `DataError` unless every named modality is in the index."""
         for name in modalities:
             if name not in self.modalities:
-                raise DataError(f"{str(folder)!r} holds no modality {name!r}.{did_you_mean(name, self.modalities)}")
+                raise DataError(
+                    f"{str(folder)!r} holds no modality {name!r}.{did_you_mean(name, self.modalities)}"
+                )
 
 
 def save_index(index: ShardIndex, folder: Path) -> None:
@@ -101,7 +105,7 @@ def save_index(index: ShardIndex, folder: Path) -> None:
 
 
 def load_index(folder: str | Path) -> ShardIndex:
-    """Read the index of a finished folder; raise `DataError` if it is missing, unfinished, damaged or newer."""
+    """Read the index of a finished folder; raise `DataError` if it is missing, damaged or newer."""
     folder = Path(folder)
     path = folder / INDEX_NAME
     if not path.is_file():
@@ -110,21 +114,21 @@ def load_index(folder: str | Path) -> ShardIndex:
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values["version"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{str(path)!r} is damaged ({error}): copy it again, or pack the data again.") from error
+        raise DataError(f"{str(path)!r} is damaged ({error}): copy it again, or pack again.") from error
     if version != VERSION:
-        raise DataError(f"{str(path)!r} has version {version}, this pairalign reads {VERSION}: upgrade, or pack again.")
+        raise DataError(f"{str(path)!r} has version {version}; this pairalign reads {VERSION}: upgrade.")
     try:
         return _from_dict(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{str(path)!r} is damaged ({error}): copy it again, or pack the data again.") from error
+        raise DataError(f"{str(path)!r} is damaged ({error}): copy it again, or pack again.") from error
 
 
 def _missing(folder: Path) -> str:
     if not folder.is_dir():
-        return f"shard folder {str(folder)!r} does not exist: give the folder that `pairalign data pack` wrote."
+        return f"shard folder {str(folder)!r} does not exist: make it with `pairalign data pack`."
     if any(folder.glob("*.tar")) or (folder / ".pack").exists():
-        return f"shard folder {str(folder)!r} has no {INDEX_NAME}, so packing never finished: run the same pack again."
-    return f"{str(folder)!r} is no shard folder (no {INDEX_NAME}): give the folder that `pairalign data pack` wrote."
+        return f"shard folder {str(folder)!r} has no {INDEX_NAME}: packing never finished. Run it again."
+    return f"{str(folder)!r} is no shard folder (no {INDEX_NAME}): give one that `pairalign data pack` wrote."
 
 
 def _from_dict(values: dict[str, Any]) -> ShardIndex:

@@ -1,9 +1,9 @@
 """Packing pairs into WebDataset shards: deterministic, parallel, resumable, atomic.
 
 The same samples and options give the same bytes, whatever the number of workers and however often it was
-interrupted. Where it bites: with a manifest or list the samples are shuffled once by `seed`, so that a manifest sorted
-by class does not make shards of one class; an iterator keeps its own order. With workers > 1 a script needs
-`if __name__ == "__main__":`, as for any process pool.
+interrupted. Where it bites: with a manifest or list the samples are shuffled once by `seed`, so that a
+manifest sorted by class does not make shards of one class; an iterator keeps its own order. With workers > 1
+a script needs `if __name__ == "__main__":`, as for any process pool.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,16 @@ from tqdm import tqdm
 
 from pairalign import __version__
 from pairalign.data.encode import ImageFormat
-from pairalign.data.index import INDEX_NAME, ModalityInfo, ShardIndex, ShardInfo, SplitInfo, save_index
+from pairalign.data.index import (
+    INDEX_NAME,
+    ModalityInfo,
+    ShardIndex,
+    ShardInfo,
+    SplitInfo,
+    load_index,
+    save_index,
+)
+from pairalign.data.manifest import Manifest
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
 from pairalign.data.write import (
     RECORDS,
@@ -32,7 +41,7 @@ from pairalign.data.write import (
 )
 from pairalign.errors import DataError, did_you_mean
 
-Source = str | Path | Iterable[Mapping[str, Any]]
+Source = str | Path | Manifest | Iterable[Mapping[str, Any]]
 
 
 def pack_pairs(
@@ -57,14 +66,17 @@ def pack_pairs(
 ) -> ShardIndex:
     """Write the samples of `source` as shards into the folder `out` and return its index.
 
-    source: a manifest (JSON lines or CSV, see `read_manifest`), or dicts: a value by modality (image, array, text,
-        `Path`, or parts of these), and optionally "key", "label", "group", "session", "split", "meta".
-    modalities: names to pack, or column by name for a manifest; None takes those of the first sample.
+    source: a manifest (JSON lines or CSV; a `Manifest` to say how to read it), or dicts: a value by modality
+        (image, array, text, `Path`, or parts of these), and optionally "key", "label", "group", "session",
+        "split", "meta".
+    modalities: names to pack, or column by name for the path of a manifest; None takes those of the first
+        sample.
     units: {"touch": {"unit": "kPa", "rate": 100.0, "axes": ("time",)}}, recorded in the index; rates in Hz.
-    split: one name for all, or shares by name ({"train": 0.9, "val": 0.1}, by group if there is one), or None for
-        each sample's own.
+    split: one name for all, or shares by name ({"train": 0.9, "val": 0.1}, by group if there is one), or None
+        for each sample's own.
     seed: of the shuffle and of shares; None keeps the order. on_bad: "skip" lists bad samples in the index.
-    resume: keep shards that an interrupted run finished from the same input. overwrite: replace a finished folder.
+    resume: keep shards that an interrupted run finished from the same input. overwrite: replace a finished
+        folder.
     origin: where the data is from. synthetic: the data is made, not measured, and reports will say so.
     Raises `DataError` for empty input, a bad sample, a full disk; nothing half-written stays behind.
     """
@@ -74,15 +86,17 @@ def pack_pairs(
     if on_bad not in ("fail", "skip"):
         raise DataError(f"on_bad={on_bad!r}: use 'fail' or 'skip'.")
     options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
-    samples, names = _samples(source, modalities, seed)
+    skipped: list[tuple[str, str]] = []
+    note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
+    samples, names = _samples(source, modalities, seed, note)
     _prepare(out, resume=resume, overwrite=overwrite)
-    rows = rows_from(samples, names, split, seed or 0)
+    rows = rows_from(samples, names, split, seed or 0, note)
     total = len(samples) if isinstance(samples, Sequence) else None
     try:
         with tqdm(total=total, desc=f"pack {out.name}", unit="sample", disable=not progress) as bar:
             records = list(_write_all(_tasks(rows, out, shard_samples, options), workers, bar))
         described = {"licence": licence, "source": origin, "synthetic": synthetic}
-        index = _index(records, units or {}, described)
+        index = _index(records, skipped, units or {}, described)
         save_index(index, out)
         _remove_leftovers(out, index)
     except OSError as error:
@@ -90,23 +104,30 @@ def pack_pairs(
     return index
 
 
-def _samples(source: Source, modalities: Any, seed: int | None) -> tuple[Iterable[Mapping[str, Any]], Any]:
+def _samples(
+    source: Source, modalities: Any, seed: int | None, on_bad: Callable[[str, str], None] | None
+) -> tuple[Iterable[Mapping[str, Any]], list[str] | None]:
+    """Samples, shuffled where they can be, and the modalities to pack of each."""
     if isinstance(source, (str, Path)):
-        from pairalign.data.manifest import read_manifest
-
-        columns = modalities if isinstance(modalities, Mapping) or modalities is None else {m: m for m in modalities}
-        source, modalities = read_manifest(source, columns), None
+        if modalities is not None and not isinstance(modalities, Mapping):
+            modalities = {name: name for name in modalities}
+        source, modalities = Manifest(source, modalities), None
+    samples = source.read(on_bad) if isinstance(source, Manifest) else source
     names = None if modalities is None else check_modalities(list(modalities))
-    if seed is not None and isinstance(source, Sequence):
-        source = random.Random(seed).sample(source, len(source))
-    return source, names
+    if seed is not None and isinstance(samples, Sequence):
+        samples = random.Random(seed).sample(samples, len(samples))
+    return samples, names
 
 
 def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
     if (out / INDEX_NAME).exists():
         if not overwrite:
-            raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
-        (out / INDEX_NAME).unlink()
+            raise DataError(
+                f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it."
+            )
+        shards = [shard.name for split in load_index(out).splits.values() for shard in split.shards]
+        for name in (INDEX_NAME, *shards):  # the index first: what is left is no finished folder any more
+            (out / name).unlink(missing_ok=True)
     if out.exists() and not out.is_dir():
         raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
     if not resume:
@@ -119,7 +140,9 @@ def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
         leftover.unlink()
 
 
-def _tasks(rows: Iterator[Row], out: Path, size: int, options: WriteOptions) -> Iterator[tuple[str, ShardTask]]:
+def _tasks(
+    rows: Iterator[Row], out: Path, size: int, options: WriteOptions
+) -> Iterator[tuple[str, ShardTask]]:
     waiting: dict[str, list[Row]] = {}
     made: dict[str, int] = {}
     for row in rows:
@@ -154,13 +177,17 @@ def _write_all(
 
 
 def _index(
-    records: list[tuple[str, str, dict[str, Any]]], units: Mapping[str, Mapping[str, Any]], described: dict[str, Any]
+    records: list[tuple[str, str, dict[str, Any]]],
+    skipped: list[tuple[str, str]],
+    units: Mapping[str, Mapping[str, Any]],
+    described: dict[str, Any],
 ) -> ShardIndex:
     shards: dict[str, list[ShardInfo]] = {}
     stats: dict[str, Any] = {}
-    skipped, labels, lines = [], set(), []
+    labels: set[str] = set()
+    lines: list[str] = []
     for split, name, record in records:
-        skipped += [(key, reason) for key, reason in record["bad"]]
+        skipped = skipped + [(key, reason) for key, reason in record["bad"]]
         labels |= set(record["labels"])
         stats = merge_stats(stats, record["stats"])
         lines += [f"{split} {key} {digest}" for key, digest in record["samples"]]
@@ -169,13 +196,19 @@ def _index(
             found.append(ShardInfo(name, record["count"], record["bytes"], record["sha256"]))
     for split, found in shards.items():
         if not found:
-            raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}")
+            raise DataError(
+                f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}"
+            )
     for name in units:
         if name not in stats:
-            raise DataError(f"units name the modality {name!r}, which is not packed.{did_you_mean(name, stats)}")
+            raise DataError(
+                f"units name the modality {name!r}, which is not packed.{did_you_mean(name, stats)}"
+            )
     return ShardIndex(
         modalities={name: _modality(name, stats[name], dict(units.get(name, {}))) for name in stats},
-        splits={s: SplitInfo(sum(i.count for i in found), tuple(found)) for s, found in sorted(shards.items())},
+        splits={
+            s: SplitInfo(sum(i.count for i in found), tuple(found)) for s, found in sorted(shards.items())
+        },
         content_hash=hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(),
         labels=tuple(sorted(labels)),
         skipped=tuple(sorted(skipped)),
@@ -186,12 +219,14 @@ def _index(
 
 def _modality(name: str, stats: dict[str, Any], units: dict[str, Any]) -> ModalityInfo:
     for unknown in units.keys() - {"unit", "rate", "axes"}:
-        raise DataError(f"units of {name!r} hold {unknown!r}.{did_you_mean(unknown, ('unit', 'rate', 'axes'))}")
+        raise DataError(
+            f"units of {name!r} hold {unknown!r}.{did_you_mean(unknown, ('unit', 'rate', 'axes'))}"
+        )
     rates = stats["rate"]
     if len(rates) > 1 or (rates and units.get("rate") not in (None, rates[0])):
         raise DataError(
-            f"modality {name!r}: its wav files state {', '.join(f'{r:g}' for r in rates)} Hz"
-            f"{'' if units.get('rate') is None else ', units say %g Hz' % units['rate']}: resample to one rate."
+            f"modality {name!r}: its wav files state {', '.join(f'{r:g}' for r in rates)} Hz, units say "
+            f"{units.get('rate')}: resample to one rate, and say that one or none."
         )
     axes = units.get("axes")
     return ModalityInfo(

@@ -1,7 +1,7 @@
 """Shards written by several processes, in order and with a bounded number in memory.
 
-Where it bites: workers ignore Ctrl-C, so that a shard in progress is finished and kept; the packing process stops
-handing out work and waits for them.
+Where it bites: workers ignore Ctrl-C, so that a shard in progress is finished and kept; the packing process
+stops handing out work and waits for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ Waiting = deque[tuple[str, ShardTask, "Future[dict[str, Any]] | dict[str, Any]"]
 def write_in_processes(
     tasks: Iterator[tuple[str, ShardTask]], workers: int, bar: Any
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(split, shard name, record) of every shard, in the order of `tasks`; at most 2 × workers wait in memory."""
+    """(split, shard name, record) of every shard, in the order of `tasks`; at most 2 × workers wait in
+    memory.
+    """
     waiting: Waiting = deque()
     context = multiprocessing.get_context("spawn")  # fork is unsafe beside torch's threads
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt) as pool:
@@ -38,8 +40,9 @@ def write_in_processes(
                 yield _next(waiting, bar)
         except BrokenProcessPool as error:
             raise DataError(
-                "a packing process died, probably for want of memory: use fewer workers or smaller shards and run the "
-                "same pack again; finished shards are kept."
+                f"a packing process died (workers={workers}): if memory ran out, use fewer workers or smaller "
+                "shards; in a script, call pack_pairs under `if __name__ == '__main__':`. "
+                "Finished shards are kept."
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

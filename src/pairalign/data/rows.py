@@ -1,16 +1,16 @@
 """Samples in, rows out: one checked `Row` for every sample that `pack_pairs` is given.
 
-A sample is a dict: a value by modality, and optionally "key", "label", "group", "session", "split" and "meta" (a dict
-of anything JSON). A value may be a dict of parts ("value", "frames", "background", "sensor", …); a list that is not
-numeric is frames. Where it bites: a split by fractions is decided by group where there is one, so that no object or
-session falls on both sides.
+A sample is a dict: a value by modality, and optionally "key", "label", "group", "session", "split" and "meta"
+(a dict of anything JSON). A value may be a dict of parts ("value", "frames", "background", "sensor", …); a
+list that is not numeric is frames. Where it bites: a split by fractions is decided by group where there is
+one, so that no object or session falls on both sides.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ class Row:
     meta: dict[str, Any]
 
     def fingerprint(self) -> str:
-        """Hash of everything that decides this row's stored bytes; of a file its name, size and time of change."""
+        """Hash of everything that decides this row's stored bytes; of a file its name, size and time of
+        change.
+        """
         digest = hashlib.sha256(repr((self.key, self.split, sorted(self.meta.items()))).encode())
         for name, value in sorted(self.fields.items()):
             digest.update(name.encode() + b"\0")
@@ -45,32 +47,51 @@ class Row:
 
 
 def rows_from(
-    samples: Iterable[Mapping[str, Any]], modalities: Sequence[str] | None, split: Split = None, seed: int = 0
+    samples: Iterable[Mapping[str, Any]],
+    modalities: Sequence[str] | None,
+    split: Split = None,
+    seed: int = 0,
+    on_bad: Callable[[str, str], None] | None = None,
 ) -> Iterator[Row]:
-    """Check samples one by one; raise `DataError` naming the sample for a missing side, a repeated key or a bad name.
+    """Check samples one by one; raise `DataError` naming the sample for a missing side or a repeated key.
 
     modalities: None takes those of the first sample, and every sample must have them all.
     split: name for all, or share by name; None takes each sample's own "split", else "train".
+    on_bad: called with (key, reason) for a sample that lacks a side, which is then left out; without it, it
+        raises.
     """
     check_split(split)
     seen: set[str] = set()
     for number, sample in enumerate(samples):
         if not isinstance(sample, Mapping):
-            raise DataError(f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality.")
+            raise DataError(
+                f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality."
+            )
         key = str(sample.get("key", f"{number:08d}"))
         if key in seen:
-            raise DataError(f"sample {number}: key {key!r} is used twice: give every sample its own key, or no keys.")
+            raise DataError(
+                f"sample {number}: key {key!r} is used twice: give each its own key, or none any."
+            )
         seen.add(key)
         if modalities is None:
             modalities = check_modalities([name for name in sample if name not in RESERVED])
-        yield _row(sample, key, modalities, split, seed)
+        try:
+            row = _row(sample, key, modalities, split, seed)
+        except DataError as error:
+            if on_bad is None:
+                raise
+            on_bad(key, str(error))
+            continue
+        yield row
 
 
 def check_modalities(names: Sequence[str]) -> list[str]:
     """Raise `DataError` for a name that a shard cannot hold."""
     for name in names:
         if not NAME.fullmatch(name) or name in RESERVED:
-            raise DataError(f"modality {name!r}: use letters, digits and _, and none of {', '.join(RESERVED)}.")
+            raise DataError(
+                f"modality {name!r}: use letters, digits and _, and none of {', '.join(RESERVED)}."
+            )
     if not names:
         raise DataError("no modality is left to pack: name at least one.")
     return list(names)
@@ -91,10 +112,14 @@ def _row(sample: Mapping[str, Any], key: str, modalities: Sequence[str], split: 
     for name in modalities:
         if sample.get(name) is None:
             have = [n for n in sample if n not in RESERVED and sample[n] is not None]
-            raise DataError(f"sample {key!r} has no {name!r}.{did_you_mean(name, have)} Every sample needs every side.")
+            raise DataError(
+                f"sample {key!r} has no {name!r}.{did_you_mean(name, have)} Every sample needs every side."
+            )
         fields.update(_parts(name, sample[name], key))
     meta = dict(sample.get("meta") or {})
-    meta.update({name: sample[name] for name in ("label", "group", "session") if sample.get(name) is not None})
+    meta.update(
+        {name: sample[name] for name in ("label", "group", "session") if sample.get(name) is not None}
+    )
     chosen = _split_of(sample, key, split, seed)
     return Row(key, chosen, fields, {**meta, "split": chosen})
 
@@ -115,7 +140,9 @@ def _parts(name: str, value: Any, key: str) -> dict[str, Any]:
         else:
             raise DataError(f"sample {key!r}: part {part!r} of {name!r}: use letters, digits and _.")
     if not any(field == name or field.removeprefix(f"{name}.").isdigit() for field in found):
-        raise DataError(f"sample {key!r}: {name!r} has parts {sorted(value)}, but neither a value nor frames.")
+        raise DataError(
+            f"sample {key!r}: {name!r} has parts {sorted(value)}, but neither a value nor frames."
+        )
     return found
 
 

@@ -1,9 +1,10 @@
-"""Reading pair shards: samples in an order that follows from (seed, epoch), each exactly once over all processes.
+"""Reading pair shards: samples in an order that follows from (seed, epoch), each exactly once over all
+processes.
 
-The order is computed first, from the index alone; then each sample costs two reads at known offsets, so skipping is
-free and a resumed run goes on exactly. Where it bites: shards are dealt out whole to processes and their loader
-workers when there are enough of them, else samples are, so with few shards every worker opens each of them; streams
-may differ in length by a shard, or by a sample.
+The order is computed first, from the index alone; then each sample costs two reads at known offsets, so
+skipping is free and a resumed run goes on exactly. Where it bites: shards are dealt out whole to processes
+and their loader workers when there are enough of them, else samples are, so with few shards every worker
+opens each of them; streams may differ in length by a shard, or by a sample.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class RawSample:
     """One sample as stored.
 
     values: decoded value by modality; a modality of several parts is a dict with "value", "frames" (list),
-        "background", "sensor" and so on, as far as they exist. ids: 63-bit content id by modality. meta: label, group,
-        session and whatever else was packed. position: of this sample in the stream; `skip=position + 1` goes on after it.
+        "background", "sensor" and so on, as far as they exist. ids: 63-bit content id by modality. meta:
+        label, group, session and whatever else was packed. position: of this sample in the stream;
+        `skip=position + 1` goes on after it.
     """
 
     key: str
@@ -68,12 +70,13 @@ def read_samples(
     """Yield this stream's samples of one pass over a split.
 
     decode: modalities whose values are wanted; the others get ids only. None decodes all.
-    shuffle: 0 keeps the stored order; else shards come in random order and a sample moves by up to `shuffle` places;
-        from the size of the split on, it is a full permutation.
+    shuffle: 0 keeps the stored order; else shards come in random order and a sample moves by up to `shuffle`
+        places; from the size of the split on, it is a full permutation.
     rank, world_size, worker, workers: which of world_size × workers streams this is.
     skip: leave out the first places of the stream's order, damaged samples counted, without reading them.
-    on_bad: called with (key, reason) for a damaged sample, which is then left out; without it the sample raises.
-    Raises `DataError` for an unknown split or modality, a damaged shard, and damaged samples without `on_bad`.
+    on_bad: called with (key, reason) for a damaged sample, which is then left out; without it the sample
+    raises. Raises `DataError` for an unknown split or modality, a damaged shard, and damaged samples without
+    `on_bad`.
     """
     folder = Path(folder)
     index = load_index(folder)
@@ -89,9 +92,11 @@ def read_samples(
             try:
                 entry, descriptor = reader.find(shard, place)
                 yield reader.read(entry, descriptor, shard, position)
-            except _BadSample as bad:
+            except _BadSampleError as bad:
                 if on_bad is None:
-                    raise DataError(f"shard {reader.shards[shard].name}, sample {bad.key!r}: {bad.reason}") from bad
+                    raise DataError(
+                        f"shard {reader.shards[shard].name}, sample {bad.key!r}: {bad.reason}"
+                    ) from bad
                 on_bad(bad.key, bad.reason)
     finally:
         reader.close()
@@ -102,7 +107,9 @@ def stream_order(
 ) -> np.ndarray:
     """(N, 2) array of (shard, place in shard) that one of `streams` streams reads, in order."""
     if not 0 <= stream < streams:
-        raise DataError(f"stream {stream} of {streams}: rank and worker must lie below world_size and workers.")
+        raise DataError(
+            f"stream {stream} of {streams}: rank and worker must lie below world_size and workers."
+        )
     counts = [shard.count for shard in index.split(split).shards]
     draw = np.random.Generator(np.random.PCG64([seed, epoch])) if shuffle else None
     shards = np.arange(len(counts)) if draw is None else draw.permutation(len(counts))
@@ -122,7 +129,7 @@ def _jitter(count: int, shuffle: int, draw: np.random.Generator) -> np.ndarray:
     return np.argsort(np.arange(count) + draw.uniform(0, shuffle, count), kind="stable")
 
 
-class _BadSample(Exception):
+class _BadSampleError(Exception):
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(reason)
         self.key, self.reason = key, reason
@@ -154,12 +161,12 @@ class _Reader:
             size = os.fstat(descriptor).st_size
             if size < info.bytes:
                 raise DataError(
-                    f"shard {info.name} is truncated: it has {size} bytes, the index says {info.bytes}. Copy it again."
+                    f"shard {info.name} is truncated: {size} of {info.bytes} bytes are there. Copy it again."
                 )
             entries = scan(descriptor, info.name)
             if len(entries) != info.count:
                 raise DataError(
-                    f"shard {info.name} holds {len(entries)} samples, the index says {info.count}: pack it again."
+                    f"shard {info.name} holds {len(entries)} samples instead of {info.count}: copy it again."
                 )
         except BaseException:
             os.close(descriptor)
@@ -186,7 +193,7 @@ class _Reader:
         try:
             meta = json.loads(os.pread(descriptor, where[1], where[0]))
         except ValueError as error:
-            raise _BadSample(entry.key, f"meta.json is damaged ({error}).") from error
+            raise _BadSampleError(entry.key, f"meta.json is damaged ({error}).") from error
         return meta if isinstance(meta, dict) else {}
 
     def _value(
@@ -198,7 +205,7 @@ class _Reader:
                 value = decode(extension, os.pread(descriptor, size, offset))
             except DataError as error:
                 name = ".".join(filter(None, (modality, part, extension)))
-                raise _BadSample(entry.key, f"{name}: {error}") from error
+                raise _BadSampleError(entry.key, f"{name}: {error}") from error
             if part.isdigit():
                 parts.setdefault("frames", []).append(value)
             else:
@@ -207,7 +214,9 @@ class _Reader:
 
     def _id(self, fields: list[tuple[str, str, tuple[int, int]]], descriptor: int) -> int:
         chosen = [f for f in fields if not f[0]] or [f for f in fields if f[0].isdigit()] or fields
-        return content_id(chosen[0][1], [os.pread(descriptor, size, offset) for _, _, (offset, size) in chosen])
+        return content_id(
+            chosen[0][1], [os.pread(descriptor, size, offset) for _, _, (offset, size) in chosen]
+        )
 
     def close(self) -> None:
         for descriptor, _ in self.open.values():
@@ -224,13 +233,15 @@ def _fields(entry: Entry, modality: str) -> list[tuple[str, str, tuple[int, int]
             found.append((pieces[1] if len(pieces) == 3 else "", pieces[-1], where))
     if not found:
         have = sorted({name.split(".")[0] for name in entry.fields} - {"meta"})
-        raise _BadSample(entry.key, f"has no {modality!r} (it holds {', '.join(have) or 'nothing'}).")
+        raise _BadSampleError(entry.key, f"has no {modality!r} (it holds {', '.join(have) or 'nothing'}).")
     return sorted(found, key=lambda f: f[0])
 
 
 @dataclass
 class BadSamples:
-    """Counts damaged samples: call it as `on_bad`; `check` raises when more than `limit_fraction` were damaged."""
+    """Counts damaged samples: call it as `on_bad`; `check` raises when more than `limit_fraction` were
+    damaged.
+    """
 
     limit_fraction: float
     keys: dict[str, str] = field(default_factory=dict)

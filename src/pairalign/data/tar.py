@@ -1,8 +1,9 @@
 """Tar shards, written so that the same samples give the same bytes, and scanned without unpacking anything.
 
-One sample is a run of members `<key>.<field>.<ext>`, as WebDataset wants it; a dot, slash or other odd character of
-a key is percent-encoded, because WebDataset ends the key at the first dot. Where it bites: the scan trusts nothing.
-A name that leaves the folder, a link, a device, a bad checksum or a cut file is an error that names the shard.
+One sample is a run of members `<key>.<field>.<ext>`, as WebDataset wants it; a dot, slash or other odd
+character of a key is percent-encoded, because WebDataset ends the key at the first dot. Where it bites: the
+scan trusts nothing. A name that leaves the folder, a link, a device, a bad checksum or a cut file is an error
+that names the shard.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ BLOCK = 512
 
 
 class Entry(NamedTuple):
-    """One sample of a shard: its key, and (offset, size) of each stored field by `<modality>[.<part>].<ext>`."""
+    """One sample of a shard: its key, and (offset, size) by stored field `<modality>[.<part>].<ext>`."""
 
     key: str
     fields: dict[str, tuple[int, int]]
@@ -36,7 +37,9 @@ def write_sample(stream: BinaryIO, key: str, fields: Iterable[tuple[str, bytes]]
     for field, data in fields:
         name = f"{encode_key(key)}.{field}"
         if len(name) > 100:
-            raise DataError(f"key {key!r} is too long for a tar member ({len(name)} of 100 bytes): shorten it.")
+            raise DataError(
+                f"key {key!r} is too long for a tar member ({len(name)} of 100 bytes): shorten it."
+            )
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(data), 0o644
         stream.write(info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
@@ -50,14 +53,18 @@ def write_end(stream: BinaryIO) -> None:
 
 
 def scan(descriptor: int, name: str) -> list[Entry]:
-    """Every sample of an open shard, in order; `name` is what errors call it. Raise `DataError` for any damage."""
+    """Every sample of an open shard, in order; `name` is what errors call it. Raise `DataError` for any
+    damage.
+    """
     size = os.fstat(descriptor).st_size
     entries: list[Entry] = []
     offset = 0
     while True:
         header = os.pread(descriptor, BLOCK, offset)
         if len(header) < BLOCK:
-            raise DataError(f"shard {name} is truncated at byte {offset}{_after(entries)}: copy or pack it again.")
+            raise DataError(
+                f"shard {name} is truncated at byte {offset}{_after(entries)}: copy or pack it again."
+            )
         if not header[0]:  # the first of the two empty blocks that end a tar
             return entries
         if header[156] not in b"0\0":
@@ -66,7 +73,8 @@ def scan(descriptor: int, name: str) -> list[Entry]:
         offset += BLOCK
         if offset + length > size:
             raise DataError(
-                f"shard {name} is truncated inside {member} ({size - offset} of {length} bytes): copy or pack it again."
+                f"shard {name} is truncated inside {member} "
+                f"({size - offset} of {length} bytes): copy or pack it again."
             )
         _add(entries, member, offset, length, name)
         offset += length + -length % BLOCK
@@ -81,7 +89,9 @@ def _read_header(header: bytes, name: str, offset: int) -> tuple[str, int]:
         prefix = header[345:500].rstrip(b"\0").decode() if header[257:263] == b"ustar\0" else ""
         return (f"{prefix}/{member}" if prefix else member), int(header[124:136].rstrip(b"\0 "), 8)
     except ValueError as error:
-        raise DataError(f"shard {name} is damaged at byte {offset}: {error}. Copy or pack it again.") from error
+        raise DataError(
+            f"shard {name} is damaged at byte {offset}: {error}. Copy or pack it again."
+        ) from error
 
 
 def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
@@ -100,7 +110,9 @@ def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
                     )
                 _add(entries, info.name, info.offset_data, info.size, name)
     except tarfile.TarError as error:
-        raise DataError(f"shard {name} is damaged ({error}){_after(entries)}: copy or pack it again.") from error
+        raise DataError(
+            f"shard {name} is damaged ({error}){_after(entries)}: copy or pack it again."
+        ) from error
     return entries
 
 
@@ -110,7 +122,8 @@ def _add(entries: list[Entry], member: str, offset: int, length: int, name: str)
     stem, dot, field = base.partition(".")
     if member.startswith("/") or ".." in folder.split("/") or stem == "" or "\\" in member:
         raise DataError(
-            f"shard {name}: member {member!r} has an unsafe name: pack the data again from a source that you trust."
+            f"shard {name}: member {member!r} has an unsafe name: "
+            "pack the data again from a source that you trust."
         )
     if not dot:
         return
@@ -131,7 +144,9 @@ def open_shard(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise DataError(f"shard {path.name} cannot be opened ({error.strerror}): copy or pack it again.") from error
+        raise DataError(
+            f"shard {path.name} cannot be opened ({error.strerror}): copy or pack it again."
+        ) from error
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
     return descriptor

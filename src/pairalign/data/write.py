@@ -1,7 +1,8 @@
-"""Writing one shard: encode, check, write under another name, rename. Runs in the packing process or in a worker.
+"""Writing one shard: encode, check, write under another name, rename. Runs in the packing process or in a
+worker.
 
-Where it bites: a shard is either whole or absent. Its record, what the index will say of it, is written after it, so a
-shard without a record is made again.
+Where it bites: a shard is either whole or absent. Its record, what the index will say of it, is written after
+it, so a shard without a record is made again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -27,7 +29,9 @@ RECORDS = ".pack"
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """What decides the stored bytes besides the rows. `allow_constant`: modalities whose constant values are fine."""
+    """What decides the stored bytes besides the rows. `allow_constant`: modalities whose constant values are
+    fine.
+    """
 
     image: ImageFormat = field(default_factory=ImageFormat)
     on_bad: Literal["fail", "skip"] = "fail"
@@ -62,7 +66,9 @@ def finished_record(task: ShardTask, plan: str) -> dict[str, Any] | None:
 
 
 def write_shard(task: ShardTask, plan: str) -> dict[str, Any]:
-    """Write one shard and its record; raise `DataError` for a bad sample or a full disk, leaving neither behind."""
+    """Write one shard and its record; raise `DataError` for a bad sample or a full disk, leaving neither
+    behind.
+    """
     partial = task.folder / f".{task.name}.partial-{os.getpid()}"
     try:
         with partial.open("wb") as stream:
@@ -102,11 +108,14 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
     record: dict[str, Any] = {"count": 0, "samples": [], "bad": [], "labels": [], "stats": {}}
     labels: set[str] = set()
     for row in task.rows:
+        stats: dict[str, Any] = {}
         try:
-            stored = _encode(row, task.options, stats := {})
+            stored = _encode(row, task.options, stats)
         except DataError as error:
             if task.options.on_bad == "fail":
-                raise DataError(f"sample {row.key!r}: {error} Repair it, or skip bad samples (on_bad='skip').") from None
+                raise DataError(
+                    f"sample {row.key!r}: {error} Repair it, or skip bad samples (on_bad='skip')."
+                ) from None
             record["bad"].append([row.key, str(error)])
             continue
         write_sample(stream, row.key, stored)
@@ -116,9 +125,16 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
         record["samples"].append([row.key, digest.hexdigest()])
         record["stats"] = merge_stats(record["stats"], stats)
         record["count"] += 1
-        labels |= {str(row.meta["label"])} if "label" in row.meta else set()
+        labels |= _label_names(row.meta.get("label"))
     write_end(stream)
     return record | {"labels": sorted(labels)}
+
+
+def _label_names(label: Any) -> set[str]:
+    """A label as the index lists it; of a dict of factors, `factor=value` for each."""
+    if isinstance(label, Mapping):
+        return {f"{factor}={value}" for factor, value in label.items()}
+    return set() if label is None else {str(label)}
 
 
 def _encode(row: Row, options: WriteOptions, stats: dict[str, Any]) -> list[tuple[str, bytes]]:
@@ -150,7 +166,14 @@ def _encode(row: Row, options: WriteOptions, stats: dict[str, Any]) -> list[tupl
 def _describe(extension: str, data: bytes, part: str, allow_constant: bool) -> dict[str, Any]:
     """Decode what was stored; raise `DataError` if it is damaged, not finite, blank or empty."""
     value = decode(extension, data)
-    seen: dict[str, Any] = {"ext": [extension], "parts": [part], "dtype": None, "shape": None, "range": None, "rate": []}
+    seen: dict[str, Any] = {
+        "ext": [extension],
+        "parts": [part],
+        "dtype": None,
+        "shape": None,
+        "range": None,
+        "rate": [],
+    }
     if part and not part.isdigit():  # background, sensor: neither measured nor aligned
         return seen
     if isinstance(value, str) and not value.strip():
@@ -178,11 +201,15 @@ def merge_one(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, A
         return a or b or {}
     merged: dict[str, Any] = {name: sorted({*a[name], *b[name]}) for name in ("ext", "parts", "rate")}
     if a["range"] is None or b["range"] is None:
-        return merged | {name: a[name] if b["range"] is None else b[name] for name in ("dtype", "shape", "range")}
+        return merged | {
+            name: a[name] if b["range"] is None else b[name] for name in ("dtype", "shape", "range")
+        }
     merged["dtype"] = a["dtype"] if a["dtype"] == b["dtype"] else "mixed"
     merged["range"] = [min(a["range"][0], b["range"][0]), max(a["range"][1], b["range"][1])]
     same_rank = a["shape"] is not None and b["shape"] is not None and len(a["shape"]) == len(b["shape"])
-    merged["shape"] = [x if x == y else None for x, y in zip(a["shape"], b["shape"], strict=True)] if same_rank else None
+    merged["shape"] = (
+        [x if x == y else None for x, y in zip(a["shape"], b["shape"], strict=True)] if same_rank else None
+    )
     return merged
 
 

@@ -1,0 +1,151 @@
+"""`pairalign data pack|inspect|audit`: bring pairs in, look at them, check them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pairalign.errors import DataError
+
+
+def register(verbs: Any) -> None:
+    """Add the verb and its subverbs."""
+    from pairalign.cli import data_audit, data_inspect
+
+    parser = verbs.add_parser("data", help="pack, inspect and audit pairs")
+    subverbs = parser.add_subparsers(title="subverbs", metavar="SUBVERB", required=True)
+    _register_pack(subverbs)
+    data_inspect.register(subverbs)
+    data_audit.register(subverbs)
+
+
+def _register_pack(subverbs: Any) -> None:
+    parser = subverbs.add_parser("pack", help="turn a manifest into shards", description=_PACK)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("manifest", help="JSON lines (.jsonl) or CSV file")
+    parser.add_argument("out", help="folder to write shards into")
+    _source_arguments(parser)
+    parser.add_argument("--unit", **_many("MODALITY=UNIT"), help="unit of a modality's values, e.g. force=N")
+    parser.add_argument("--rate", **_many("MODALITY=HZ"), help="sampling rate; wav files state their own")
+    parser.add_argument("--shard-samples", type=int, default=1000, metavar="N", help="samples a shard (1000)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the one-time shuffle and of shares (0)")
+    parser.add_argument("--keep-order", action="store_true", help="do not shuffle")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave bad samples out and list them in the index"
+    )
+    parser.add_argument(
+        "--allow-constant",
+        action="append",
+        default=[],
+        metavar="MODALITY",
+        help="constant values are fine here",
+    )
+    parser.add_argument("--restart", action="store_true", help="make every shard again after an interruption")
+    parser.add_argument("--overwrite", action="store_true", help="replace a finished folder")
+    parser.add_argument("--licence", help="recorded in the index")
+    parser.add_argument("--origin", help="where the data is from, recorded in the index")
+    parser.add_argument("--synthetic", action="store_true", help="the data is made, not measured")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_pack)
+
+
+def _source_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--modality",
+        **_many("NAME[.PART][=COLUMN[:path|:value|:text]]"),
+        help="what to pack and from which column; default every column that is no role",
+    )
+    parser.add_argument(
+        "--column", **_many("ROLE=COLUMN"), help="column of key, label, group, session or split"
+    )
+    parser.add_argument(
+        "--where", **_many("COLUMN=VALUE"), help="keep rows with this value; repeat for alternatives"
+    )
+    parser.add_argument("--root", help="folder that paths are relative to (the manifest's)")
+    parser.add_argument("--split", help="one name for all rows, or shares such as train=0.9,val=0.1")
+
+
+_PACK = """Turn a manifest into WebDataset shards with an index. An interrupted pack goes on with the same
+command.
+
+  pairalign data pack manifest.jsonl shards --modality image --modality touch=touch_diff \\
+      --modality touch.background=touch_background --column key=id --column group=object"""
+
+
+def run_pack(args: argparse.Namespace) -> int:
+    """Pack, then print what was written."""
+    from pairalign.data.manifest import Manifest
+    from pairalign.data.pack import pack_pairs
+
+    modalities = dict(_pair(text, "--modality", default=True) for text in args.modality)
+    columns = dict(_pair(text, "--column") for text in args.column)
+    index = pack_pairs(
+        Manifest(args.manifest, modalities or None, columns, args.root, _grouped(args.where)),
+        args.out,
+        units=_units(args.unit, args.rate),
+        split=_split(args.split),
+        shard_samples=args.shard_samples,
+        workers=args.workers,
+        seed=None if args.keep_order else args.seed,
+        on_bad="skip" if args.skip_bad else "fail",
+        allow_constant=args.allow_constant,
+        resume=not args.restart,
+        overwrite=args.overwrite,
+        progress=not args.quiet,
+        licence=args.licence,
+        origin=args.origin,
+        synthetic=args.synthetic,
+    )
+    for name, split in index.splits.items():
+        size = sum(shard.bytes for shard in split.shards) / 2**20
+        print(f"{name:<12}{split.count:>9} samples{len(split.shards):>6} shards{size:>10.1f} MiB")
+    for key, reason in index.skipped:
+        print(f"skipped {key}: {reason}")
+    print(f"shards: {args.out}\nnext: pairalign data audit {args.out}")
+    return 0
+
+
+def _many(metavar: str) -> dict[str, Any]:
+    return {"action": "append", "default": [], "metavar": metavar}
+
+
+def _pair(text: str, option: str, *, default: bool = False) -> tuple[str, str]:
+    """`name=value`; with `default`, `name` alone stands for `name=name`."""
+    name, sign, value = text.partition("=")
+    if not name or (sign and not value) or not (sign or default):
+        raise DataError(f"{option} {text!r}: write it as NAME=VALUE.")
+    return name, value if sign else name
+
+
+def _grouped(where: list[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for text in where:
+        name, value = _pair(text, "--where")
+        grouped.setdefault(name, []).append(value)
+    return grouped
+
+
+def _units(units: list[str], rates: list[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for text in units:
+        name, value = _pair(text, "--unit")
+        found.setdefault(name, {})["unit"] = value
+    for text in rates:
+        name, value = _pair(text, "--rate")
+        found.setdefault(name, {})["rate"] = _number(value, f"--rate {text!r}")
+    return found
+
+
+def _split(text: str | None) -> str | dict[str, float] | None:
+    if text is None or "=" not in text:
+        return text
+    pairs = (_pair(part, "--split") for part in text.split(","))
+    return {name: _number(value, f"--split {text!r}") for name, value in pairs}
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"{where}: {text!r} is no number.") from None
