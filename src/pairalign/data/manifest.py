@@ -182,7 +182,7 @@ def _roles(line: _Line, roles: Mapping[str, str], seen: dict[str, int]) -> dict[
     sample["key"] = str(sample.get("key", f"{line.number:08d}"))
     if sample["key"] in seen:
         raise DataError(
-            f"{line.where}: key {sample['key']!r} is that of line {seen[sample['key']]} too: give each row its own."
+            f"{line.where}: key {sample['key']!r} is that of line {seen[sample['key']]} too: change one."
         )
     seen[sample["key"]] = line.number
     return sample

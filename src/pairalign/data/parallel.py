@@ -40,8 +40,8 @@ def write_in_processes(
                 yield _next(waiting, bar)
         except BrokenProcessPool as error:
             raise DataError(
-                f"a packing process died (workers={workers}): if memory ran out, use fewer workers or smaller "
-                "shards; in a script, call pack_pairs under `if __name__ == '__main__':`. "
+                f"a packing process died (workers={workers}): if memory ran out, use fewer workers or "
+                "smaller shards; in a script, pack under `if __name__ == '__main__':`. "
                 "Finished shards are kept."
             ) from error
         finally:

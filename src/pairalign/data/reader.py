@@ -1,0 +1,179 @@
+"""One process's open shards: a sample by its place, read at known offsets and decoded.
+
+Where it bites: content ids come from the sample's meta.json when packing wrote them there, so that asking for
+the id of an undecoded modality reads nothing of it; a shard by another writer has none, and then the bytes
+are read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pairalign.data.decode import content_id, decode
+from pairalign.data.index import ShardInfo
+from pairalign.data.tar import Entry, open_shard, scan
+from pairalign.errors import DataError
+
+OPEN_SHARDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RawSample:
+    """One sample as stored.
+
+    values: decoded value by modality; a modality of several parts is a dict with "value", "frames" (list),
+        "background", "sensor" and so on, as far as they exist. ids: 63-bit content id by modality. meta:
+        label, group, session and whatever else was packed. position: of this sample in the stream;
+        `skip=position + 1` goes on after it.
+    """
+
+    key: str
+    values: dict[str, Any]
+    ids: dict[str, int]
+    meta: dict[str, Any]
+    position: int
+
+
+class BadSampleError(Exception):
+    """One damaged sample: its key and what is wrong with it. Stays inside `pairalign.data`."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key, self.reason = key, reason
+
+
+class ShardReader:
+    """Reads the samples of `order`, rows of (shard, place), from a folder.
+
+    A shard is scanned when it is first needed and forgotten after its last sample, and the kernel is asked
+    for the next one meanwhile, so that a cold disk delivers whole shards while samples are decoded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        shards: Sequence[ShardInfo],
+        modalities: Sequence[str],
+        wanted: Collection[str],
+        order: np.ndarray,
+        raw: bool = False,
+    ) -> None:
+        self.folder, self.shards, self.modalities, self.wanted = folder, shards, modalities, wanted
+        self.raw = raw
+        self.left = Counter(order[:, 0].tolist())
+        needed = list(dict.fromkeys(order[:, 0].tolist()))
+        self.following = dict(pairwise(needed))
+        self.entries: dict[int, list[Entry]] = {}
+        self.descriptors: OrderedDict[int, int] = OrderedDict()  # the least recently used is closed first
+
+    def read(self, shard: int, place: int, position: int) -> RawSample:
+        """One sample; raise `BadSampleError` if it is damaged, `DataError` if its shard is."""
+        descriptor = self._descriptor(shard)
+        if shard not in self.entries:
+            self.entries[shard] = self._scan(shard, descriptor)
+            if shard in self.following:
+                self._descriptor(self.following[shard])
+        entry = self.entries[shard][place]
+        try:
+            return self._read(entry, descriptor, position)
+        finally:
+            self.left[shard] -= 1
+            if not self.left[shard]:
+                del self.entries[shard]
+                os.close(self.descriptors.pop(shard))
+
+    def close(self) -> None:
+        """Close every shard."""
+        while self.descriptors:
+            os.close(self.descriptors.popitem()[1])
+
+    def _descriptor(self, shard: int) -> int:
+        if shard in self.descriptors:
+            self.descriptors.move_to_end(shard)
+            return self.descriptors[shard]
+        if len(self.descriptors) >= OPEN_SHARDS:
+            os.close(self.descriptors.popitem(last=False)[1])
+        self.descriptors[shard] = open_shard(self.folder / self.shards[shard].name)
+        return self.descriptors[shard]
+
+    def _scan(self, shard: int, descriptor: int) -> list[Entry]:
+        info = self.shards[shard]
+        size = os.fstat(descriptor).st_size
+        if size < info.bytes:
+            raise DataError(
+                f"shard {info.name} is truncated: {size} of {info.bytes} bytes are there. Copy it again."
+            )
+        entries = scan(descriptor, info.name)
+        if len(entries) != info.count:
+            raise DataError(
+                f"shard {info.name} holds {len(entries)} samples instead of {info.count}: copy it again."
+            )
+        return entries
+
+    def _read(self, entry: Entry, descriptor: int, position: int) -> RawSample:
+        meta = self._meta(entry, descriptor)
+        stored = meta.pop("ids", {})
+        values: dict[str, Any] = {}
+        ids: dict[str, int] = {}
+        for modality in self.modalities:
+            fields = _fields(entry, modality)
+            if modality in self.wanted:
+                values[modality] = self._value(entry, modality, fields, descriptor)
+            known = stored.get(modality)
+            ids[modality] = known if known is not None else self._id(fields, descriptor)
+        return RawSample(entry.key, values, ids, meta, position)
+
+    def _meta(self, entry: Entry, descriptor: int) -> dict[str, Any]:
+        where = entry.fields.get("meta.json")
+        if where is None:
+            return {}
+        try:
+            meta = json.loads(os.pread(descriptor, where[1], where[0]))
+        except ValueError as error:
+            raise BadSampleError(entry.key, f"meta.json is damaged ({error}).") from error
+        return meta if isinstance(meta, dict) else {}
+
+    def _value(
+        self, entry: Entry, modality: str, fields: list[tuple[str, str, tuple[int, int]]], descriptor: int
+    ) -> Any:
+        parts: dict[str, Any] = {}
+        for part, extension, (offset, size) in fields:
+            try:
+                data = os.pread(descriptor, size, offset)
+                value = data if self.raw else decode(extension, data)
+            except DataError as error:
+                name = ".".join(filter(None, (modality, part, extension)))
+                raise BadSampleError(entry.key, f"{name}: {error}") from error
+            if part.isdigit():
+                parts.setdefault("frames", []).append(value)
+            else:
+                parts[part or "value"] = value
+        return parts["value"] if parts.keys() == {"value"} else parts
+
+    def _id(self, fields: list[tuple[str, str, tuple[int, int]]], descriptor: int) -> int:
+        chosen = [f for f in fields if not f[0]] or [f for f in fields if f[0].isdigit()] or fields
+        return content_id(
+            chosen[0][1], [os.pread(descriptor, size, offset) for _, _, (offset, size) in chosen]
+        )
+
+
+def _fields(entry: Entry, modality: str) -> list[tuple[str, str, tuple[int, int]]]:
+    """(part, extension, (offset, size)) of a modality, the value first, then parts by name."""
+    found = []
+    for name, where in entry.fields.items():
+        pieces = name.split(".")
+        if pieces[0] == modality and len(pieces) in (2, 3):
+            found.append((pieces[1] if len(pieces) == 3 else "", pieces[-1], where))
+    if not found:
+        have = sorted({name.split(".")[0] for name in entry.fields} - {"meta"})
+        raise BadSampleError(entry.key, f"has no {modality!r} (it holds {', '.join(have) or 'nothing'}).")
+    return sorted(found, key=lambda f: f[0])
