@@ -11,10 +11,10 @@ import json
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,18 @@ from pairalign.errors import DataError
 
 OPEN_SHARDS = 64
 
+_SCANNED: dict[tuple[int, ...], Sequence[Entry]] = {}  # the same shard comes back in every epoch
 
-@dataclass(frozen=True, slots=True)
-class RawSample:
+
+class Field(NamedTuple):
+    """A stored field `name` of a sample: which part of its modality, in which format."""
+
+    name: str
+    part: str
+    extension: str
+
+
+class RawSample(NamedTuple):
     """One sample as stored.
 
     values: decoded value by modality; a modality of several parts is a dict with "value", "frames" (list),
@@ -72,7 +81,7 @@ class ShardReader:
         self.left = Counter(order[:, 0].tolist())
         needed = list(dict.fromkeys(order[:, 0].tolist()))
         self.following = dict(pairwise(needed))
-        self.entries: dict[int, list[Entry]] = {}
+        self.entries: dict[int, Sequence[Entry]] = {}
         self.descriptors: OrderedDict[int, int] = OrderedDict()  # the least recently used is closed first
 
     def read(self, shard: int, place: int, position: int) -> RawSample:
@@ -105,14 +114,19 @@ class ShardReader:
         self.descriptors[shard] = open_shard(self.folder / self.shards[shard].name)
         return self.descriptors[shard]
 
-    def _scan(self, shard: int, descriptor: int) -> list[Entry]:
+    def _scan(self, shard: int, descriptor: int) -> Sequence[Entry]:
         info = self.shards[shard]
-        size = os.fstat(descriptor).st_size
-        if size < info.bytes:
+        stat = os.fstat(descriptor)
+        if stat.st_size < info.bytes:
             raise DataError(
-                f"shard {info.name} is truncated: {size} of {info.bytes} bytes are there. Copy it again."
+                f"shard {info.name} is truncated: it has {stat.st_size} of {info.bytes} bytes. Copy it again."
             )
-        entries = scan(descriptor, info.name)
+        identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if identity not in _SCANNED:
+            while len(_SCANNED) >= OPEN_SHARDS:
+                _SCANNED.pop(next(iter(_SCANNED)))
+            _SCANNED[identity] = scan(descriptor, info.name)
+        entries = _SCANNED[identity]
         if len(entries) != info.count:
             raise DataError(
                 f"shard {info.name} holds {len(entries)} samples instead of {info.count}: copy it again."
@@ -125,11 +139,16 @@ class ShardReader:
         values: dict[str, Any] = {}
         ids: dict[str, int] = {}
         for modality in self.modalities:
-            fields = _fields(entry, modality)
+            fields = _fields(tuple(entry.fields), modality)
+            if not fields:
+                have = sorted({name.partition(".")[0] for name in entry.fields} - {"meta"})
+                raise BadSampleError(
+                    entry.key, f"has no {modality!r} (it holds {', '.join(have) or 'nothing'})."
+                )
             if modality in self.wanted:
-                values[modality] = self._value(entry, modality, fields, descriptor)
+                values[modality] = self._value(entry, fields, descriptor)
             known = stored.get(modality)
-            ids[modality] = known if known is not None else self._id(fields, descriptor)
+            ids[modality] = known if known is not None else _id(entry, fields, descriptor)
         return RawSample(entry.key, values, ids, meta, position)
 
     def _meta(self, entry: Entry, descriptor: int) -> dict[str, Any]:
@@ -142,16 +161,14 @@ class ShardReader:
             raise BadSampleError(entry.key, f"meta.json is damaged ({error}).") from error
         return meta if isinstance(meta, dict) else {}
 
-    def _value(
-        self, entry: Entry, modality: str, fields: list[tuple[str, str, tuple[int, int]]], descriptor: int
-    ) -> Any:
+    def _value(self, entry: Entry, fields: Sequence[Field], descriptor: int) -> Any:
         parts: dict[str, Any] = {}
-        for part, extension, (offset, size) in fields:
+        for name, part, extension in fields:
+            offset, size = entry.fields[name]
+            data = os.pread(descriptor, size, offset)
             try:
-                data = os.pread(descriptor, size, offset)
                 value = data if self.raw else decode(extension, data)
             except DataError as error:
-                name = ".".join(filter(None, (modality, part, extension)))
                 raise BadSampleError(entry.key, f"{name}: {error}") from error
             if part.isdigit():
                 parts.setdefault("frames", []).append(value)
@@ -159,21 +176,19 @@ class ShardReader:
                 parts[part or "value"] = value
         return parts["value"] if parts.keys() == {"value"} else parts
 
-    def _id(self, fields: list[tuple[str, str, tuple[int, int]]], descriptor: int) -> int:
-        chosen = [f for f in fields if not f[0]] or [f for f in fields if f[0].isdigit()] or fields
-        return content_id(
-            chosen[0][1], [os.pread(descriptor, size, offset) for _, _, (offset, size) in chosen]
-        )
 
-
-def _fields(entry: Entry, modality: str) -> list[tuple[str, str, tuple[int, int]]]:
-    """(part, extension, (offset, size)) of a modality, the value first, then parts by name."""
+@lru_cache(1024)
+def _fields(names: tuple[str, ...], modality: str) -> tuple[Field, ...]:
+    """A modality's fields among those of a sample, the value first, then parts by name."""
     found = []
-    for name, where in entry.fields.items():
+    for name in names:
         pieces = name.split(".")
         if pieces[0] == modality and len(pieces) in (2, 3):
-            found.append((pieces[1] if len(pieces) == 3 else "", pieces[-1], where))
-    if not found:
-        have = sorted({name.split(".")[0] for name in entry.fields} - {"meta"})
-        raise BadSampleError(entry.key, f"has no {modality!r} (it holds {', '.join(have) or 'nothing'}).")
-    return sorted(found, key=lambda f: f[0])
+            found.append(Field(name, pieces[1] if len(pieces) == 3 else "", pieces[-1]))
+    return tuple(sorted(found, key=lambda field: field.part))
+
+
+def _id(entry: Entry, fields: Sequence[Field], descriptor: int) -> int:
+    chosen = [f for f in fields if not f.part] or [f for f in fields if f.part.isdigit()] or fields
+    places = [entry.fields[field.name] for field in chosen]
+    return content_id(chosen[0].extension, [os.pread(descriptor, size, offset) for offset, size in places])
