@@ -1,0 +1,83 @@
+"""DGCNN: edge convolutions over a neighbour graph.
+
+Source: DGCNN (arXiv:1801.07829), with one linear layer an edge convolution, so that W[x_j − x_i; x_i] is applied per point
+and the maximum over neighbours taken after; pointwise parts are torch-geometric's MLP. The graph is that of the positions
+(`dynamic=False`) or rebuilt from the features of each level. Where it bites: a dynamic graph costs a distance matrix a level.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import MLP
+
+from pairalign.card import load_card
+from pairalign.registry import register_encoder
+from pairalign.types import Features
+from pairalign_pointcloud.cloud import CloudEncoder
+from pairalign_pointcloud.pointnet2 import pointwise
+from pairalign_pointcloud.sampling import group, nearest_neighbours
+
+
+class EdgeConvolution(nn.Module):
+    """max over neighbours j of ReLU(BN(V x_j + U x_i)); the maximum passes through, as both are monotone."""
+
+    def __init__(self, features: int, out: int) -> None:
+        super().__init__()
+        self.here = nn.Linear(features, out)
+        self.there = nn.Linear(features, out, bias=False)
+        self.norm = nn.BatchNorm1d(out)
+
+    def forward(self, features: Tensor, index: Tensor) -> Tensor:
+        """features (B, N, F), neighbours (B, N, k) → (B, N, out)."""
+        hidden = group(self.there(features), index).amax(2) + self.here(features)
+        return torch.relu(self.norm(hidden.flatten(0, 1))).unflatten(0, hidden.shape[:2])
+
+
+@register_encoder("dgcnn")
+class DGCNN(CloudEncoder):
+    """Tokens are the points, `pooled` joins their maximum and mean.
+
+    width: D. channels: of the edge convolutions. neighbours: k. dynamic: rebuild the graph at each level.
+    The rest as in `CloudEncoder`.
+    """
+
+    card = load_card("pairalign_pointcloud", "dgcnn")
+
+    def __init__(
+        self,
+        points: int = 256,
+        normals: bool = False,
+        width: int = 256,
+        channels: tuple[int, ...] = (48, 64, 128),
+        neighbours: int = 16,
+        dynamic: bool = False,
+        scale: float = 1.0,
+        normalize: str = "none",
+        unit: str = "m",
+        rotate: str = "none",
+        up: str = "z",
+        jitter: float = 0.01,
+        stretch: float = 0.0,
+    ) -> None:
+        super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch)
+        self.neighbours, self.dynamic = neighbours, dynamic
+        sizes = [6 if normals else 3, *channels]
+        self.levels = nn.ModuleList(EdgeConvolution(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.last = MLP([sum(channels), 2 * width], plain_last=False, norm="batch_norm", bias=False)
+        self.token = nn.Linear(2 * width, width)
+        self.join = nn.Linear(4 * width, width)
+
+    def forward(self, batch: Tensor) -> Features:
+        """(B, points, 3 or 6) → tokens (B, points, D), pooled (B, D)."""
+        positions, hidden = self.split(batch)
+        k = min(self.neighbours, positions.shape[1])
+        index = nearest_neighbours(positions, positions, k)
+        found = []
+        for level in self.levels:
+            if self.dynamic and found:
+                index = nearest_neighbours(hidden, hidden, k)
+            hidden = level(hidden, index)
+            found.append(hidden)
+        last = pointwise(self.last, torch.cat(found, -1))
+        return Features(self.token(last), self.join(torch.cat([last.amax(1), last.mean(1)], -1)))

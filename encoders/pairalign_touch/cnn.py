@@ -1,0 +1,73 @@
+"""A small CNN over gel images: trains from scratch on a laptop.
+
+Where it bites: a gel image is photometric, its colours are surface slopes; nothing here may shuffle or drop colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.card import load_card
+from pairalign.encoder import Encoder
+from pairalign.registry import register_encoder
+from pairalign.types import Features
+from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
+from pairalign_touch.sensor import SensorToken
+
+
+@register_encoder("touch_cnn")
+class TouchCNN(Encoder):
+    """Four strided convolutions over each frame; tokens are the last grid, `pooled` joins its mean and maximum.
+
+    size: pixels along each side. width: D. channels: of the first convolution, doubled twice. frames, background,
+    sensors: see `GelReader`.
+    """
+
+    card = load_card("pairalign_touch", "touch_cnn")
+
+    def __init__(
+        self,
+        size: int = 64,
+        width: int = 128,
+        channels: int = 32,
+        frames: int = 1,
+        background: str = "none",
+        sensors: Sequence[str] = (),
+    ) -> None:
+        super().__init__(width)
+        self.reader = GelReader(size, frames, background, sensors)
+        self.signal = self.reader.signal
+        sizes = [3, channels, 2 * channels, 4 * channels, width]
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=1 if i == 3 else 2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+            for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+        )
+        self.token = SensorToken(len(sensors), width) if sensors else None
+        self.join = nn.Linear(2 * width, width)
+
+    def preprocess(self, raw: Any) -> Tensor:
+        """One raw contact → (frames, 4, S, S)."""
+        return self.reader.read(raw)
+
+    def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        """A small shift and a small change of light, the same for all frames."""
+        return jitter_gel(value, generator)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The convolution stages, then the rest."""
+        return [*self.stages, self.join]
+
+    def forward(self, batch: Tensor) -> Features:
+        """(B, frames, 4, S, S) → tokens (B, frames · S/8 · S/8, D), pooled (B, D)."""
+        grid = 2 * batch[:, :, :3].flatten(0, 1) - 1
+        for stage in self.stages:
+            grid = stage(grid)
+        tokens = grid.flatten(2).transpose(1, 2).unflatten(0, batch.shape[:2]).flatten(1, 2)
+        if self.token is not None:
+            tokens = tokens + self.token(sensor_codes(batch))[:, None]
+        pooled = self.join(torch.cat([tokens.mean(1), tokens.amax(1)], dim=1))
+        return Features(tokens, pooled)

@@ -1,0 +1,88 @@
+"""Raw gel images to tensors: resize, subtract the background, stack frames, note the sensor type.
+
+One sample is (frames, 4, S, S): three colours in [0, 1], and a constant plane with the number of the sensor type over
+255 (0 for unknown), so that everything travels in one tensor. Where it bites: with `background="subtract"` a sample
+without a background is an error, because a raw frame looks nothing like a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pairalign.errors import ConfigError, SignalError, did_you_mean
+from pairalign.types import Signal
+
+BACKGROUNDS = ("none", "subtract")
+
+
+class GelReader:
+    """Turns one raw contact into a tensor; shared by every gel encoder.
+
+    size: pixels along each side. frames: per contact; a shorter contact repeats its last. background: "none" or
+    "subtract". sensors: known sensor types; an unseen one counts as unknown.
+    """
+
+    def __init__(self, size: int, frames: int, background: str, sensors: Sequence[str]) -> None:
+        if background not in BACKGROUNDS:
+            raise ConfigError(f"background={background!r}.{did_you_mean(background, BACKGROUNDS)}")
+        if size < 8 or frames < 1 or len(sensors) > 255:
+            raise ConfigError(f"size={size}, frames={frames}, {len(sensors)} sensors: at least 8, 1, at most 255.")
+        self.size, self.frames, self.background, self.sensors = size, frames, background, tuple(sensors)
+
+    @property
+    def signal(self) -> Signal:
+        """(frames, 4, S, S), values in [0, 1]."""
+        shape = (self.frames, 4, self.size, self.size)
+        return Signal("image", shape, unit="1", axes=("frame", "channel", "height", "width"), range=(0.0, 1.0))
+
+    def read(self, raw: Any) -> Tensor:
+        """A picture, an array (H, W, 3), a list of frames, or parts {"value" | "frames", "background", "sensor"}."""
+        parts = raw if isinstance(raw, Mapping) else {"frames" if isinstance(raw, (list, tuple)) else "value": raw}
+        found = list(parts["frames"]) if "frames" in parts else [parts["value"]]
+        pictures = [self._picture(frame) for frame in found[-self.frames :]]
+        pictures += [pictures[-1]] * (self.frames - len(pictures))
+        colours = np.stack(pictures)
+        if self.background == "subtract":
+            if "background" not in parts:
+                raise SignalError(
+                    "touch has no background image, which background='subtract' needs: "
+                    "pack one as the part `touch.background`, or set background='none'."
+                )
+            colours = (colours - self._picture(parts["background"])) / 2 + 0.5
+        name = str(parts.get("sensor", "")).strip()
+        code = self.sensors.index(name) + 1 if name in self.sensors else 0
+        plane = np.full((self.frames, 1, self.size, self.size), code / 255, np.float32)
+        return torch.from_numpy(np.concatenate([colours, plane], axis=1))
+
+    def _picture(self, frame: Any) -> np.ndarray:
+        if not isinstance(frame, Image.Image):
+            array = np.asarray(frame)
+            if array.ndim != 3 or array.shape[2] != 3:
+                raise SignalError(f"touch frame of shape {array.shape}: give a picture or an array (H, W, 3).")
+            scale = 255 if array.dtype.kind == "f" and array.max(initial=0) <= 1 else 1
+            frame = Image.fromarray((array * scale).clip(0, 255).astype(np.uint8))
+        if frame.size != (self.size, self.size):
+            frame = frame.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        return np.asarray(frame.convert("RGB"), np.float32).transpose(2, 0, 1) / 255
+
+
+def sensor_codes(batch: Tensor) -> Tensor:
+    """(B, frames, 4, S, S) → number of each sample's sensor type (B,), 0 for unknown."""
+    return (batch[:, 0, 3, 0, 0] * 255).round().long()
+
+
+def jitter_gel(value: Tensor, generator: torch.Generator, shift: float = 0.06, light: float = 0.08) -> Tensor:
+    """A random shift by up to `shift` of the side, and contrast and brightness by `light`; the type plane stays."""
+    size = value.shape[-1]
+    pad = max(1, round(shift * size))
+    dx, dy = torch.randint(0, 2 * pad + 1, (2,), generator=generator).tolist()
+    colours = torch.nn.functional.pad(value[:, :3], (pad,) * 4, mode="replicate")[..., dy : dy + size, dx : dx + size]
+    gain, offset = (1 + light * (2 * torch.rand(2, generator=generator) - 1)).tolist()
+    colours = ((colours - 0.5) * gain + 0.5 + (offset - 1) / 2).clamp(0, 1)
+    return torch.cat([colours, value[:, 3:]], dim=1)

@@ -1,0 +1,81 @@
+"""A vision transformer over gel images, in the sizes of TVL's tactile encoder (arXiv:2402.13232).
+
+Where it bites: from scratch it needs tens of thousands of contacts; on fewer, `touch_cnn` is the better choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from pairalign.card import load_card
+from pairalign.encoder import Encoder
+from pairalign.errors import ConfigError, did_you_mean
+from pairalign.registry import register_encoder
+from pairalign.types import Features
+from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
+from pairalign_touch.sensor import SensorToken
+
+PRESETS: dict[str, dict[str, int]] = {
+    "mini": {"embed_dim": 48, "depth": 2, "num_heads": 3},
+    "tiny": {"embed_dim": 192, "depth": 12, "num_heads": 3},
+    "small": {"embed_dim": 384, "depth": 12, "num_heads": 6},
+    "base": {"embed_dim": 768, "depth": 12, "num_heads": 12},
+}
+
+
+@register_encoder("touch_vit")
+class TouchViT(Encoder):
+    """A ViT over each frame; tokens are patches of all frames, `pooled` the mean of the class tokens.
+
+    preset: "mini", "tiny", "small" or "base". size, patch: pixels. frames, background, sensors: see `GelReader`.
+    """
+
+    card = load_card("pairalign_touch", "touch_vit")
+
+    def __init__(
+        self,
+        preset: str = "tiny",
+        size: int = 224,
+        patch: int = 16,
+        frames: int = 1,
+        background: str = "none",
+        sensors: Sequence[str] = (),
+    ) -> None:
+        if preset not in PRESETS:
+            raise ConfigError(f"preset={preset!r}.{did_you_mean(preset, PRESETS)}")
+        if size % patch:
+            raise ConfigError(f"size={size} is no multiple of patch={patch}: choose one that is.")
+        super().__init__(PRESETS[preset]["embed_dim"])
+        self.reader = GelReader(size, frames, background, sensors)
+        self.signal = self.reader.signal
+        self.vit = timm.models.VisionTransformer(
+            img_size=size, patch_size=patch, num_classes=0, global_pool="token", **PRESETS[preset]
+        )
+        self.token = SensorToken(len(sensors), self.width) if sensors else None
+
+    def preprocess(self, raw: Any) -> Tensor:
+        """One raw contact → (frames, 4, S, S)."""
+        return self.reader.read(raw)
+
+    def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        """A small shift and a small change of light, the same for all frames."""
+        return jitter_gel(value, generator)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The transformer blocks."""
+        return list(self.vit.blocks)
+
+    def forward(self, batch: Tensor) -> Features:
+        """(B, frames, 4, S, S) → tokens (B, frames · patches, D), pooled (B, D)."""
+        x = self.vit.patch_embed(2 * batch[:, :, :3].flatten(0, 1) - 1)
+        x = self.vit._pos_embed(x)
+        if self.token is not None:
+            codes = sensor_codes(batch).repeat_interleave(batch.shape[1])
+            x = torch.cat([x[:, :1] + self.token(codes)[:, None], x[:, 1:]], dim=1)
+        x = self.vit.norm(self.vit.blocks(x)).unflatten(0, batch.shape[:2])
+        return Features(x[:, :, 1:].flatten(1, 2), x[:, :, 0].mean(1))

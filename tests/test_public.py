@@ -1,0 +1,48 @@
+"""The public surface, written down: a name that goes away goes away on purpose. And importing stays light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import pairalign
+
+PUBLIC = [
+    "AlignConfig",
+    "Encoder",
+    "Features",
+    "PairAligner",
+    "PairGraph",
+    "PairalignError",
+    "Signal",
+    "__version__",
+    "align_pairs",
+    "create_encoder",
+    "evaluate_run",
+    "load_aligned",
+    "load_config",
+    "load_plugin",
+    "pack_pairs",
+    "register_encoder",
+]
+HEAVY = ("torch", "torch_geometric", "open_clip", "transformers", "lightning")
+
+
+def test_the_public_names_are_these_and_all_load() -> None:
+    assert sorted(pairalign.__all__) == PUBLIC
+    assert all(getattr(pairalign, name) is not None for name in PUBLIC)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pairalign.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("what", ["import pairalign", "main(['--help'])", "main(['encoders', 'ls'])"])
+def test_heavy_packages_are_not_loaded_before_they_are_needed(what: str) -> None:
+    code = (
+        "import sys\nfrom pairalign.cli.main import main\n"
+        f"try:\n    {what}\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
