@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pairalign.errors import DataError
 from pairalign.evaluate.intervals import Score
-from pairalign.evaluate.signals import INK, LINE, PALETTE, draw_signal, new_figure, signal_aspect
+from pairalign.evaluate.signals import INK, LINE, PALETTE, draw_signal, lay_out, new_figure, signal_aspect
 from pairalign.evaluate.space_map import draw_map, project
 
 __all__ = ["Neighbours", "draw_gates", "draw_map", "draw_neighbours", "draw_recall", "new_figure", "project"]
@@ -65,8 +65,7 @@ def draw_recall(rows: Mapping[str, Mapping[str, Score]], emergent: Collection[st
     ax.grid(axis="x", color=LINE, linewidth=0.7)
     ax.set_axisbelow(True)
     _recall_legend(ax, any(r in emergent for r in rows), any(r not in emergent for r in rows))
-    figure.tight_layout()
-    return figure
+    return lay_out(figure)
 
 
 def draw_neighbours(
@@ -98,9 +97,11 @@ def draw_neighbours(
             ax.axis("on")
             draw_signal(ax, target[1], value)
             _frame(ax, bool(right))
-    axes[0, 0].set_title(f"{query[0]}, the query", fontsize=9, color=INK)
+    axes[0, 0].set_title(f"{query[0]}, the query", fontsize=9, color=INK, parse_math=False)
     for place, ax in enumerate(axes[0, 2:], 1):
-        ax.set_title(f"nearest {target[0]}" if place == 1 else str(place), fontsize=9, color=INK)
+        ax.set_title(
+            f"nearest {target[0]}" if place == 1 else str(place), fontsize=9, color=INK, parse_math=False
+        )
     return figure
 
 
@@ -148,8 +149,7 @@ def draw_gates(
             fontsize=9,
         )
     ax.text(1.01, -0.55, "in use", transform=ax.get_yaxis_transform(), va="bottom", color=INK, fontsize=8)
-    figure.tight_layout()
-    return figure
+    return lay_out(figure)
 
 
 def _bar(ax: Axes, at: float, score: Score, colour: str, alpha: float, thick: float, name: str) -> None:

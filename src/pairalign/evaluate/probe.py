@@ -180,7 +180,7 @@ def _r2(y: Tensor, predicted: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _fit_ridge(x: Tensor, y: Tensor) -> Predictor:
-    """Ridge on centred x (n, D), y (n, E); the penalty of each column by the closed-form leave-one-out error."""
+    """Ridge on centred x (n, D), y (n, E); each column its own penalty, by the leave-one-out error."""
     u, s, v = torch.linalg.svd(x, full_matrices=False)
     uy, errors, candidates = u.T @ y, [], []
     for ridge in RIDGES:

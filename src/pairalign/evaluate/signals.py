@@ -44,6 +44,16 @@ def new_figure(
     return figure, axes
 
 
+def lay_out(figure: Figure, bottom: float = 0.0) -> Figure:
+    """Fit the axes into the figure above `bottom`, a share of its height. `$` in a name starts no formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    figure.tight_layout(rect=(0, bottom, 1, 1))
+    return figure
+
+
 def draw_signal(ax: Axes, kind: str, value: Any) -> None:
     """Draw one sample on `ax`, without ticks.
 
@@ -193,9 +203,8 @@ def _draw_text(ax: Axes, value: Any) -> None:
     lines = textwrap.wrap(str(value), width) or ["(empty)"]
     if len(lines) > 7:
         lines = [*lines[:6], lines[6][: width - 1] + "…"]
-    ax.text(
-        0.5, 0.5, "\n".join(lines), ha="center", va="center", color=INK, fontsize=8, transform=ax.transAxes
-    )
+    place: dict[str, Any] = {"ha": "center", "va": "center", "transform": ax.transAxes}
+    ax.text(0.5, 0.5, "\n".join(lines), color=INK, fontsize=8, parse_math=False, **place)
 
 
 def _draw_vector(ax: Axes, value: Any) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.errors import ConfigError, DataError
-from pairalign.evaluate.signals import INK, MUTED, PALETTE, new_figure
+from pairalign.evaluate.signals import INK, MUTED, PALETTE, lay_out, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +55,7 @@ def draw_map(
     figure.legend(
         handles=marks, loc="lower center", ncol=len(marks), frameon=False, labelcolor=INK, fontsize=9
     )
-    figure.tight_layout(rect=(0, 0.4 / figure.get_size_inches()[1], 1, 1))
-    return figure
+    return lay_out(figure, bottom=0.4 / figure.get_size_inches()[1])
 
 
 def project(x: Tensor) -> Tensor:
