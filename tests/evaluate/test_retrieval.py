@@ -173,6 +173,20 @@ def test_both_directions_swap_everything() -> None:
     assert both.backward == retrieval(b, a, relevant=right.T, groups=groups[1], ks=(1,))
     assert both.forward.recall[1].clusters == 3
     assert both.to_dict()["backward"]["n_queries"] == 5
+    within = bidirectional(a, b, relevant=right, restrict=groups, ks=(1,))
+    assert within.backward == retrieval(b, a, relevant=right.T, restrict=groups[::-1], ks=(1,))
+    assert within.backward.candidates < 9
+
+
+def test_skipped_queries_take_their_groups_with_them() -> None:
+    q, t = embeddings(5, 6, 6)
+    found = retrieval(q, t, query_ids=[0, 1, 2, -1, -2, -3], target_ids=list(range(6)), groups=list("aabccd"))
+    assert (found.n_queries, found.n_skipped, len(found.ranks)) == (6, 3, 3)
+    assert found.recall[1].clusters == 2
+    assert (
+        found.recall[1]
+        == retrieval(q[:3], t, query_ids=[0, 1, 2], target_ids=list(range(6)), groups=list("aab")).recall[1]
+    )
 
 
 def test_agreement_counts_the_nearest_neighbour() -> None:
@@ -200,7 +214,8 @@ def test_agreement_without_self_never_returns_the_pair() -> None:
 
 def test_agreement_of_collapsed_embeddings_is_chance() -> None:
     factors = {"hardness": [i % 3 for i in range(31)]}
-    score = agreement(torch.ones(31, 4), torch.ones(31, 4), factors, factors, ["hardness"], exclude_self=True)
+    noise = 1e-8 * torch.randn(31, 4, generator=torch.Generator().manual_seed(0))
+    score = agreement(torch.ones(31, 4), 1 + noise, factors, factors, ["hardness"], exclude_self=True)
     assert score.value == pytest.approx(score.chance)
     assert score.at_chance
 

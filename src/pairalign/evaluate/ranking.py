@@ -28,7 +28,7 @@ def hit_probability(k: Tensor, wrong: Tensor, right: Tensor) -> Tensor:
     ratios. Zero where k < 1 or right < 1.
     """
     total = (wrong + right).double()
-    k, right = k.double().clamp(min=0).minimum(total), right.double()
+    k, right = k.double().minimum(total), right.double()
     fewer, more = k.minimum(right), k.maximum(right)
     none = torch.ones_like(total)
     for i in range(int(fewer.max()) if fewer.numel() else 0):
