@@ -1,0 +1,96 @@
+"""The image tower of an open_clip model.
+
+Where it bites: tokens are projected into the space of `pooled`, so that both have one width; preprocessing is open_clip's
+own evaluation transform of that model, with its mean and standard deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import VisionTransformer
+from PIL import Image
+from torch import Tensor, nn
+
+from pairalign.card import load_card
+from pairalign.encoder import Encoder
+from pairalign.errors import SignalError
+from pairalign.registry import register_encoder
+from pairalign.types import Features, Signal
+from pairalign_openclip.towers import load_model, restorable
+
+
+@register_encoder("openclip_image")
+class OpenClipImage(Encoder):
+    """Pictures → patch tokens and the model's image embedding.
+
+    model, pretrained, config: see `load_model`. shift, light: largest shift (share of the side) and change of brightness
+    and contrast of a training view.
+    """
+
+    card = load_card("pairalign_openclip", "openclip_image")
+
+    def __init__(
+        self,
+        model: str | None = None,
+        pretrained: str | None = None,
+        config: str | dict[str, Any] | None = None,
+        shift: float = 0.06,
+        light: float = 0.1,
+    ) -> None:
+        loaded = load_model(model, pretrained, config)
+        tower: nn.Module = loaded.visual
+        side = tower.image_size[0] if isinstance(tower.image_size, tuple) else tower.image_size
+        super().__init__(int(tower.output_dim) if hasattr(tower, "output_dim") else int(loaded.embed_dim))
+        self.tower, self.shift, self.light = tower, shift, light
+        self.restorable = restorable(pretrained, model)
+        self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
+        known = PreprocessCfg(**{**getattr(tower, "preprocess_cfg", {}), "size": side})
+        self.transform = image_transform_v2(known, is_train=False)
+        if isinstance(tower, VisionTransformer):
+            tower.output_tokens = True
+
+    def preprocess(self, raw: Any) -> Tensor:
+        """A picture or an array (H, W, 3) → (3, S, S), normalised."""
+        if not isinstance(raw, Image.Image):
+            array = np.asarray(raw)
+            if array.ndim != 3 or array.shape[2] != 3:
+                raise SignalError(f"image of shape {array.shape}: give a picture or an array (H, W, 3).")
+            raw = Image.fromarray(array.astype(np.uint8))
+        return self.transform(raw)
+
+    def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        """A random shift and a small change of light."""
+        size = value.shape[-1]
+        pad = max(1, round(self.shift * size))
+        dx, dy = torch.randint(0, 2 * pad + 1, (2,), generator=generator).tolist()
+        padded = torch.nn.functional.pad(value[None], (pad,) * 4, mode="replicate")[0]
+        gain, offset = (self.light * (2 * torch.rand(2, generator=generator) - 1)).tolist()
+        return padded[:, dy : dy + size, dx : dx + size] * (1 + gain) + offset
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Transformer blocks or residual layers, and the projection with the last."""
+        if isinstance(self.tower, VisionTransformer):
+            return list(self.tower.transformer.resblocks)
+        if isinstance(self.tower, ModifiedResNet):
+            return [self.tower.layer1, self.tower.layer2, self.tower.layer3, self.tower.layer4, self.tower.attnpool]
+        return list(self.tower.children())
+
+    def forward(self, batch: Tensor) -> Features:
+        """(B, 3, S, S) → tokens (B, patches, D), pooled (B, D)."""
+        if isinstance(self.tower, VisionTransformer):
+            pooled, tokens = self.tower(batch)
+            return Features(tokens if self.tower.proj is None else tokens @ self.tower.proj, pooled)
+        if isinstance(self.tower, ModifiedResNet):
+            found = self.tower.forward_intermediates(batch, indices=1)
+            grid = found["image_intermediates"][-1].flatten(2).transpose(1, 2)
+            pool = self.tower.attnpool
+            return Features(pool.c_proj(pool.v_proj(grid)), found["image_features"])
+        grid = self.tower.trunk.forward_features(batch)
+        grid = grid.flatten(2).transpose(1, 2) if grid.ndim == 4 else grid
+        return Features(self.tower.head(grid), self.tower(batch))
