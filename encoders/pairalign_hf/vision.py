@@ -1,0 +1,88 @@
+"""A Hugging Face vision backbone.
+
+Where it bites: preprocessing is the folder's own image processor; a model built from a configuration gets a plain resize
+and values in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoImageProcessor
+
+from pairalign.card import load_card
+from pairalign.encoder import Encoder
+from pairalign.errors import ConfigError, SignalError
+from pairalign.registry import register_encoder
+from pairalign.types import Features, Signal
+from pairalign_hf.backbone import check_pooling, layers_of, load_backbone, pool
+
+
+@register_encoder("hf_vision")
+class HFVision(Encoder):
+    """Pictures → patch tokens and their pooled embedding.
+
+    model: hub name or folder; config: of a model with random weights. revision: of the hub. pooling: "cls", "mean", "last"
+    or "pooler". size: pixels along each side; the model's own if null.
+    """
+
+    card = load_card("pairalign_hf", "hf_vision")
+
+    def __init__(
+        self,
+        model: str | None = None,
+        config: dict[str, Any] | None = None,
+        revision: str | None = None,
+        pooling: str = "cls",
+        size: int | None = None,
+    ) -> None:
+        check_pooling(pooling)
+        backbone = load_backbone(model, config, revision)
+        if hasattr(backbone, "vision_model"):  # a two-tower model: only its eye is wanted
+            backbone = backbone.vision_model
+        super().__init__(int(backbone.config.hidden_size))
+        self.backbone, self.pooling = backbone, pooling
+        self.restorable = model is not None
+        side = int(size or getattr(backbone.config, "image_size", 224))
+        self.processor = _load_processor(model, revision) if model else None
+        self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
+
+    def preprocess(self, raw: Any) -> Tensor:
+        """A picture or an array (H, W, 3) → (3, S, S), normalised."""
+        if not isinstance(raw, Image.Image):
+            array = np.asarray(raw)
+            if array.ndim != 3 or array.shape[2] != 3:
+                raise SignalError(f"image of shape {array.shape}: give a picture or an array (H, W, 3).")
+            raw = Image.fromarray(array.astype(np.uint8))
+        raw, side = raw.convert("RGB"), int(self.signal.shape[1] or 0)
+        if self.processor is not None:
+            return self.processor(raw, size={"height": side, "width": side}, return_tensors="pt")["pixel_values"][0]
+        array = np.asarray(raw.resize((side, side), Image.Resampling.BICUBIC), np.float32)
+        return torch.from_numpy(array.transpose(2, 0, 1) / 127.5 - 1)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The transformer layers."""
+        return layers_of(self.backbone)
+
+    def forward(self, batch: Tensor) -> Features:
+        """(B, 3, S, S) → tokens (B, T, D), pooled (B, D)."""
+        out = self.backbone(pixel_values=batch)
+        hidden = out.last_hidden_state
+        if hidden.ndim == 4:
+            hidden = hidden.flatten(2).transpose(1, 2)
+        mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        pooler = getattr(out, "pooler_output", None)
+        return Features(hidden, pool(hidden, mask, self.pooling, None if pooler is None else pooler.flatten(1)))
+
+
+def _load_processor(name: str, revision: str | None) -> Any:
+    try:
+        return AutoImageProcessor.from_pretrained(name, revision=revision, local_files_only=Path(name).is_dir())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the image processor of {name!r} cannot be loaded: {error}") from error
