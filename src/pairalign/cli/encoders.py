@@ -1,0 +1,165 @@
+"""`pairalign encoders ls|show|check|new`: which encoders exist, what they promise, and a start for your own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from pairalign.errors import ConfigError
+from pairalign.registry import create_encoder, encoder_entries, find_encoder, load_plugin
+
+KINDS = {
+    "series": (
+        'Signal("series", (16, 100), unit="kPa", rate=100.0, axes=("taxel", "time"))',
+        "nn.Conv1d(16, width, kernel_size=9, stride=4)",
+        "self.net(batch).transpose(1, 2)",
+    ),
+    "image": (
+        'Signal("image", (48, 48, 3), axes=("height", "width", "channel"))',
+        "nn.Conv2d(3, width, kernel_size=8, stride=8)",
+        "self.net(batch.movedim(-1, 1) / 255).flatten(2).transpose(1, 2)",
+    ),
+    "points": (
+        'Signal("points", (256, 3), unit="m", axes=("point", "coordinate"))',
+        "nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, width))",
+        "self.net(batch)",
+    ),
+    "vector": ('Signal("vector", (24,), unit="N")', "nn.Linear(24, width)", "self.net(batch)[:, None]"),
+}
+TEMPLATE = '''"""The {name} encoder. Try it: pairalign encoders check {name} --plugin {name}.py"""
+
+from torch import nn
+
+from pairalign import Encoder, Features, Signal, register_encoder
+
+
+@register_encoder("{name}")
+class {title}(Encoder):
+    """Say what the sensor measures."""
+
+    signal = {signal}
+    card = {{"licence": "yours", "preprocessing": "none", "sources": ["your recordings"]}}
+
+    def __init__(self, width: int = 128):
+        super().__init__(width)
+        self.net = {net}
+
+    def forward(self, batch):
+        tokens = {tokens}
+        return Features(tokens, tokens.mean(1))
+'''
+TEST = '''"""The {name} encoder keeps every promise of the contract."""
+
+from pathlib import Path
+
+from pairalign.contract import check_encoder
+from pairalign.registry import create_encoder, load_plugin
+
+
+def test_{name}_keeps_the_contract():
+    load_plugin(Path(__file__).with_name("{name}.py"))
+    broken = [promise for promise in check_encoder(create_encoder("{name}")) if not promise.kept]
+    assert not broken, broken
+'''
+
+
+def register(verbs: Any) -> None:
+    """Add the verb and its four subverbs."""
+    parser = verbs.add_parser("encoders", help="list, show, check and start encoders")
+    subverbs = parser.add_subparsers(metavar="WHAT", required=True)
+    for name, run, text in (
+        ("ls", _ls, "every registered encoder and who owns it"),
+        ("show", _show, "signal, options, parameters and card of one"),
+        ("check", _check, "check every promise of one; exit 1 if any is broken"),
+        ("new", _new, "write NAME.py, a working encoder, and test_NAME.py"),
+    ):
+        sub = subverbs.add_parser(name, help=text)
+        sub.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
+        if name != "ls":
+            sub.add_argument("name")
+        if name in ("show", "check"):
+            sub.add_argument("options", nargs="*", metavar="option=value", help="options of the encoder")
+        if name == "new":
+            sub.add_argument("--kind", choices=sorted(KINDS), default="series")
+        sub.set_defaults(run=run)
+
+
+def _ls(args: argparse.Namespace) -> int:
+    _load(args)
+    entries = encoder_entries()
+    width = max(map(len, entries), default=0)
+    for entry in entries.values():
+        print(f"{entry.name:<{width}}  {entry.owner}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    import inspect
+
+    import yaml
+
+    _load(args)
+    encoder, entry = _create(args), find_encoder(args.name)
+    s = encoder.signal
+    trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in encoder.parameters())
+    print(f"{entry.name}: {inspect.getdoc(entry.load()) or ''}\n")
+    print(f"owner       {entry.owner}")
+    print(f"signal      {s.kind}, shape {s.shape}, {s.dtype}, axes {s.axes}")
+    print(f"            unit {s.unit}, rate {s.rate} Hz, range {s.range}")
+    print(f"width       {encoder.width}")
+    print(f"parameters  {total:,}, of which {trained:,} train")
+    for name, option in list(inspect.signature(entry.load().__init__).parameters.items())[1:]:
+        print(f"option      {option if option.default is not option.empty else name}")
+    print("card\n  " + yaml.safe_dump(dict(encoder.card), sort_keys=False).strip().replace("\n", "\n  "))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from pairalign.contract import check_encoder
+
+    _load(args)
+    promises = check_encoder(_create(args))
+    for promise in promises:
+        print(f"{'kept  ' if promise.kept else 'BROKEN'}  {promise.name}" + f": {promise.detail}" * (not promise.kept))
+    broken = sum(not promise.kept for promise in promises)
+    print(f"{len(promises) - broken} of {len(promises)} promises kept")
+    return 1 if broken else 0
+
+
+def _new(args: argparse.Namespace) -> int:
+    if not args.name.isidentifier() or args.name != args.name.lower():
+        raise ConfigError(f"name {args.name!r}: use a lower-case Python identifier, such as 'glove'.")
+    signal, net, tokens = KINDS[args.kind]
+    title = args.name.title().replace("_", "")
+    values = {"name": args.name, "title": title, "signal": signal, "net": net, "tokens": tokens}
+    files = {Path(f"{args.name}.py"): TEMPLATE, Path(f"test_{args.name}.py"): TEST}
+    for path in files:
+        if path.exists():
+            raise ConfigError(f"{str(path)!r} exists already: choose another name, or move it away.")
+    for path, text in files.items():
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(text.format(**values), encoding="utf-8")
+        os.replace(partial, path)
+        print(f"wrote {path}")
+    print(f"next: pairalign encoders check {args.name} --plugin {args.name}.py")
+    return 0
+
+
+def _load(args: argparse.Namespace) -> None:
+    for plugin in args.plugin:
+        load_plugin(plugin)
+
+
+def _create(args: argparse.Namespace) -> Any:
+    import yaml
+
+    options = {}
+    for option in args.options:
+        name, sign, value = option.partition("=")
+        if not sign:
+            raise ConfigError(f"option {option!r}: write it as name=value.")
+        options[name] = yaml.safe_load(value)
+    return create_encoder(args.name, **options)
