@@ -17,7 +17,9 @@ from pairalign.errors import ConfigError, did_you_mean
 POOLING = ("mean", "cls", "last", "pooler")
 
 
-def load_backbone(model: str | None, config: dict[str, Any] | None, revision: str | None = None) -> nn.Module:
+def load_backbone(
+    model: str | None, config: dict[str, Any] | None, revision: str | None = None, pooling: str = "mean"
+) -> nn.Module:
     """The AutoModel `model` (hub name or folder), or one with random weights from `config` with its `model_type`."""
     if (model is None) == (config is None):
         raise ConfigError(f"model={model!r} and config={config!r}: give exactly one of them.")
@@ -25,14 +27,23 @@ def load_backbone(model: str | None, config: dict[str, Any] | None, revision: st
         if "model_type" not in config:
             raise ConfigError(f"config={config!r} lacks model_type, such as 'bert' or 'vit'.")
         values = dict(config)
-        return AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
+        built = AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
+        return drop_pooler(built, pooling)
     assert model is not None
     try:
-        return AutoModel.from_pretrained(
+        loaded = AutoModel.from_pretrained(
             model, revision=revision, use_safetensors=True, local_files_only=Path(model).is_dir()
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"model={model!r} cannot be loaded: {_explain(model, error)}") from error
+    return drop_pooler(loaded, pooling)
+
+
+def drop_pooler(backbone: nn.Module, pooling: str) -> nn.Module:
+    """Leave out a pooler that nobody reads: no gradient would ever reach it."""
+    if pooling != "pooler" and getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None
+    return backbone
 
 
 def _explain(model: str, error: Exception) -> str:

@@ -47,8 +47,7 @@ class HFText(Encoder):
     ) -> None:
         if any(form.count("{}") != 1 for form in templates):
             raise ConfigError(f"templates={list(templates)!r}: each must hold {{}} exactly once.")
-        check_pooling(pooling)
-        backbone = load_backbone(model, config, revision)
+        backbone = load_backbone(model, config, revision, check_pooling(pooling))
         super().__init__(int(backbone.config.hidden_size))
         self.backbone, self.pooling, self.templates, self.length = backbone, pooling, tuple(templates), max_length
         self.restorable = model is not None

@@ -21,7 +21,7 @@ from pairalign.encoder import Encoder
 from pairalign.errors import ConfigError, SignalError
 from pairalign.registry import register_encoder
 from pairalign.types import Features, Signal
-from pairalign_hf.backbone import check_pooling, layers_of, load_backbone, pool
+from pairalign_hf.backbone import check_pooling, drop_pooler, layers_of, load_backbone, pool
 
 
 @register_encoder("hf_vision")
@@ -42,10 +42,9 @@ class HFVision(Encoder):
         pooling: str = "cls",
         size: int | None = None,
     ) -> None:
-        check_pooling(pooling)
-        backbone = load_backbone(model, config, revision)
+        backbone = load_backbone(model, config, revision, check_pooling(pooling))
         if hasattr(backbone, "vision_model"):  # a two-tower model: only its eye is wanted
-            backbone = backbone.vision_model
+            backbone = drop_pooler(backbone.vision_model, pooling)
         super().__init__(int(backbone.config.hidden_size))
         self.backbone, self.pooling = backbone, pooling
         self.restorable = model is not None
