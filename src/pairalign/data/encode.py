@@ -20,6 +20,9 @@ from pairalign.data.decode import DECODERS
 from pairalign.errors import DataError, did_you_mean
 
 
+_PNG_MODES = ("RGBA", "LA", "1", "I;16", "I")  # alpha, bits and 16-bit depth, which a JPEG would lose
+
+
 @dataclass(frozen=True)
 class ImageFormat:
     """How PIL images and none else are written: lossy "jpg" with a quality of 1 to 95, or lossless "png"."""
@@ -86,8 +89,16 @@ def _npy(value: np.ndarray) -> bytes:
 
 
 def _image(value: Any, image: ImageFormat) -> tuple[str, bytes]:
+    try:
+        value.load()
+    except Exception as error:  # a lazily opened file that turns out to be damaged
+        raise DataError(f"the image cannot be decoded ({error}).") from error
+    if value.mode == "F":
+        return "npy", _npy(np.asarray(value))
+    if value.mode not in ("RGB", "L", *_PNG_MODES):  # a palette, CMYK and the like
+        value = value.convert("RGB")
     stream = io.BytesIO()
-    if image.kind == "png" or value.mode not in ("RGB", "L"):
+    if image.kind == "png" or value.mode in _PNG_MODES:
         value.save(stream, "PNG")
         return "png", stream.getvalue()
     value.save(stream, "JPEG", quality=image.quality)

@@ -31,6 +31,7 @@ from pairalign.data.index import (
 from pairalign.data.manifest import Manifest
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
 from pairalign.data.write import (
+    DISK_FULL,
     RECORDS,
     ShardTask,
     WriteOptions,
@@ -100,7 +101,9 @@ def pack_pairs(
         save_index(index, out)
         _remove_leftovers(out, index)
     except OSError as error:
-        raise full_disk(error, out.name) from error
+        if error.errno in DISK_FULL:
+            raise full_disk(error, out.name) from error
+        raise
     return index
 
 

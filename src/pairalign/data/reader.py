@@ -135,7 +135,8 @@ class ShardReader:
 
     def _read(self, entry: Entry, descriptor: int, position: int) -> RawSample:
         meta = self._meta(entry, descriptor)
-        stored = meta.pop("ids", {})
+        stored = meta.pop("ids", None)
+        known = stored if isinstance(stored, dict) else {}
         values: dict[str, Any] = {}
         ids: dict[str, int] = {}
         for modality in self.modalities:
@@ -147,8 +148,7 @@ class ShardReader:
                 )
             if modality in self.wanted:
                 values[modality] = self._value(entry, fields, descriptor)
-            known = stored.get(modality)
-            ids[modality] = known if known is not None else _id(entry, fields, descriptor)
+            ids[modality] = known[modality] if modality in known else _id(entry, fields, descriptor)
         return RawSample(entry.key, values, ids, meta, position)
 
     def _meta(self, entry: Entry, descriptor: int) -> dict[str, Any]:
@@ -185,7 +185,9 @@ def _fields(names: tuple[str, ...], modality: str) -> tuple[Field, ...]:
         pieces = name.split(".")
         if pieces[0] == modality and len(pieces) in (2, 3):
             found.append(Field(name, pieces[1] if len(pieces) == 3 else "", pieces[-1]))
-    return tuple(sorted(found, key=lambda field: field.part))
+    return tuple(
+        sorted(found, key=lambda field: (int(field.part) if field.part.isdigit() else -1, field.part))
+    )
 
 
 def _id(entry: Entry, fields: Sequence[Field], descriptor: int) -> int:

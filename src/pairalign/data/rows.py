@@ -39,7 +39,7 @@ class Row:
         """Hash of everything that decides this row's stored bytes; of a file its name, size and time of
         change.
         """
-        digest = hashlib.sha256(repr((self.key, self.split, sorted(self.meta.items()))).encode())
+        digest = hashlib.sha256(repr((self.key, self.split, sorted(self.meta.items(), key=str))).encode())
         for name, value in sorted(self.fields.items()):
             digest.update(name.encode() + b"\0")
             digest.update(_identity(value))
@@ -167,11 +167,14 @@ def _identity(value: Any) -> bytes:
     if isinstance(value, Path):
         try:
             stat = value.stat()
-        except OSError as error:
-            raise DataError(f"file {value.name!r} cannot be read: {error.strerror}.") from error
+        except OSError:  # reported as a bad sample when it is encoded
+            return b"missing"
         return f"{value.name} {stat.st_size} {stat.st_mtime_ns}".encode()
     if hasattr(value, "getbands"):
-        return f"{value.mode} {value.size}".encode() + value.tobytes()
+        try:
+            return f"{value.mode} {value.size}".encode() + value.tobytes()
+        except Exception:  # a lazily opened file that is damaged: the same
+            return b"damaged"
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):

@@ -60,6 +60,8 @@ def read_samples(
     index = load_index(folder)
     index.require(modalities, folder)
     wanted = frozenset(modalities if decode is None else decode)
+    if not wanted <= set(modalities):
+        raise DataError(f"decode={sorted(wanted)}: every one must be among modalities={list(modalities)}.")
     stream, streams = rank * workers + worker, world_size * workers
     order = stream_order(
         index, split, shuffle=shuffle, seed=seed, epoch=epoch, stream=stream, streams=streams

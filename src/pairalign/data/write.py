@@ -25,6 +25,7 @@ from pairalign.data.tar import write_end, write_sample
 from pairalign.errors import DataError
 
 RECORDS = ".pack"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ def write_shard(task: ShardTask, plan: str) -> dict[str, Any]:
     return record
 
 
-def full_disk(error: OSError, name: str) -> Exception:
-    """A clear error for a disk or quota that is full; any other `OSError` as a `DataError` too."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+def full_disk(error: OSError, name: str) -> DataError:
+    """A clear error for a disk or quota that is full, or for a folder that cannot be written."""
+    full = error.errno in DISK_FULL
     reason = "the disk is full" if full else f"it cannot be written ({error.strerror or error})"
     fix = "free space" if full else "check the folder"
     return DataError(f"shard {name}: {reason}: {fix} and run the same pack again; finished shards are kept.")
@@ -157,10 +158,17 @@ def _encode(row: Row, options: WriteOptions, stats: dict[str, Any]) -> list[tupl
             extensions[modality] = extension
     ids = {name: content_id(extensions[name], parts) for name, parts in mains.items()}
     try:
-        meta = json.dumps({**row.meta, "ids": ids}, sort_keys=True, ensure_ascii=False)
+        meta = json.dumps({**row.meta, "ids": ids}, sort_keys=True, ensure_ascii=False, default=_plain)
     except TypeError as error:
         raise DataError(f"label, group, session or meta is no JSON ({error}).") from None
     return [("meta.json", meta.encode()), *stored]
+
+
+def _plain(value: Any) -> Any:
+    """A numpy number as a plain one, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _describe(extension: str, data: bytes, part: str, allow_constant: bool) -> dict[str, Any]:
