@@ -1,11 +1,10 @@
 """One signal drawn as a picture: image, gel image, point cloud, series, text or vector, in any form a loader
 gives it.
 
-Used by the report and by contact sheets. Where it bites: signals come normalised, with channels first or
-Used by reports and by contact sheets; data and evaluate both draw with it. Where it bites: signals come
-normalised, with channels
-first or last, as bytes or as floats; an image is stretched to its own range only when it does not fit [0, 1]
-or [0, 255].
+Reports and contact sheets both draw with it. Where it bites: signals come normalised, with channels first or
+last, as bytes or as floats; an image is stretched to its own range only when it does not fit [0, 1] or
+[0, 255].
+"""
 
 from __future__ import annotations
 
@@ -154,8 +153,13 @@ def _draw_points(ax: Axes, value: Any, limit: int = 2048) -> None:
     shade = 0.62 + 0.45 * normal @ np.array([-0.4, 0.68, 0.62]) + 0.10 * view[:, 2]
     colour = np.broadcast_to(np.clip(base * shade[:, None], 0, 1), (len(view), 3))[order]
     long, normal = 3.4 * spacing[order].clip(max=1.3 * float(np.median(spacing))), normal[order]
-    short, turn = long * np.clip(np.abs(normal[:, 2]), 0.25, 1), np.degrees(np.arctan2(normal[:, 1], normal[:, 0]))
-    discs = EllipseCollection(short, long, turn, units="xy", offsets=view[order, :2], offset_transform=ax.transData)
+    short, turn = (
+        long * np.clip(np.abs(normal[:, 2]), 0.25, 1),
+        np.degrees(np.arctan2(normal[:, 1], normal[:, 0])),
+    )
+    discs = EllipseCollection(
+        short, long, turn, units="xy", offsets=view[order, :2], offset_transform=ax.transData
+    )
     discs.set(facecolor=colour, edgecolor="none", rasterized=True)
     ax.add_collection(discs)
     ax.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal")
