@@ -74,7 +74,7 @@ def test_agrees_with_the_slow_oracle(seed: int, n: int, m: int, labels: int, res
 
 @pytest.mark.parametrize("constant", [torch.ones(40, 7), torch.zeros(40, 7), torch.full((40, 7), 0.1234567)])
 def test_collapsed_embeddings_score_chance_and_not_one(constant: Tensor) -> None:
-    noise = 1e-8 * torch.randn(40, 7, generator=torch.Generator().manual_seed(0)) if constant.any() else 0
+    noise = 1e-8 * torch.randn(40, 7, generator=torch.Generator().manual_seed(0)).double() * constant.any()
     found = retrieval(constant + noise, constant)
     for k, score in found.recall.items():
         assert score.value == pytest.approx(k / 40)
@@ -214,7 +214,7 @@ def test_agreement_without_self_never_returns_the_pair() -> None:
 
 def test_agreement_of_collapsed_embeddings_is_chance() -> None:
     factors = {"hardness": [i % 3 for i in range(31)]}
-    noise = 1e-8 * torch.randn(31, 4, generator=torch.Generator().manual_seed(0))
+    noise = 1e-8 * torch.randn(31, 4, generator=torch.Generator().manual_seed(0)).double()
     score = agreement(torch.ones(31, 4), 1 + noise, factors, factors, ["hardness"], exclude_self=True)
     assert score.value == pytest.approx(score.chance)
     assert score.at_chance

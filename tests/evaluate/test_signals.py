@@ -72,6 +72,7 @@ CLOUD = np.random.default_rng(0).normal(size=(500, 3))
         ("image", RAMP, RAMP[::-1]),
         ("points", CLOUD, CLOUD * [1, 1, 0.1]),
         ("points", torch.tensor(CLOUD, dtype=torch.float16), CLOUD[:3]),
+        ("points", np.hstack([CLOUD, CLOUD]), np.hstack([CLOUD, -CLOUD])),
         (
             "points",
             np.hstack([CLOUD, np.ones((500, 3))]),

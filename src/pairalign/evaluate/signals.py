@@ -59,8 +59,8 @@ def draw_signal(ax: Axes, kind: str, value: Any) -> None:
 
     kind: "image" (also gel images), "points", "series", "text" or "vector", as in `Signal.kind`.
     value: a string for text; else an array, tensor or PIL image. Image: (H, W), (C, H, W) or (H, W, C), or a
-    stack (T, ...) of frames side by side. Points: (N, 3) or more columns, of which 3 to 6 are taken as RGB in
-    [0, 1] or [0, 255]. Series: (T,) or (C, T). Vector: any shape, flattened.
+    stack (T, ...) of frames side by side. Points: (N, 3) or more columns; columns 3 to 6 are normals if any
+    is negative, else RGB in [0, 1] or [0, 255]. Series: (T,) or (C, T). Vector: any shape, flattened.
     """
     if kind not in _DRAW:
         raise ConfigError(f"draw_signal(kind={kind!r}) is not a kind of signal.{did_you_mean(kind, _DRAW)}")
@@ -132,7 +132,9 @@ def _draw_image(ax: Axes, value: Any, dots: int = 200) -> None:
 
 
 def _draw_points(ax: Axes, value: Any, limit: int = 2048) -> None:
-    """Orthographic three-quarter view, far points first, shaded by the angle of the surface to the light."""
+    """Three-quarter view of small discs that lie in the surface (Pfister et al. 2000), the far ones first."""
+    from matplotlib.collections import EllipseCollection
+
     array = as_array(value).astype(np.float64)
     if array.ndim != 2 or array.shape[1] < 3 or not len(array):
         raise DataError(f"points of shape {array.shape}: give (N, 3) or more columns.")
@@ -140,15 +142,26 @@ def _draw_points(ax: Axes, value: Any, limit: int = 2048) -> None:
     view = array[:, :3] @ _camera().T
     view = view - (view.max(0) + view.min(0)) / 2
     view = view / max(float(np.abs(view).max()), 1e-9)
-    light = np.array([-0.4, 0.68, 0.62])
-    shade = 0.30 + 0.70 * np.abs(_normals(view) @ light) + 0.16 * view[:, 2]
-    base = np.array([[0.36, 0.66, 0.93]])
-    if array.shape[1] >= 6:
-        base = array[:, 3:6] / (255.0 if array[:, 3:6].max() > 1 else 1.0)
+    normal, spacing = _surface(view)
+    base, extra = np.array([[0.36, 0.66, 0.93]]), array[:, 3:6]
     order = np.argsort(view[:, 2])
+    if extra.shape[1] == 3 and extra.min() < 0:
+        normal = extra @ _camera().T
+        order = order[normal[order, 2] > -0.1]  # the back of a closed surface is hidden
+    elif extra.shape[1] == 3:
+        base = extra / (255.0 if extra.max() > 1 else 1.0)
+    shade = 0.62 + 0.45 * normal @ np.array([-0.4, 0.68, 0.62]) + 0.10 * view[:, 2]
     colour = np.broadcast_to(np.clip(base * shade[:, None], 0, 1), (len(view), 3))[order]
-    size = 5.5 * _side(ax) ** 2 * (2048 / max(len(view), 256)) ** 0.7
-    ax.scatter(view[order, 0], view[order, 1], c=colour, s=size, linewidths=0, rasterized=True)
+    long, normal = 3.4 * spacing[order].clip(max=1.3 * float(np.median(spacing))), normal[order]
+    short, turn = (
+        long * np.clip(np.abs(normal[:, 2]), 0.25, 1),
+        np.degrees(np.arctan2(normal[:, 1], normal[:, 0])),
+    )
+    discs = EllipseCollection(
+        short, long, turn, units="xy", offsets=view[order, :2], offset_transform=ax.transData
+    )
+    discs.set(facecolor=colour, edgecolor="none", rasterized=True)
+    ax.add_collection(discs)
     ax.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal")
 
 
@@ -160,15 +173,17 @@ def _camera(azimuth: float = 35.0, elevation: float = 24.0) -> np.ndarray:
     return np.stack([right, np.cross(toward, right), toward])
 
 
-def _normals(xyz: np.ndarray, neighbours: int = 12) -> np.ndarray:
-    """Unit normals (N, 3), sign unknown: the least direction of each point's nearest neighbours."""
+def _surface(xyz: np.ndarray, neighbours: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals (N, 3) towards the viewer, from the least direction of the neighbours; their spacing (N,)."""
     k = min(neighbours, len(xyz))
     square = (xyz**2).sum(1)
     distance = square[:, None] + square[None] - 2 * xyz @ xyz.T
-    near = xyz[np.argpartition(distance, k - 1, axis=1)[:, :k]]
-    near = near - near.mean(1, keepdims=True)
+    rows = np.argpartition(distance, k - 1, axis=1)[:, :k]
+    near = xyz[rows] - xyz[rows].mean(1, keepdims=True)
     _, vectors = np.linalg.eigh(near.transpose(0, 2, 1) @ near)
-    return vectors[:, :, 0]
+    reach = np.take_along_axis(distance, rows, 1).max(1).clip(min=0)
+    normals = vectors[:, :, 0]
+    return normals * np.where(normals[:, 2:] < 0, -1.0, 1.0), np.sqrt(reach / k)
 
 
 def _draw_series(ax: Axes, value: Any) -> None:
