@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -95,14 +96,13 @@ def resample_weights(
     codes = None if groups is None else encode_labels(groups)[0]
     if codes is not None and len(codes) != n:
         raise DataError(f"groups holds {len(codes)} labels for {n} samples: give one group per sample.")
-    generator = torch.Generator().manual_seed(seed)
     block = max(1, 4_000_000 // n)
     for start in range(0, samples, block):
         rows = min(block, samples - start)
         if codes is None:
-            yield _counts(n, rows, generator)
+            yield _counts(n, rows, seed, start)
         else:
-            yield _counts(int(codes.max()) + 1, rows, generator)[:, codes]
+            yield _counts(int(codes.max()) + 1, rows, seed, start)[:, codes]
 
 
 def bootstrap(
@@ -171,10 +171,12 @@ def class_mean(values: Tensor, classes: Tensor) -> Callable[[Tensor], Tensor]:
     return statistic
 
 
-def _counts(n: int, samples: int, generator: torch.Generator) -> Tensor:
-    drawn = torch.randint(n, (samples, n), generator=generator)
-    counts = torch.zeros(samples, n, dtype=torch.float64)
-    return counts.scatter_add_(1, drawn, torch.ones(1, dtype=torch.float64).expand(samples, n))
+@lru_cache(maxsize=2)  # the scores of one pool share their resamples; nobody writes into them
+def _counts(n: int, rows: int, seed: int, start: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed + 1_000_003 * start)
+    drawn = torch.randint(n, (rows, n), generator=generator)
+    counts = torch.zeros(rows, n, dtype=torch.float64)
+    return counts.scatter_add_(1, drawn, torch.ones(1, dtype=torch.float64).expand(rows, n))
 
 
 def _checked(level: float) -> float:

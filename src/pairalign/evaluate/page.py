@@ -94,20 +94,20 @@ def _add_neighbours(report: Report, run: AlignRun, pool: EvalPool) -> None:
         for query in range(min(SHOWN, count)):
             best = (zb @ za[query]).topk(min(5, count)).indices.tolist()
             right = [bool(pool.ids[b][i] == pool.ids[b][query]) for i in best]
-            found = [picture_value(kinds[b], pool.examples[i].values[fields[b]]) for i in best]
-            rows.append(Neighbours(picture_value(kinds[a], pool.examples[query].values[fields[a]]), found, right))
+            found = [picture_value(pool.examples[i].values[fields[b]]) for i in best]
+            rows.append(Neighbours(picture_value(pool.examples[query].values[fields[a]]), found, right))
         status = "trained" if len(path) == 2 else "emergent, by " + " → ".join(path)
         caption = f"{a} → {b} ({status}): the query, then its nearest among {count}; the sample's own pair is framed."
         report.picture(draw_neighbours(rows, (a, kinds[a]), (b, kinds[b])), caption)
 
 
-def picture_value(kind: str, raw: Any) -> Any:
-    """What of a raw sample is drawn: its value or last frame; three columns of a point cloud; a recording without its rate."""
+def picture_value(raw: Any) -> Any:
+    """What of a raw sample is drawn: its value, or its last frame; a recording without its rate."""
     if isinstance(raw, Mapping):
         raw = raw["value"] if "value" in raw else raw["frames"][-1]
     if isinstance(raw, tuple):
         raw = raw[0]
-    return raw[:, :3] if kind == "points" else raw
+    return raw
 
 
 def _add_map(report: Report, run: AlignRun, pool: EvalPool) -> None:
