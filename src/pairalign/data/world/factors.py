@@ -58,7 +58,7 @@ def novel_triples() -> frozenset[tuple[str, str, str]]:
     still occurs in training.
     """
     shapes, sizes, textures = FACTORS["shape"], FACTORS["size"], FACTORS["texture"]
-    return frozenset((shapes[n // 2], sizes[n % 3], textures[n % 5]) for n in range(2 * len(shapes)))
+    return frozenset((shapes[n // 2], sizes[n % 3], textures[2 * n % 5]) for n in range(2 * len(shapes)))
 
 
 @cache

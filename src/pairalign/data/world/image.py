@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pairalign.data.world.relief import AMPLITUDE
-from pairalign.data.world.solids import RADIUS, Solid
+from pairalign.data.world.solids import HULL, Solid, length
 
 Array = np.ndarray
 
@@ -25,8 +25,10 @@ COLOURS = {  # linear RGB
     "white": (0.88, 0.87, 0.84),
 }
 OVERSAMPLE = 2
-DISTANCE = 0.42
-VIEW = 0.126  # metres across the picture, at the object
+DISTANCE = 0.44
+VIEW = 0.136  # metres across the picture, at the object
+_APPROACH, _REFINE = 14, 6  # steps to the hull of the relief, and from there to the surface
+_THIN_OUT = {3: 0.012, 6: 0.004}  # after this step, rays farther than this (metres) have missed
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def draw_view(rng: np.random.Generator) -> View:
     return View(
         elevation=float(rng.uniform(0.5, 0.72)),
         yaw=yaw,
-        zoom=float(rng.uniform(0.96, 1.04)),
+        zoom=float(rng.uniform(0.97, 1.03)),
         shift=(float(rng.uniform(-0.008, 0.008)), float(rng.uniform(-0.006, 0.006))),
         light=light,
         brightness=float(rng.uniform(0.9, 1.15)),
@@ -65,7 +67,7 @@ def render_image(
 ) -> Image.Image:
     """An RGB picture of `pixels` × `pixels`."""
     view = draw_view(rng)
-    solid = Solid(shape, texture, RADIUS[size])
+    solid = Solid(shape, size, texture)
     origin, rays = _camera(view, solid, pixels * OVERSAMPLE)
     picture = _table(view, solid, origin, rays, pixels)
     hit, p = _trace(solid, origin, rays)
@@ -80,37 +82,40 @@ def _srgb(linear: Array) -> Array:
 
 
 def _camera(view: View, solid: Solid, pixels: int) -> tuple[Array, Array]:
-    """Origin (3, 1) and unit rays (3, pixels²); the camera looks at a point 25 mm above the table."""
+    """Origin (3, 1) and unit rays (3, pixels²); the camera looks at a point 34 mm above the table."""
     ce, se, cy, sy = np.cos(view.elevation), np.sin(view.elevation), np.cos(view.yaw), np.sin(view.yaw)
     back = np.array([ce * cy, ce * sy, se])
     right = np.array([-sy, cy, 0.0])
     up = np.cross(back, right)
-    target = np.array([0, 0, 0.030 - solid.half_height]) + view.shift[0] * right + view.shift[1] * up
-    grid = ((np.arange(pixels) + 0.5) / pixels - 0.5) * (VIEW / view.zoom / DISTANCE)
-    across, down = np.meshgrid(grid, grid)
-    rays = right[:, None] * across.ravel() - up[:, None] * down.ravel() - back[:, None]
-    rays /= np.sqrt((rays * rays).sum(0))
-    return (target + DISTANCE * back)[:, None].astype(np.float32), rays.astype(np.float32)
+    target = np.array([0, 0, 0.034 - solid.half]) + view.shift[0] * right + view.shift[1] * up
+    frame = np.stack([right, -up, -back], 1).astype(np.float32)
+    rays = frame @ _grid(pixels, VIEW / view.zoom / DISTANCE)
+    return (target + DISTANCE * back)[:, None].astype(np.float32), rays / length(rays)
+
+
+def _grid(pixels: int, across: float) -> Array:
+    line = ((np.arange(pixels) + 0.5) / pixels - 0.5) * across
+    x, y = np.meshgrid(line.astype(np.float32), line.astype(np.float32))
+    return np.stack([x.ravel(), y.ravel(), np.ones(pixels * pixels, np.float32)])
 
 
 def _trace(solid: Solid, origin: Array, rays: Array) -> tuple[Array, Array]:
     """Indices of the rays that hit, and where (3, hits)."""
-    bound = np.float32(solid.radius * 1.45)
-    ahead = -(origin * rays).sum(0)
-    reach = bound * bound - ((origin * origin).sum() - ahead * ahead)
-    index = np.flatnonzero(reach > 0)
-    rays, t = rays[:, index], ahead[index] - np.sqrt(reach[index])
-    hull = np.float32(2 * AMPLITUDE if solid.texture != "smooth" else 0)
-    for turn in range(14):
+    reach, ahead = np.float32(solid.reach), -(origin.T @ rays)[0]
+    within = reach * reach - ((origin * origin).sum() - ahead * ahead)
+    index = np.flatnonzero(within > 0)
+    rays, t = rays[:, index], ahead[index] - np.sqrt(within[index])
+    hull = np.float32(0 if solid.texture == "smooth" else HULL)
+    for turn in range(_APPROACH):
         gap = solid.distance(origin + t * rays) - hull
         t += np.maximum(gap, 0)
-        if turn in (3, 6):
-            keep = gap < (0.012 if turn == 3 else 0.004)
-            index, rays, t = index[keep], rays[:, keep], t[keep]
-    for _ in range(6 if hull else 1):
+        if turn in _THIN_OUT:
+            near = gap < _THIN_OUT[turn]
+            index, rays, t = index[near], rays[:, near], t[near]
+    for _ in range(_REFINE if hull else 1):
         gap = solid.field(origin + t * rays)
         t += np.float32(0.75) * gap
-    hit = np.abs(gap) < 0.0012
+    hit = gap < 0.0015
     return index[hit], origin + t[hit] * rays[:, hit]
 
 
@@ -119,25 +124,25 @@ def _shade(view: View, solid: Solid, p: Array, rays: Array, colour: Array) -> Ar
     light = view.light[:, None]
     lambert = np.maximum(0, (n * light).sum(0))
     half = light - rays
-    half /= np.sqrt((half * half).sum(0))
+    half /= length(half)
     gloss = np.maximum(0, (n * half).sum(0)) ** 24
     sky = 0.5 + 0.5 * n[2]
-    cavity = np.clip(1 + (solid.field(p) - solid.distance(p)) / np.float32(-2.2 * AMPLITUDE) * 0.35, 0.5, 1.3)
-    near = np.clip((p[2] + np.float32(solid.half_height)) / np.float32(0.02), 0, 1)
+    cavity = np.clip(1 + solid.relief(p) * np.float32(0.27 / AMPLITUDE), 0.35, 1.4)
+    near = np.clip((p[2] + np.float32(solid.half)) / np.float32(0.02), 0, 1)
     ambient = (0.18 + 0.30 * sky) * (0.6 + 0.4 * near)
     diffuse = (ambient + 0.85 * lambert) * cavity * np.float32(view.brightness)
-    return colour[:, None] * diffuse + np.float32(0.16 * view.brightness) * gloss
+    return colour[:, None] * diffuse + np.float32(0.16 * view.brightness) * gloss * cavity * cavity
 
 
 def _table(view: View, solid: Solid, origin: Array, rays: Array, pixels: int) -> Array:
     """The table under the body (3, n): a plain tint, darker where the body keeps the light away."""
     side = pixels * OVERSAMPLE
     rays = np.ascontiguousarray(rays.reshape(3, side, side)[:, ::OVERSAMPLE, ::OVERSAMPLE]).reshape(3, -1)
-    floor = np.float32(-solid.half_height)
+    floor = np.float32(-solid.half)
     p = origin + rays * ((floor - origin[2]) / rays[2])
     contact = np.exp(-np.maximum(solid.distance(p), 0) / np.float32(0.009))
     lit = np.ones(p.shape[1], np.float32)
-    for reach in (0.006, 0.014, 0.024, 0.038, 0.056, 0.078):
+    for reach in (0.005, 0.011, 0.018, 0.027, 0.038, 0.052, 0.069, 0.088):
         free = solid.distance(p + np.float32(reach) * view.light[:, None]) / np.float32(reach)
         lit = np.minimum(lit, np.clip(0.5 + free / 0.3, 0, 1))
     glow = 1.08 - 40.0 * (p[0] ** 2 + p[1] ** 2)

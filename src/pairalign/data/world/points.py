@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pairalign.data.world.solids import RADIUS, Solid
+from pairalign.data.world.solids import Solid
 
 Array = np.ndarray
 
@@ -20,10 +20,10 @@ def render_points(
     shape: str, size: str, texture: str, rng: np.random.Generator, count: int = 256, normals: bool = True
 ) -> Array:
     """(count, 6) positions and unit normals, or (count, 3) positions, float32, metres."""
-    solid = Solid(shape, texture, RADIUS[size])
+    solid = Solid(shape, size, texture)
     p = _spread(solid, rng, count)
     for _ in range(5):
-        p = p - np.float32(0.8) * solid.field(p) * _bare_normal(solid, p)
+        p = p - np.float32(0.8) * solid.field(p) * solid.normal(p, bare=True)
     n = solid.normal(p)
     turn = rng.uniform(0, 2 * np.pi)
     rotation = np.array(
@@ -34,44 +34,34 @@ def render_points(
     return np.ascontiguousarray(cloud.T, np.float32)
 
 
-def _bare_normal(solid: Solid, p: Array) -> Array:
-    step = np.float32(2e-4)
-    axes = np.eye(3, dtype=np.float32)[:, :, None] * step
-    slope = np.stack([solid.distance(p + axis) - solid.distance(p - axis) for axis in axes])
-    return slope / np.maximum(np.sqrt((slope * slope).sum(0)), 1e-12)
-
-
 def _spread(solid: Solid, rng: np.random.Generator, count: int) -> Array:
     """(3, count) points close to the bare shape, evenly by area."""
-    a, h = solid.radius, solid.half_height
-    pick, turn = rng.random(count), rng.uniform(0, 2 * np.pi, count)
-    s, t = rng.random(count), rng.random(count)
+    wide, half = solid.wide, solid.half
     if solid.shape == "cube":
-        return _spread_cube(h, rng, count)
+        return _spread_cube(half, rng, count)
+    pick, s, turn = rng.random(count), rng.random(count), rng.uniform(0, 2 * np.pi, count)
     if solid.shape == "sphere":
         z = 2 * s - 1
-        r, z = a * np.sqrt(1 - z * z), a * z
+        r, z = wide * np.sqrt(1 - z * z), wide * z
     elif solid.shape == "cylinder":
-        edge = 0.74 * a
-        side = pick < 2 * h / (2 * h + edge)
-        r = np.where(side, edge, edge * np.sqrt(s))
-        z = np.where(side, h * (2 * s - 1), np.where(t < 0.5, h, -h))
+        side, top = pick < 2 * half / (2 * half + wide), rng.random(count) < 0.5
+        r = np.where(side, wide, wide * np.sqrt(s))
+        z = np.where(side, half * (2 * s - 1), np.where(top, half, -half))
     elif solid.shape == "cone":
-        slant = np.hypot(a, 2 * h)
-        side = pick < slant / (slant + a)
-        r = a * np.sqrt(s)
-        z = np.where(side, h - 2 * h * np.sqrt(s), -h)
+        slant = np.hypot(wide, 2 * half)
+        r = wide * np.sqrt(s)
+        z = np.where(pick < slant / (slant + wide), half - 2 * half * np.sqrt(s), -half)
     else:
-        r, z = _spread_ring(solid, rng, count)
+        angle = _ring_angles(wide, half, rng, count)
+        r, z = wide + half * np.cos(angle), half * np.sin(angle)
     return np.stack([r * np.cos(turn), r * np.sin(turn), z]).astype(np.float32)
 
 
-def _spread_ring(solid: Solid, rng: np.random.Generator, count: int) -> tuple[Array, Array]:
-    """Profile points of the ring; the outside is longer than the inside, so draw four times and thin out."""
-    wide, tube = solid._ring_radii()
-    angle = rng.uniform(0, 2 * np.pi, 8 * count)
-    kept = angle[rng.random(8 * count) * (wide + tube) < wide + tube * np.cos(angle)][:count]
-    return wide + tube * np.cos(kept), tube * np.sin(kept)
+def _ring_angles(wide: float, half: float, rng: np.random.Generator, count: int) -> Array:
+    """Angles about the tube, even by area: the outside of a ring is longer than the inside."""
+    angles = rng.uniform(0, 2 * np.pi, 8 * count)
+    kept = rng.random(8 * count) * (wide + half) < wide + half * np.cos(angles)
+    return np.resize(angles[kept], count)
 
 
 def _spread_cube(half: float, rng: np.random.Generator, count: int) -> Array:

@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pairalign.data.world.chart import TAU
 from pairalign.data.world.factors import FACTORS
 
 Array = np.ndarray
 
-PERIOD = 0.014
-AMPLITUDE = 0.0016
-TAU = 2.0 * np.pi
+PERIOD = 0.016
+CELL = {"gridded": 1.3}  # periods in a cell, where not 1
+AMPLITUDE = 0.0018
 
 _DIRECTIONS = np.array(
     [[0.81, 0.43, -0.40], [-0.30, 0.88, 0.37], [0.45, -0.25, 0.86], [-0.52, -0.60, 0.61]], np.float32
@@ -48,17 +49,16 @@ def _bumpy(u: Array, v: Array, solid: Array) -> Array:
 def _gridded(u: Array, v: Array, solid: Array) -> Array:
     """Flat plates between grooves along the borders of the cells."""
     du, dv = 0.5 - np.abs(u - np.floor(u) - 0.5), 0.5 - np.abs(v - np.floor(v) - 0.5)
-    groove = np.maximum(0.0, 1.0 - np.minimum(du, dv) / 0.2)
-    return np.float32(0.5) - np.float32(2.0) * groove * groove * (3.0 - 2.0 * groove)
+    groove = np.maximum(0.0, 1.0 - np.minimum(du, dv) / np.float32(0.16))
+    return np.float32(0.5) - np.float32(2.2) * groove * groove * (3.0 - 2.0 * groove)
 
 
 def _rough(u: Array, v: Array, solid: Array) -> Array:
-    """Irregular grain: sine waves in four directions that bend each other."""
-    a, b, c, d = (_DIRECTIONS @ solid) * np.float32(TAU / PERIOD)
-    bent = np.sin(np.float32(1.1) * a + np.float32(2.0) * np.sin(np.float32(0.7) * b))
-    return (
-        np.float32(1.2) * bent * np.sin(np.float32(1.0) * c + np.float32(1.8) * np.sin(np.float32(0.8) * d))
-    )
+    """Irregular grain: a sum of waves in four directions, bent so that it never repeats."""
+    a, b, c, d = (_DIRECTIONS @ solid) * np.float32(2.4 * TAU / PERIOD)
+    bend = np.sin(np.float32(0.41) * (a + b))
+    grain = np.sin(a + bend) + np.sin(b - bend + np.float32(1.3)) + np.sin(c + bend) + np.sin(d - bend)
+    return np.float32(0.45) * grain
 
 
 _PATTERNS: dict[str, Callable[[Array, Array, Array], Array]] = {

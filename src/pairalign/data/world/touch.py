@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from pairalign.data.world.relief import PERIOD, height
+from pairalign.data.world.relief import CELL, PERIOD, height
 
 Array = np.ndarray
 
-WINDOW = 0.044  # metres across the gel
+WINDOW = 0.048  # metres across the gel
 SHARE = {"soft": 0.32, "firm": 0.58, "hard": 1.0}  # of the deformation that the gel takes
 CURVATURE = 0.042  # radius in metres of the touched patch
 LIGHTS = np.deg2rad([90.0, 210.0, 330.0])
@@ -38,7 +38,7 @@ def contact_depth(texture: str, hardness: str, rng: np.random.Generator, pixels:
     x, y = _grid(pixels)
     cx, cy = rng.uniform(-0.004, 0.004, 2)
     turn, phase = rng.uniform(0, 2 * np.pi), rng.uniform(0, 1, 2)
-    period = np.float32(PERIOD * rng.uniform(0.92, 1.08))
+    period = np.float32(PERIOD * CELL.get(texture, 1.0) * rng.uniform(0.92, 1.08))
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     u, v = (c * x - s * y) / period + np.float32(phase[0]), (s * x + c * y) / period + np.float32(phase[1])
     tilt = rng.uniform(0, 0.4)
