@@ -19,8 +19,7 @@ import numpy as np
 from pairalign.data.decode import DECODERS
 from pairalign.errors import DataError, did_you_mean
 
-
-_PNG_MODES = ("RGBA", "LA", "1", "I;16", "I")  # alpha, bits and 16-bit depth, which a JPEG would lose
+_PNG_MODES = ("RGBA", "LA", "1", "I;16")  # alpha, bits and 16-bit depth, which a JPEG would lose
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _image(value: Any, image: ImageFormat) -> tuple[str, bytes]:
         value.load()
     except Exception as error:  # a lazily opened file that turns out to be damaged
         raise DataError(f"the image cannot be decoded ({error}).") from error
-    if value.mode == "F":
+    if value.mode in ("F", "I"):  # 32 bits, which no image format here holds
         return "npy", _npy(np.asarray(value))
     if value.mode not in ("RGB", "L", *_PNG_MODES):  # a palette, CMYK and the like
         value = value.convert("RGB")

@@ -109,17 +109,20 @@ def pack_pairs(
 
 def _samples(
     source: Source, modalities: Any, seed: int | None, on_bad: Callable[[str, str], None] | None
-) -> tuple[Iterable[Mapping[str, Any]], list[str] | None]:
-    """Samples, shuffled where they can be, and the modalities to pack of each."""
+) -> tuple[Iterable[tuple[int, Mapping[str, Any]]], list[str] | None]:
+    """Numbered samples, shuffled where they can be, and the modalities to pack of each."""
     if isinstance(source, (str, Path)):
         if modalities is not None and not isinstance(modalities, Mapping):
             modalities = {name: name for name in modalities}
         source, modalities = Manifest(source, modalities), None
     samples = source.read(on_bad) if isinstance(source, Manifest) else source
     names = None if modalities is None else check_modalities(list(modalities))
-    if seed is not None and isinstance(samples, Sequence):
-        samples = random.Random(seed).sample(samples, len(samples))
-    return samples, names
+    if not isinstance(samples, Sequence):
+        return enumerate(samples), names
+    numbered = list(enumerate(samples))
+    if seed is not None:
+        random.Random(seed).shuffle(numbered)
+    return numbered, names
 
 
 def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:

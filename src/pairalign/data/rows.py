@@ -47,13 +47,13 @@ class Row:
 
 
 def rows_from(
-    samples: Iterable[Mapping[str, Any]],
+    samples: Iterable[tuple[int, Mapping[str, Any]]],
     modalities: Sequence[str] | None,
     split: Split = None,
     seed: int = 0,
     on_bad: Callable[[str, str], None] | None = None,
 ) -> Iterator[Row]:
-    """Check samples one by one; raise `DataError` naming the sample for a missing side or a repeated key.
+    """Check numbered samples; raise `DataError` naming the sample for a missing side or a repeated key.
 
     modalities: None takes those of the first sample, and every sample must have them all.
     split: name for all, or share by name; None takes each sample's own "split", else "train".
@@ -62,7 +62,7 @@ def rows_from(
     """
     check_split(split)
     seen: set[str] = set()
-    for number, sample in enumerate(samples):
+    for number, sample in samples:
         if not isinstance(sample, Mapping):
             raise DataError(
                 f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality."

@@ -9,6 +9,7 @@ opens each of them; streams may differ in length by a shard, or by a sample.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,3 +132,19 @@ class BadSamples:
                 f"{where}: {len(self.keys)} of {total} samples are damaged, more than the tolerated share "
                 f"{self.limit_fraction:g}: {shown}{more}. Repair or drop them, or raise data.bad_fraction."
             )
+
+
+def damaged_shards(folder: str | Path) -> dict[str, str]:
+    """Name and reason of every shard whose bytes are not those that were packed; reads all of them."""
+    found: dict[str, str] = {}
+    for split in load_index(folder).splits.values():
+        for shard in split.shards:
+            try:
+                with (Path(folder) / shard.name).open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:
+                found[shard.name] = f"is missing or cannot be read ({error.strerror})."
+                continue
+            if digest != shard.sha256:
+                found[shard.name] = "its SHA-256 is not that of the index."
+    return found

@@ -1,0 +1,185 @@
+"""Manifests: what a cell means, and that every mistake is reported with its line, its column and the fix."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairalign.data.manifest import Manifest
+from pairalign.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.jpg", "b.jpg", "bg.jpg", "f.npy", "deep/c.jpg"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(b"")
+    return tmp_path / "data"
+
+
+def write(folder: Path, *rows: dict[str, Any] | str, name: str = "m.jsonl") -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / name
+
+
+def test_columns_become_modalities_roles_and_parts(folder: Path) -> None:
+    row = {
+        "id": 7,
+        "photo": "a.jpg",
+        "peak": "b.jpg",
+        "bg": "bg.jpg",
+        "gel": "digit",
+        "says": "cup",
+        "obj": "o1",
+    }
+    modalities = {
+        "image": "photo",
+        "touch": "peak",
+        "touch.background": "bg",
+        "touch.sensor": "gel",
+        "text": "says:text",
+    }
+    samples = Manifest(write(folder, row), modalities, {"key": "id", "group": "obj"}).read()
+    assert samples == [
+        {
+            "key": "7",
+            "group": "o1",
+            "image": folder / "a.jpg",
+            "touch": {"value": folder / "b.jpg", "background": folder / "bg.jpg", "sensor": "digit"},
+            "text": "cup",
+        }
+    ]
+
+
+def test_without_a_mapping_every_column_that_is_no_role_is_a_modality(folder: Path) -> None:
+    row = {"key": "k", "split": "val", "label": 3, "image": "a.jpg", "force": [1, 2.5], "text": "a cup"}
+    assert Manifest(write(folder, row)).read() == [
+        {
+            "key": "k",
+            "split": "val",
+            "label": 3,
+            "image": folder / "a.jpg",
+            "force": [1, 2.5],
+            "text": "a cup",
+        }
+    ]
+
+
+def test_lists_are_frames_unless_they_are_numbers(folder: Path) -> None:
+    path = write(folder, {"touch": ["a.jpg", "b.jpg"], "bg": "bg.jpg", "imu": [[1, 2], [3, 4]]})
+    plain = Manifest(path, {"touch": "touch", "imu": "imu"}).read()[0]
+    assert plain["touch"] == [folder / "a.jpg", folder / "b.jpg"]
+    assert plain["imu"] == [[1, 2], [3, 4]]
+    parts = Manifest(path, {"touch": "touch", "touch.background": "bg"}).read()[0]
+    assert parts["touch"] == {"frames": [folder / "a.jpg", folder / "b.jpg"], "background": folder / "bg.jpg"}
+
+
+def test_csv_reads_the_same_as_json_lines(folder: Path) -> None:
+    rows = [
+        {"image": "a.jpg", "force": [1, 2], "text": 'says "hi", twice'},
+        {"image": "b.jpg", "force": 3, "text": "x"},
+    ]
+    with (folder / "m.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["image", "force", "text"])
+        writer.writeheader()
+        writer.writerows(rows)
+    found = Manifest(folder / "m.csv").read()
+    wanted = Manifest(write(folder, *rows)).read()
+    assert [{**s, "key": None} for s in found] == [{**s, "key": None} for s in wanted]
+
+
+def test_the_kind_of_a_column_overrides_the_guess(folder: Path) -> None:
+    path = write(folder, {"a": "readme.txt", "b": "12", "c": "12"})
+    sample = Manifest(path, {"a": "a:value", "b": "b:text", "c": "c"}).read()[0]
+    assert (sample["a"], sample["b"], sample["c"]) == ("readme.txt", "12", 12)
+    with pytest.raises(DataError, match=r"column 'b': file '12' does not exist"):
+        Manifest(path, {"b": "b:path"}).read()
+
+
+def test_rows_are_filtered_by_value(folder: Path) -> None:
+    path = write(folder, *({"set": s, "text": s, "n": i} for i, s in enumerate("aabc")))
+    texts = {"text": "text"}
+    assert [s["text"] for s in Manifest(path, texts, where={"set": ["a", "c"]}).read()] == ["a", "a", "c"]
+    assert [s["text"] for s in Manifest(path, texts, where={"set": "a", "n": "1"}).read()] == ["a"]
+    with pytest.raises(DataError, match="no rows that match"):
+        Manifest(path, texts, where={"set": "z"}).read()
+    with pytest.raises(DataError, match=r"no column 'sett' to filter by. Did you mean 'set'"):
+        Manifest(path, texts, where={"sett": "z"}).read()
+
+
+def test_paths_are_relative_to_the_root_and_stay_inside(folder: Path) -> None:
+    path = write(folder.parent, {"image": "deep/../a.jpg"})
+    assert Manifest(path, root=folder).read()[0]["image"] == folder / "a.jpg"
+    for outside in ("../data/a.jpg", str(folder / "a.jpg"), "deep/../../data/a.jpg"):
+        if outside.startswith("/"):
+            assert Manifest(write(folder, {"image": outside})).read()[0]["image"] == folder / "a.jpg"
+        with pytest.raises(DataError, match=r"line 1, column 'image': path .* leaves the root"):
+            Manifest(write(folder, {"image": outside}), root=folder / "deep").read()
+
+
+GOOD = {"key": "k", "image": "a.jpg", "text": "t"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([GOOD, "{"], r"m\.jsonl line 2: no valid JSON"),
+        ([GOOD, "[1]"], r"m\.jsonl line 2: holds a list"),
+        (
+            [GOOD, {**GOOD, "key": "j", "image": "no.jpg"}],
+            r"line 2, column 'image': file 'no\.jpg' does not exist",
+        ),
+        ([GOOD, "", GOOD], r"line 3: key 'k' is that of line 1 too"),
+        (
+            [GOOD, {"key": "j", "image": "a.jpg"}],
+            r"line 2, column 'text': is empty, but every row needs 'text'",
+        ),
+        ([""], "holds no rows"),
+    ],
+)
+def test_a_bad_row_is_reported_with_its_line(rows: list[Any], words: str, folder: Path) -> None:
+    with pytest.raises(DataError, match=words):
+        Manifest(write(folder, *rows)).read()
+
+
+def test_bad_rows_are_handed_over_and_left_out_on_request(folder: Path) -> None:
+    bad: dict[str, str] = {}
+    path = write(folder, GOOD, {"key": "j", "image": "no.jpg", "text": "t"}, {"key": "i", "image": "b.jpg"})
+    assert [s["key"] for s in Manifest(path).read(bad.__setitem__)] == ["k"]
+    assert "no.jpg" in bad["j"]
+    assert "'text'" in bad["i"]
+
+
+@pytest.mark.parametrize(
+    ("modalities", "columns", "words"),
+    [
+        ({"image": "imag"}, {}, r"no column 'imag' for modality 'image'. Did you mean 'image'"),
+        ({"image": "image"}, {"key": "id"}, r"no column 'id' for key"),
+        ({"image": "image"}, {"grup": "text"}, r"role 'grup' is unknown. Did you mean 'group'"),
+        ({"label": "text"}, {}, r"modality 'label'"),
+        ({"a b": "text"}, {}, r"modality 'a b'"),
+    ],
+)
+def test_unknown_columns_and_names_get_a_suggestion(
+    modalities: dict[str, str], columns: dict[str, str], words: str, folder: Path
+) -> None:
+    with pytest.raises(DataError, match=words):
+        Manifest(write(folder, GOOD), modalities, columns).read()
+
+
+def test_files_that_are_no_manifest_are_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match="is no file"):
+        Manifest(folder / "none.jsonl").read()
+    with pytest.raises(DataError, match=r"use \.jsonl .* or \.csv"):
+        Manifest(folder / "a.jpg").read()
+    (folder / "m.csv").write_text("a,b\n1\n")
+    with pytest.raises(DataError, match=r"m\.csv line 2: has another number of cells"):
+        Manifest(folder / "m.csv").read()
+    (folder / "m.jsonl").write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(DataError, match="not UTF-8"):
+        Manifest(folder / "m.jsonl").read()

@@ -1,0 +1,84 @@
+"""Writing and scanning tars against the standard library's own reader."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pairalign.data.tar import encode_key, scan, write_end, write_sample
+from pairalign.errors import DataError
+
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+FIELDS = st.dictionaries(
+    st.sampled_from(["a.jpg", "b.00.npy", "meta.json", "t.txt"]), st.binary(max_size=1500)
+)
+
+
+def written(samples: dict[str, dict[str, bytes]]) -> bytes:
+    stream = io.BytesIO()
+    for key, fields in samples.items():
+        write_sample(stream, key, fields.items())
+    write_end(stream)
+    return stream.getvalue()
+
+
+def scanned(data: bytes, path: Path) -> list:
+    path.write_bytes(data)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return scan(descriptor, path.name)
+    finally:
+        os.close(descriptor)
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples=st.dictionaries(KEYS, FIELDS.filter(bool), max_size=5))
+def test_what_is_written_is_what_tarfile_and_the_scan_read(
+    samples: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data = written(samples)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        stored = {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
+    assert stored == {
+        f"{encode_key(key)}.{field}": value
+        for key, fields in samples.items()
+        for field, value in fields.items()
+    }
+    entries = scanned(data, tmp_path_factory.getbasetemp() / "scan.tar")
+    found = {
+        entry.key: {field: data[offset : offset + size] for field, (offset, size) in entry.fields.items()}
+        for entry in entries
+    }
+    assert found == samples
+    assert written(samples) == data
+
+
+def test_keys_have_no_dot_or_slash_in_the_tar() -> None:
+    assert encode_key("a.b/c é~") == "a%2Eb%2Fc%20%C3%A9%7E"
+
+
+def test_a_key_that_no_header_holds_is_refused() -> None:
+    with pytest.raises(DataError, match="too long for a tar member"):
+        write_sample(io.BytesIO(), "k" * 100, [("a.jpg", b"")])
+
+
+def test_a_flipped_bit_in_any_header_is_found(tmp_path: Path) -> None:
+    data = written({"one": {"a.jpg": b"x" * 600}, "two": {"a.jpg": b"y"}})
+    assert len(scanned(data, tmp_path / "s.tar")) == 2
+    for place in (1, 104, 130, 150, 300, 512 + 1024 + 2):
+        broken = bytearray(data)
+        broken[place] ^= 4
+        with pytest.raises(DataError, match=r"s\.tar is (damaged|truncated)"):
+            scanned(bytes(broken), tmp_path / "s.tar")
+
+
+def test_a_field_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    data = written({"one": {"a.jpg": b"x"}})[: 2 * 512] * 2 + b"\0" * 1024
+    with pytest.raises(DataError, match=r"sample 'one' holds 'a\.jpg' twice"):
+        scanned(data, tmp_path / "s.tar")
