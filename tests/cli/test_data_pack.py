@@ -43,7 +43,8 @@ def test_a_manifest_becomes_shards(
 ) -> None:
     out = tmp_path / "shards"
     words = (
-        f"data pack {manifest} {out} --modality image=photo --modality touch=gel --modality touch.background=bg "
+        f"data pack {manifest} {out} --modality image=photo --modality touch=gel "
+        "--modality touch.background=bg "
         "--modality text=says:text --column key=id --column group=object --where set=real --unit touch=1 "
         "--rate touch=30 --shard-samples 4 --licence CC0 --origin lab --synthetic --quiet"
     )

@@ -184,6 +184,13 @@ def small(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+def claim(folder: Path, **shard: Any) -> None:
+    """Let the index say something else of the only shard."""
+    index = load_index(folder)
+    shards = (dataclasses.replace(index.splits["train"].shards[0], **shard),)
+    save_index(dataclasses.replace(index, splits={"train": SplitInfo(shards[0].count, shards)}), folder)
+
+
 def read(folder: Path, **options: Any) -> list[str]:
     return [s.key for s in read_samples(folder, "train", ["image", "touch"], **options)]
 
@@ -211,10 +218,7 @@ def test_a_damaged_sample_is_named_or_counted(
     small: Path, field: str, data: bytes | None, words: str
 ) -> None:
     rewrite(small, replace("s002", field, data))
-    index = load_index(small)  # as another tool would index this tar
-    size = (small / "train-000000.tar").stat().st_size
-    shards = (dataclasses.replace(index.splits["train"].shards[0], bytes=size),)
-    save_index(dataclasses.replace(index, splits={"train": SplitInfo(6, shards)}), small)
+    claim(small, bytes=(small / "train-000000.tar").stat().st_size)
     with pytest.raises(DataError, match=rf"shard train-000000\.tar, sample 's002': .*{words}"):
         read(small)
     bad = BadSamples(0.2)
@@ -228,16 +232,26 @@ def test_a_damaged_sample_is_named_or_counted(
 def test_a_shard_that_was_cut_is_named_wherever_it_was_cut(small: Path) -> None:
     path = small / "train-000000.tar"
     whole = path.read_bytes()
-    index = load_index(small)
     for cut in (0, 300, 512, 700, 5000, len(whole) // 2, len(whole) - 1024):
         path.write_bytes(whole[:cut])
+        claim(small, bytes=len(whole))
+        with pytest.raises(
+            DataError, match=rf"train-000000\.tar is truncated: it has {cut} of {len(whole)} bytes"
+        ):
+            read(small)
+        claim(small, bytes=cut)
         with pytest.raises(DataError, match=r"shard train-000000\.tar is truncated"):
             read(small)
-        shards = (dataclasses.replace(index.splits["train"].shards[0], bytes=cut),)
-        save_index(dataclasses.replace(index, splits={"train": SplitInfo(6, shards)}), small)
-        with pytest.raises(DataError, match=r"shard train-000000\.tar (is truncated|holds)"):
-            read(small)
-        save_index(index, small)
+    path.write_bytes(whole[:-1030])
+    claim(small, bytes=len(whole) - 1030)
+    with pytest.raises(DataError, match=r"is truncated inside sample 's005'"):
+        read(small)
+
+
+def test_a_shard_with_another_number_of_samples_is_refused(small: Path) -> None:
+    claim(small, count=7)
+    with pytest.raises(DataError, match=r"train-000000\.tar holds 6 samples instead of 7"):
+        read(small)
 
 
 def add(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callable[..., bytes]:
@@ -313,10 +327,7 @@ def test_many_frames_come_back_in_order_of_their_number(tmp_path: Path) -> None:
 def test_meta_of_other_tools_does_not_disturb(small: Path) -> None:
     first = next(read_samples(small, "train", ["text"]))
     rewrite(small, lambda tar, info, old: json.dumps([1]).encode() if info.name == "s000.meta.json" else old)
-    index = load_index(small)
-    size = (small / "train-000000.tar").stat().st_size
-    shards = (dataclasses.replace(index.splits["train"].shards[0], bytes=size),)
-    save_index(dataclasses.replace(index, splits={"train": SplitInfo(6, shards)}), small)
+    claim(small, bytes=(small / "train-000000.tar").stat().st_size)
     again = next(read_samples(small, "train", ["text"]))
     assert again.meta == {}
     assert again.ids == first.ids  # computed from the bytes, equal to what packing noted
