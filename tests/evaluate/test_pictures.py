@@ -8,11 +8,11 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from pairalign.data.draw import PALETTE
 from pairalign.errors import DataError
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.pictures import EMERGENT, HIT, Neighbours, draw_gates, draw_neighbours, draw_recall
 from pairalign.evaluate.report import inline_svg
-from pairalign.evaluate.signals import PALETTE
 from pairalign.evaluate.space_map import draw_map
 
 IMAGE = np.random.default_rng(0).random((12, 16, 3))

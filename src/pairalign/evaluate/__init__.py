@@ -3,10 +3,10 @@
 Nothing is imported here, so that a metric can be used without matplotlib and a picture without a trained run:
 
 - `intervals`: `Score`, the bootstrap (plain and clustered), the Wilson interval
-- `retrieval`: R@k, median rank, factor agreement, each with its exact chance level
+- `retrieval`: R@k, median rank, factor agreement, each with its exact chance level; `ranking`: ties and chance
 - `geometry`: alignment, uniformity, modality gap, the dimensions that an edge uses, centred kernel alignment
 - `probe`: linear probe, linear and kernel R²
 - `zero_shot`: prompt templates, class embeddings, top-k accuracy
-- `signals`, `pictures`, `report`: one signal drawn, the figures, the self-contained HTML page and
-  `metrics.json`
+- `pictures`, `space_map`, `report`: the figures, the self-contained HTML page and `metrics.json`
+- `pool`, `measure`, `tables`, `page`, `run`: a run encoded, measured and reported
 """

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairalign.data.draw import INK, LINE, PALETTE, draw_signal, lay_out, new_figure, signal_aspect
 from pairalign.errors import DataError
 from pairalign.evaluate.intervals import Score
-from pairalign.evaluate.signals import INK, LINE, PALETTE, draw_signal, lay_out, new_figure, signal_aspect
 from pairalign.evaluate.space_map import draw_map, project
 
 __all__ = ["Neighbours", "draw_gates", "draw_map", "draw_neighbours", "draw_recall", "new_figure", "project"]

@@ -18,9 +18,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairalign.data.draw import INK, LINE, MUTED
 from pairalign.errors import DataError
 from pairalign.evaluate.intervals import Score
-from pairalign.evaluate.signals import INK, LINE, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
