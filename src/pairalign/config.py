@@ -128,7 +128,8 @@ class DataConfig(_Strict):
 
     train_split, val_split: names of the splits in the shard index; a null val_split trains without validation.
     bad_fraction: largest share of damaged samples that a run tolerates; each is reported by key, none is replaced.
-    augment: draw a random view of each training sample through `Encoder.augment`.
+    augment: draw a random view of each training sample through `Encoder.view`.
+    memory: GiB of preprocessed samples that a loader process keeps, so that each is preprocessed once; 0 for none.
     """
 
     root: str = "."
@@ -138,6 +139,7 @@ class DataConfig(_Strict):
     val_split: str | None = "val"
     bad_fraction: float = 0.01
     augment: bool = True
+    memory: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -43,22 +43,41 @@ class PairBatch(NamedTuple):
     place: Place
 
 
-@dataclass(frozen=True)
+@dataclass
 class SideSource:
-    """How one modality is read: its field in the shards, its encoder, and its anchor cache if it is frozen."""
+    """How one modality is read: its field in the shards, its encoder, and its anchor cache if it is frozen.
+
+    memory: bytes of preprocessed samples that are kept, so that each is preprocessed only once.
+    """
 
     field: str
     encoder: Encoder
     cache: AnchorCache | None = None
+    memory: int = 0
+    kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def read(self, sample: RawSample, generator: torch.Generator | None) -> Tensor:
         """One sample's tensor; with a generator a random training view, without one the plain sample."""
         if self.cache is not None:
             return self.cache.view(sample.key, generator)
-        raw = sample.values[self.field]
-        value = self.encoder.preprocess(raw) if generator is None else self.encoder.view(raw, generator)
-        self.encoder.signal.check(value, f"sample {sample.key!r}, field {self.field!r}")
-        return value
+        where = f"sample {sample.key!r}, field {self.field!r}"
+        if generator is not None and type(self.encoder).view is not Encoder.view:
+            value = self.encoder.view(sample.values[self.field], generator)
+            self.encoder.signal.check(value, where)
+            return value
+        plain = self._preprocessed(sample, where)
+        return plain if generator is None else self.encoder.augment(plain, generator)
+
+    def _preprocessed(self, sample: RawSample, where: str) -> Tensor:
+        plain = self.kept.get(sample.key)
+        if plain is None:
+            plain = self.encoder.preprocess(sample.values[self.field])
+            self.encoder.signal.check(plain, where)
+            size = plain.numel() * plain.element_size()
+            if size <= self.memory:
+                self.memory -= size
+                self.kept[sample.key] = plain
+        return plain
 
     def collate(self, values: list[Tensor], ids: list[int]) -> Side:
         """Stack one side of a batch."""

@@ -140,7 +140,7 @@ def _side(
     modality, encoder = config.modalities[end], aligner.encoder(end)
     source = modality.source or end
     if not encoder.frozen:
-        return SideSource(source, encoder)
+        return SideSource(source, encoder, memory=int(config.data.memory * 2**30 / (2 * len(config.edges))))
     where = Path(config.cache or Path(config.out) / "cache") / f"{end}-{folder.name}-{split}"
     cache = open_or_build(
         where,

@@ -54,7 +54,7 @@ def check_same(found: dict[str, Any], config: AlignConfig, where: Path) -> None:
 
 def _free(name: str) -> bool:
     first, *rest = name.split(".")
-    return first in _FREE or (first == "train" and rest[:1] and rest[0] in _FREE_TRAIN) or name == "data.root"
+    return first in _FREE or (first == "train" and rest[:1] and rest[0] in _FREE_TRAIN) or name in ("data.root", "data.memory")
 
 
 def _differences(a: Any, b: Any, name: str = "") -> Iterable[str]:

@@ -7,6 +7,7 @@ that one modality on the path cannot see belongs to the controls, where the righ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -18,6 +19,7 @@ from pairalign.align.partial import gated_cosine
 from pairalign.data.graph import edge_name
 from pairalign.errors import DataError
 from pairalign.evaluate.geometry import alignment, edge_dimensions, modality_gap, uniformity
+from pairalign.evaluate.intervals import encode_labels
 from pairalign.evaluate.pool import EvalPool
 from pairalign.evaluate.probe import linear_probe, split_rows
 from pairalign.evaluate.retrieval import agreement, bidirectional
@@ -101,9 +103,23 @@ def _agreement(
 
     record: dict[str, Any] = {"factors": seen, "each": {f: both([f]) for f in pool.factors}}
     record["control"] = [f for f in pool.factors if f not in seen]
+    for factor in record["control"]:
+        chance = _control_chance(pool, seen, factor)
+        record["each"][factor] = {way: replace(s, chance=chance) for way, s in record["each"][factor].items()}
     if seen:
         record["all"] = both(seen)
     return record
+
+
+def _control_chance(pool: EvalPool, seen: Sequence[str], factor: str) -> float:
+    """Agreement on a control factor for a perfect retrieval that knows nothing of it: a random pick among the samples
+    that agree on what the path does see. In a small pool that is often the sample itself, so it lies above a random pick."""
+    (codes,) = encode_labels(pool.factors[factor])
+    kinds = list(zip(*(pool.factors[f] for f in seen), strict=True)) if seen else [()] * len(pool.keys)
+    (groups,) = encode_labels(kinds)
+    same_group = groups[:, None] == groups
+    agree = same_group & (codes[:, None] == codes)
+    return float((agree.sum(1) / same_group.sum(1)).mean())
 
 
 def measure_probes(pool: EvalPool, *, seed: int = 0) -> dict[str, Any]:
