@@ -1,6 +1,6 @@
 """Measuring an aligned space: pure metrics on embeddings, their uncertainty, their pictures and the report.
 
-Nothing is imported here, so that a metric can be used without matplotlib and a picture without a trained run:
+Nothing is imported here: a metric needs no matplotlib, and a picture no trained run.
 
 - `intervals`: `Score`, the bootstrap (plain and clustered), the Wilson interval
 - `retrieval`: R@k, median rank, factor agreement, each with its exact chance level; `ranking`: ties and chance
