@@ -174,7 +174,7 @@ def _camera(azimuth: float = 35.0, elevation: float = 24.0) -> np.ndarray:
 
 
 def _surface(xyz: np.ndarray, neighbours: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals (N, 3) towards the viewer, from the least direction of the neighbours; their spacing (N,)."""
+    """Unit normals (N, 3) towards the viewer, by the least direction of the neighbours; spacing (N,)."""
     k = min(neighbours, len(xyz))
     square = (xyz**2).sum(1)
     distance = square[:, None] + square[None] - 2 * xyz @ xyz.T

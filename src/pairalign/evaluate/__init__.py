@@ -3,7 +3,7 @@
 Nothing is imported here: a metric needs no matplotlib, and a picture no trained run.
 
 - `intervals`: `Score`, the bootstrap (plain and clustered), the Wilson interval
-- `retrieval`: R@k, median rank, factor agreement, each with its exact chance level; `ranking`: ties and chance
+- `retrieval`: R@k, median rank, factor agreement, each with its exact chance; `ranking`: ties and chance
 - `geometry`: alignment, uniformity, modality gap, the dimensions that an edge uses, centred kernel alignment
 - `probe`: linear probe, linear and kernel R²
 - `zero_shot`: prompt templates, class embeddings, top-k accuracy
