@@ -33,7 +33,8 @@ class ModalityConfig(_Strict):
     tune: "all", "none" (frozen: its features are cached), or the number of last blocks that train.
     source: field of the shards that holds this modality; its own name if null.
     views: K augmented views cached for a frozen encoder; 1 caches the plain sample.
-    head: hidden width of the head on the shared and private latents; 0 for a linear head; null for `latent.hidden`.
+    head: hidden width of the head on the shared and private latents; 0 for a linear head; null for `latent.hidden`;
+        "anchor" takes a frozen tower's own centred features as the shared latent and trains nothing on its side.
     """
 
     encoder: str
@@ -41,7 +42,7 @@ class ModalityConfig(_Strict):
     tune: Literal["all", "none"] | int = "all"
     source: str | None = None
     views: int = 1
-    head: int | None = None
+    head: int | Literal["anchor"] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class LossConfig(_Strict):
     similarity: "cosine", or "euclidean" for the negative squared distance of unnormalised latents, which keeps their
         scale (identifiability needs it; start `scale` near 0.25). Under it `noise` is also added before comparing.
     contrast, reconstruct, minimal, gate: weights λ of the four terms; 0 switches one off.
+    relation: weight of the relational term on edges with a frozen side, which copies how near the frozen tower finds its
+        samples to each other; relation_temperature: of that nearness.
     gates: learn a gate per edge (partial alignment); false aligns every shared dimension on every edge.
     false_negatives: "mask" drops same-key or same-caption pairs from the negatives, "positive" adds them to the
         positives, "keep" treats them as negatives, as CLIP does.
@@ -85,6 +88,8 @@ class LossConfig(_Strict):
     reconstruct: float = 0.5
     minimal: float = 0.01
     gate: float = 0.01
+    relation: float = 0.0
+    relation_temperature: float = 0.1
     gates: bool = True
     false_negatives: Literal["mask", "positive", "keep"] = "mask"
     noise: float = 0.1

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -34,3 +36,35 @@ class LatentHead(nn.Module):
     def forward(self, pooled: Tensor) -> Latents:
         """(B, D) → shared (B, d_s), private (B, d_p)."""
         return Latents(*self.map(pooled).split(self.sizes, dim=-1))
+
+
+class AnchorHead(nn.Module):
+    """A frozen tower's own space as the shared one: unit features, centred, in their first d_s principal directions.
+
+    Nothing here is trained, so that what the tower knows of samples that were never paired stays as it is: names of
+    classes that training left out still land where they belong. `private` is zero. Call `fit` before use.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, width: int, shared: int, private: int) -> None:
+        super().__init__()
+        self.private = private
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("basis", torch.zeros(width, shared))
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Set mean and directions from the tower's features (N, D) of the training samples."""
+        unit = F.normalize(features.to(self.mean), dim=1)
+        self.mean.copy_(unit.mean(0))
+        _, _, directions = torch.linalg.svd(unit - self.mean, full_matrices=False)
+        kept = min(len(directions), self.basis.shape[1])
+        self.basis.zero_()
+        self.basis[:, :kept] = directions[:kept].T
+
+    def forward(self, pooled: Tensor) -> Latents:
+        """(B, D) → shared (B, d_s), private (B, d_p) of zeros."""
+        shared = (F.normalize(pooled, dim=-1) - self.mean) @ self.basis
+        return Latents(shared, shared.new_zeros(len(shared), self.private))

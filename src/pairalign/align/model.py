@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.align.contrastive import LogitScale, info_nce, sigmoid_loss
-from pairalign.align.latents import LatentHead, Latents
+from pairalign.align.latents import AnchorHead, LatentHead, Latents
 from pairalign.align.minimal import jitter, minimal_latent
 from pairalign.align.partial import EdgeGates, gated_cosine, gated_euclidean
 from pairalign.align.reconstruct import build_decoder, default_kind
+from pairalign.align.relation import relation_loss
 from pairalign.config import AlignConfig, LatentConfig, LossConfig
 from pairalign.data.graph import Edge, PairGraph, edge_name
 from pairalign.encoder import Encoder
@@ -47,19 +48,14 @@ class PairAligner(nn.Module):
         graph: PairGraph,
         latent: LatentConfig | None = None,
         loss: LossConfig | None = None,
-        heads: Mapping[str, int] | None = None,
+        heads: Mapping[str, int | str] | None = None,
     ) -> None:
-        """`heads`: hidden width of the head per modality, where it differs from `latent.hidden`."""
+        """`heads`: hidden width of the head per modality where it differs from `latent.hidden`, or "anchor"."""
         super().__init__()
         self.graph, self.latent, self.loss = graph, latent or LatentConfig(), loss or LossConfig()
         sizes = self.latent
         self.encoders = nn.ModuleDict(dict(encoders))
-        self.heads = nn.ModuleDict(
-            {
-                name: LatentHead(encoder.width, sizes.shared, sizes.private, (heads or {}).get(name, sizes.hidden))
-                for name, encoder in encoders.items()
-            }
-        )
+        self.heads = nn.ModuleDict({name: self._head(name, (heads or {}).get(name)) for name in encoders})
         self.gates = EdgeGates(graph.edges, sizes.shared, enabled=self.loss.gates)
         names = [edge_name(edge) for edge in graph.edges]
         self.scales = nn.ModuleDict(
@@ -100,7 +96,7 @@ class PairAligner(nn.Module):
         """The unweighted terms of one edge's loss: contrast, reconstruct, minimal, gate; each a scalar."""
         pooled = {m: self._pooled(m, s.value, s.cached) for m, s in zip(edge, (a, b), strict=True)}
         latents = {m: self.heads[m](p) for m, p in pooled.items()}
-        terms = {"contrast": self._contrast(edge, latents, a.ids, b.ids, gather)}
+        terms = self._compare(edge, latents, pooled, a.ids, b.ids, gather)
         errors = [
             self._reconstruct(m, latents[m], s, pooled[m])
             for m, s in zip(edge, (a, b), strict=True)
@@ -109,8 +105,8 @@ class PairAligner(nn.Module):
         if errors:
             terms["reconstruct"] = torch.stack(errors).mean()
         if self.loss.minimal:
-            norms = [minimal_latent(z.shared, z.private) for z in latents.values()]
-            terms["minimal"] = torch.stack(norms).mean()
+            norms = [minimal_latent(*z) for m, z in latents.items() if not isinstance(self.heads[m], AnchorHead)]
+            terms["minimal"] = torch.stack(norms).mean() if norms else self.gates.ones.new_zeros(())
         if self.loss.gate and self.loss.gates:
             terms["gate"] = self.gates.penalty(edge)
         return terms
@@ -123,13 +119,22 @@ class PairAligner(nn.Module):
         encoder = self.encoder(modality)
         return value if cached else encoder(value).pooled
 
-    def _contrast(self, edge: Edge, latents: dict[str, Latents], ids_a: Tensor, ids_b: Tensor, gather: bool) -> Tensor:
-        shared = [latents[end].shared for end in edge]
+    def _compare(
+        self,
+        edge: Edge,
+        latents: dict[str, Latents],
+        pooled: dict[str, Tensor],
+        ids_a: Tensor,
+        ids_b: Tensor,
+        gather: bool,
+    ) -> dict[str, Tensor]:
+        """The terms that compare the two sides: contrast, and relation where one side is frozen."""
+        shared, gate = [latents[end].shared for end in edge], self.gates(edge)
         if self.loss.similarity == "euclidean":
             std = self.loss.noise if self.training else 0.0
-            za, zb = gated_euclidean(self.gates(edge), *(jitter(z, std) for z in shared))
+            za, zb = gated_euclidean(gate, *(jitter(z, std) for z in shared))
         else:
-            za, zb = gated_cosine(self.gates(edge), *shared)
+            za, zb = gated_cosine(gate, *shared)
         name, scale = edge_name(edge), self.scales[edge_name(edge)]()
         options = {
             "ids_a": ids_a,
@@ -139,8 +144,20 @@ class PairAligner(nn.Module):
             "gather": gather,
         }
         if self.loss.contrastive == "sigmoid":
-            return sigmoid_loss(za, zb, scale, self.biases[name], **options)
-        return info_nce(za, zb, scale, **options)
+            terms = {"contrast": sigmoid_loss(za, zb, scale, self.biases[name], **options)}
+        else:
+            terms = {"contrast": info_nce(za, zb, scale, **options)}
+        anchors = [self._anchor(end, pooled[end]) for end in edge if self.encoder(end).frozen]
+        if self.loss.relation and anchors:
+            options = {"ids_a": ids_a, "ids_b": ids_b, "temperature": self.loss.relation_temperature}
+            found = [relation_loss(za, zb, scale, anchor, **options) for anchor in anchors]
+            terms["relation"] = torch.stack(found).mean()
+        return terms
+
+    def _anchor(self, modality: str, pooled: Tensor) -> Tensor:
+        """A frozen tower's unit features, centred: over the training set if its head knows that, else over the batch."""
+        unit, head = nn.functional.normalize(pooled, dim=1), self.heads[modality]
+        return unit - (head.mean if isinstance(head, AnchorHead) else unit.mean(0))
 
     def _reconstruct(self, modality: str, latents: Latents, side: Side, pooled: Tensor) -> Tensor:
         shared = latents.shared * self.gates.union(modality)
@@ -152,7 +169,16 @@ class PairAligner(nn.Module):
         return decoder.error(latent, target)
 
     def _reconstructs(self, modality: str) -> bool:
-        return self.loss.reconstruct > 0 and self.encoder(modality).reconstruct != "none"
+        wanted = self.loss.reconstruct > 0 and self.encoder(modality).reconstruct != "none"
+        return wanted and not isinstance(self.heads[modality], AnchorHead)  # nothing there could learn from it
+
+    def _head(self, modality: str, hidden: int | str | None) -> nn.Module:
+        encoder, sizes = self.encoder(modality), self.latent
+        if hidden != "anchor":
+            return LatentHead(encoder.width, sizes.shared, sizes.private, sizes.hidden if hidden is None else int(hidden))
+        if not encoder.frozen:
+            raise ConfigError(f"modality {modality!r}: head='anchor' needs a frozen encoder: set tune='none'.")
+        return AnchorHead(encoder.width, sizes.shared, sizes.private)
 
     def _decoder(self, modality: str) -> nn.Module:
         encoder = self.encoder(modality)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from pairalign.align.feed import PairFeed, SideSource
+from pairalign.align.latents import AnchorHead
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.store import check_same, load_weights, save_weights, start_folder, write_text, write_versions
 from pairalign.config import AlignConfig, EdgeConfig, load_config
@@ -153,6 +154,9 @@ def _side(
         seed=config.seed,
         progress=progress,
     )
+    head = aligner.heads[end]
+    if split == config.data.train_split and isinstance(head, AnchorHead):
+        head.fit(torch.from_numpy(cache.features[:, 0].copy()))
     return SideSource(source, encoder, cache)
 
 
