@@ -42,7 +42,7 @@ def ranks(tmp_path_factory):
     ]
     try:
         for process in processes:
-            _, stderr = process.communicate(timeout=180)
+            _, stderr = process.communicate(timeout=600)
             assert process.returncode == 0, stderr
     finally:
         for process in processes:

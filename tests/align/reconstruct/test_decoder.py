@@ -98,6 +98,14 @@ def test_a_silent_decoder_scores_about_one(kind):
     assert 0.9 < score < (4.0 if kind == "chamfer" else 1.1)
 
 
+def test_a_spread_in_use_is_not_changed_by_the_next_batch():
+    decoder = build("values")
+    first = decoder.observe(batch("values", 8))
+    kept = first.clone()
+    decoder.observe(100 * batch("values", 8, seed=1))
+    assert torch.equal(first, kept)
+
+
 def test_running_statistics_are_the_plain_mean_at_first():
     decoder = build("values")
     batches = [batch("values", 6, seed) for seed in range(5)]

@@ -99,9 +99,8 @@ class Decoder(nn.Module):
             rate = self.rate()
             self.mean += rate * (self.batch_mean(target) - self.mean)
             self.spread += rate * (self.batch_spread(target) - self.spread)
-            return (
-                self.spread.clone()
-            )  # a later call updates it in place, before the backward pass of this one
+            # a copy: the next call updates the spread in place, before the backward pass of this one
+            return self.spread.clone()
         fresh = self.batch_spread(target) if many else self.stand_in(target)
         return torch.where(self.batches > 0, self.spread, fresh)
 
