@@ -90,7 +90,7 @@ class Study:
         return {key: _r2([[run[key]] for run in runs], min) for key in runs[0]}
 
     def figures(self, variant: str) -> dict[str, R2]:
-        """Name of each of `FIGURES` → its R² over the seeds of a variant; a seed counts the mean of its cells."""
+        """Name of each of `FIGURES` → its R² over the seeds of a variant, each the mean of its cells."""
         runs = self._runs(variant)
         return {
             name: _r2([[c for c in run.cells if chosen(c)] for run in runs], worst)
