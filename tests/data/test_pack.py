@@ -297,6 +297,8 @@ def test_constant_values_pass_where_they_are_allowed(tmp_path: Path) -> None:
         ([{"text": "a"}], {"split": {"train": 0.5, "val": 0.4}}, "shares that sum to 1"),
         ([{"text": "a"}], {"units": {"tex": {"unit": "1"}}}, "Did you mean 'text'"),
         ([{"text": "a"}], {"units": {"text": {"units": "1"}}}, "Did you mean 'unit'"),
+        ([{"text": "a"}], {"allow_constant": ["tex"]}, "Did you mean 'text'"),
+        ([{"text": "a", "meta": {"ids": 1}}], {}, "meta holds 'ids'"),
         ([{"text": "a"}], {"workers": 0}, "workers=0"),
         ([{"text": "a"}], {"on_bad": "drop"}, "on_bad='drop'"),
         ([{"text": {"background": "a"}}], {}, "neither a value nor frames"),

@@ -8,7 +8,6 @@ a script needs `if __name__ == "__main__":`, as for any process pool.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,19 +16,16 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from pairalign import __version__
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import (
     INDEX_NAME,
-    ModalityInfo,
     ShardIndex,
-    ShardInfo,
-    SplitInfo,
     load_index,
     save_index,
 )
 from pairalign.data.manifest import Manifest
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
+from pairalign.data.summary import summarise
 from pairalign.data.write import (
     DISK_FULL,
     RECORDS,
@@ -37,7 +33,6 @@ from pairalign.data.write import (
     WriteOptions,
     finished_record,
     full_disk,
-    merge_stats,
     write_shard,
 )
 from pairalign.errors import DataError, did_you_mean
@@ -91,13 +86,13 @@ def pack_pairs(
     note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
     samples, names = _samples(source, modalities, seed, note)
     _prepare(out, resume=resume, overwrite=overwrite)
-    rows = rows_from(samples, names, split, seed or 0, note)
+    rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
     total = len(samples) if isinstance(samples, Sequence) else None
     try:
         with tqdm(total=total, desc=f"pack {out.name}", unit="sample", disable=not progress) as bar:
             records = list(_write_all(_tasks(rows, out, shard_samples, options), workers, bar))
         described = {"licence": licence, "source": origin, "synthetic": synthetic}
-        index = _index(records, skipped, units or {}, described)
+        index = summarise(records, skipped, units or {}, described)
         save_index(index, out)
         _remove_leftovers(out, index)
     except OSError as error:
@@ -146,6 +141,24 @@ def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
         leftover.unlink()
 
 
+def _checked(
+    rows: Iterator[Row], units: Mapping[str, Mapping[str, Any]], allow_constant: Sequence[str]
+) -> Iterator[Row]:
+    """The rows, once the first has shown that every modality the options speak of exists."""
+    for name, info in units.items():
+        for key in info.keys() - {"unit", "rate", "axes"}:
+            raise DataError(f"units of {name!r} hold {key!r}.{did_you_mean(key, ('unit', 'rate', 'axes'))}")
+    for number, row in enumerate(rows):
+        if not number:
+            known = {field.partition(".")[0] for field in row.fields}
+            for name in (*units, *allow_constant):
+                if name not in known:
+                    raise DataError(
+                        f"units or allow_constant name {name!r}, not packed.{did_you_mean(name, known)}"
+                    )
+        yield row
+
+
 def _tasks(
     rows: Iterator[Row], out: Path, size: int, options: WriteOptions
 ) -> Iterator[tuple[str, ShardTask]]:
@@ -158,7 +171,7 @@ def _tasks(
     for split, left in sorted(waiting.items()):
         yield split, _task(split, left, made, out, options)
     if not made:
-        raise DataError("there is nothing to pack: the source holds no samples.")
+        raise DataError("there is nothing to pack: the source holds no sample, or none that has every side.")
 
 
 def _task(split: str, rows: list[Row], made: dict[str, int], out: Path, options: WriteOptions) -> ShardTask:
@@ -180,71 +193,6 @@ def _write_all(
     from pairalign.data.parallel import write_in_processes
 
     yield from write_in_processes(tasks, workers, bar)
-
-
-def _index(
-    records: list[tuple[str, str, dict[str, Any]]],
-    skipped: list[tuple[str, str]],
-    units: Mapping[str, Mapping[str, Any]],
-    described: dict[str, Any],
-) -> ShardIndex:
-    shards: dict[str, list[ShardInfo]] = {}
-    stats: dict[str, Any] = {}
-    labels: set[str] = set()
-    lines: list[str] = []
-    for split, name, record in records:
-        skipped = skipped + [(key, reason) for key, reason in record["bad"]]
-        labels |= set(record["labels"])
-        stats = merge_stats(stats, record["stats"])
-        lines += [f"{split} {key} {digest}" for key, digest in record["samples"]]
-        found = shards.setdefault(split, [])
-        if record["count"]:
-            found.append(ShardInfo(name, record["count"], record["bytes"], record["sha256"]))
-    for split, found in shards.items():
-        if not found:
-            raise DataError(
-                f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}"
-            )
-    for name in units:
-        if name not in stats:
-            raise DataError(
-                f"units name the modality {name!r}, which is not packed.{did_you_mean(name, stats)}"
-            )
-    return ShardIndex(
-        modalities={name: _modality(name, stats[name], dict(units.get(name, {}))) for name in stats},
-        splits={
-            s: SplitInfo(sum(i.count for i in found), tuple(found)) for s, found in sorted(shards.items())
-        },
-        content_hash=hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(),
-        labels=tuple(sorted(labels)),
-        skipped=tuple(sorted(skipped)),
-        created_by=f"pairalign {__version__}",
-        **described,
-    )
-
-
-def _modality(name: str, stats: dict[str, Any], units: dict[str, Any]) -> ModalityInfo:
-    for unknown in units.keys() - {"unit", "rate", "axes"}:
-        raise DataError(
-            f"units of {name!r} hold {unknown!r}.{did_you_mean(unknown, ('unit', 'rate', 'axes'))}"
-        )
-    rates = stats["rate"]
-    if len(rates) > 1 or (rates and units.get("rate") not in (None, rates[0])):
-        raise DataError(
-            f"modality {name!r}: its wav files state {', '.join(f'{r:g}' for r in rates)} Hz, units say "
-            f"{units.get('rate')}: resample to one rate, and say that one or none."
-        )
-    axes = units.get("axes")
-    return ModalityInfo(
-        ext=tuple(stats["ext"]),
-        parts=tuple(stats["parts"]),
-        unit=units.get("unit"),
-        rate=units.get("rate") or (rates[0] if rates else None),
-        axes=tuple(axes) if axes else None,
-        dtype=stats["dtype"],
-        shape=tuple(stats["shape"]) if stats["shape"] is not None else None,
-        range=tuple(stats["range"]) if stats["range"] is not None else None,
-    )
 
 
 def _remove_leftovers(out: Path, index: ShardIndex) -> None:

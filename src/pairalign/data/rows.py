@@ -117,6 +117,10 @@ def _row(sample: Mapping[str, Any], key: str, modalities: Sequence[str], split: 
             )
         fields.update(_parts(name, sample[name], key))
     meta = dict(sample.get("meta") or {})
+    if "ids" in meta:
+        raise DataError(
+            f"sample {key!r}: meta holds 'ids', where content ids are kept: give it another name."
+        )
     meta.update(
         {name: sample[name] for name in ("label", "group", "session") if sample.get(name) is not None}
     )
