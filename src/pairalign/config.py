@@ -56,11 +56,16 @@ class EdgeConfig(_Strict):
 
 @dataclass(frozen=True)
 class LatentConfig(_Strict):
-    """Sizes: `shared` d_s and `private` d_p dimensions, and the `hidden` width of heads and decoders."""
+    """Sizes: `shared` d_s and `private` d_p dimensions, and the `hidden` width of heads.
+
+    standardise: keep each shared dimension at mean 0 and variance 1 (running statistics): no gap between modalities that
+        never meet in training.
+    """
 
     shared: int = 64
     private: int = 32
     hidden: int = 256
+    standardise: bool = False
 
 
 @dataclass(frozen=True)

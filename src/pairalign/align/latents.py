@@ -22,10 +22,16 @@ class Latents(NamedTuple):
 
 
 class LatentHead(nn.Module):
-    """Pooled features (B, D) → `Latents`. `hidden` = 0 is one linear layer, as suits a frozen tower with few captions."""
+    """Pooled features (B, D) → `Latents`. `hidden` = 0 is one linear layer, as suits a frozen tower with few captions.
 
-    def __init__(self, width: int, shared: int, private: int, hidden: int) -> None:
+    standardise: each shared dimension has mean 0 and variance 1 over the batch (over training, in evaluation), so that two
+    modalities that never meet in training still have no gap between their centres, and that an unneeded dimension can only
+    be switched off by its gate.
+    """
+
+    def __init__(self, width: int, shared: int, private: int, hidden: int, standardise: bool = False) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(shared, affine=False) if standardise else nn.Identity()
         self.sizes = [shared, private]
         if hidden:
             layers = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, shared + private)]
@@ -35,7 +41,8 @@ class LatentHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Latents:
         """(B, D) → shared (B, d_s), private (B, d_p)."""
-        return Latents(*self.map(pooled).split(self.sizes, dim=-1))
+        shared, private = self.map(pooled).split(self.sizes, dim=-1)
+        return Latents(self.norm(shared), private)
 
 
 class AnchorHead(nn.Module):

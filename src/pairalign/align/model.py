@@ -175,7 +175,8 @@ class PairAligner(nn.Module):
     def _head(self, modality: str, hidden: int | str | None) -> nn.Module:
         encoder, sizes = self.encoder(modality), self.latent
         if hidden != "anchor":
-            return LatentHead(encoder.width, sizes.shared, sizes.private, sizes.hidden if hidden is None else int(hidden))
+            hidden = sizes.hidden if hidden is None else int(hidden)
+            return LatentHead(encoder.width, sizes.shared, sizes.private, hidden, sizes.standardise)
         if not encoder.frozen:
             raise ConfigError(f"modality {modality!r}: head='anchor' needs a frozen encoder: set tune='none'.")
         return AnchorHead(encoder.width, sizes.shared, sizes.private)
