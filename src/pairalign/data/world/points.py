@@ -21,9 +21,12 @@ def render_points(
 ) -> Array:
     """(count, 6) positions and unit normals, or (count, 3) positions, float32, metres."""
     solid = Solid(shape, size, texture)
-    p = _spread(solid, rng, count)
-    for _ in range(5):
-        p = p - np.float32(0.8) * solid.field(p) * solid.normal(p, bare=True)
+    foot = _spread(solid, rng, count)
+    foot = foot - solid.distance(foot) * solid.normal(foot, bare=True)  # onto the rounded edges
+    out = solid.normal(foot, bare=True)
+    p = foot + solid.relief(foot) * out
+    for _ in range(3):
+        p = p - np.float32(0.6) * solid.field(p) * out
     n = solid.normal(p)
     turn = rng.uniform(0, 2 * np.pi)
     rotation = np.array(

@@ -18,7 +18,7 @@ from pairalign.data.world.factors import FACTORS
 Array = np.ndarray
 
 PERIOD = 0.016
-CELL = {"gridded": 1.3}  # periods in a cell, where not 1
+CELL = {"bumpy": 1.1, "gridded": 1.3}  # periods in a cell, where not 1
 AMPLITUDE = 0.0018
 
 _DIRECTIONS = np.array(
@@ -42,14 +42,14 @@ def _ridged(u: Array, v: Array, solid: Array) -> Array:
 def _bumpy(u: Array, v: Array, solid: Array) -> Array:
     """A dome in the middle of each cell."""
     fu, fv = u - np.floor(u) - 0.5, v - np.floor(v) - 0.5
-    dome = np.maximum(0.0, 1.0 - (fu * fu + fv * fv) / 0.16)
-    return np.float32(2.1) * dome * np.sqrt(dome) - np.float32(0.5)
+    dome = np.maximum(0.0, 1.0 - (fu * fu + fv * fv) / np.float32(0.13))
+    return np.float32(2.4) * dome * np.sqrt(dome) - np.float32(0.6)
 
 
 def _gridded(u: Array, v: Array, solid: Array) -> Array:
     """Flat plates between grooves along the borders of the cells."""
     du, dv = 0.5 - np.abs(u - np.floor(u) - 0.5), 0.5 - np.abs(v - np.floor(v) - 0.5)
-    groove = np.maximum(0.0, 1.0 - np.minimum(du, dv) / np.float32(0.16))
+    groove = np.maximum(0.0, 1.0 - np.minimum(du, dv) / np.float32(0.15))
     return np.float32(0.5) - np.float32(2.2) * groove * groove * (3.0 - 2.0 * groove)
 
 

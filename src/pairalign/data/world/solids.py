@@ -17,13 +17,13 @@ from pairalign.data.world.relief import AMPLITUDE, CELL, PERIOD, height
 
 Array = np.ndarray
 
-RADIUS = {"small": 0.029, "medium": 0.038, "large": 0.049}
+RADIUS = {"small": 0.031, "medium": 0.0395, "large": 0.050}
 PROPORTIONS = {  # of the radius: (half width, half height); a ring has (centre line, tube)
     "sphere": (1.0, 1.0),
     "cube": (0.82, 0.82),
     "cylinder": (0.74, 0.95),
     "cone": (1.0, 0.95),
-    "ring": (0.72, 0.38),
+    "ring": (0.72, 0.44),
 }
 HULL = 2 * AMPLITUDE
 _TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float32)
