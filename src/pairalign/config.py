@@ -76,6 +76,7 @@ class LossConfig(_Strict):
     similarity: "cosine", or "euclidean" for the negative squared distance of unnormalised latents, which keeps their
         scale (identifiability needs it; start `scale` near 0.25). Under it `noise` is also added before comparing.
     contrast, reconstruct, minimal, gate: weights λ of the four terms; 0 switches one off.
+    detach: let decoders read the shared latent without training it, so that what no pair aligns must live in private.
     relation: weight of the relational term on edges with a frozen side, which copies how near the frozen tower finds its
         samples to each other; relation_temperature: of that nearness.
     gates: learn a gate per edge (partial alignment); false aligns every shared dimension on every edge.
@@ -93,6 +94,7 @@ class LossConfig(_Strict):
     reconstruct: float = 0.5
     minimal: float = 0.01
     gate: float = 0.01
+    detach: bool = False
     relation: float = 0.0
     relation_temperature: float = 0.1
     gates: bool = True

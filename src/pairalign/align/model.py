@@ -161,6 +161,8 @@ class PairAligner(nn.Module):
 
     def _reconstruct(self, modality: str, latents: Latents, side: Side, pooled: Tensor) -> Tensor:
         shared = latents.shared * self.gates.union(modality)
+        if self.loss.detach:
+            shared = shared.detach()
         latent = torch.cat([shared, latents.private], dim=-1)
         if self.training and self.loss.noise:
             latent = jitter(latent, self.loss.noise)

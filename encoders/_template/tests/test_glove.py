@@ -1,0 +1,11 @@
+"""The glove keeps every promise of the encoder contract."""
+
+from __future__ import annotations
+
+from pairalign.contract import check_encoder
+from pairalign_glove import Glove
+
+
+def test_the_glove_keeps_the_contract() -> None:
+    broken = [promise for promise in check_encoder(Glove()) if not promise.kept]
+    assert not broken, broken
