@@ -93,10 +93,9 @@ def read_shards(folder: Path, shuffle: bool, epoch: int, work: bool) -> None:
 
 
 def drop(files: list[Path]) -> float:
-    """Drop files from the page cache; return the share of a sample of their pages that stayed."""
+    """Drop written-back files from the page cache; return the share of pages that stayed, by a sample."""
     for path in files:
         descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
     return statistics.mean(resident(path) for path in files[:: max(1, len(files) // 50)])
@@ -179,6 +178,7 @@ def measure(root: Path, args: argparse.Namespace) -> dict[str, list[dict[str, ob
         "loose": [Path(str(s[side])) for s in samples for side in SIDES],
         "shards": list(shards.glob("*.tar")),
     }
+    os.sync()  # only pages that are written back can be dropped
     cases = []
     for shuffle in (False, True):
         for work, cold in ((True, False), (True, True), (False, True)):

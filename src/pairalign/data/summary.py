@@ -28,12 +28,13 @@ def summarise(
     source, licence, synthetic. Raises `DataError` for a split without a whole sample and for rates that
     differ.
     """
+    skipped = list(skipped)
     shards: dict[str, list[ShardInfo]] = {}
     stats: dict[str, Any] = {}
     labels: set[str] = set()
     lines: list[str] = []
     for split, name, record in records:
-        skipped = skipped + [(key, reason) for key, reason in record["bad"]]
+        skipped += [(key, reason) for key, reason in record["bad"]]
         labels |= set(record["labels"])
         stats = merge_stats(stats, record["stats"])
         lines += [f"{split} {key} {digest}" for key, digest in record["samples"]]
