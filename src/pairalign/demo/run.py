@@ -6,11 +6,13 @@ that measure emergent edges show each object to all four.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+
+from tqdm import tqdm
 
 from pairalign.align.run import align_pairs
 from pairalign.config import AlignConfig, load_config
@@ -72,34 +74,45 @@ def demo_config(out: Path, size: DemoSize, seed: int, overrides: tuple[str, ...]
 def make_world(
     folder: Path, config: AlignConfig, size: DemoSize, *, seed: int, progress: bool, workers: int = 1
 ) -> None:
-    """Pack the training pairs of every edge and one pool that every sensor sees; keeps what is there already."""
-    world = World(seed=seed)
-    for edge in config.edges:
-        rows = pairs(world, edge.between, size.train, "train")
-        _pack(rows, folder / edge_name(edge.between), progress, workers)
-    held_out = (row for split in ("test", "novel") for row in pool(world, size.pool, split))
-    _pack(held_out, folder / "pool", progress, workers)
+    """Pack the training pairs of every edge and one pool that every sensor sees, each in a process of its own.
 
-
-def _pack(rows: Iterator[dict[str, Any]], folder: Path, progress: bool, workers: int) -> None:
-    if (folder / "index.json").exists():
+    What is there already is kept.
+    """
+    jobs: list[tuple[Path, int, tuple[str, str] | None, int]] = [
+        (folder / edge_name(edge.between), seed, edge.between, size.train) for edge in config.edges
+    ]
+    jobs.append((folder / "pool", seed, None, size.pool))
+    jobs = [job for job in jobs if not (job[0] / "index.json").exists()]
+    if not jobs:
         return
-    first = next(rows)
+    with tqdm(total=len(jobs), desc="render the world", unit="set", disable=not progress) as bar:
+        if workers < 2:
+            for job in jobs:
+                _pack(*job)
+                bar.update()
+            return
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
+            for done in as_completed([processes.submit(_pack, *job) for job in jobs]):
+                done.result()
+                bar.update()
 
-    def again() -> Iterator[dict[str, Any]]:
-        yield first
-        yield from rows
 
-    names = [name for name in VISIBLE if name in first]
+def _pack(folder: Path, seed: int, edge: tuple[str, str] | None, count: int) -> None:
+    """Render and pack the training pairs of one edge, or without one the pools that all sensors see."""
+    world = World(seed=seed)
+    if edge is None:
+        names = list(VISIBLE)
+        rows = (row for split in ("test", "novel") for row in pool(world, count, split))
+    else:
+        names = list(edge)
+        rows = pairs(world, edge, count, "train")
     pack_pairs(
-        again(),
+        rows,
         folder,
         modalities=names,
         units={"points": POINTS} if "points" in names else None,
         image=ImageFormat("png"),
-        workers=workers,
-        shard_samples=1000,
-        progress=progress,
+        progress=False,
         synthetic=True,
         licence="Apache-2.0",
     )
