@@ -1,0 +1,48 @@
+"""The plan: what it counts, draws and refuses; and that it trains nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairalign.align.model import build_aligner
+from pairalign.align.plan import draw_graph, plan_run
+from pairalign.config import AlignConfig, load_config
+from pairalign.data.graph import PairGraph
+from pairalign.errors import DataError
+
+
+def test_counts_samples_and_estimates(align_settings: dict[str, Any]) -> None:
+    align_settings["modalities"]["b"]["tune"] = "none"
+    config = load_config(AlignConfig, align_settings)
+    plan = plan_run(config, progress=False)
+    aligner = build_aligner(config)
+    assert sum(plan.trainable.values()) == sum(p.numel() for p in aligner.parameters() if p.requires_grad)
+    assert sum(plan.frozen.values()) == sum(p.numel() for p in aligner.parameters() if not p.requires_grad)
+    assert plan.samples == {"a-b": 96, "b-c": 96}
+    assert plan.memory >= 16 * sum(plan.trainable.values())
+    assert plan.seconds == pytest.approx(plan.step_seconds * 12)
+    assert plan.record()["emergent"] == {"a-c": ["a", "b", "c"]}
+    text = plan.text()
+    for part in ("connected", "emergent, by a → b → c", "96 training pairs", "memory: about", "time: about"):
+        assert part in text
+
+
+def test_it_trains_nothing_and_writes_nothing(align_settings: dict[str, Any]) -> None:
+    plan_run(load_config(AlignConfig, align_settings), progress=False)
+    assert not Path(align_settings["out"]).exists()
+
+
+def test_it_refuses_what_a_run_would_refuse(align_settings: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="holds no field"):
+        plan_run(load_config(AlignConfig, align_settings, ["modalities.a.source=x"]), progress=False)
+    with pytest.raises(DataError, match=r"no sample is usable.*shape \(6,\)"):
+        plan_run(load_config(AlignConfig, align_settings, ["modalities.a.options={size: 7}"]), progress=False)
+
+
+def test_a_graph_that_is_not_connected_is_drawn_so() -> None:
+    lines = draw_graph(PairGraph(("a", "b", "c"), (("a", "b"),)))
+    assert lines[0] == "pair graph: NOT connected: a, b | c"
+    assert lines[1:] == ["  a ━━━━━━ b  trained"]

@@ -1,0 +1,98 @@
+"""Evaluating a real run: what is measured, what is written, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import vector_pairs
+
+from pairalign.align.run import AlignRun, align_pairs
+from pairalign.config import AlignConfig, load_config
+from pairalign.data.pack import pack_pairs
+from pairalign.errors import CheckpointError, DataError
+from pairalign.evaluate.measure import measured_pairs
+from pairalign.evaluate.pool import encode_pool
+from pairalign.evaluate.run import evaluate_run
+
+
+@pytest.fixture
+def run(align_settings: dict[str, Any]) -> AlignRun:
+    return align_pairs(load_config(AlignConfig, align_settings, ["train.steps=80", "train.lr=5e-3"]), progress=False)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """Sixty samples that all three sensors see, sharing three numbers, in six groups."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for i in range(60):
+        shared = rng.normal(size=3)
+        sides = {m: np.concatenate([shared, rng.normal(size=3)]).astype("float32") for m in "abc"}
+        label = {"sign": int(shared[0] > 0), "kind": "one"}
+        rows.append({"key": f"p{i:03d}", **sides, "split": "test", "label": label, "group": f"g{i % 6}"})
+    units = {m: {"unit": "N"} for m in "abc"}
+    pack_pairs(rows, tmp_path / "pool", modalities=list("abc"), units=units, progress=False, synthetic=True)
+    return tmp_path / "pool"
+
+
+def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool: Path) -> None:
+    found = evaluate_run(run.folder, pool, same_group=True, progress=False)
+    pairs = found.metrics["pools"]["pool/test"]["pairs"]
+    assert {name: p["status"] for name, p in pairs.items()} == {
+        "a-b": "trained", "b-c": "trained", "a-c": "emergent",
+    }  # fmt: skip
+    trained = pairs["a-b"]["retrieval"].forward
+    assert trained.recall[1].low > trained.recall[1].chance
+    assert trained.recall[1].clusters == 6  # intervals over groups, not samples
+    assert pairs["a-b"]["retrieval_same_group"].forward.candidates == 10
+    written = json.loads((found.report.with_name("metrics.json")).read_text())
+    assert written["pools"]["pool/test"]["pairs"]["a-c"]["path"] == ["a", "b", "c"]
+    assert written["synthetic"] is True
+    page = found.report.read_text()
+    for part in ("synthetic", "emergent", "Linear probes", "Which latent dimensions"):
+        assert part in page
+    assert "a → b" in found.table
+
+
+def test_a_control_gets_the_chance_of_knowing_the_rest(run: AlignRun, pool: Path) -> None:
+    visible = {"a": ["sign"], "b": ["sign"], "c": []}
+    found = evaluate_run(run, pool, visible=visible, progress=False)
+    pair = found.metrics["pools"]["pool/test"]["pairs"]["b-c"]["agreement"]
+    assert pair["factors"] == []
+    assert set(pair["control"]) == {"sign", "kind"}
+    assert pair["each"]["kind"]["forward"].chance == 1.0  # everything is of one kind
+
+
+def test_pools_name_what_is_missing(run: AlignRun, pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no split 'tset'. Did you mean 'test'"):
+        evaluate_run(run, pool, split="tset", progress=False)
+    rows = [{"key": str(i), "x": np.arange(3.0) + i, "split": "test"} for i in range(4)]
+    pack_pairs(rows, tmp_path / "other", modalities=["x"], progress=False)
+    with pytest.raises(DataError, match="none of the aligned a, b, c"):
+        evaluate_run(run, tmp_path / "other", progress=False)
+
+
+def test_unfinished_and_foreign_runs_are_refused(run: AlignRun, pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no config\.yaml"):
+        evaluate_run(tmp_path, pool, progress=False)
+    weights = run.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        evaluate_run(run.folder, pool, progress=False)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="is not finished"):
+        evaluate_run(run.folder, pool, progress=False)
+
+
+def test_samples_that_break_the_signal_are_left_out_and_listed(run: AlignRun, tmp_path: Path) -> None:
+    rows = [{**row, "split": "test"} for row in vector_pairs(20, ("a", "b"))]
+    rows[3]["a"] = np.arange(5, dtype="float32")
+    pack_pairs(rows, tmp_path / "pairs", modalities=["a", "b"], progress=False)
+    found = encode_pool(run, tmp_path / "pairs", progress=False)
+    assert len(found.keys) == 19
+    assert "shape (5,) is not the declared (6,)" in found.bad[0][1]
+    assert set(measured_pairs(run.aligner, found)) == {("a", "b")}
