@@ -26,7 +26,7 @@ COLOURS = {  # linear RGB
 }
 OVERSAMPLE = 2
 DISTANCE = 0.44
-VIEW = 0.138  # metres across the picture, at the object
+VIEW = 0.140  # metres across the picture, at the object
 _APPROACH, _REFINE = 12, 8  # steps to the hull of the relief, and from there to the surface
 _THIN_OUT = {4: 0.02, 8: 0.008}  # after this step, rays farther than this (metres) have missed
 

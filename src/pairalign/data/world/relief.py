@@ -49,7 +49,7 @@ def _bumpy(u: Array, v: Array, solid: Array) -> Array:
 def _gridded(u: Array, v: Array, solid: Array) -> Array:
     """Flat plates between grooves along the borders of the cells."""
     du, dv = 0.5 - np.abs(u - np.floor(u) - 0.5), 0.5 - np.abs(v - np.floor(v) - 0.5)
-    groove = np.maximum(0.0, 1.0 - np.minimum(du, dv) / np.float32(0.15))
+    groove = np.maximum(0.0, 1.0 - np.minimum(du, dv) / np.float32(0.13))
     return np.float32(0.5) - np.float32(2.2) * groove * groove * (3.0 - 2.0 * groove)
 
 
@@ -58,7 +58,7 @@ def _rough(u: Array, v: Array, solid: Array) -> Array:
     a, b, c, d = (_DIRECTIONS @ solid) * np.float32(2.4 * TAU / PERIOD)
     bend = np.sin(np.float32(0.41) * (a + b))
     grain = np.sin(a + bend) + np.sin(b - bend + np.float32(1.3)) + np.sin(c + bend) + np.sin(d - bend)
-    return np.float32(0.45) * grain
+    return np.float32(0.5) * grain
 
 
 _PATTERNS: dict[str, Callable[[Array, Array, Array], Array]] = {

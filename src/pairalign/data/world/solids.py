@@ -17,7 +17,7 @@ from pairalign.data.world.relief import AMPLITUDE, CELL, PERIOD, height
 
 Array = np.ndarray
 
-RADIUS = {"small": 0.031, "medium": 0.0395, "large": 0.050}
+RADIUS = {"small": 0.033, "medium": 0.041, "large": 0.051}
 PROPORTIONS = {  # of the radius: (half width, half height); a ring has (centre line, tube)
     "sphere": (1.0, 1.0),
     "cube": (0.82, 0.82),

@@ -2,8 +2,8 @@
 
 Contact mechanics in one line: at a given approach, object and gel share the deformation by their stiffness. A
 hard object leaves its full relief and curvature in the gel; a soft one flattens, so that at the same contact
-width its imprint is shallower, with weaker relief. Press force changes the width and hides nothing: the slope
-of the gel for a given width tells the hardness. Shading is photometric (Johnson and Adelson 2009,
+width its imprint is shallower, with weaker and rounder relief. Press force changes the width and hides
+nothing: the slope of the gel tells the hardness. Shading is photometric (Johnson and Adelson 2009,
 doi:10.1109/CVPR.2009.5206534). A patch of the surface touches the sensor, so shape, size and colour take no
 part: where and how the patch curves is drawn from one distribution for all objects.
 """
@@ -19,6 +19,8 @@ Array = np.ndarray
 
 WINDOW = 0.048  # metres across the gel
 SHARE = {"soft": 0.32, "firm": 0.58, "hard": 1.0}  # of the deformation that the gel takes
+SPREAD = {"soft": 1.15, "firm": 1.06, "hard": 1.0}  # of the contact: a soft object gives way
+SKIN = {"soft": 3, "firm": 2, "hard": 1}  # rounds of blur at 48 pixels: soft relief rounds off
 CURVATURE = 0.042  # radius in metres of the touched patch
 LIGHTS = np.deg2rad([90.0, 210.0, 330.0])
 _TINT = np.array([[1.0, 0.12, 0.10], [0.10, 1.0, 0.14], [0.12, 0.16, 1.0]], np.float32)
@@ -36,21 +38,19 @@ def render_touch(
 def contact_depth(texture: str, hardness: str, rng: np.random.Generator, pixels: int = 48) -> Array:
     """Depth of the imprint in metres (pixels, pixels), 0 where there is no contact."""
     x, y = _grid(pixels)
-    cx, cy = rng.uniform(-0.004, 0.004, 2)
+    cx, cy = rng.uniform(-0.0035, 0.0035, 2)
     turn, phase = rng.uniform(0, 2 * np.pi), rng.uniform(0, 1, 2)
     period = np.float32(PERIOD * CELL.get(texture, 1.0) * rng.uniform(0.92, 1.08))
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     u, v = (c * x - s * y) / period + np.float32(phase[0]), (s * x + c * y) / period + np.float32(phase[1])
     tilt = rng.uniform(0, 0.4)
-    solid = np.stack([u, v, np.float32(tilt) * u + np.float32(7 * phase[0])]).reshape(3, -1) * np.float32(
-        PERIOD
-    )
-    relief = height(texture, u.ravel(), v.ravel(), solid).reshape(x.shape)
+    solid = np.stack([u, v, np.float32(tilt) * u + np.float32(7 * phase[0])]) * np.float32(PERIOD)
+    relief = height(texture, u.ravel(), v.ravel(), solid.reshape(3, -1)).reshape(x.shape)
     radius = CURVATURE * rng.uniform(0.9, 1.1)
-    width = rng.uniform(0.0145, 0.0180)  # radius of the contact in metres: the press force
+    width = SPREAD[hardness] * rng.uniform(0.0138, 0.0172)  # radius of the contact in metres: the press force
     dome = np.float32(width * width / (2 * radius)) - ((x - cx) ** 2 + (y - cy) ** 2) / np.float32(2 * radius)
     pressed = np.float32(SHARE[hardness]) * (dome + relief)
-    return _soften(np.maximum(pressed, 0), rounds=1)
+    return _soften(np.maximum(pressed, 0), rounds=max(1, round(SKIN[hardness] * (pixels / 48) ** 2)))
 
 
 def _grid(pixels: int) -> tuple[Array, Array]:
@@ -60,7 +60,7 @@ def _grid(pixels: int) -> tuple[Array, Array]:
 
 
 def _soften(depth: Array, rounds: int) -> Array:
-    """The skin of the gel bridges sharp corners: a small binomial blur."""
+    """Gel and object bridge sharp corners: a small binomial blur."""
     for _ in range(rounds):
         padded = np.pad(depth, 1, mode="edge")
         depth = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
