@@ -103,7 +103,7 @@ def test_the_page_loads_nothing_from_anywhere(html: str) -> None:
 
 
 def test_text_from_the_run_is_escaped_everywhere() -> None:
-    evil = "<img src=x onerror=alert(1)>\"'&"
+    evil = "\"'><img src=x onerror=alert(1)>&"
     report = Report(evil, evil, note=evil).fact(evil, evil).section(evil, evil)
     report.table([evil, "n"], [[evil, 1]], evil)
     report.picture(draw_gates({evil: torch.ones(2)}), evil, evil)

@@ -52,8 +52,8 @@ def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool
     written = json.loads((found.report.with_name("metrics.json")).read_text())
     assert written["pools"]["pool/test"]["pairs"]["a-c"]["path"] == ["a", "b", "c"]
     assert written["synthetic"] is True
-    page = found.report.read_text()
-    for part in ("synthetic", "emergent", "Linear probes", "Which latent dimensions"):
+    page = found.report.read_text().lower()
+    for part in ("drawn by a program", "emergent", "linear probes", "which latent dimensions"):
         assert part in page
     assert "a → b" in found.table
 
