@@ -21,6 +21,7 @@ from pairalign.data.graph import edge_name
 from pairalign.data.pack import pack_pairs
 from pairalign.data.world import VISIBLE, World, pairs, pool
 from pairalign.errors import ConfigError
+from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.run import Evaluation, evaluate_run
 
 POINTS = {"unit": "m", "axes": ("point", "coordinate")}
@@ -47,7 +48,10 @@ def run_demo(
     progress: bool = True,
     workers: int = 2,
 ) -> Evaluation:
-    """Run the whole demo into the folder `out`; a second call goes on where the first was stopped."""
+    """Run the whole demo into the folder `out`; a second call goes on where the first was stopped.
+
+    Writes report.html, metrics.json and, in short, figures.json there.
+    """
     out, size = Path(out), size or DemoSize()
     if out.exists() and any(out.iterdir()) and not (out / "pairs").exists():
         raise ConfigError(f"out={str(out)!r} holds something else: give an empty or new folder with --out.")
@@ -55,9 +59,11 @@ def run_demo(
     make_world(out / "pairs", config, size, seed=seed, progress=progress, workers=workers)
     run = align_pairs(config, progress=progress)
     splits = ["test", "novel"]
-    return evaluate_run(
+    found = evaluate_run(
         run, out / "pairs" / "pool", split=splits, out=out, visible=VISIBLE, seed=seed, progress=progress
     )
+    write_metrics(out / "figures.json", figures(found))
+    return found
 
 
 def demo_config(out: Path, size: DemoSize, seed: int, overrides: tuple[str, ...] = ()) -> AlignConfig:
