@@ -113,10 +113,7 @@ def report(args: argparse.Namespace) -> dict[str, object]:
         what: summary([o[what] / c[what] for c, o in zip(rows["ClipLoss"], rows["info_nce"], strict=True)])
         for what in ("memory", "wall", "cpu")
     }
-    same = {
-        str(dtype): agreement(args.batch, args.dim, dtype, args.chunk)
-        for dtype in (torch.float32, torch.float64)
-    }
+    same = {str(dtype): agreement(args.batch, args.dim, dtype, args.chunk) for dtype in (torch.float32, torch.float64)}
     print(f"batch {args.batch} x {args.dim}, float32, chunk {args.chunk}, {args.threads} threads:")
     print("median [lowest, highest]")
     for what, unit, scale in (("memory", "MiB", 2**20), ("wall", "s", 1), ("cpu", "s", 1)):
@@ -134,9 +131,7 @@ def _cell(values: dict[str, float], scale: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     parser.add_argument("--batch", type=int, default=8192, help="pairs")
     parser.add_argument("--dim", type=int, default=512, help="dimensions")

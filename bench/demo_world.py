@@ -46,18 +46,14 @@ def run_seed(seed: int, out: Path, overrides: list[str]) -> dict[str, Any]:
         wall = time.perf_counter() - start
         figures = json.loads((out / f"demo{seed}" / "figures.json").read_text(encoding="utf-8"))
         partial = record.with_suffix(".partial")
-        partial.write_text(
-            json.dumps({"seed": seed, "wall_seconds": wall, "figures": figures}, indent=1), "utf-8"
-        )
+        partial.write_text(json.dumps({"seed": seed, "wall_seconds": wall, "figures": figures}, indent=1), "utf-8")
         partial.replace(record)
     return dict(json.loads(record.read_text(encoding="utf-8")))
 
 
 def main() -> None:
     """Run every seed and print the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", help="settings of demo.yaml, as section.key=value")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and records")

@@ -79,18 +79,12 @@ def configuration(root: Path, args: argparse.Namespace) -> AlignConfig:
 class Arm:
     """One way to get the towers' features; `run` takes optimizer steps."""
 
-    def __init__(
-        self, aligner: PairAligner, feeds: dict[str, PairFeed], config: AlignConfig, cached: bool
-    ) -> None:
+    def __init__(self, aligner: PairAligner, feeds: dict[str, PairFeed], config: AlignConfig, cached: bool) -> None:
         self.aligner = aligner
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(aligner, config.train.lr, config.train.weight_decay)
-        )
+        self.optimizer = torch.optim.AdamW(parameter_groups(aligner, config.train.lr, config.train.weight_decay))
         self.batches: list[tuple[tuple[str, str], Iterator[PairBatch]]] = []
         for feed in feeds.values():
-            sides = (
-                feed.sides if cached else {end: replace(side, cache=None) for end, side in feed.sides.items()}
-            )
+            sides = feed.sides if cached else {end: replace(side, cache=None) for end, side in feed.sides.items()}
             self.batches.append((feed.edge, iter(replace(feed, sides=sides))))
 
     def run(self, steps: int) -> float:
@@ -144,14 +138,10 @@ def measure(root: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tower", default="ViT-L-14", help="open_clip model of both frozen towers")
     parser.add_argument("--batch", type=int, default=16, help="pairs of each edge in a step")
-    parser.add_argument(
-        "--steps", type=int, default=4, help="steps of a cached block; a block with towers is one step"
-    )
+    parser.add_argument("--steps", type=int, default=4, help="steps of a cached block; a block with towers is one step")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)

@@ -27,7 +27,14 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "tiny-vit": {
         "embed_dim": 128,
-        "vision_cfg": {"image_size": 48, "layers": 3, "width": 96, "head_width": 32, "patch_size": 8, "pool_type": "avg"},
+        "vision_cfg": {
+            "image_size": 48,
+            "layers": 3,
+            "width": 96,
+            "head_width": 32,
+            "patch_size": 8,
+            "pool_type": "avg",
+        },
         "text_cfg": _TEXT,
     },
 }

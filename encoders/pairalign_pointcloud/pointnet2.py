@@ -75,7 +75,9 @@ class PointNet2(CloudEncoder):
         extra = 3 if normals else 0
         self.first = SetAbstraction(extra, channels, 2 * channels, groups[0], neighbours[0])
         self.second = SetAbstraction(2 * channels, 4 * channels, 4 * channels, groups[1], neighbours[1])
-        self.last = MLP([4 * channels + 3, 8 * channels, 16 * channels], plain_last=False, norm="batch_norm", bias=False)
+        self.last = MLP(
+            [4 * channels + 3, 8 * channels, 16 * channels], plain_last=False, norm="batch_norm", bias=False
+        )
         self.token = nn.Linear(16 * channels, width)
 
     def forward(self, batch: Tensor) -> Features:

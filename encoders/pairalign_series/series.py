@@ -108,9 +108,7 @@ class Series(Encoder):
 
     def _spectrogram(self, batch: Tensor) -> Tensor:
         """(B, C, T) → log magnitudes (B, C · bins, frames)."""
-        flat = torch.stft(
-            batch.flatten(0, 1), self.window, self.window // 4, window=self.hann, return_complex=True
-        )
+        flat = torch.stft(batch.flatten(0, 1), self.window, self.window // 4, window=self.hann, return_complex=True)
         return torch.log1p(1000 * flat.abs()).unflatten(0, batch.shape[:2]).flatten(1, 2)
 
 

@@ -72,7 +72,9 @@ def _signal(encoder: Encoder, samples: Sequence[Any]) -> str | None:
 
 def _preprocess_repeats(encoder: Encoder, samples: Sequence[Any]) -> str | None:
     first, second = encoder.preprocess(samples[0]), encoder.preprocess(samples[0])
-    return None if torch.equal(first, second) else "preprocess() gives another result the second time: draw in augment()."
+    return (
+        None if torch.equal(first, second) else "preprocess() gives another result the second time: draw in augment()."
+    )
 
 
 def _features(encoder: Encoder, samples: Sequence[Any]) -> str | None:
@@ -172,7 +174,9 @@ def _freezes(encoder: Encoder, samples: Sequence[Any]) -> str | None:
 
 
 def _documented(encoder: Encoder, samples: Sequence[Any]) -> str | None:
-    return None if inspect.getdoc(type(encoder)) not in (None, inspect.getdoc(Encoder)) else "the class has no docstring."
+    return (
+        None if inspect.getdoc(type(encoder)) not in (None, inspect.getdoc(Encoder)) else "the class has no docstring."
+    )
 
 
 PROMISES: dict[str, Callable[[Encoder, Sequence[Any]], str | None]] = {

@@ -83,15 +83,16 @@ class Encoder(nn.Module):
 
     def tune(self, how: str | int) -> None:
         """Choose what trains: "all", "none", or the number n of last blocks (needs `blocks()`)."""
-        self.requires_grad_(how == "all")
         if how in ("all", "none"):
+            self.requires_grad_(how == "all")
             return
         blocks = self.blocks()
-        if not isinstance(how, int) or not 0 < how <= len(blocks):
+        if not isinstance(how, int) or isinstance(how, bool) or not 0 < how <= len(blocks):
             raise SignalError(
                 f"tune={how!r}: use 'all', 'none', or a number of last blocks from 1 to {len(blocks)} "
                 f"that {type(self).__name__}.blocks() lists."
             )
+        self.requires_grad_(False)
         for block in blocks[-how:]:
             block.requires_grad_(True)
 
@@ -100,5 +101,10 @@ class Encoder(nn.Module):
         return list(self.children())
 
     def train(self, mode: bool = True) -> Encoder:
-        """A frozen encoder stays in evaluation mode: no dropout, and batch statistics do not move."""
-        return super().train(mode and not self.frozen)
+        """What is frozen, all or some modules of it, stays in evaluation mode: no dropout, no moving batch statistics."""
+        super().train(mode and not self.frozen)
+        for module in self.modules() if self.training else ():
+            parameters = list(module.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                nn.Module.train(module, False)
+        return self

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -82,7 +83,7 @@ def find_encoder(name: str) -> Entry:
 
 def create_encoder(name: str, **options: Any) -> Encoder:
     """Build the encoder registered as `name`; a wrong option is an error that names the right ones."""
-    cls = find_encoder(name).load()
+    cls = _encoder_class(find_encoder(name))
     accepted = inspect.signature(cls.__init__).parameters
     free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     for option in options:
@@ -94,6 +95,15 @@ def create_encoder(name: str, **options: Any) -> Encoder:
         return cls(**options)
     except TypeError as error:
         raise RegistryError(f"encoder {name!r} with options {options}: {error}") from error
+
+
+def _encoder_class(entry: Entry) -> type[Encoder]:
+    from pairalign.encoder import Encoder
+
+    cls = entry.load()
+    if not (isinstance(cls, type) and issubclass(cls, Encoder)):
+        raise RegistryError(f"encoder {entry.name!r} of {entry.owner} is no class derived from pairalign.Encoder.")
+    return cls
 
 
 def load_plugin(plugin: str | Path) -> None:
@@ -108,7 +118,7 @@ def load_plugin(plugin: str | Path) -> None:
 
 
 def _run_file(path: Path) -> None:
-    name = f"pairalign_plugin_{path.stem}"
+    name = f"pairalign_plugin_{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"  # two files, two owners
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise RegistryError(f"plugin {str(path)!r} cannot be read as Python: give a .py file.")
@@ -128,7 +138,10 @@ def _import(what: str, run: Callable[[], Any]) -> None:
     except RegistryError:
         _restore(before)
         raise
-    except Exception as error:  # a plugin may raise anything; its author needs the line, not our traceback
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a plugin may raise anything; its author needs the line, not our traceback
         _restore(before)
         raise RegistryError(f"plugin {what!r} raises on import: {type(error).__name__}: {error}") from error
 

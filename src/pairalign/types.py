@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from pairalign.errors import SignalError
+from pairalign.errors import SignalError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["image", "points", "series", "text", "vector"]
+DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Signal:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise SignalError(f"Signal(kind={self.kind!r}): use one of {', '.join(get_args(Kind))}.")
+        if self.dtype not in DTYPES:
+            raise SignalError(f"Signal(dtype={self.dtype!r}): use a torch dtype.{did_you_mean(self.dtype, DTYPES)}")
+        if self.range is not None and not self.range[0] <= self.range[1]:
+            raise SignalError(f"Signal(range={self.range!r}): give (low, high) with low ≤ high, or None for unbounded.")
         if self.axes and len(self.axes) != len(self.shape):
             raise SignalError(
                 f"Signal(axes={self.axes!r}) names {len(self.axes)} axes for shape {self.shape}: name one per size."
@@ -51,6 +56,8 @@ class Signal:
 
     def check(self, value: Tensor, where: str, *, batched: bool = False) -> None:
         """Raise `SignalError` unless `value` (one sample, or a batch of them) keeps every declared promise."""
+        if not hasattr(value, "is_floating_point"):
+            raise SignalError(f"{where}: is a {type(value).__name__}: return a torch.Tensor.")
         shape = tuple(value.shape[1:] if batched else value.shape)
         if len(shape) != len(self.shape) or any(
             want not in (None, got) for want, got in zip(self.shape, shape, strict=True)

@@ -45,9 +45,7 @@ def batch() -> tuple[Tensor, ...]:
 def gradients(model: nn.Module, part: slice) -> dict[str, Tensor]:
     loss = model(*(value[part] for value in batch()))
     loss.backward()
-    found = {
-        name.removeprefix("module."): p.grad for name, p in model.named_parameters() if p.grad is not None
-    }
+    found = {name.removeprefix("module."): p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {"loss": loss.detach(), **found}
 
 
@@ -63,9 +61,7 @@ def refusal(rank: int, **options: Tensor | None) -> str:
 
 def main(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=world
-    )
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=world)
     share = ROWS // world
     part = slice(rank * share, (rank + 1) * share)
     results = {}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TinyVector
 
+from conftest import TinyVector
 from pairalign.align.cache import AnchorCache, cache_fingerprint, open_or_build, weights_fingerprint
 from pairalign.align.run import align_pairs
 from pairalign.config import AlignConfig, load_config

@@ -35,16 +35,12 @@ def dot(x: list[float], y: list[float]) -> float:
     return sum(p * q for p, q in zip(x, y, strict=True))
 
 
-def slow_info_nce(
-    a: Tensor, b: Tensor, scale: float, ids_a: list | None, ids_b: list | None, mode: str
-) -> float:
+def slow_info_nce(a: Tensor, b: Tensor, scale: float, ids_a: list | None, ids_b: list | None, mode: str) -> float:
     """InfoNCE by the book: one row at a time, one direction at a time, plain Python numbers."""
     n, total = len(a), 0.0
     for x, y in ((a, b), (b, a)):
         for i in range(n):
-            scores = [
-                scale * sum(float(p) * float(q) for p, q in zip(x[i], y[j], strict=True)) for j in range(n)
-            ]
+            scores = [scale * sum(float(p) * float(q) for p, q in zip(x[i], y[j], strict=True)) for j in range(n)]
             false = [j for j in range(n) if same(ids_a, ids_b, i, j)]
             kept = [j for j in range(n) if not (mode == "mask" and j in false)]
             positives = [i, *false] if mode == "positive" else [i]

@@ -64,14 +64,9 @@ def test_gradients_averaged_by_ddp_are_those_of_one_process(ranks, loss, mode):
 
 def test_without_gathering_the_gradient_would_differ(ranks):
     """The negatives of the other process matter: the mean over two half batches is another loss."""
-    halves = [
-        worker.gradients(worker.TwoTowers("info_nce", "mask", False), part)
-        for part in (slice(6), slice(6, 12))
-    ]
+    halves = [worker.gradients(worker.TwoTowers("info_nce", "mask", False), part) for part in (slice(6), slice(6, 12))]
     gathered = ranks[0]["results"]["info_nce", "mask"]["left.weight"]
-    assert (
-        float((torch.stack([half["left.weight"] for half in halves]).mean(0) - gathered).abs().max()) > 1e-3
-    )
+    assert float((torch.stack([half["left.weight"] for half in halves]).mean(0) - gathered).abs().max()) > 1e-3
 
 
 def test_unequal_batches_are_refused_by_every_process(ranks):

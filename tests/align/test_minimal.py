@@ -55,9 +55,7 @@ def test_jitter_has_the_stated_size_and_repeats():
 
 
 def test_active_dims():
-    latents = torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor(
-        [1.0, 0.1, 2.0, 0.0]
-    )
+    latents = torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.1, 2.0, 0.0])
     latents[:, 3] = 7.0  # constant: large, but it says nothing
     assert active_dims(latents) == [0, 2]
     assert active_dims(latents, threshold=0.05) == [0, 1, 2]

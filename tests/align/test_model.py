@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TinyVector
 
+from conftest import TinyVector
 from pairalign.align.contrastive import info_nce
 from pairalign.align.model import PairAligner, Side
 from pairalign.align.partial import gated_cosine

@@ -68,9 +68,7 @@ def test_an_edge_has_no_direction():
 def test_path_is_the_product_and_union_the_maximum():
     gates = random_gates()
     it, ti, tp = (gates(edge) for edge in EDGES)
-    torch.testing.assert_close(
-        gates.path([("touch", "image"), ("image", "text"), ("text", "points")]), ti * it * tp
-    )
+    torch.testing.assert_close(gates.path([("touch", "image"), ("image", "text"), ("text", "points")]), ti * it * tp)
     assert torch.equal(gates.path([]), torch.ones(6))
     torch.testing.assert_close(gates.union("text"), torch.maximum(it, tp))
     torch.testing.assert_close(gates.union("touch"), ti)

@@ -23,9 +23,7 @@ def test_gradients_equal_finite_differences(mode, ids):
     if ids:
         options |= {"ids_a": torch.tensor([0, 0, 1, 2, 3, 4, 5, 5, 5]), "ids_b": torch.arange(9) % 6}
     assert torch.autograd.gradcheck(lambda a, b, s: info_nce(a, b, s, **options), (a, b, scale))
-    assert torch.autograd.gradcheck(
-        lambda a, b, s, t: sigmoid_loss(a, b, s, t, **options), (a, b, scale, bias)
-    )
+    assert torch.autograd.gradcheck(lambda a, b, s, t: sigmoid_loss(a, b, s, t, **options), (a, b, scale, bias))
 
 
 class Largest(TorchDispatchMode):

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TinyVector
 from torch import Tensor, nn
 
+from conftest import TinyVector
 from pairalign.contract import PROMISES, check_encoder
 from pairalign.encoder import Encoder
 from pairalign.registry import create_encoder, encoder_entries

@@ -25,9 +25,7 @@ def wav_bytes(samples: list[list[int]], width: int, rate: int = 8000) -> bytes:
         out.setparams((len(samples), width, rate, 0, "NONE", ""))
         for frame in zip(*samples, strict=True):
             for value in frame:
-                out.writeframes(
-                    (value + 128 if width == 1 else value).to_bytes(width, "little", signed=width > 1)
-                )
+                out.writeframes((value + 128 if width == 1 else value).to_bytes(width, "little", signed=width > 1))
     return stream.getvalue()
 
 
@@ -55,20 +53,14 @@ def test_a_wav_that_was_cut_is_refused() -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16", "1"])
 def test_a_lossless_image_keeps_every_pixel_and_its_depth(mode: str) -> None:
     raw = RNG.integers(0, 60000, (9, 7)).astype(np.uint16)
-    image = (
-        Image.fromarray(raw)
-        if mode == "I;16"
-        else Image.fromarray((raw % 256).astype(np.uint8)).convert(mode)
-    )
+    image = Image.fromarray(raw) if mode == "I;16" else Image.fromarray((raw % 256).astype(np.uint8)).convert(mode)
     extension, data = encode(image, ImageFormat("png"))
     back = decode(extension, data)
     assert extension == "png"
     np.testing.assert_array_equal(np.asarray(back), np.asarray(image))
 
 
-@pytest.mark.parametrize(
-    ("mode", "extension"), [("RGB", "jpg"), ("P", "jpg"), ("CMYK", "jpg"), ("RGBA", "png")]
-)
+@pytest.mark.parametrize(("mode", "extension"), [("RGB", "jpg"), ("P", "jpg"), ("CMYK", "jpg"), ("RGBA", "png")])
 def test_modes_that_jpeg_cannot_hold_become_png_or_rgb(mode: str, extension: str) -> None:
     image = Image.fromarray(RNG.integers(0, 255, (8, 8, 3), dtype=np.uint8)).convert(mode)
     found, data = encode(image, ImageFormat("jpg", 95))

@@ -26,9 +26,7 @@ from pairalign.errors import DataError
 def index() -> ShardIndex:
     return ShardIndex(
         modalities={
-            "touch": ModalityInfo(
-                ("npy",), ("00", "01"), "kPa", 50.0, ("time",), "float32", (None, 3), (-1.0, 2.5)
-            ),
+            "touch": ModalityInfo(("npy",), ("00", "01"), "kPa", 50.0, ("time",), "float32", (None, 3), (-1.0, 2.5)),
             "text": ModalityInfo(("txt",)),
         },
         splits={
@@ -71,9 +69,7 @@ def test_a_damaged_index_is_refused(text: str, tmp_path: Path) -> None:
         load_index(tmp_path)
 
 
-def test_an_unknown_key_is_damage_and_a_newer_version_asks_for_an_upgrade(
-    index: ShardIndex, tmp_path: Path
-) -> None:
+def test_an_unknown_key_is_damage_and_a_newer_version_asks_for_an_upgrade(index: ShardIndex, tmp_path: Path) -> None:
     save_index(index, tmp_path)
     values = json.loads((tmp_path / INDEX_NAME).read_text())
     (tmp_path / INDEX_NAME).write_text(json.dumps(values | {"surprise": 1}))

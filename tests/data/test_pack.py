@@ -44,9 +44,7 @@ def pairs(count: int) -> list[dict[str, Any]]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {
-        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()
-    }
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
 
 
 def pack(rows: Any, out: Path, **options: Any) -> Any:
@@ -71,9 +69,7 @@ def test_plain_webdataset_reads_the_shards(tmp_path: Path) -> None:
 def test_the_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path: Path) -> None:
     one = pack(pairs(20), tmp_path / "one", shard_samples=4)
     time.sleep(0.01)
-    assert (
-        pack(iter(pairs(20)), tmp_path / "iterator", shard_samples=4, seed=0).content_hash == one.content_hash
-    )
+    assert pack(iter(pairs(20)), tmp_path / "iterator", shard_samples=4, seed=0).content_hash == one.content_hash
     assert pack(pairs(20), tmp_path / "two", shard_samples=4, workers=2) == one
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert sum(s.count for s in one.splits["train"].shards) == one.splits["train"].count == 15
@@ -123,9 +119,7 @@ def cut(rows: list[dict[str, Any]], after: int, error: BaseException) -> Iterato
 def count_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     written: list[str] = []
     plain = write._write
-    monkeypatch.setattr(
-        write, "_write", lambda stream, task: written.append(task.name) or plain(stream, task)
-    )
+    monkeypatch.setattr(write, "_write", lambda stream, task: written.append(task.name) or plain(stream, task))
     return written
 
 
@@ -178,8 +172,7 @@ def test_ctrl_c_of_the_real_command_leaves_whole_shards_only(tmp_path: Path) -> 
     manifest.write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "out"
     script = (
-        "import sys; from pairalign.data.pack import pack_pairs; "
-        "pack_pairs(sys.argv[1], sys.argv[2], shard_samples=8)"
+        "import sys; from pairalign.data.pack import pack_pairs; pack_pairs(sys.argv[1], sys.argv[2], shard_samples=8)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, manifest, out], stderr=subprocess.DEVNULL)
     while not list(out.glob("*.tar")):
@@ -212,9 +205,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_shard(
     monkeypatch.setattr(
         Path, "open", lambda p, mode="r", **k: FullDisk(p, "w") if mode == "wb" else plain(p, mode, **k)
     )
-    with pytest.raises(
-        DataError, match=r"shard train-000001\.tar: the disk is full: free space and run the same"
-    ):
+    with pytest.raises(DataError, match=r"shard train-000001\.tar: the disk is full: free space and run the same"):
         pack(rows, tmp_path / "out", shard_samples=2, seed=None)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".pack", "train-000000.tar"]
     monkeypatch.undo()
@@ -273,9 +264,7 @@ def test_every_bad_sample_fails_the_pack_by_its_key_or_is_skipped_and_listed(tmp
     index = pack(rows, tmp_path / "skip", modalities=["image", "force"], on_bad="skip", shard_samples=3)
     assert {key for key, _ in index.skipped} == set(found)
     assert [s.key for s in read_samples(tmp_path / "skip", "train", ["force"])] == ["fine"]
-    assert sorted(p.name for p in (tmp_path / "skip").glob("*.tar")) == [
-        s.name for s in index.splits["train"].shards
-    ]
+    assert sorted(p.name for p in (tmp_path / "skip").glob("*.tar")) == [s.name for s in index.splits["train"].shards]
 
 
 def test_constant_values_pass_where_they_are_allowed(tmp_path: Path) -> None:
@@ -306,9 +295,7 @@ def test_constant_values_pass_where_they_are_allowed(tmp_path: Path) -> None:
         ([{"text": "a"}], {"modalities": ["txt"]}, "Did you mean 'text'"),
     ],
 )
-def test_bad_calls_are_one_clear_error(
-    rows: list[Any], options: dict[str, Any], words: str, tmp_path: Path
-) -> None:
+def test_bad_calls_are_one_clear_error(rows: list[Any], options: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=words):
         pack(rows, tmp_path / "out", **options)
     assert not (tmp_path / "out" / INDEX_NAME).exists()

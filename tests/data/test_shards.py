@@ -214,9 +214,7 @@ def nan_array() -> bytes:
         ("meta.json", b"{", r"meta\.json is damaged"),
     ],
 )
-def test_a_damaged_sample_is_named_or_counted(
-    small: Path, field: str, data: bytes | None, words: str
-) -> None:
+def test_a_damaged_sample_is_named_or_counted(small: Path, field: str, data: bytes | None, words: str) -> None:
     rewrite(small, replace("s002", field, data))
     claim(small, bytes=(small / "train-000000.tar").stat().st_size)
     with pytest.raises(DataError, match=rf"shard train-000000\.tar, sample 's002': .*{words}"):
@@ -235,9 +233,7 @@ def test_a_shard_that_was_cut_is_named_wherever_it_was_cut(small: Path) -> None:
     for cut in (0, 300, 512, 700, 5000, len(whole) // 2, len(whole) - 1024):
         path.write_bytes(whole[:cut])
         claim(small, bytes=len(whole))
-        with pytest.raises(
-            DataError, match=rf"train-000000\.tar is truncated: it has {cut} of {len(whole)} bytes"
-        ):
+        with pytest.raises(DataError, match=rf"train-000000\.tar is truncated: it has {cut} of {len(whole)} bytes"):
             read(small)
         claim(small, bytes=cut)
         with pytest.raises(DataError, match=r"shard train-000000\.tar is truncated"):
@@ -303,9 +299,7 @@ def test_a_tar_by_webdataset_itself_reads_too(tmp_path: Path) -> None:
     name, long = "train-000000.tar", "folder/" + "k" * 120
     with wds.TarWriter(str(tmp_path / name)) as sink:
         for key in ("first", long):
-            sink.write(
-                {"__key__": key, "image.npy": np.arange(4.0), "text.txt": f"A {key}", "meta.json": {"ids": 1}}
-            )
+            sink.write({"__key__": key, "image.npy": np.arange(4.0), "text.txt": f"A {key}", "meta.json": {"ids": 1}})
     size = (tmp_path / name).stat().st_size
     made = pack_pairs([{"image": np.arange(4.0), "text": "x"}], tmp_path / "other", progress=False)
     shards = SplitInfo(2, (ShardInfo(name, 2, size, ""),))

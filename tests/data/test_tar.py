@@ -15,9 +15,7 @@ from pairalign.data.tar import encode_key, scan, write_end, write_sample
 from pairalign.errors import DataError
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
-FIELDS = st.dictionaries(
-    st.sampled_from(["a.jpg", "b.00.npy", "meta.json", "t.txt"]), st.binary(max_size=1500)
-)
+FIELDS = st.dictionaries(st.sampled_from(["a.jpg", "b.00.npy", "meta.json", "t.txt"]), st.binary(max_size=1500))
 
 
 def written(samples: dict[str, dict[str, bytes]]) -> bytes:
@@ -46,9 +44,7 @@ def test_what_is_written_is_what_tarfile_and_the_scan_read(
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         stored = {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
     assert stored == {
-        f"{encode_key(key)}.{field}": value
-        for key, fields in samples.items()
-        for field, value in fields.items()
+        f"{encode_key(key)}.{field}": value for key, fields in samples.items() for field, value in fields.items()
     }
     entries = scanned(data, tmp_path_factory.getbasetemp() / "scan.tar")
     found = {

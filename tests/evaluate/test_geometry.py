@@ -120,9 +120,7 @@ def test_closed_gates_and_unaligned_dimensions_are_not_active() -> None:
 
 def test_an_edge_of_noise_uses_nothing() -> None:
     generator = torch.Generator().manual_seed(1)
-    noise = edge_dimensions(
-        torch.randn(400, 16, generator=generator), torch.randn(400, 16, generator=generator)
-    )
+    noise = edge_dimensions(torch.randn(400, 16, generator=generator), torch.randn(400, 16, generator=generator))
     assert noise.n_active <= 1
     flat = edge_dimensions(torch.ones(4, 3), torch.ones(4, 3))
     assert (flat.n_active, flat.effective, flat.margin) == (0, 0, pytest.approx(0))

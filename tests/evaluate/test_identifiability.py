@@ -198,9 +198,7 @@ def test_a_short_run_reads_more_of_the_shared_blocks_than_an_untrained_one() -> 
     assert shared(trained) > shared(untrained) + 0.3
 
 
-def test_study_resumes_finished_runs_and_refuses_those_of_another_configuration(
-    tmp_path, monkeypatch
-) -> None:
+def test_study_resumes_finished_runs_and_refuses_those_of_another_configuration(tmp_path, monkeypatch) -> None:
     first = study((0,), ("full",), TINY, folder=tmp_path)
     calls = []
     original = sweep.run_variant
@@ -227,9 +225,7 @@ def test_figures_average_within_a_seed_and_name_the_worst_cell(tmp_path) -> None
             Cell("a", "private", "p", "private", 1, 1, 1),
         )
         extra = (Cell("a", "private", "x", "shared", 1, 0, 0), Cell("a", "faint", "p", "private", 3, 0, 0.2))
-        return Result(
-            "full", seed, (*cells, *rest, *extra, Cell("a", "a-b", "y", "foreign", 2, 0, 0.3)), {}, 1.0
-        )
+        return Result("full", seed, (*cells, *rest, *extra, Cell("a", "a-b", "y", "foreign", 2, 0, 0.3)), {}, 1.0)
 
     made = Study(TINY, (result(0, {"x": 1.0, "y": 0.8}), result(1, {"x": 0.9, "y": 0.5})))
     figure = made.figures("full")["shared from shared"]

@@ -91,9 +91,7 @@ def test_equal_shares_get_the_wilson_interval_not_one_of_no_width(value: float) 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=30), st.randoms())
 @settings(max_examples=25, deadline=None)
-def test_value_is_the_mean_inside_its_interval_and_order_does_not_matter(
-    hits: list[bool], random: object
-) -> None:
+def test_value_is_the_mean_inside_its_interval_and_order_does_not_matter(hits: list[bool], random: object) -> None:
     score = bootstrap_mean([float(h) for h in hits], samples=200)
     assert score.value == pytest.approx(sum(hits) / len(hits))
     assert score.low <= score.value <= score.high

@@ -88,9 +88,7 @@ def test_r2_matches_a_slow_two_fold_oracle(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("fit", [probe._fit_ridge, probe._fit_kernel])
-def test_leave_one_out_picks_the_ridge_that_a_loop_would(
-    fit: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leave_one_out_picks_the_ridge_that_a_loop_would(fit: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refit without each row in turn, for every single ridge; the closed form must choose the same one."""
     x, y = normal(10, 24, 3).double(), normal(11, 24, 1).double()
     x = x - x.mean(0)

@@ -173,9 +173,7 @@ def test_metrics_are_sorted_plain_and_null_where_not_a_number(tmp_path: Path) ->
     assert not (tmp_path / "bad.json").exists()
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_text(tmp_path / "report.html", "old")
 
     def full_disk(self: Path, *_: Any, **__: Any) -> int:

@@ -61,9 +61,7 @@ def test_agrees_with_the_slow_oracle(seed: int, n: int, m: int, labels: int, res
         with pytest.raises(DataError, match="no query has a relevant candidate"):
             retrieval(q, t, query_ids=query_ids, target_ids=target_ids, restrict=restrict, samples=10)
         return
-    found = retrieval(
-        q, t, query_ids=query_ids, target_ids=target_ids, restrict=restrict, ks=(1, 3), samples=10
-    )
+    found = retrieval(q, t, query_ids=query_ids, target_ids=target_ids, restrict=restrict, ks=(1, 3), samples=10)
     for k in (1, 3):
         recall, chance, middle, scored = slow_retrieval(q, t, right, allowed, k)
         assert found.recall[k].value == pytest.approx(recall)
@@ -93,9 +91,7 @@ def test_ties_count_as_the_mean_over_all_orders(levels: list[int], marks: list[b
     if not any(right):
         right[0] = True
     targets = torch.tensor([[math.cos(level), math.sin(level)] for level in levels], dtype=torch.float64)
-    found = retrieval(
-        torch.tensor([[1.0, 0.0]]), targets, relevant=torch.tensor([right]), ks=(1, 2), samples=5
-    )
+    found = retrieval(torch.tensor([[1.0, 0.0]]), targets, relevant=torch.tensor([right]), ks=(1, 2), samples=5)
     ranks = []
     for order in permutations(range(len(levels))):
         if [levels[j] for j in order] == sorted(levels):
@@ -111,9 +107,7 @@ def test_chance_is_what_random_embeddings_get() -> None:
     settings_["restrict"] = ([i % 2 for i in range(30)], [i % 2 for i in range(30)])
     generator = torch.Generator().manual_seed(0)
     runs = [
-        retrieval(
-            torch.randn(30, 5, generator=generator), torch.randn(30, 5, generator=generator), **settings_
-        )
+        retrieval(torch.randn(30, 5, generator=generator), torch.randn(30, 5, generator=generator), **settings_)
         for _ in range(120)
     ]
     for k in (1, 5):
@@ -250,9 +244,7 @@ def test_nearest_returns_the_best_first() -> None:
         ({"query_ids": [7, 8, 9], "target_ids": [1, 2, 3]}, DataError, "no query has a relevant"),
     ],
 )
-def test_bad_input_gives_one_clear_error(
-    change: dict[str, Any], error: type[Exception], message: str
-) -> None:
+def test_bad_input_gives_one_clear_error(change: dict[str, Any], error: type[Exception], message: str) -> None:
     arguments: dict[str, Any] = {"queries": torch.eye(3, 2), "targets": torch.eye(3, 2), **change}
     with pytest.raises(error, match=message):
         retrieval(**arguments)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import vector_pairs
 
+from conftest import vector_pairs
 from pairalign.align.run import AlignRun, align_pairs
 from pairalign.config import AlignConfig, load_config
 from pairalign.data.pack import pack_pairs

@@ -50,8 +50,7 @@ def test_colours_follow_their_samples_under_a_limit() -> None:
     figure = draw_map({"m": x}, {"side": {"m": torch.tensor([0] * 50 + [1] * 50)}}, limit=20)
     points = figure.axes[0].collections[0]
     sides = {
-        (round(float(xy[0]), 3), to_hex(c))
-        for xy, c in zip(points.get_offsets(), points.get_facecolor(), strict=True)
+        (round(float(xy[0]), 3), to_hex(c)) for xy, c in zip(points.get_offsets(), points.get_facecolor(), strict=True)
     }
     assert len(points.get_offsets()) == 20
     assert len(sides) == 2

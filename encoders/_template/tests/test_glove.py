@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pairalign.contract import check_encoder
 from pairalign_glove import Glove
+
+from pairalign.contract import check_encoder
 
 
 def test_the_glove_keeps_the_contract() -> None:

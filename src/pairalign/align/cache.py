@@ -69,14 +69,18 @@ class AnchorCache:
             keys = record["keys"]
             found = record["fingerprint"]
         except (OSError, ValueError, KeyError) as error:
-            raise CacheError(f"anchor cache {str(folder)!r} is damaged ({error}): delete the folder to rebuild.") from error
+            raise CacheError(
+                f"anchor cache {str(folder)!r} is damaged ({error}): delete the folder to rebuild."
+            ) from error
         if found != fingerprint:
             raise CacheError(
                 f"anchor cache {str(folder)!r} is stale: it was made with other weights, options, preprocessing or data "
                 f"(fingerprint {found[:12]}, now {fingerprint[:12]}). Delete the folder, or set `cache` to another one."
             )
         if len(keys) != len(features):
-            raise CacheError(f"anchor cache {str(folder)!r} holds {len(features)} rows for {len(keys)} keys: delete it.")
+            raise CacheError(
+                f"anchor cache {str(folder)!r} holds {len(features)} rows for {len(keys)} keys: delete it."
+            )
         return cls(features, {key: row for row, key in enumerate(keys)})
 
     def view(self, key: str, generator: torch.Generator | None) -> Tensor:

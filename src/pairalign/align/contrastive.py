@@ -112,8 +112,7 @@ class LogitScale(nn.Module):
         super().__init__()
         if not 0 < minimum <= init <= maximum:
             raise ConfigError(
-                f"LogitScale(init={init}, minimum={minimum}, maximum={maximum}):"
-                " needs 0 < minimum <= init <= maximum."
+                f"LogitScale(init={init}, minimum={minimum}, maximum={maximum}): needs 0 < minimum <= init <= maximum."
             )
         self.log_low, self.log_high = math.log(minimum), math.log(maximum)
         self.log_scale = nn.Parameter(torch.tensor(math.log(init)))
@@ -162,9 +161,7 @@ def _require_negatives(columns: int) -> None:
         )
 
 
-def _check(
-    a: Tensor, b: Tensor, ids_a: Tensor | None, ids_b: Tensor | None, false_negatives: str, chunk: int
-) -> None:
+def _check(a: Tensor, b: Tensor, ids_a: Tensor | None, ids_b: Tensor | None, false_negatives: str, chunk: int) -> None:
     if false_negatives not in get_args(FalseNegatives):
         hint = did_you_mean(false_negatives, get_args(FalseNegatives))
         raise ConfigError(f"false_negatives={false_negatives!r} is not known.{hint}")
@@ -176,10 +173,7 @@ def _check(
             " project both sides to the same size."
         )
     for name, ids in (("ids_a", ids_a), ("ids_b", ids_b)):
-        if ids is not None and (
-            ids.shape != a.shape[:1] or ids.is_floating_point() or ids.device != a.device
-        ):
+        if ids is not None and (ids.shape != a.shape[:1] or ids.is_floating_point() or ids.device != a.device):
             raise ContrastiveError(
-                f"{name} has shape {tuple(ids.shape)}, {ids.dtype}, {ids.device}:"
-                f" give {len(a)} integers on {a.device}."
+                f"{name} has shape {tuple(ids.shape)}, {ids.dtype}, {ids.device}: give {len(a)} integers on {a.device}."
             )

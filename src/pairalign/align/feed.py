@@ -128,9 +128,7 @@ class PairFeed(IterableDataset[PairBatch]):
         if len(batch.keys) > 1:  # a last batch of one has no negatives
             yield self._close(batch, Place(worker, epoch, -1))
 
-    def _samples(
-        self, worker: int, workers: int, bad: list[tuple[str, str]]
-    ) -> Iterator[tuple[int, RawSample]]:
+    def _samples(self, worker: int, workers: int, bad: list[tuple[str, str]]) -> Iterator[tuple[int, RawSample]]:
         fields = [self.sides[end].field for end in self.edge]
         decode = [self.sides[end].field for end in self.edge if self.sides[end].cache is None]
         _, epoch, position = self.places.get(worker, Place(worker, 0, -1))

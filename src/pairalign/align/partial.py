@@ -44,9 +44,7 @@ class EdgeGates(nn.Module):
         self.dim, self.enabled = dim, enabled
         self.edges = tuple(dict.fromkeys(_undirected(edge) for edge in edges))
         learned = self.edges if enabled else ()
-        self.logits = nn.ParameterDict(
-            {_key(edge): nn.Parameter(torch.full((dim,), _OPEN)) for edge in learned}
-        )
+        self.logits = nn.ParameterDict({_key(edge): nn.Parameter(torch.full((dim,), _OPEN)) for edge in learned})
         self.register_buffer("ones", torch.ones(dim), persistent=False)
         self.ones: Tensor
 
@@ -54,9 +52,7 @@ class EdgeGates(nn.Module):
         """Return the gate (dim,) of an edge."""
         edge = _undirected(edge)
         if edge not in self.edges:
-            raise GraphError(
-                f"edge {_name(edge)!r} has no gate.{did_you_mean(_name(edge), map(_name, self.edges))}"
-            )
+            raise GraphError(f"edge {_name(edge)!r} has no gate.{did_you_mean(_name(edge), map(_name, self.edges))}")
         if not self.enabled:
             return self.ones
         logits = self.logits[_key(edge)]

@@ -46,7 +46,9 @@ class Plan:
         lines += [f"{name:{width}}{n:>12,}{self.frozen[name]:>12,}" for name, n in self.trainable.items()]
         total, still = sum(self.trainable.values()), sum(self.frozen.values())
         lines += [f"{'sum':{width}}{total:>12,}{still:>12,}", ""]
-        lines += [f"{name}: {n:,} training pairs, first loss {self.losses[name]:.3f}" for name, n in self.samples.items()]
+        lines += [
+            f"{name}: {n:,} training pairs, first loss {self.losses[name]:.3f}" for name, n in self.samples.items()
+        ]
         lines += [
             f"memory: about {self.memory / 2**30:.2f} GiB for weights, gradients, optimizer and one batch",
             f"time: about {_clock(self.seconds)} for {self.steps:,} steps of {self.step_seconds:.3f} s",
@@ -110,9 +112,7 @@ def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFee
 
     feeds = {}
     for edge in config.edges:
-        sides = {
-            end: SideSource(config.modalities[end].source or end, aligner.encoder(end)) for end in edge.between
-        }
+        sides = {end: SideSource(config.modalities[end].source or end, aligner.encoder(end)) for end in edge.between}
         folder = Path(config.data.root) / edge.shards
         count = load_index(folder).splits[config.data.train_split].count
         size = min(config.train.batch_size, count)

@@ -70,9 +70,7 @@ def load_aligned(folder: str | Path) -> AlignRun:
     return AlignRun(folder, replace(config, out=str(folder)), aligner.eval())
 
 
-def build_feeds(
-    config: AlignConfig, aligner: PairAligner, *, progress: bool = True
-) -> dict[str, dict[str, PairFeed]]:
+def build_feeds(config: AlignConfig, aligner: PairAligner, *, progress: bool = True) -> dict[str, dict[str, PairFeed]]:
     """`{"train": {edge: feed}, "val": {edge: feed}}`, with every index checked and every anchor cache opened or built."""
     feeds: dict[str, dict[str, PairFeed]] = {"train": {}, "val": {}}
     check_edges(config, aligner)
@@ -82,9 +80,7 @@ def build_feeds(
         for stage, split in (("train", config.data.train_split), ("val", config.data.val_split)):
             if split is None or (stage == "val" and split not in index.splits):
                 continue
-            sides = {
-                end: _side(config, aligner, end, folder, split, progress=progress) for end in edge.between
-            }
+            sides = {end: _side(config, aligner, end, folder, split, progress=progress) for end in edge.between}
             feeds[stage][edge_name(edge.between)] = PairFeed(
                 folder,
                 split,
@@ -167,7 +163,9 @@ def _read_checkpoint(path: Path, config: AlignConfig) -> dict[str, Any] | None:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         record: dict[str, Any] = checkpoint["pairalign"]
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh.") from error
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh."
+        ) from error
     check_same(record["config"], config, path)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if len(record["ranks"]) != world:

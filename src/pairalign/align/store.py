@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,11 @@ def check_same(found: dict[str, Any], config: AlignConfig, where: Path) -> None:
 
 def _free(name: str) -> bool:
     first, *rest = name.split(".")
-    return first in _FREE or (first == "train" and rest[:1] and rest[0] in _FREE_TRAIN) or name in ("data.root", "data.memory")
+    return (
+        first in _FREE
+        or (first == "train" and rest[:1] and rest[0] in _FREE_TRAIN)
+        or name in ("data.root", "data.memory")
+    )
 
 
 def _differences(a: Any, b: Any, name: str = "") -> Iterable[str]:
@@ -134,5 +137,3 @@ def write_text(path: Path, text: str) -> None:
 
 def _restored(aligner: PairAligner) -> list[str]:
     return [name for name in aligner.encoders if aligner.encoder(name).frozen and aligner.encoder(name).restorable]
-
-

@@ -62,9 +62,7 @@ class StreamedInfoNCE(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, y: Tensor, scale: Tensor, matches: Matches, chunk: int, both: bool
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, scale: Tensor, matches: Matches, chunk: int, both: bool) -> Tensor:
         row_lse, counts, positive = x.new_empty(len(x)), x.new_ones(len(x)), x.new_zeros(len(x))
         col_lse = x.new_full((len(y),), -torch.inf) if both else None
         col_positive = x.new_zeros(len(y)) if both else None
@@ -125,9 +123,7 @@ class StreamedSigmoid(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, matches: Matches, chunk: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, matches: Matches, chunk: int) -> Tensor:
         loss = x.new_zeros(())
         for part in _parts(len(x), chunk):
             opposed, _ = StreamedSigmoid.opposed(x, y, scale, bias, matches, part)
@@ -181,9 +177,7 @@ def _logits(x: Tensor, y: Tensor, scale: Tensor, part: slice) -> Tensor:
 def _require_first_derivative() -> None:
     """Refuse create_graph=True, whose second derivative `once_differentiable` drops in silence."""
     if torch.is_grad_enabled():
-        raise ContrastiveError(
-            "the contrastive losses have first derivatives only: leave out create_graph=True."
-        )
+        raise ContrastiveError("the contrastive losses have first derivatives only: leave out create_graph=True.")
 
 
 def _full_precision(x: Tensor) -> torch.autocast:

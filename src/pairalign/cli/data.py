@@ -31,9 +31,7 @@ def _register_pack(subverbs: Any) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the one-time shuffle and of shares (0)")
     parser.add_argument("--keep-order", action="store_true", help="do not shuffle")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave bad samples out and list them in the index"
-    )
+    parser.add_argument("--skip-bad", action="store_true", help="leave bad samples out and list them in the index")
     parser.add_argument(
         "--allow-constant",
         action="append",
@@ -56,12 +54,8 @@ def _source_arguments(parser: argparse.ArgumentParser) -> None:
         **_many("NAME[.PART][=COLUMN[:path|:value|:text]]"),
         help="what to pack and from which column; default every column that is no role",
     )
-    parser.add_argument(
-        "--column", **_many("ROLE=COLUMN"), help="column of key, label, group, session or split"
-    )
-    parser.add_argument(
-        "--where", **_many("COLUMN=VALUE"), help="keep rows with this value; repeat for alternatives"
-    )
+    parser.add_argument("--column", **_many("ROLE=COLUMN"), help="column of key, label, group, session or split")
+    parser.add_argument("--where", **_many("COLUMN=VALUE"), help="keep rows with this value; repeat for alternatives")
     parser.add_argument("--root", help="folder that paths are relative to (the manifest's)")
     parser.add_argument("--split", help="one name for all rows, or shares such as train=0.9,val=0.1")
 

@@ -25,9 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the findings; 1 if one is at least as severe as --fail-on."""
     from pairalign.data.audit import audit_pairs
 
-    audit = audit_pairs(
-        args.folder, checks=args.check, limit=args.limit, seed=args.seed, progress=not args.quiet
-    )
+    audit = audit_pairs(args.folder, checks=args.check, limit=args.limit, seed=args.seed, progress=not args.quiet)
     if args.out:
         audit.write(args.out)
     print(audit.text())

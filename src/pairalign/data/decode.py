@@ -39,9 +39,7 @@ def decode(extension: str, data: bytes) -> Any:
 def check_finite(value: Any) -> None:
     """Raise `DataError` if a decoded array holds NaN or infinity."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-        raise DataError(
-            f"holds NaN or infinity in {int((~np.isfinite(value)).sum())} of {value.size} values."
-        )
+        raise DataError(f"holds NaN or infinity in {int((~np.isfinite(value)).sum())} of {value.size} values.")
 
 
 def content_id(extension: str, parts: Sequence[bytes]) -> int:
@@ -80,9 +78,7 @@ def _wav(data: bytes) -> np.ndarray:
         width, channels, frames = stream.getsampwidth(), stream.getnchannels(), stream.getnframes()
         raw = stream.readframes(frames)
     if len(raw) != frames * width * channels or not frames:
-        raise DataError(
-            f"the wav header promises {frames} frames, {len(raw) // (width * channels)} are there."
-        )
+        raise DataError(f"the wav header promises {frames} frames, {len(raw) // (width * channels)} are there.")
     value = _pcm(raw, width).reshape(-1, channels).T / np.float32(_WAV_SCALE[width])
     return np.ascontiguousarray(value[0] if channels == 1 else value)
 

@@ -26,9 +26,7 @@ MUTED = "#868e99"
 LINE = "#d8dce2"
 
 
-def new_figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any
-) -> tuple[Figure, np.ndarray]:
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, np.ndarray]:
     """A windowless figure, `width` x `height` inches on transparent ground, and its (rows, columns) axes."""
     from matplotlib.figure import Figure
 
@@ -92,9 +90,7 @@ def picture_array(value: Any) -> np.ndarray:
     elif array.ndim == 2:
         array = array[..., None]
     else:
-        raise DataError(
-            f"image of shape {array.shape}: give (H, W), (C, H, W), (H, W, C) or a stack of these."
-        )
+        raise DataError(f"image of shape {array.shape}: give (H, W), (C, H, W), (H, W, C) or a stack of these.")
     return np.broadcast_to(_stretch(array), (*array.shape[:2], 3))
 
 
@@ -157,9 +153,7 @@ def _draw_points(ax: Axes, value: Any, limit: int = 2048) -> None:
         long * np.clip(np.abs(normal[:, 2]), 0.25, 1),
         np.degrees(np.arctan2(normal[:, 1], normal[:, 0])),
     )
-    discs = EllipseCollection(
-        short, long, turn, units="xy", offsets=view[order, :2], offset_transform=ax.transData
-    )
+    discs = EllipseCollection(short, long, turn, units="xy", offsets=view[order, :2], offset_transform=ax.transData)
     discs.set(facecolor=colour, edgecolor="none", rasterized=True)
     ax.add_collection(discs)
     ax.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal")

@@ -31,9 +31,7 @@ class ImageFormat:
 
     def __post_init__(self) -> None:
         if self.kind not in ("jpg", "png") or not 1 <= self.quality <= 95:
-            raise DataError(
-                f"image format {self.kind!r}, quality {self.quality}: use 'jpg' with 1 to 95, or 'png'."
-            )
+            raise DataError(f"image format {self.kind!r}, quality {self.quality}: use 'jpg' with 1 to 95, or 'png'.")
 
 
 def encode(value: Any, image: ImageFormat) -> tuple[str, bytes]:
@@ -52,9 +50,7 @@ def encode(value: Any, image: ImageFormat) -> tuple[str, bytes]:
         return "npy", _npy(np.asarray(value, np.float32))
     if isinstance(value, (dict, list)):
         return "json", json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
-    raise DataError(
-        f"a {type(value).__name__} cannot be stored: give an image, array, string, number or Path."
-    )
+    raise DataError(f"a {type(value).__name__} cannot be stored: give an image, array, string, number or Path.")
 
 
 def is_numeric(value: Any) -> bool:

@@ -86,9 +86,7 @@ class ShardIndex:
         """Raise `DataError` unless every named modality is in the index."""
         for name in modalities:
             if name not in self.modalities:
-                raise DataError(
-                    f"{str(folder)!r} holds no modality {name!r}.{did_you_mean(name, self.modalities)}"
-                )
+                raise DataError(f"{str(folder)!r} holds no modality {name!r}.{did_you_mean(name, self.modalities)}")
 
 
 def save_index(index: ShardIndex, folder: Path) -> None:

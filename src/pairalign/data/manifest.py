@@ -74,16 +74,11 @@ class Manifest:
         path = Path(self.path)
         lines = _filtered(_lines(path), self.where or {}, path)
         if not lines:
-            raise DataError(
-                f"manifest {path.name!r} holds no rows{' that match the filter' if self.where else ''}."
-            )
+            raise DataError(f"manifest {path.name!r} holds no rows{' that match the filter' if self.where else ''}.")
         known = list(dict.fromkeys(name for line in lines for name in line.cells))
         roles = {role: role for role in ROLES if role in known} | dict(self.columns or {})
         free = [name for name in known if name not in RESERVED and name not in roles.values()]
-        fields = {
-            name: Column.parse(text)
-            for name, text in (self.modalities or {name: name for name in free}).items()
-        }
+        fields = {name: Column.parse(text) for name, text in (self.modalities or {name: name for name in free}).items()}
         check_modalities(list(dict.fromkeys(name.partition(".")[0] for name in fields)))
         _check_columns(fields, roles, known, path)
         base = Path(os.path.abspath(path.parent if self.root is None else self.root))
@@ -143,9 +138,7 @@ def _csv(path: Path) -> Iterator[_Line]:
         for cells in reader:
             where = f"{path.name} line {reader.line_num}"
             if None in cells or None in cells.values():
-                raise DataError(
-                    f"{where}: has another number of cells than the header: quote cells with commas."
-                )
+                raise DataError(f"{where}: has another number of cells than the header: quote cells with commas.")
             yield _Line(reader.line_num, {name: cell or None for name, cell in cells.items()}, where)
 
 
@@ -154,25 +147,19 @@ def _filtered(lines: Iterator[_Line], where: Mapping[str, str | Sequence[str]], 
     known = list(dict.fromkeys(name for line in read for name in line.cells))
     for name, wanted in where.items():
         if read and name not in known:
-            raise DataError(
-                f"manifest {path.name!r} has no column {name!r} to filter by.{did_you_mean(name, known)}"
-            )
+            raise DataError(f"manifest {path.name!r} has no column {name!r} to filter by.{did_you_mean(name, known)}")
         values = {wanted} if isinstance(wanted, str) else set(wanted)
         read = [line for line in read if str(line.cells.get(name)) in values]
     return read
 
 
-def _check_columns(
-    fields: Mapping[str, Column], roles: Mapping[str, str], known: Sequence[str], path: Path
-) -> None:
+def _check_columns(fields: Mapping[str, Column], roles: Mapping[str, str], known: Sequence[str], path: Path) -> None:
     for role in roles:
         if role not in ROLES:
             raise DataError(f"column role {role!r} is unknown.{did_you_mean(role, ROLES)}")
     for what, name in [*((f"modality {f!r}", c.name) for f, c in fields.items()), *roles.items()]:
         if name not in known:
-            raise DataError(
-                f"manifest {path.name!r} has no column {name!r} for {what}.{did_you_mean(name, known)}"
-            )
+            raise DataError(f"manifest {path.name!r} has no column {name!r} for {what}.{did_you_mean(name, known)}")
 
 
 def _roles(line: _Line, roles: Mapping[str, str], seen: dict[str, int]) -> dict[str, Any]:
@@ -181,9 +168,7 @@ def _roles(line: _Line, roles: Mapping[str, str], seen: dict[str, int]) -> dict[
     }
     sample["key"] = str(sample.get("key", f"{line.number:08d}"))
     if sample["key"] in seen:
-        raise DataError(
-            f"{line.where}: key {sample['key']!r} is that of line {seen[sample['key']]} too: change one."
-        )
+        raise DataError(f"{line.where}: key {sample['key']!r} is that of line {seen[sample['key']]} too: change one.")
     seen[sample["key"]] = line.number
     return sample
 

@@ -123,9 +123,7 @@ def _samples(
 def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
     if (out / INDEX_NAME).exists():
         if not overwrite:
-            raise DataError(
-                f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it."
-            )
+            raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
         shards = [shard.name for split in load_index(out).splits.values() for shard in split.shards]
         for name in (INDEX_NAME, *shards):  # the index first: what is left is no finished folder any more
             (out / name).unlink(missing_ok=True)
@@ -153,15 +151,11 @@ def _checked(
             known = {field.partition(".")[0] for field in row.fields}
             for name in (*units, *allow_constant):
                 if name not in known:
-                    raise DataError(
-                        f"units or allow_constant name {name!r}, not packed.{did_you_mean(name, known)}"
-                    )
+                    raise DataError(f"units or allow_constant name {name!r}, not packed.{did_you_mean(name, known)}")
         yield row
 
 
-def _tasks(
-    rows: Iterator[Row], out: Path, size: int, options: WriteOptions
-) -> Iterator[tuple[str, ShardTask]]:
+def _tasks(rows: Iterator[Row], out: Path, size: int, options: WriteOptions) -> Iterator[tuple[str, ShardTask]]:
     waiting: dict[str, list[Row]] = {}
     made: dict[str, int] = {}
     for row in rows:

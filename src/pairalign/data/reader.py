@@ -128,9 +128,7 @@ class ShardReader:
             _SCANNED[identity] = scan(descriptor, info.name)
         entries = _SCANNED[identity]
         if len(entries) != info.count:
-            raise DataError(
-                f"shard {info.name} holds {len(entries)} samples instead of {info.count}: copy it again."
-            )
+            raise DataError(f"shard {info.name} holds {len(entries)} samples instead of {info.count}: copy it again.")
         return entries
 
     def _read(self, entry: Entry, descriptor: int, position: int) -> RawSample:
@@ -143,9 +141,7 @@ class ShardReader:
             fields = _fields(tuple(entry.fields), modality)
             if not fields:
                 have = sorted({name.partition(".")[0] for name in entry.fields} - {"meta"})
-                raise BadSampleError(
-                    entry.key, f"has no {modality!r} (it holds {', '.join(have) or 'nothing'})."
-                )
+                raise BadSampleError(entry.key, f"has no {modality!r} (it holds {', '.join(have) or 'nothing'}).")
             if modality in self.wanted:
                 values[modality] = self._value(entry, fields, descriptor)
             ids[modality] = known[modality] if modality in known else _id(entry, fields, descriptor)
@@ -185,9 +181,7 @@ def _fields(names: tuple[str, ...], modality: str) -> tuple[Field, ...]:
         pieces = name.split(".")
         if pieces[0] == modality and len(pieces) in (2, 3):
             found.append(Field(name, pieces[1] if len(pieces) == 3 else "", pieces[-1]))
-    return tuple(
-        sorted(found, key=lambda field: (int(field.part) if field.part.isdigit() else -1, field.part))
-    )
+    return tuple(sorted(found, key=lambda field: (int(field.part) if field.part.isdigit() else -1, field.part)))
 
 
 def _id(entry: Entry, fields: Sequence[Field], descriptor: int) -> int:

@@ -64,14 +64,10 @@ def rows_from(
     seen: set[str] = set()
     for number, sample in samples:
         if not isinstance(sample, Mapping):
-            raise DataError(
-                f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality."
-            )
+            raise DataError(f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality.")
         key = str(sample.get("key", f"{number:08d}"))
         if key in seen:
-            raise DataError(
-                f"sample {number}: key {key!r} is used twice: give each its own key, or none any."
-            )
+            raise DataError(f"sample {number}: key {key!r} is used twice: give each its own key, or none any.")
         seen.add(key)
         if modalities is None:
             modalities = check_modalities([name for name in sample if name not in RESERVED])
@@ -89,9 +85,7 @@ def check_modalities(names: Sequence[str]) -> list[str]:
     """Raise `DataError` for a name that a shard cannot hold."""
     for name in names:
         if not NAME.fullmatch(name) or name in RESERVED:
-            raise DataError(
-                f"modality {name!r}: use letters, digits and _, and none of {', '.join(RESERVED)}."
-            )
+            raise DataError(f"modality {name!r}: use letters, digits and _, and none of {', '.join(RESERVED)}.")
     if not names:
         raise DataError("no modality is left to pack: name at least one.")
     return list(names)
@@ -112,18 +106,12 @@ def _row(sample: Mapping[str, Any], key: str, modalities: Sequence[str], split: 
     for name in modalities:
         if sample.get(name) is None:
             have = [n for n in sample if n not in RESERVED and sample[n] is not None]
-            raise DataError(
-                f"sample {key!r} has no {name!r}.{did_you_mean(name, have)} Every sample needs every side."
-            )
+            raise DataError(f"sample {key!r} has no {name!r}.{did_you_mean(name, have)} Every sample needs every side.")
         fields.update(_parts(name, sample[name], key))
     meta = dict(sample.get("meta") or {})
     if "ids" in meta:
-        raise DataError(
-            f"sample {key!r}: meta holds 'ids', where content ids are kept: give it another name."
-        )
-    meta.update(
-        {name: sample[name] for name in ("label", "group", "session") if sample.get(name) is not None}
-    )
+        raise DataError(f"sample {key!r}: meta holds 'ids', where content ids are kept: give it another name.")
+    meta.update({name: sample[name] for name in ("label", "group", "session") if sample.get(name) is not None})
     chosen = _split_of(sample, key, split, seed)
     return Row(key, chosen, fields, {**meta, "split": chosen})
 
@@ -144,9 +132,7 @@ def _parts(name: str, value: Any, key: str) -> dict[str, Any]:
         else:
             raise DataError(f"sample {key!r}: part {part!r} of {name!r}: use letters, digits and _.")
     if not any(field == name or field.removeprefix(f"{name}.").isdigit() for field in found):
-        raise DataError(
-            f"sample {key!r}: {name!r} has parts {sorted(value)}, but neither a value nor frames."
-        )
+        raise DataError(f"sample {key!r}: {name!r} has parts {sorted(value)}, but neither a value nor frames.")
     return found
 
 

@@ -64,9 +64,7 @@ def read_samples(
     if not wanted <= set(modalities):
         raise DataError(f"decode={sorted(wanted)}: every one must be among modalities={list(modalities)}.")
     stream, streams = rank * workers + worker, world_size * workers
-    order = stream_order(
-        index, split, shuffle=shuffle, seed=seed, epoch=epoch, stream=stream, streams=streams
-    )
+    order = stream_order(index, split, shuffle=shuffle, seed=seed, epoch=epoch, stream=stream, streams=streams)
     reader = ShardReader(folder, index.split(split, folder).shards, modalities, wanted, order[skip:], raw)
     try:
         for position, (shard, place) in enumerate(order[skip:].tolist(), start=skip):
@@ -88,9 +86,7 @@ def stream_order(
 ) -> np.ndarray:
     """(N, 2) array of (shard, place in shard) that one of `streams` streams reads, in order."""
     if not 0 <= stream < streams:
-        raise DataError(
-            f"stream {stream} of {streams}: rank and worker must lie below world_size and workers."
-        )
+        raise DataError(f"stream {stream} of {streams}: rank and worker must lie below world_size and workers.")
     counts = [shard.count for shard in index.split(split).shards]
     draw = np.random.Generator(np.random.PCG64([seed, epoch])) if shuffle else None
     shards = np.arange(len(counts)) if draw is None else draw.permutation(len(counts))

@@ -43,14 +43,10 @@ def summarise(
             found.append(ShardInfo(name, record["count"], record["bytes"], record["sha256"]))
     for split, found in shards.items():
         if not found:
-            raise DataError(
-                f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}"
-            )
+            raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}")
     return ShardIndex(
         modalities={name: _modality(name, stats[name], dict(units.get(name, {}))) for name in stats},
-        splits={
-            s: SplitInfo(sum(i.count for i in found), tuple(found)) for s, found in sorted(shards.items())
-        },
+        splits={s: SplitInfo(sum(i.count for i in found), tuple(found)) for s, found in sorted(shards.items())},
         content_hash=hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(),
         labels=tuple(sorted(labels)),
         skipped=tuple(sorted(skipped)),

@@ -40,9 +40,7 @@ def write_sample(stream: BinaryIO, key: str, fields: Iterable[tuple[str, bytes]]
     for field, data in fields:
         name = f"{encode_key(key)}.{field}"
         if len(name) > 100:
-            raise DataError(
-                f"key {key!r} is too long for a tar member ({len(name)} of 100 bytes): shorten it."
-            )
+            raise DataError(f"key {key!r} is too long for a tar member ({len(name)} of 100 bytes): shorten it.")
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(data), 0o644
         stream.write(info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
@@ -72,14 +70,10 @@ def scan(descriptor: int, name: str) -> list[Entry]:
             length = int(header[124:136].rstrip(b"\0 "), 8)
             _add(entries, header[:100].rstrip(b"\0").decode(), offset, length, name)
         except ValueError as error:
-            raise DataError(
-                f"shard {name} is damaged{_after(entries)} ({error}): copy or pack it again."
-            ) from error
+            raise DataError(f"shard {name} is damaged{_after(entries)} ({error}): copy or pack it again.") from error
         offset += length + -length % BLOCK
         if offset > size:
-            raise DataError(
-                f"shard {name} is truncated inside sample {entries[-1].key!r}: copy or pack it again."
-            )
+            raise DataError(f"shard {name} is truncated inside sample {entries[-1].key!r}: copy or pack it again.")
     _check_sums(headers, entries, name)
     return entries
 
@@ -110,9 +104,7 @@ def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
                     )
                 _add(entries, info.name, info.offset_data, info.size, name)
     except tarfile.TarError as error:
-        raise DataError(
-            f"shard {name} is damaged ({error}){_after(entries)}: copy or pack it again."
-        ) from error
+        raise DataError(f"shard {name} is damaged ({error}){_after(entries)}: copy or pack it again.") from error
     return entries
 
 
@@ -136,8 +128,7 @@ def _checked_folder(member: str, name: str) -> tuple[str, str]:
     folder, slash, base = member.removeprefix("./").rpartition("/")
     if member.startswith("/") or ".." in member.split("/") or "\\" in member:
         raise DataError(
-            f"shard {name}: member {member!r} has an unsafe name: "
-            "pack the data again from a source that you trust."
+            f"shard {name}: member {member!r} has an unsafe name: pack the data again from a source that you trust."
         )
     return folder + slash, base
 
@@ -151,9 +142,7 @@ def open_shard(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise DataError(
-            f"shard {path.name} cannot be opened ({error.strerror}): copy or pack it again."
-        ) from error
+        raise DataError(f"shard {path.name} cannot be opened ({error.strerror}): copy or pack it again.") from error
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
     return descriptor

@@ -209,9 +209,7 @@ def merge_one(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, A
         return a or b or {}
     merged: dict[str, Any] = {name: sorted({*a[name], *b[name]}) for name in ("ext", "parts", "rate")}
     if a["range"] is None or b["range"] is None:
-        return merged | {
-            name: a[name] if b["range"] is None else b[name] for name in ("dtype", "shape", "range")
-        }
+        return merged | {name: a[name] if b["range"] is None else b[name] for name in ("dtype", "shape", "range")}
     merged["dtype"] = a["dtype"] if a["dtype"] == b["dtype"] else "mixed"
     merged["range"] = [min(a["range"][0], b["range"][0]), max(a["range"][1], b["range"][1])]
     same_rank = a["shape"] is not None and b["shape"] is not None and len(a["shape"]) == len(b["shape"])

@@ -83,9 +83,7 @@ class EdgeDimensions:
         }
 
 
-def edge_dimensions(
-    a: Tensor, b: Tensor, gates: Tensor | None = None, threshold: float = 0.05
-) -> EdgeDimensions:
+def edge_dimensions(a: Tensor, b: Tensor, gates: Tensor | None = None, threshold: float = 0.05) -> EdgeDimensions:
     """Which dimensions carry an edge; paired latents a, b (N, D) and the edge's gates (D,), all ones if
     `None`.
 
@@ -99,9 +97,7 @@ def edge_dimensions(
         raise DataError(f"edge_dimensions: {len(a)} pairs: give at least 2.")
     gate = torch.ones(a.shape[1]) if gates is None else gates.detach().flatten()
     if len(gate) != a.shape[1]:
-        raise DataError(
-            f"gates: {len(gate)} of them for latents of width {a.shape[1]}: give one per dimension."
-        )
+        raise DataError(f"gates: {len(gate)} of them for latents of width {a.shape[1]}: give one per dimension.")
     gate = gate.cpu().double()
     x, y = (z.detach().cpu().double() * gate for z in (a, b))
     u, v = F.normalize(x, dim=1), F.normalize(y, dim=1)
@@ -123,9 +119,7 @@ def cka(a: Tensor, b: Tensor, unbiased: bool = True) -> float:
     estimate). NaN where one side is constant.
     """
     if len(a) != len(b) or len(a) < 4:
-        raise DataError(
-            f"cka: {len(a)} and {len(b)} samples: give the same samples on both sides, at least 4."
-        )
+        raise DataError(f"cka: {len(a)} and {len(b)} samples: give the same samples on both sides, at least 4.")
     x, y = (z.detach().cpu().double() for z in (a, b))
     k, m = ((z - z.mean(0)) @ (z - z.mean(0)).T for z in (x, y))
     hsic = _hsic_unbiased if unbiased else lambda p, q: (p * q).sum()

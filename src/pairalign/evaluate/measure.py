@@ -56,9 +56,7 @@ def measure_pair(
 ) -> dict[str, Any]:
     """Retrieval both ways, agreement on factors, geometry and active dimensions of one pair of modalities."""
     a, b = pair_embeddings(aligner, pool, *pair)
-    same = (pool.ids[pair[0]][:, None] == pool.ids[pair[0]]) | (
-        pool.ids[pair[1]][:, None] == pool.ids[pair[1]]
-    )
+    same = (pool.ids[pair[0]][:, None] == pool.ids[pair[0]]) | (pool.ids[pair[1]][:, None] == pool.ids[pair[1]])
     groups = (pool.groups, pool.groups) if pool.groups else None
     clusters = groups if pool.groups and len(set(pool.groups)) < len(pool.groups) else None
     settings: dict[str, Any] = {"relevant": same, "groups": clusters, "seed": seed}

@@ -42,7 +42,9 @@ def build_report(run: AlignRun, pools: Mapping[str, EvalPool], metrics: Mapping[
 
 
 def _add_pool(report: Report, run: AlignRun, pool: EvalPool, record: Mapping[str, Any]) -> None:
-    report.section(f"Retrieval: {pool.name}", f"{len(pool.keys):,} held-out samples; duplicates count as right answers.")
+    report.section(
+        f"Retrieval: {pool.name}", f"{len(pool.keys):,} held-out samples; duplicates count as right answers."
+    )
     _add_recall(report, record)
     _add_neighbours(report, run, pool)
     report.table(*retrieval_rows(record), caption="Score, 95 % bootstrap interval, and chance.")
@@ -79,7 +81,9 @@ def _add_recall(report: Report, record: Mapping[str, Any]) -> None:
             label: {("top-1 on factors" if name.startswith("top-1") else name): s for name, s in scores.items()}
             for label, scores in rows.items()
         }
-    report.picture(draw_recall(rows, emergent), "Recall on every edge, trained and emergent, with its interval and chance.")
+    report.picture(
+        draw_recall(rows, emergent), "Recall on every edge, trained and emergent, with its interval and chance."
+    )
 
 
 def _add_neighbours(report: Report, run: AlignRun, pool: EvalPool) -> None:
@@ -120,7 +124,9 @@ def _add_map(report: Report, run: AlignRun, pool: EvalPool) -> None:
     gate = gate if gate.sum() > 0 else torch.ones_like(gate)
     latents = {m: gate * z.shared for m, z in pool.latents.items()}
     labels = {f: {m: [str(v) for v in values] for m in latents} for f, values in factors.items()}
-    report.section(f"Map of the space: {pool.name}", "Two principal components of the shared latents that all edges use.")
+    report.section(
+        f"Map of the space: {pool.name}", "Two principal components of the shared latents that all edges use."
+    )
     report.picture(draw_map(latents, labels), "One panel a factor, one colour a value, one marker a modality.")
 
 

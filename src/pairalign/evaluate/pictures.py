@@ -99,9 +99,7 @@ def draw_neighbours(
             _frame(ax, bool(right))
     axes[0, 0].set_title(f"{query[0]}, the query", fontsize=9, color=INK, parse_math=False)
     for place, ax in enumerate(axes[0, 2:], 1):
-        ax.set_title(
-            f"nearest {target[0]}" if place == 1 else str(place), fontsize=9, color=INK, parse_math=False
-        )
+        ax.set_title(f"nearest {target[0]}" if place == 1 else str(place), fontsize=9, color=INK, parse_math=False)
     return figure
 
 
@@ -176,9 +174,7 @@ def _recall_legend(ax: Axes, emergent: bool, trained: bool) -> None:
     handles: list[Any] = [Patch(color=PALETTE[0], label="trained")] * trained
     handles += [Patch(color=EMERGENT, label="emergent (never paired)")] * emergent
     handles += [Line2D([], [], color=INK, linewidth=1.1, marker="|", markersize=5, label="95 % interval")]
-    handles += [
-        Line2D([], [], linestyle="", color=INK, marker="|", markersize=9, markeredgewidth=2.2, label="chance")
-    ]
+    handles += [Line2D([], [], linestyle="", color=INK, marker="|", markersize=9, markeredgewidth=2.2, label="chance")]
     ax.legend(
         handles=handles,
         loc="lower left",

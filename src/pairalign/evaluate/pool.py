@@ -73,9 +73,7 @@ def encode_pool(
     metas: list[dict[str, Any]] = []
     keys: list[str] = []
     ids: dict[str, list[int]] = {m: [] for m in present}
-    bar = tqdm(
-        islice(samples, limit), total=total, desc=f"encode {split}", unit="sample", disable=not progress
-    )
+    bar = tqdm(islice(samples, limit), total=total, desc=f"encode {split}", unit="sample", disable=not progress)
     for batch in _batches(bar, batch_size):
         good = _encode(run, batch, present, parts, bad)
         for sample in good:
@@ -85,9 +83,7 @@ def encode_pool(
                 ids[m].append(sample.ids[field])
         kept += good[: max(0, examples - len(kept))]
     if len(keys) < 2:
-        raise DataError(
-            f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two."
-        )
+        raise DataError(f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two.")
     latents = {m: Latents(*(torch.cat(z) for z in zip(*found, strict=True))) for m, found in parts.items()}
     content = {m: torch.tensor(values) for m, values in ids.items()}
     groups = [meta.get("group") for meta in metas]

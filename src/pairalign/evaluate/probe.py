@@ -84,9 +84,7 @@ def linear_probe(
     penalty = penalties[0]
     if len(penalties) > 1:
         losses = [
-            F.cross_entropy(
-                _affine(x[held], _fit_logistic(x[fit_rows], codes[fit_rows], n_classes, p)), codes[held]
-            )
+            F.cross_entropy(_affine(x[held], _fit_logistic(x[fit_rows], codes[fit_rows], n_classes, p)), codes[held])
             for p in penalties
         ]
         penalty = penalties[int(torch.stack(losses).argmin())]

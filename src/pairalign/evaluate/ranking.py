@@ -44,9 +44,7 @@ class Relevance:
         self, n: int, m: int, query_ids: Labels | None, target_ids: Labels | None, relevant: Tensor | None
     ) -> None:
         if (query_ids is None) != (target_ids is None) or (relevant is not None and query_ids is not None):
-            raise ConfigError(
-                "retrieval: give query_ids and target_ids together, or `relevant`, or none of them."
-            )
+            raise ConfigError("retrieval: give query_ids and target_ids together, or `relevant`, or none of them.")
         self.relevant = relevant
         if relevant is not None:
             sizes: tuple[int, ...] = tuple(relevant.shape)
@@ -57,9 +55,7 @@ class Relevance:
             self.query, self.target = torch.arange(n), torch.arange(m)
             sizes = (n, n)
         if sizes != (n, m):
-            raise DataError(
-                f"retrieval: relevance is given for {sizes}, embeddings are ({n}, {m}): make them equal."
-            )
+            raise DataError(f"retrieval: relevance is given for {sizes}, embeddings are ({n}, {m}): make them equal.")
 
     def __getitem__(self, rows: slice) -> Tensor:
         if self.relevant is not None:
@@ -120,6 +116,4 @@ def check_pool(queries: Tensor, targets: Tensor) -> None:
         raise DataError(f"{len(queries)} queries and {len(targets)} targets: an empty split has no score.")
     for name, x in (("queries", queries), ("targets", targets)):
         if not bool(x.isfinite().all()):
-            raise DataError(
-                f"{name}: hold NaN or infinity: the encoder diverged, or a signal was not checked."
-            )
+            raise DataError(f"{name}: hold NaN or infinity: the encoder diverged, or a signal was not checked.")

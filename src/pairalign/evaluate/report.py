@@ -71,10 +71,7 @@ class Report:
         scored = [any(isinstance(row[i], Score) for row in rows) for i in range(len(headers))]
         kind = ["sc" if s else "num" if n else "txt" for n, s in zip(numeric, scored, strict=True)]
         head = "".join(f'<th class="{k}">{_inline(h)}</th>' for k, h in zip(kind, headers, strict=True))
-        lines = [
-            "".join(f'<td class="{k}">{_cell(c)}</td>' for k, c in zip(kind, row, strict=True))
-            for row in rows
-        ]
+        lines = ["".join(f'<td class="{k}">{_cell(c)}</td>' for k, c in zip(kind, row, strict=True)) for row in rows]
         body = "".join(f"<tr>{line}</tr>" for line in lines)
         note = f"<figcaption>{_inline(caption)}</figcaption>" if caption else ""
         self._body.append(
@@ -88,8 +85,7 @@ class Report:
         label = escape(alt or caption or "figure", quote=True)
         note = f"<figcaption>{_inline(caption)}</figcaption>" if caption else ""
         self._body.append(
-            f'<figure><div class="scroll" role="img" aria-label="{label}">{inline_svg(figure)}</div>'
-            f"{note}</figure>"
+            f'<figure><div class="scroll" role="img" aria-label="{label}">{inline_svg(figure)}</div>{note}</figure>'
         )
         return self
 
@@ -146,9 +142,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise DataError(
-        f"metrics: a {type(value).__name__} cannot be written as JSON: convert it to numbers or text."
-    )
+    raise DataError(f"metrics: a {type(value).__name__} cannot be written as JSON: convert it to numbers or text.")
 
 
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> str:
@@ -248,6 +242,4 @@ def _inline(text: str) -> str:
 def _check_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for i, row in enumerate(rows):
         if len(row) != len(headers):
-            raise DataError(
-                f"table: row {i} has {len(row)} cells for {len(headers)} headers: give one cell each."
-            )
+            raise DataError(f"table: row {i} has {len(row)} cells for {len(headers)} headers: give one cell each.")

@@ -105,22 +105,15 @@ def retrieval(
     matches = Relevance(len(queries), len(targets), query_ids, target_ids, relevant)
     pool = Pool(len(queries), len(targets), restrict)
     counts = torch.cat(
-        [
-            rank_counts(sim, matches[rows] & pool[rows], pool[rows], tie)
-            for rows, sim in similarities(queries, targets)
-        ]
+        [rank_counts(sim, matches[rows] & pool[rows], pool[rows], tie) for rows, sim in similarities(queries, targets)]
     )
     kept = counts[:, 3] > 0
     if not kept.any():
-        raise DataError(
-            "retrieval: no query has a relevant candidate: check the ids, or the groups of `restrict`."
-        )
+        raise DataError("retrieval: no query has a relevant candidate: check the ids, or the groups of `restrict`.")
     if groups is not None:
         (codes,) = encode_labels(groups)
         if len(codes) != len(queries):
-            raise DataError(
-                f"groups holds {len(codes)} labels for {len(queries)} queries: give one per query."
-            )
+            raise DataError(f"groups holds {len(codes)} labels for {len(queries)} queries: give one per query.")
         groups = codes[kept]
     counts = counts[kept]
     above, wrong, right, n_right, n_pool = counts.unbind(1)
@@ -135,9 +128,7 @@ def retrieval(
     }
     ranks = above + (wrong + right + 1) / (right + 1)
     median = bootstrap(_weighted_median(ranks), len(ranks), chance=chance_median(n_right, n_pool), **settings)
-    return RetrievalScore(
-        recall, median, len(queries), len(targets), int((~kept).sum()), float(n_pool.mean()), ranks
-    )
+    return RetrievalScore(recall, median, len(queries), len(targets), int((~kept).sum()), float(n_pool.mean()), ranks)
 
 
 def bidirectional(
@@ -199,9 +190,7 @@ def agreement(
     check_pool(queries, targets)
     matches = _factor_match(query_factors, target_factors, factors, (len(queries), len(targets)))
     if exclude_self and (len(queries) != len(targets) or len(targets) < 2):
-        raise DataError(
-            f"exclude_self: {len(queries)} queries and {len(targets)} targets: give equal sizes above 1."
-        )
+        raise DataError(f"exclude_self: {len(queries)} queries and {len(targets)} targets: give equal sizes above 1.")
     shares, expected = [], []
     for rows, sim in similarities(queries, targets):
         agree, allowed = matches[rows], torch.ones_like(sim, dtype=torch.bool)
@@ -230,9 +219,7 @@ def _factor_match(
     for name in names:
         if name not in query or name not in target:
             known = ", ".join(sorted(set(query) & set(target))) or "none"
-            raise ConfigError(
-                f"agreement(factors={list(names)!r}): {name!r} is not on both sides. Known: {known}."
-            )
+            raise ConfigError(f"agreement(factors={list(names)!r}): {name!r} is not on both sides. Known: {known}.")
     codes = [encode_labels(query[name], target[name]) for name in names]
     query_ids = list(zip(*(q.tolist() for q, _ in codes), strict=True))
     target_ids = list(zip(*(t.tolist() for _, t in codes), strict=True))

@@ -7,7 +7,7 @@ pairs record, or its interval is far too narrow.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,7 @@ def evaluate_run(
         "connected": graph.connected,
         "synthetic": any(pool.synthetic for pool in pools.values()),
         "left_out": {name: dict(pool.bad) for name, pool in pools.items()},
-        "active_dimensions": {
-            edge_name(edge): aligned.aligner.gates.active(edge) for edge in graph.edges
-        },
+        "active_dimensions": {edge_name(edge): aligned.aligner.gates.active(edge) for edge in graph.edges},
         "pools": measured,
         "seconds": time.perf_counter() - start,
     }

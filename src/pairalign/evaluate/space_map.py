@@ -52,9 +52,7 @@ def draw_map(
     for ax in list(axes.flat)[len(factors) :]:
         ax.axis("off")
     marks = [_marker(MARKERS[i % len(MARKERS)], MUTED, m) for i, m in enumerate(latents)]
-    figure.legend(
-        handles=marks, loc="lower center", ncol=len(marks), frameon=False, labelcolor=INK, fontsize=9
-    )
+    figure.legend(handles=marks, loc="lower center", ncol=len(marks), frameon=False, labelcolor=INK, fontsize=9)
     return lay_out(figure, bottom=0.4 / figure.get_size_inches()[1])
 
 
@@ -111,7 +109,5 @@ def _marker(marker: str, colour: str, label: str) -> Any:
 def _pick(labels: Labels, rows: Tensor, modality: str) -> list[str]:
     column = labels.tolist() if isinstance(labels, Tensor) else list(labels)
     if len(column) <= int(rows.max()):
-        raise ConfigError(
-            f"draw_map: {len(column)} labels for {modality!r}, fewer than its latents: give one each."
-        )
+        raise ConfigError(f"draw_map: {len(column)} labels for {modality!r}, fewer than its latents: give one each.")
     return [str(column[i]) for i in rows.tolist()]

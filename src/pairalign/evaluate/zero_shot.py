@@ -125,9 +125,7 @@ def classify(
             f"{len(classes)} names: give one label per embedding and one name per class."
         )
     if int(truth.min()) < 0 or int(truth.max()) >= n_classes:
-        raise DataError(
-            f"classify: labels go from {int(truth.min())} to {int(truth.max())}, classes are {n_classes}."
-        )
+        raise DataError(f"classify: labels go from {int(truth.min())} to {int(truth.max())}, classes are {n_classes}.")
     above, tied, confusion = _ranks(embeddings, truth, class_vectors, tie)
     overall, means = {}, {}
     for k in (k for k in ks if k <= n_classes):

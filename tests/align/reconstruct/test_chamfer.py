@@ -52,9 +52,7 @@ def test_gradient_equals_finite_differences():
 
 def test_far_from_the_origin_single_precision_still_finds_the_neighbours():
     x, y = clouds(3, 40, 0, torch.float32), clouds(3, 50, 1, torch.float32)
-    torch.testing.assert_close(
-        chamfer_distance(x + 1000, y + 1000), chamfer_distance(x, y), rtol=1e-2, atol=1e-3
-    )
+    torch.testing.assert_close(chamfer_distance(x + 1000, y + 1000), chamfer_distance(x, y), rtol=1e-2, atol=1e-3)
 
 
 def test_error_is_half_of_that_between_different_clouds():

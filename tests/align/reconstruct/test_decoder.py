@@ -129,9 +129,7 @@ def test_targets_that_never_vary_score_zero():
 
 def test_relative_leaves_out_what_has_no_spread():
     assert relative(torch.tensor([2.0, 5.0]), torch.tensor([4.0, 0.0])).item() == 0.5
-    assert (
-        relative(torch.tensor([2.0, 5.0]), torch.tensor([4.0, 1e-9]), torch.tensor([1.0, 1e4])).item() == 0.5
-    )
+    assert relative(torch.tensor([2.0, 5.0]), torch.tensor([4.0, 1e-9]), torch.tensor([1.0, 1e4])).item() == 0.5
     assert relative(torch.tensor(3.0), torch.tensor(0.0)).item() == 0
 
 

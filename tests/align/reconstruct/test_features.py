@@ -17,9 +17,7 @@ def slow_feature_error(predicted: list, target: list) -> float:
     rows, width = len(unit), len(unit[0])
     mean = [sum(row[d] for row in unit) / rows for d in range(width)]
     variance = sum((row[d] - mean[d]) ** 2 for row in unit for d in range(width)) / (rows - 1)
-    error = (
-        sum((p[d] - row[d]) ** 2 for p, row in zip(predicted, unit, strict=True) for d in range(width)) / rows
-    )
+    error = sum((p[d] - row[d]) ** 2 for p, row in zip(predicted, unit, strict=True) for d in range(width)) / rows
     return error / variance
 
 

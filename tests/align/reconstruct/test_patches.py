@@ -94,9 +94,7 @@ def test_a_latent_that_holds_the_image_is_learned():
         optimizer.step()
     decoder.eval()
     assert decoder.error(factors, image).item() < 0.02
-    assert decoder.error(factors[torch.randperm(64)], image).item() > 1.0, (
-        "another sample's latent is no help"
-    )
+    assert decoder.error(factors[torch.randperm(64)], image).item() > 1.0, "another sample's latent is no help"
     torch.testing.assert_close(decoder(factors), image, atol=0.5, rtol=0)
 
 

@@ -61,9 +61,7 @@ def test_only_the_right_words_score_zero():
 def test_frequencies_alone_score_one_and_a_speaking_latent_far_less():
     torch.manual_seed(0)
     content = torch.randint(2, 10, (512, 2))
-    ids = torch.cat(
-        [torch.ones(512, 1, dtype=torch.int64), content, torch.zeros(512, 1, dtype=torch.int64)], 1
-    )
+    ids = torch.cat([torch.ones(512, 1, dtype=torch.int64), content, torch.zeros(512, 1, dtype=torch.int64)], 1)
     latent = torch.nn.functional.one_hot(content, 10).sum(1).float()
     decoder = build_decoder("tokens", CAPTION, latent=10)
     assert decoder.error(torch.zeros(512, 10), ids).item() == pytest.approx(1.0, abs=0.05)

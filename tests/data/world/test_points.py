@@ -10,9 +10,7 @@ from pairalign.data.world.points import render_points
 from pairalign.data.world.solids import Solid
 
 
-def _cloud(
-    shape: str, size: str = "medium", texture: str = "smooth", count: int = 4000, seed: int = 0
-) -> np.ndarray:
+def _cloud(shape: str, size: str = "medium", texture: str = "smooth", count: int = 4000, seed: int = 0) -> np.ndarray:
     return render_points(shape, size, texture, np.random.default_rng(seed), count)
 
 
@@ -41,10 +39,7 @@ def test_points_are_spread_evenly_by_area() -> None:
 def test_scale_is_the_size() -> None:
     for shape in FACTORS["shape"]:
         radii = [
-            [
-                np.linalg.norm(_cloud(shape, size, "rough", 256, seed)[:, :3], axis=1).mean()
-                for seed in range(5)
-            ]
+            [np.linalg.norm(_cloud(shape, size, "rough", 256, seed)[:, :3], axis=1).mean() for seed in range(5)]
             for size in FACTORS["size"]
         ]
         assert max(radii[0]) < min(radii[1])

@@ -18,9 +18,7 @@ TRAIN, TEST = 500, 250
 @cache
 def _features(name: str) -> tuple[np.ndarray, tuple[dict[str, str], ...]]:
     """Random features (TRAIN + TEST, D) of objects with independent factors, and the factors."""
-    samples = [
-        World(seed=1, image_size=32, touch_size=32).sample(i, modalities=(name,)) for i in range(TRAIN + TEST)
-    ]
+    samples = [World(seed=1, image_size=32, touch_size=32).sample(i, modalities=(name,)) for i in range(TRAIN + TEST)]
     pooled = np.stack([_pool(np.asarray(s[name], np.float32), name) for s in samples])
     pooled = (pooled - pooled[:TRAIN].mean(0)) / (pooled[:TRAIN].std(0) + 1e-6)
     return pooled, tuple(s["factors"] for s in samples)

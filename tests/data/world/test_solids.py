@@ -66,9 +66,7 @@ def test_patterns_close_around_the_axis(shape: str, texture: str) -> None:
     solid = Solid(shape, "large", texture)
     p = _surface_by_bisection(solid, 3000)
     r = np.hypot(p[0], p[1])
-    before, after = (
-        np.stack([-r, side * 1e-6 * np.ones_like(r), p[2]]).astype(np.float32) for side in (-1, 1)
-    )
+    before, after = (np.stack([-r, side * 1e-6 * np.ones_like(r), p[2]]).astype(np.float32) for side in (-1, 1))
     np.testing.assert_allclose(solid.relief(before), solid.relief(after), atol=2e-5)
 
 
@@ -107,9 +105,7 @@ def _unturn(solid: Solid, place: np.ndarray, normal: np.ndarray) -> tuple[np.nda
 
     def turned(angle: float, value: np.ndarray) -> np.ndarray:
         c, s = np.cos(angle), np.sin(angle)
-        return np.stack([c * value[0] - s * value[1], s * value[0] + c * value[1], value[2]]).astype(
-            np.float32
-        )
+        return np.stack([c * value[0] - s * value[1], s * value[0] + c * value[1], value[2]]).astype(np.float32)
 
     angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
     best = min(angles, key=lambda angle: float(np.abs(solid.field(turned(angle, place))).mean()))

@@ -63,9 +63,7 @@ def test_types_sizes_and_ranges() -> None:
     assert (sample["points"].shape, sample["points"].dtype) == ((100, 6), np.float32)
     assert sample["points"].flags.c_contiguous
     assert World(points=100, normals=False).sample(4)["points"].shape == (100, 3)
-    np.testing.assert_array_equal(
-        World(points=100, normals=False).sample(4)["points"], sample["points"][:, :3]
-    )
+    np.testing.assert_array_equal(World(points=100, normals=False).sample(4)["points"], sample["points"][:, :3])
     assert isinstance(sample["text"], str)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from torch import Tensor, nn
+
 from pairalign import Encoder, Features, Signal, register_encoder
 from pairalign.card import load_card
-from torch import Tensor, nn
 
 
 @register_encoder("glove")

@@ -54,9 +54,7 @@ def build_decoder(kind: str, signal: Signal, latent: int, features: int | None =
     if kind == "tokens":
         if features is None and signal.range is not None:
             features = int(signal.range[1]) + 1
-        return TokenDecoder(
-            _size(features, kind, "the encoder's vocabulary, or Signal(range=(0, largest id))"), latent
-        )
+        return TokenDecoder(_size(features, kind, "the encoder's vocabulary, or Signal(range=(0, largest id))"), latent)
     if kind == "patches":
         return PatchDecoder(signal, latent)
     return ChamferDecoder(signal, latent) if kind == "chamfer" else ValueDecoder(signal, latent)
@@ -64,7 +62,5 @@ def build_decoder(kind: str, signal: Signal, latent: int, features: int | None =
 
 def _size(features: int | None, kind: str, source: str) -> int:
     if features is None or features < 1:
-        raise ConfigError(
-            f"reconstruct={kind!r} got features={features}: give the size of the target ({source})."
-        )
+        raise ConfigError(f"reconstruct={kind!r} got features={features}: give the size of the target ({source}).")
     return features

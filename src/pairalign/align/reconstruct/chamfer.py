@@ -32,16 +32,8 @@ def chamfer_distance(x: Tensor, y: Tensor) -> Tensor:
     Raises:
         SignalError: an empty cloud, or shapes that do not fit.
     """
-    if (
-        x.ndim != 3
-        or y.ndim != 3
-        or len(x) != len(y)
-        or x.shape[2] != y.shape[2]
-        or not x.shape[1] * y.shape[1]
-    ):
-        raise SignalError(
-            f"chamfer_distance of {tuple(x.shape)} and {tuple(y.shape)}: give (B, P, D) and (B, Q, D)."
-        )
+    if x.ndim != 3 or y.ndim != 3 or len(x) != len(y) or x.shape[2] != y.shape[2] or not x.shape[1] * y.shape[1]:
+        raise SignalError(f"chamfer_distance of {tuple(x.shape)} and {tuple(y.shape)}: give (B, P, D) and (B, Q, D).")
     to_y, to_x = _nearest(x.detach(), y.detach())
     forth = x - y.gather(1, to_y[..., None].expand(x.shape))
     back = y - x.gather(1, to_x[..., None].expand(y.shape))

@@ -88,9 +88,7 @@ def _layout(signal: Signal) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int
             ' resize in preprocess(), or choose reconstruct="features" or "none".'
         )
     named = set(names) <= set(signal.axes)
-    space = [
-        signal.axes.index(name) if named else len(shape) - len(names) + i for i, name in enumerate(names)
-    ]
+    space = [signal.axes.index(name) if named else len(shape) - len(names) + i for i, name in enumerate(names)]
     lead = [axis for axis in range(len(shape)) if axis not in space]
     size = [shape[axis] for axis in space]
     return (*lead, *space), tuple(shape[axis] for axis in lead), (1 if len(size) == 1 else size[0], size[-1])

@@ -29,9 +29,7 @@ def render_points(
         p = p - np.float32(0.6) * solid.field(p) * out
     n = solid.normal(p)
     turn = rng.uniform(0, 2 * np.pi)
-    rotation = np.array(
-        [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]], np.float32
-    )
+    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]], np.float32)
     place = rotation @ p + rng.normal(0, NOISE, p.shape).astype(np.float32)
     cloud = np.concatenate([place, rotation @ n]) if normals else place
     return np.ascontiguousarray(cloud.T, np.float32)

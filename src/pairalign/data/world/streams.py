@@ -55,9 +55,7 @@ def pool(
     """Yield `count` held-out objects, each seen by all `modalities`: `split` cannot be "train"."""
     check_modalities(modalities)
     if split == "train":
-        raise DataError(
-            "pool(split='train'): an object seen by every modality is for evaluation; use pairs()."
-        )
+        raise DataError("pool(split='train'): an object seen by every modality is for evaluation; use pairs().")
     return _walk(world, len(_EDGES), tuple(modalities), count, split, start)
 
 

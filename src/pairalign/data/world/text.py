@@ -57,19 +57,13 @@ TEMPLATES: tuple[str, ...] = (
 )
 
 _VALUE_OF = {
-    word: (factor, value)
-    for factor, values in SYNONYMS.items()
-    for value, words in values.items()
-    for word in words
+    word: (factor, value) for factor, values in SYNONYMS.items() for value, words in values.items() for word in words
 }
 
 
 def render_text(factors: dict[str, str], rng: np.random.Generator) -> str:
     """A caption that names all five factors."""
-    words = {
-        name: SYNONYMS[name][value][rng.integers(len(SYNONYMS[name][value]))]
-        for name, value in factors.items()
-    }
+    words = {name: SYNONYMS[name][value][rng.integers(len(SYNONYMS[name][value]))] for name, value in factors.items()}
     sentence = TEMPLATES[rng.integers(len(TEMPLATES))].format(**words)
     return re.sub(r"\b([Aa])(?= [aeiou])", r"\1n", sentence)
 

@@ -72,8 +72,7 @@ def _illumination(rng: np.random.Generator, pixels: int) -> Array:
     """(3, pixels, pixels): each light is stronger near its side; sensors differ a little."""
     x, y = _grid(pixels)
     near = [
-        1 + np.float32(0.22 / (WINDOW / 2)) * (np.float32(np.cos(a)) * x + np.float32(np.sin(a)) * y)
-        for a in LIGHTS
+        1 + np.float32(0.22 / (WINDOW / 2)) * (np.float32(np.cos(a)) * x + np.float32(np.sin(a)) * y) for a in LIGHTS
     ]
     return np.stack(near) * rng.uniform(0.95, 1.05, (3, 1, 1)).astype(np.float32)
 

@@ -98,9 +98,7 @@ def build(world: World, config: StudyConfig, loss: LossConfig, seed: int) -> Pai
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoders = {m: VectorEncoder(len(mixing.mean), config.hidden) for m, mixing in world.mixings.items()}
-        aligner = PairAligner(
-            encoders, world.graph, LatentConfig(config.shared, config.private, hidden=0), loss
-        )
+        aligner = PairAligner(encoders, world.graph, LatentConfig(config.shared, config.private, hidden=0), loss)
         for modality in aligner.decoders:  # as wide as the encoder; the default is made for real sensors
             signal, latent = encoders[modality].signal, config.shared + config.private
             aligner.decoders[modality] = ValueDecoder(signal, latent, config.hidden)

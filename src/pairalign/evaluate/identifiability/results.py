@@ -115,9 +115,7 @@ class Study:
                     {"modality": m, "part": p, "block": b, **dataclasses.asdict(r2)}
                     for (m, p, b), r2 in self.table(variant).items()
                 ],
-                "runs": [
-                    {"seed": r.seed, "seconds": r.seconds, "gates": r.gates} for r in self._runs(variant)
-                ],
+                "runs": [{"seed": r.seed, "seconds": r.seconds, "gates": r.gates} for r in self._runs(variant)],
             }
             for variant in self.variants
         }

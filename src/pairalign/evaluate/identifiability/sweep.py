@@ -79,18 +79,14 @@ def run_variant(
     start = time.process_time()
     aligner = train(world, config, loss, seed, progress)
     cells = read_parts(aligner, world, config.samples, seed + 2)
-    gates = {
-        edge_name(edge): [round(g, 4) for g in aligner.gates(edge).tolist()] for edge in world.graph.edges
-    }
+    gates = {edge_name(edge): [round(g, 4) for g in aligner.gates(edge).tolist()] for edge in world.graph.edges}
     return Result(variant, seed, tuple(cells), gates, round(time.process_time() - start, 1))
 
 
 class _Store:
     """One finished run on disk, with what it was made from."""
 
-    def __init__(
-        self, folder: str | Path | None, variant: str, seed: int, config: StudyConfig, world: World
-    ) -> None:
+    def __init__(self, folder: str | Path | None, variant: str, seed: int, config: StudyConfig, world: World) -> None:
         self.path = None if folder is None else Path(folder) / f"{variant.replace(' ', '_')}-{seed}.json"
         source = {"config": dataclasses.asdict(config), "world": world.describe()}
         self.source = json.loads(json.dumps(source))
