@@ -1,7 +1,7 @@
 """A Hugging Face text backbone.
 
-Where it bites: the batch is one tensor of token numbers; the mask is where they differ from the padding number, which the
-tokenizer must therefore not use for anything else.
+Where it bites: the batch is one tensor of token numbers; the mask is where they differ from the padding number, which
+the tokenizer must therefore not use for anything else.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class HFText(Encoder):
     """Captions → word tokens and their pooled embedding.
 
     model: hub name or folder; config: of a model with random weights and hashed words instead. revision: of the hub.
-    max_length: tokens of a caption. pooling: "mean", "cls", "last" or "pooler". templates: forms with `{}`; a training view
-    fills a random one, evaluation uses the caption as it is. tokenizer: a folder or name of its own.
+    max_length: tokens of a caption. pooling: "mean", "cls", "last" or "pooler". templates: forms with `{}`; a training
+    view fills a random one, evaluation uses the caption as it is. tokenizer: a folder or name of its own.
     """
 
     card = load_card("pairalign_hf", "hf_text")

@@ -1,7 +1,7 @@
 """A Hugging Face vision backbone.
 
-Where it bites: preprocessing is the folder's own image processor; a model built from a configuration gets a plain resize
-and values in [-1, 1].
+Where it bites: preprocessing is the folder's own image processor; a model built from a configuration gets a plain
+resize and values in [-1, 1].
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pairalign_hf.backbone import check_pooling, drop_pooler, layers_of, load_ba
 class HFVision(Encoder):
     """Pictures → patch tokens and their pooled embedding.
 
-    model: hub name or folder; config: of a model with random weights. revision: of the hub. pooling: "cls", "mean", "last"
-    or "pooler". size: pixels along each side; the model's own if null.
+    model: hub name or folder; config: of a model with random weights. revision: of the hub. pooling: "cls", "mean",
+    "last" or "pooler". size: pixels along each side; the model's own if null.
     """
 
     card = load_card("pairalign_hf", "hf_vision")

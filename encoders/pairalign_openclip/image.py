@@ -1,7 +1,7 @@
 """The image tower of an open_clip model.
 
-Where it bites: tokens are projected into the space of `pooled`, so that both have one width; preprocessing is open_clip's
-own evaluation transform of that model, with its mean and standard deviation.
+Where it bites: tokens are projected into the space of `pooled`, so that both have one width; preprocessing is
+open_clip's own evaluation transform of that model, with its mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from pairalign_openclip.towers import load_model, restorable
 class OpenClipImage(Encoder):
     """Pictures → patch tokens and the model's image embedding.
 
-    model, pretrained, config: see `load_model`. shift, light: largest shift (share of the side) and change of brightness
-    and contrast of a training view.
+    model, pretrained, config: see `load_model`. shift, light: largest shift (share of the side) and change of
+    brightness and contrast of a training view.
     """
 
     card = load_card("pairalign_openclip", "openclip_image")

@@ -1,7 +1,7 @@
 """The text tower of an open_clip model.
 
-Where it bites: a tiny configuration has a vocabulary of 1,024 and hashes each word into it, so that no tokenizer file is
-needed and two rare words may share a number; a named model uses its own tokenizer.
+Where it bites: a tiny configuration has a vocabulary of 1,024 and hashes each word into it, so that no tokenizer file
+is needed and two rare words may share a number; a named model uses its own tokenizer.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from pairalign_openclip.towers import load_model, restorable
 class OpenClipText(Encoder):
     """Captions → word tokens and the model's text embedding.
 
-    model, pretrained, config: see `load_model`. templates: forms with `{}` for a caption; a training view fills a random
-    one, evaluation uses the caption as it is.
+    model, pretrained, config: see `load_model`. templates: forms with `{}` for a caption; a training view fills a
+    random one, evaluation uses the caption as it is.
     """
 
     card = load_card("pairalign_openclip", "openclip_text")

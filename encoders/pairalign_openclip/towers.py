@@ -43,8 +43,9 @@ TINY: dict[str, dict[str, Any]] = {
 def load_model(model: str | None, pretrained: str | None, config: str | dict[str, Any] | None) -> nn.Module:
     """An open_clip model with separate towers `visual` and `text`; raise `ConfigError` for what cannot be built.
 
-    model: a registered name such as "ViT-L-14", or open_clip's "hf-hub:org/repo" and "local-dir:/path". pretrained: a tag
-    or a local file; `None` for random weights. config: "tiny", "tiny-vit", or a mapping of embed_dim, vision_cfg, text_cfg.
+    model: a registered name such as "ViT-L-14", or open_clip's "hf-hub:org/repo" and "local-dir:/path". pretrained: a
+    tag or a local file; `None` for random weights. config: "tiny", "tiny-vit", or a mapping of embed_dim,
+    vision_cfg, text_cfg.
     """
     if (model is None) == (config is None):
         raise ConfigError(f"model={model!r} and config={config!r}: give exactly one of them.")

@@ -25,10 +25,10 @@ AXES = {"x": 0, "y": 1, "z": 2}
 class CloudEncoder(Encoder):
     """What both point networks share.
 
-    points: rows of a cloud; fewer are repeated. normals: clouds of (N, 6), positions and unit normals. scale: multiplies
-    positions before the network, so that they are of order 1. normalize: "none", or "unit_ball". unit: of positions.
-    rotate: random rotation of training views, "none", "up" (about `up`) or "so3". jitter: its standard deviation, and
-    stretch: largest relative change of each axis, in scaled units.
+    points: rows of a cloud; fewer are repeated. normals: clouds of (N, 6), positions and unit normals. scale:
+    multiplies positions before the network, so that they are of order 1. normalize: "none", or "unit_ball". unit: of
+    positions. rotate: random rotation of training views, "none", "up" (about `up`) or "so3". jitter: its standard
+    deviation, and stretch: largest relative change of each axis, in scaled units.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """DGCNN: edge convolutions over a neighbour graph.
 
-Source: DGCNN (arXiv:1801.07829), with one linear layer an edge convolution, so that W[x_j − x_i; x_i] is applied per point
-and the maximum over neighbours taken after; pointwise parts are torch-geometric's MLP. The graph is that of the positions
-(`dynamic=False`) or rebuilt from the features of each level. Where it bites: a dynamic graph costs a distance matrix a level.
+Source: DGCNN (arXiv:1801.07829), with one linear layer an edge convolution, so that W[x_j − x_i; x_i] is applied per
+point and the maximum over neighbours taken after; pointwise parts are torch-geometric's MLP. The graph is that of the
+positions (`dynamic=False`) or rebuilt from the features of each level. Where it bites: a dynamic graph costs a
+distance matrix a level.
 """
 
 from __future__ import annotations

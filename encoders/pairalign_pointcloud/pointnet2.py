@@ -1,8 +1,8 @@
 """PointNet++: two levels of neighbourhoods, then one global maximum.
 
-Source: PointNet++ (arXiv:1706.02413) with k nearest neighbours as groups, on torch-geometric's pointwise MLPs; the first
-layer of a level is applied per point before grouping, W[x_j − c_i; f_j] = W[x_j; f_j] − W'c_i, which saves k-fold work.
-Where it bites: batch normalisation needs more than one cloud in a training batch.
+Source: PointNet++ (arXiv:1706.02413) with k nearest neighbours as groups, on torch-geometric's pointwise MLPs; the
+first layer of a level is applied per point before grouping, W[x_j − c_i; f_j] = W[x_j; f_j] − W'c_i, which saves k-fold
+work. Where it bites: batch normalisation needs more than one cloud in a training batch.
 """
 
 from __future__ import annotations

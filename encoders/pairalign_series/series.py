@@ -27,8 +27,8 @@ FRONTS = ("patches", "spectrogram")
 class Series(Encoder):
     """A recording (channels, length) → tokens over time and their mean and maximum, joined.
 
-    channels, length (samples), rate (Hz), unit: of the signal. front: "patches" of `patch` samples, or "spectrogram" with
-    windows of `window` samples, four to a window. width: D. layers: residual blocks, each doubling the dilation.
+    channels, length (samples), rate (Hz), unit: of the signal. front: "patches" of `patch` samples, or "spectrogram"
+    with windows of `window` samples, four to a window. width: D. layers: residual blocks, each doubling the dilation.
     standardise: each recording's channels to mean 0 and variance 1, which forgets absolute values.
     """
 

@@ -58,8 +58,8 @@ class EdgeConfig(_Strict):
 class LatentConfig(_Strict):
     """Sizes: `shared` d_s and `private` d_p dimensions, and the `hidden` width of heads.
 
-    standardise: keep each shared dimension at mean 0 and variance 1 (running statistics): no gap between modalities that
-        never meet in training.
+    standardise: keep each shared dimension at mean 0 and variance 1 (running statistics): no gap between modalities
+        that never meet in training.
     """
 
     shared: int = 64
@@ -77,8 +77,8 @@ class LossConfig(_Strict):
         scale (identifiability needs it; start `scale` near 0.25). Under it `noise` is also added before comparing.
     contrast, reconstruct, minimal, gate: weights λ of the four terms; 0 switches one off.
     detach: let decoders read the shared latent without training it, so that what no pair aligns must live in private.
-    relation: weight of the relational term on edges with a frozen side, which copies how near the frozen tower finds its
-        samples to each other; relation_temperature: of that nearness.
+    relation: weight of the relational term on edges with a frozen side, which copies how near the frozen tower finds
+        its samples to each other; relation_temperature: of that nearness.
     gates: learn a gate per edge (partial alignment); false aligns every shared dimension on every edge.
     false_negatives: "mask" drops same-key or same-caption pairs from the negatives, "positive" adds them to the
         positives, "keep" treats them as negatives, as CLIP does.
@@ -108,7 +108,7 @@ class LossConfig(_Strict):
 
 @dataclass(frozen=True)
 class TrainConfig(_Strict):
-    """How long and how: `steps` optimizer steps of `batch_size` pairs per edge and process, AdamW with warm-up and cosine.
+    """How long and how: `steps` steps of `batch_size` pairs per edge and process, AdamW with warm-up and cosine.
 
     lr, weight_decay, warmup (steps), clip (gradient norm; 0 for none): the optimizer.
     precision: Lightning's, such as "32-true" or "bf16-mixed". accumulate: batches per optimizer step.

@@ -101,7 +101,7 @@ class Encoder(nn.Module):
         return list(self.children())
 
     def train(self, mode: bool = True) -> Encoder:
-        """What is frozen, all or some modules of it, stays in evaluation mode: no dropout, no moving batch statistics."""
+        """What is frozen, whole or in part, stays in evaluation mode: no dropout, no moving batch statistics."""
         super().train(mode and not self.frozen)
         for module in self.modules() if self.training else ():
             parameters = list(module.parameters())

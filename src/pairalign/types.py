@@ -67,7 +67,7 @@ class Signal:
             )
         if str(value.dtype).removeprefix("torch.") != self.dtype:
             raise SignalError(
-                f"{where}: dtype {value.dtype} is not the declared {self.dtype}: change preprocess() or Signal(dtype=...)."
+                f"{where}: dtype {value.dtype} is not the declared {self.dtype}: change preprocess() or the Signal."
             )
         if value.dtype.is_floating_point:
             self._check_values(value, where)

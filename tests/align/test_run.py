@@ -1,4 +1,4 @@
-"""Whole runs through real shards and Lightning: they learn, resume to the bit after a kill, and refuse what does not fit."""
+"""Whole runs through real shards and Lightning: they learn, resume to the bit, and refuse what does not fit."""
 
 from __future__ import annotations
 

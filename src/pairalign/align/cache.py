@@ -74,7 +74,7 @@ class AnchorCache:
             ) from error
         if found != fingerprint:
             raise CacheError(
-                f"anchor cache {str(folder)!r} is stale: it was made with other weights, options, preprocessing or data "
+                f"anchor cache {str(folder)!r} is stale: made with other weights, options, preprocessing or data "
                 f"(fingerprint {found[:12]}, now {fingerprint[:12]}). Delete the folder, or set `cache` to another one."
             )
         if len(keys) != len(features):

@@ -24,9 +24,9 @@ class Latents(NamedTuple):
 class LatentHead(nn.Module):
     """Pooled features (B, D) → `Latents`. `hidden` = 0 is one linear layer, as suits a frozen tower with few captions.
 
-    standardise: each shared dimension has mean 0 and variance 1 over the batch (over training, in evaluation), so that two
-    modalities that never meet in training still have no gap between their centres, and that an unneeded dimension can only
-    be switched off by its gate.
+    standardise: each shared dimension has mean 0 and variance 1 over the batch (over training, in evaluation), so that
+    two modalities that never meet in training still have no gap between their centres, and that an unneeded dimension
+    can only be switched off by its gate.
     """
 
     def __init__(self, width: int, shared: int, private: int, hidden: int, standardise: bool = False) -> None:

@@ -80,7 +80,7 @@ class PairAligner(nn.Module):
         return self.heads[modality](pooled)
 
     def embed(self, modality: str, value: Tensor, other: str, *, cached: bool = False) -> Tensor:
-        """Unit vectors (B, d_s) that can be compared with those of modality `other`, over an edge or an emergent path."""
+        """Unit vectors (B, d_s) to compare with those of modality `other`, over an edge or an emergent path."""
         shared = self.encode(modality, value, cached=cached).shared
         weights = self.path_gate(modality, other)
         return gated_cosine(weights, shared, shared)[0]
@@ -155,7 +155,7 @@ class PairAligner(nn.Module):
         return terms
 
     def _anchor(self, modality: str, pooled: Tensor) -> Tensor:
-        """A frozen tower's unit features, centred: over the training set if its head knows that, else over the batch."""
+        """A frozen tower's unit features, centred over the training set if its head knows that, else the batch."""
         unit, head = nn.functional.normalize(pooled, dim=1), self.heads[modality]
         return unit - (head.mean if isinstance(head, AnchorHead) else unit.mean(0))
 

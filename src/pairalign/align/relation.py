@@ -1,11 +1,11 @@
 """The relational term: copy how near a frozen anchor's samples are to each other, not only which is whose.
 
-With contrast alone every other caption is equally wrong; but to a frozen text tower a bench is nearer to a chair than to
-a jet, and that is what a class that was never trained has to be placed by. Source: similarity-preserving and relational
-distillation (Tung & Mori 2019, arXiv:1907.09682; Park et al. 2019, arXiv:1904.05068), written as soft targets of the
-contrastive softmax as in CLIP-style soft alignment (SoftCLIP, arXiv:2303.17561). As cross-entropy is linear in its
-targets, `contrast=1-β, relation=β` is InfoNCE with targets mixed by β. Where it bites: not chunked, so memory grows with
-the square of the batch; the similarities are within one process.
+With contrast alone every other caption is equally wrong; but to a frozen text tower a bench is nearer to a chair than
+to a jet, and that is what a class that was never trained has to be placed by. Source: similarity-preserving and
+relational distillation (Tung & Mori 2019, arXiv:1907.09682; Park et al. 2019, arXiv:1904.05068), written as soft
+targets of the contrastive softmax as in CLIP-style soft alignment (SoftCLIP, arXiv:2303.17561). As cross-entropy is
+linear in its targets, `contrast=1-β, relation=β` is InfoNCE with targets mixed by β. Where it bites: not chunked, so
+memory grows with the square of the batch; the similarities are within one process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def relation_loss(
     """Mean cross-entropy, both directions, of softmax(scale a bᵀ) against softmax(cos(anchor) / temperature); a scalar.
 
     a, b: (B, D) at unit length. anchor: (B, E) centred frozen features of one side. ids_a, ids_b: (B,) content; a pair
-    (i, j), i ≠ j, that shares one is left out of both distributions. Raises `ContrastiveError` for sizes that do not fit.
+    (i, j), i ≠ j, that shares one is left out of both distributions. Raises `ContrastiveError` if sizes do not fit.
     """
     if not len(a) == len(b) == len(anchor) or len(a) < 2:
         raise ContrastiveError(

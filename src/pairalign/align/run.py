@@ -71,7 +71,7 @@ def load_aligned(folder: str | Path) -> AlignRun:
 
 
 def build_feeds(config: AlignConfig, aligner: PairAligner, *, progress: bool = True) -> dict[str, dict[str, PairFeed]]:
-    """`{"train": {edge: feed}, "val": {edge: feed}}`, with every index checked and every anchor cache opened or built."""
+    """`{"train": {edge: feed}, "val": {edge: feed}}`, every index checked, every anchor cache opened or built."""
     feeds: dict[str, dict[str, PairFeed]] = {"train": {}, "val": {}}
     check_edges(config, aligner)
     for edge in config.edges:

@@ -64,7 +64,7 @@ class StageOne(L.LightningModule):
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
             raise DataError(
-                f"the loss became {float(loss)} at step {self.global_step}: lower train.lr, or run `pairalign data audit`."
+                f"the loss became {float(loss)} at step {self.global_step}: lower train.lr, or run `data audit`."
             )
         self._log(stage, "all", {"loss": loss}, 1)
         return loss

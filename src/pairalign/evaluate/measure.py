@@ -111,7 +111,7 @@ def _agreement(
 
 def _control_chance(pool: EvalPool, seen: Sequence[str], factor: str) -> float:
     """Agreement on a control factor for a perfect retrieval that knows nothing of it: a random pick among the samples
-    that agree on what the path does see. In a small pool that is often the sample itself, so it lies above a random pick."""
+    that agree on what the path does see. In a small pool that is often the sample itself: above a random pick."""
     (codes,) = encode_labels(pool.factors[factor])
     kinds = list(zip(*(pool.factors[f] for f in seen), strict=True)) if seen else [()] * len(pool.keys)
     (groups,) = encode_labels(kinds)

@@ -54,7 +54,7 @@ def encode_pool(
     examples: int = 256,
     progress: bool = True,
 ) -> EvalPool:
-    """Encode one split of a shard folder with every aligned modality it holds; raise `DataError` if there are not two."""
+    """Encode one split of a shard folder with every aligned modality it holds; `DataError` unless there are two."""
     index = load_index(folder)
     if split not in index.splits:
         raise DataError(f"pairs {str(folder)!r} have no split {split!r}.{did_you_mean(split, index.splits)}")
