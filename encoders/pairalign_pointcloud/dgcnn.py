@@ -8,6 +8,8 @@ distance matrix a level.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
@@ -64,7 +66,7 @@ class DGCNN(CloudEncoder):
         super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch)
         self.neighbours, self.dynamic = neighbours, dynamic
         sizes = [6 if normals else 3, *channels]
-        self.levels = nn.ModuleList(EdgeConvolution(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.levels = nn.ModuleList(EdgeConvolution(a, b) for a, b in pairwise(sizes))
         self.last = MLP([sum(channels), 2 * width], plain_last=False, norm="batch_norm", bias=False)
         self.token = nn.Linear(2 * width, width)
         self.join = nn.Linear(4 * width, width)

@@ -6,6 +6,7 @@ Where it bites: a gel image is photometric, its colours are surface slopes; noth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class TouchCNN(Encoder):
         sizes = [3, channels, 2 * channels, 4 * channels, width]
         self.stages = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, stride=1 if i == 3 else 2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
-            for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+            for i, (a, b) in enumerate(pairwise(sizes))
         )
         self.token = SensorToken(len(sensors), width) if sensors else None
         self.join = nn.Linear(2 * width, width)

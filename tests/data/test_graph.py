@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ def brute_path_length(graph: PairGraph, start: str, end: str) -> int | None:
     for size in range(len(between) + 1):
         for middle in permutations(between, size):
             walk = (start, *middle, end)
-            if all(frozenset(step) in joined for step in zip(walk, walk[1:], strict=False)):
+            if all(frozenset(step) in joined for step in pairwise(walk)):
                 return len(walk)
     return None
 

@@ -68,7 +68,7 @@ def test_a_control_gets_the_chance_of_knowing_the_rest(run: AlignRun, pool: Path
 
 
 def test_pools_name_what_is_missing(run: AlignRun, pool: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no split 'tset'. Did you mean 'test'"):
+    with pytest.raises(DataError, match=r"no split 'tset'\. Did you mean 'test'"):
         evaluate_run(run, pool, split="tset", progress=False)
     rows = [{"key": str(i), "x": np.arange(3.0) + i, "split": "test"} for i in range(4)]
     pack_pairs(rows, tmp_path / "other", modalities=["x"], progress=False)

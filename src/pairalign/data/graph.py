@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from pairalign.errors import GraphError, did_you_mean
 
@@ -98,7 +98,7 @@ class PairGraph:
         """The trained edges, as they are spelt in `edges`, between the consecutive modalities of `path`."""
         nodes = list(path)
         by_ends = {frozenset(edge): edge for edge in self.edges}
-        return [by_ends[frozenset(step)] for step in zip(nodes, nodes[1:], strict=False)]
+        return [by_ends[frozenset(step)] for step in pairwise(nodes)]
 
 
 def _walk_back(came: dict[str, str | None], end: str) -> Iterator[str]:

@@ -32,7 +32,7 @@ def tables(metrics: Mapping[str, Any]) -> list[str]:
 def retrieval_rows(record: Mapping[str, Any], kind: str = "retrieval") -> Rows:
     """R@1, 5, 10 and median rank of every pair in both directions."""
     rows = []
-    for name, pair in record["pairs"].items():
+    for pair in record["pairs"].values():
         if kind in pair:
             a, b = pair["path"][0], pair["path"][-1]
             for ends, score in zip(((a, b), (b, a)), pair[kind], strict=True):
