@@ -19,7 +19,7 @@ POOLING = ("mean", "cls", "last", "pooler")
 
 def load_backbone(
     model: str | None, config: dict[str, Any] | None, revision: str | None = None, pooling: str = "mean"
-) -> nn.Module:
+) -> Any:
     """The AutoModel `model` (hub name or folder), or one with random weights from `config` with its `model_type`."""
     if (model is None) == (config is None):
         raise ConfigError(f"model={model!r} and config={config!r}: give exactly one of them.")
@@ -39,7 +39,7 @@ def load_backbone(
     return drop_pooler(loaded, pooling)
 
 
-def drop_pooler(backbone: nn.Module, pooling: str) -> nn.Module:
+def drop_pooler(backbone: Any, pooling: str) -> Any:
     """Leave out a pooler that nobody reads: no gradient would ever reach it."""
     if pooling != "pooler" and getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None
@@ -76,5 +76,6 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str, pooler: Tensor | None) -> T
 
 def layers_of(backbone: nn.Module) -> Sequence[nn.Module]:
     """The transformer layers, from input to output: the longest list of equal modules."""
-    lists = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len({type(x) for x in m}) == 1]
-    return list(max(lists, key=len)) if lists else list(backbone.children())
+    lists = [list(m) for m in backbone.modules() if isinstance(m, nn.ModuleList)]
+    equal = [layers for layers in lists if len({type(layer) for layer in layers}) == 1]
+    return max(equal, key=len) if equal else list(backbone.children())

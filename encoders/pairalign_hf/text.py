@@ -51,7 +51,7 @@ class HFText(Encoder):
         super().__init__(int(backbone.config.hidden_size))
         self.backbone, self.pooling, self.templates, self.length = backbone, pooling, tuple(templates), max_length
         self.restorable = model is not None
-        self.vocabulary = int(backbone.config.vocab_size)
+        self.words = self.vocabulary = int(backbone.config.vocab_size)
         name = tokenizer or model
         self.tokenizer = _load_tokenizer(name, revision) if name else None
         self.pad = 0 if self.tokenizer is None else int(self.tokenizer.pad_token_id)
@@ -63,7 +63,7 @@ class HFText(Encoder):
             raise SignalError(f"caption {raw!r}: give a text that is not empty.")
         if self.tokenizer is None:
             words = re.findall(r"\w+", raw.lower())[: self.length]
-            numbers = [1 + zlib.crc32(word.encode()) % (self.vocabulary - 1) for word in words]
+            numbers = [1 + zlib.crc32(word.encode()) % (self.words - 1) for word in words]
         else:
             numbers = self.tokenizer(raw, truncation=True, max_length=self.length)["input_ids"]
         return torch.tensor(numbers + [self.pad] * (self.length - len(numbers)))

@@ -48,7 +48,7 @@ class HFVision(Encoder):
         super().__init__(int(backbone.config.hidden_size))
         self.backbone, self.pooling = backbone, pooling
         self.restorable = model is not None
-        side = int(size or getattr(backbone.config, "image_size", 224))
+        side = int(size if size is not None else getattr(backbone.config, "image_size", 224))
         self.processor = _load_processor(model, revision) if model else None
         self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
 

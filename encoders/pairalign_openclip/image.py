@@ -34,6 +34,7 @@ class OpenClipImage(Encoder):
     """
 
     card = load_card("pairalign_openclip", "openclip_image")
+    tower: Any
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class OpenClipImage(Encoder):
         light: float = 0.1,
     ) -> None:
         loaded = load_model(model, pretrained, config)
-        tower: nn.Module = loaded.visual
+        tower: Any = loaded.visual
         side = tower.image_size[0] if isinstance(tower.image_size, tuple) else tower.image_size
         super().__init__(int(tower.output_dim) if hasattr(tower, "output_dim") else int(loaded.embed_dim))
         self.tower, self.shift, self.light = tower, shift, light

@@ -32,6 +32,7 @@ class OpenClipText(Encoder):
     """
 
     card = load_card("pairalign_openclip", "openclip_text")
+    tower: Any
 
     def __init__(
         self,
@@ -43,12 +44,12 @@ class OpenClipText(Encoder):
         if any(form.count("{}") != 1 for form in templates):
             raise ConfigError(f"templates={list(templates)!r}: each must hold {{}} exactly once.")
         loaded = load_model(model, pretrained, config)
-        tower: nn.Module = loaded.text
+        tower: Any = loaded.text
         super().__init__(int(getattr(tower, "output_dim", 0) or tower.width))
         self.tower, self.templates = tower, tuple(templates)
         self.restorable = restorable(pretrained, model)
         self.length = int(getattr(tower, "context_length", 0) or loaded.context_length)
-        self.vocabulary = int(tower.vocab_size)
+        self.vocabulary: int = int(tower.vocab_size)
         self.signal = Signal("text", (self.length,), dtype="int64", axes=("word",))
         self.tokenize: Callable[[str], Tensor] = self._hash
         if model is not None:

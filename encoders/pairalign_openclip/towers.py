@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-from torch import nn
 
 from pairalign.errors import ConfigError, did_you_mean
 
@@ -40,7 +39,7 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-def load_model(model: str | None, pretrained: str | None, config: str | dict[str, Any] | None) -> nn.Module:
+def load_model(model: str | None, pretrained: str | None, config: str | dict[str, Any] | None) -> Any:
     """An open_clip model with separate towers `visual` and `text`; raise `ConfigError` for what cannot be built.
 
     model: a registered name such as "ViT-L-14", or open_clip's "hf-hub:org/repo" and "local-dir:/path". pretrained: a

@@ -58,11 +58,11 @@ class CloudEncoder(Encoder):
 
     def preprocess(self, raw: Any) -> Tensor:
         """An array (M, 3 or 6), M ≥ 1 → (points, 3 or 6) in farthest-point order."""
-        cloud = np.asarray(raw, dtype=np.float32)
+        array = np.asarray(raw, dtype=np.float32)
         columns = 6 if self.normals else 3
-        if cloud.ndim != 2 or cloud.shape[1] < columns or len(cloud) < 1:
-            raise SignalError(f"point cloud of shape {cloud.shape}: give (M, {columns}) with M ≥ 1.")
-        cloud = torch.from_numpy(np.ascontiguousarray(cloud[:, :columns]))
+        if array.ndim != 2 or array.shape[1] < columns or len(array) < 1:
+            raise SignalError(f"point cloud of shape {array.shape}: give (M, {columns}) with M ≥ 1.")
+        cloud = torch.from_numpy(np.ascontiguousarray(array[:, :columns]))
         if self.normalize == "unit_ball":
             centred = cloud[:, :3] - cloud[:, :3].mean(0)
             cloud = torch.cat([centred / centred.norm(dim=1).max().clamp(min=1e-9), cloud[:, 3:]], 1)

@@ -76,7 +76,7 @@ class DGCNN(CloudEncoder):
         positions, hidden = self.split(batch)
         k = min(self.neighbours, positions.shape[1])
         index = nearest_neighbours(positions, positions, k)
-        found = []
+        found: list[Tensor] = []
         for level in self.levels:
             if self.dynamic and found:
                 index = nearest_neighbours(hidden, hidden, k)

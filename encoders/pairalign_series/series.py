@@ -33,6 +33,7 @@ class Series(Encoder):
     """
 
     card = load_card("pairalign_series", "series")
+    hann: Tensor
 
     def __init__(
         self,

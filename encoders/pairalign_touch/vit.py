@@ -20,7 +20,7 @@ from pairalign.types import Features
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
 from pairalign_touch.sensor import SensorToken
 
-PRESETS: dict[str, dict[str, int]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "mini": {"embed_dim": 48, "depth": 2, "num_heads": 3},
     "tiny": {"embed_dim": 192, "depth": 12, "num_heads": 3},
     "small": {"embed_dim": 384, "depth": 12, "num_heads": 6},

@@ -144,7 +144,7 @@ def _batch_sizes(encoder: Encoder, samples: Sequence[Any]) -> str | None:
 
 def _augment(encoder: Encoder, samples: Sequence[Any]) -> str | None:
     value = encoder.preprocess(samples[0])
-    views = []
+    views: list[torch.Tensor] = []
     for _ in range(2):
         torch.manual_seed(len(views))  # the global generator must not matter
         views.append(encoder.augment(value.clone(), torch.Generator().manual_seed(7)))

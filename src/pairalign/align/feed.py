@@ -7,9 +7,10 @@ the batch is filled by reading on, never by repeating another sample.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class SideSource:
     encoder: Encoder
     cache: AnchorCache | None = None
     memory: int = 0
-    kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    kept: dict[str, Tensor] = dataclasses.field(default_factory=dict, repr=False)
 
     def read(self, sample: RawSample, generator: torch.Generator | None) -> Tensor:
         """One sample's tensor; with a generator a random training view, without one the plain sample."""
@@ -102,7 +103,7 @@ class PairFeed(IterableDataset[PairBatch]):
     shuffle: int = 1000
     augment: bool = True
     start: int = 0
-    places: Mapping[int, Place] = field(default_factory=dict)
+    places: Mapping[int, Place] = dataclasses.field(default_factory=dict)
     rank: int = 0
     world_size: int = 1
 

@@ -10,7 +10,7 @@ nothing, and what is private has to live in `private`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -129,14 +129,15 @@ class PairAligner(nn.Module):
         gather: bool,
     ) -> dict[str, Tensor]:
         """The terms that compare the two sides: contrast, and relation where one side is frozen."""
-        shared, gate = [latents[end].shared for end in edge], self.gates(edge)
+        one, other = (latents[end].shared for end in edge)
+        gate = self.gates(edge)
         if self.loss.similarity == "euclidean":
             std = self.loss.noise if self.training else 0.0
-            za, zb = gated_euclidean(gate, *(jitter(z, std) for z in shared))
+            za, zb = gated_euclidean(gate, jitter(one, std), jitter(other, std))
         else:
-            za, zb = gated_cosine(gate, *shared)
+            za, zb = gated_cosine(gate, one, other)
         name, scale = edge_name(edge), self.scales[edge_name(edge)]()
-        options = {
+        options: dict[str, Any] = {
             "ids_a": ids_a,
             "ids_b": ids_b,
             "false_negatives": self.loss.false_negatives,
@@ -166,9 +167,10 @@ class PairAligner(nn.Module):
         latent = torch.cat([shared, latents.private], dim=-1)
         if self.training and self.loss.noise:
             latent = jitter(latent, self.loss.noise)
-        decoder = self.decoders[modality]
+        decoder: Any = self.decoders[modality]
         target = pooled.detach() if decoder.kind == "features" else side.value
-        return decoder.error(latent, target)
+        error: Tensor = decoder.error(latent, target)
+        return error
 
     def _reconstructs(self, modality: str) -> bool:
         wanted = self.loss.reconstruct > 0 and self.encoder(modality).reconstruct != "none"

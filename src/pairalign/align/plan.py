@@ -127,7 +127,8 @@ def _try_steps(
 ) -> tuple[float, dict[str, float], int]:
     """Seconds of one step over all edges, each edge's first loss, and bytes of activations kept for the backward."""
     by_name = {edge_name(edge.between): edge.between for edge in config.edges}
-    losses, kept, seconds = {}, 0, 0.0
+    losses: dict[str, float] = {}
+    kept, seconds = 0, 0.0
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         nonlocal kept

@@ -129,7 +129,9 @@ class StageOne(L.LightningModule):
 
 def parameter_groups(aligner: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; norms and biases do not; gates and temperatures neither, and learn at ten times the rate."""
-    decay, plain, fast = [], [], []
+    decay: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    fast: list[nn.Parameter] = []
     for name, parameter in aligner.named_parameters():
         if parameter.requires_grad:
             (fast if name.startswith(FAST) else decay if parameter.ndim > 1 else plain).append(parameter)

@@ -6,11 +6,13 @@ that measure emergent edges show each object to all four.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -106,6 +108,7 @@ def make_world(
 def _pack(folder: Path, seed: int, edge: tuple[str, str] | None, count: int) -> None:
     """Render and pack the training pairs of one edge, or without one the pools that all sensors see."""
     world = World(seed=seed)
+    rows: Iterator[dict[str, Any]]
     if edge is None:
         names = list(VISIBLE)
         rows = (row for split in ("test", "novel") for row in pool(world, count, split))

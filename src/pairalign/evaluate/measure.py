@@ -21,7 +21,7 @@ from pairalign.errors import DataError
 from pairalign.evaluate.geometry import alignment, edge_dimensions, modality_gap, uniformity
 from pairalign.evaluate.intervals import encode_labels
 from pairalign.evaluate.pool import EvalPool
-from pairalign.evaluate.probe import linear_probe, split_rows
+from pairalign.evaluate.probe import ProbeScore, linear_probe, split_rows
 from pairalign.evaluate.retrieval import agreement, bidirectional
 
 Visible = Mapping[str, Sequence[str]]
@@ -36,12 +36,12 @@ def pair_embeddings(aligner: PairAligner, pool: EvalPool, a: str, b: str) -> tup
 def measured_pairs(aligner: PairAligner, pool: EvalPool) -> dict[tuple[str, str], tuple[str, ...]]:
     """Every pair of the pool's modalities that a path joins, with that path; trained edges first."""
     trained = [edge for edge in aligner.graph.edges if all(end in pool.latents for end in edge)]
-    joined = {edge: edge for edge in trained}
+    joined: dict[tuple[str, str], tuple[str, ...]] = {edge: edge for edge in trained}
     for a, b in combinations(pool.latents, 2):
         path = aligner.graph.path(a, b)
         if path and (a, b) not in joined and (b, a) not in joined:
             joined[(a, b)] = path
-    return dict(joined)
+    return joined
 
 
 def measure_pair(
@@ -77,8 +77,8 @@ def measure_pair(
         "uniformity": {pair[0]: uniformity(a), pair[1]: uniformity(b)},
         "modality_gap": modality_gap(a, b),
     }
-    shared = (pool.latents[end].shared for end in pair)
-    record["dimensions"] = edge_dimensions(*shared, gate)
+    one, other = (pool.latents[end].shared for end in pair)
+    record["dimensions"] = edge_dimensions(one, other, gate)
     return record
 
 
@@ -134,7 +134,7 @@ def measure_probes(pool: EvalPool, *, seed: int = 0) -> dict[str, Any]:
     return record
 
 
-def _probe(z: Tensor, labels: list[Any], train: Tensor, test: Tensor, seed: int) -> dict[str, Any] | None:
+def _probe(z: Tensor, labels: list[Any], train: Tensor, test: Tensor, seed: int) -> ProbeScore | None:
     y = [str(label) for label in labels]
     train_y, test_y = [y[i] for i in train], [y[i] for i in test]
     if len(set(train_y)) < 2:

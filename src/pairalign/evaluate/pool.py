@@ -137,7 +137,7 @@ def _encode(
 
 
 def _factors(metas: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    labels = [meta.get("label") for meta in metas]
+    labels: list[Any] = [meta.get("label") for meta in metas]
     if all(isinstance(label, dict) for label in labels):
         names = [name for name in labels[0] if all(name in label for label in labels)]
         return {name: [label[name] for label in labels] for name in names}

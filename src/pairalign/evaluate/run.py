@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +136,7 @@ def _zero_shot(
                 continue
             gate = aligner.path_gate(modality, text).detach().cpu()
             kind = templates or _template_kind(modality, aligner.encoder(modality).signal.kind)
-            vectors = class_embeddings(
-                lambda prompts, text=text, m=modality: encode_texts(aligner, text, m, prompts), names, kind
-            )
+            vectors = class_embeddings(partial(encode_texts, aligner, text, modality), names, kind)
             embeddings = (gate * pool.latents[modality].shared)[known]
             truth = [names.index(labels[i]) for i in known]
             scores[f"{modality} by {text}"] = classify(embeddings, truth, vectors, names, seed=seed)
