@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoImageProcessor
@@ -74,7 +75,7 @@ class HFVision(Encoder):
         out = self.backbone(pixel_values=batch)
         hidden = out.last_hidden_state
         if hidden.ndim == 4:
-            hidden = hidden.flatten(2).transpose(1, 2)
+            hidden = rearrange(hidden, "b c h w -> b (h w) c")
         mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         pooler = getattr(out, "pooler_output", None)
         return Features(hidden, pool(hidden, mask, self.pooling, None if pooler is None else pooler.flatten(1)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
@@ -89,9 +90,9 @@ class OpenClipImage(Encoder):
             return Features(tokens if self.tower.proj is None else tokens @ self.tower.proj, pooled)
         if isinstance(self.tower, ModifiedResNet):
             found = self.tower.forward_intermediates(batch, indices=1)
-            grid = found["image_intermediates"][-1].flatten(2).transpose(1, 2)
+            grid = rearrange(found["image_intermediates"][-1], "b c h w -> b (h w) c")
             pool = self.tower.attnpool
             return Features(pool.c_proj(pool.v_proj(grid)), found["image_features"])
         grid = self.tower.trunk.forward_features(batch)
-        grid = grid.flatten(2).transpose(1, 2) if grid.ndim == 4 else grid
+        grid = rearrange(grid, "b c h w -> b (h w) c") if grid.ndim == 4 else grid
         return Features(self.tower.head(grid), self.tower(batch))

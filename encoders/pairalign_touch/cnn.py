@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from pairalign.card import load_card
@@ -67,7 +68,7 @@ class TouchCNN(Encoder):
         grid = 2 * batch[:, :, :3].flatten(0, 1) - 1
         for stage in self.stages:
             grid = stage(grid)
-        tokens = grid.flatten(2).transpose(1, 2).unflatten(0, batch.shape[:2]).flatten(1, 2)
+        tokens = rearrange(grid, "(b frame) c h w -> b (frame h w) c", b=len(batch))
         if self.token is not None:
             tokens = tokens + self.token(sensor_codes(batch))[:, None]
         pooled = self.join(torch.cat([tokens.mean(1), tokens.amax(1)], dim=1))

@@ -15,6 +15,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from pairalign.align.reconstruct.decoder import Decoder, relative
@@ -54,8 +55,8 @@ class PatchDecoder(Decoder):
     def deviation(self, latent: Tensor) -> Tensor:
         """Return (B, channels, *pooled)."""
         patches = self.head(F.gelu(self.trunk(latent)[:, None] + self.position))
-        patches = patches.unflatten(1, self.grid).unflatten(-1, (self.channels, *self.patch))
-        image = patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        (h, w), (i, j) = self.grid, self.patch
+        image = rearrange(patches, "b (h w) (c i j) -> b c (h i) (w j)", h=h, w=w, i=i, j=j)
         return image[..., : self.pooled[0], : self.pooled[1]]
 
     def score(self, predicted: Tensor, target: Tensor, spread: Tensor) -> Tensor:
