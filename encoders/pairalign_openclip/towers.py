@@ -16,12 +16,12 @@ from pairalign.errors import ConfigError, did_you_mean
 VOCABULARY, CONTEXT = 1024, 24
 
 _TEXT = {
-    "context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 96, "heads": 4, "layers": 2, "pool_type": "argmax",
+    "context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 64, "heads": 4, "layers": 2, "pool_type": "argmax",
 }  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {
     "tiny": {
         "embed_dim": 128,
-        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 12, "head_width": 64},
         "text_cfg": _TEXT,
     },
     "tiny-vit": {

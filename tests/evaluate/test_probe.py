@@ -37,9 +37,10 @@ def test_chance_is_the_majority_and_the_class_mean_sees_through_it() -> None:
     assert found.class_mean.value == found.class_mean.chance == pytest.approx(0.5)
 
 
-def test_the_logistic_fit_is_at_the_minimum_of_its_loss() -> None:
+@pytest.mark.parametrize("start", [0.0, 3.0])
+def test_the_logistic_fit_is_at_the_minimum_of_its_loss(start: float) -> None:
     x, codes = normal(2, 60, 4).double(), torch.randint(3, (60,), generator=torch.Generator().manual_seed(3))
-    weights = probe._fit_logistic(x, codes, 3, 0.05)
+    weights = probe._fit_logistic(x, codes, 0.05, start * normal(7, 5, 3).double())
 
     def loss(w: Tensor) -> Tensor:
         return F.cross_entropy(x @ w[:-1] + w[-1], codes) + 0.025 * w[:-1].square().sum()

@@ -81,14 +81,14 @@ def linear_probe(
         raise DataError(f"linear_probe: the training labels are all {names[0]!r}: give at least two classes.")
     x, z = _standardise(train_x, test_x)
     fit_rows, held = split_rows(len(x), 0.8, groups=train_groups, seed=seed)
-    penalty = penalties[0]
+    penalty, weights = penalties[0], torch.zeros(x.shape[1] + 1, n_classes, dtype=x.dtype)
     if len(penalties) > 1:
-        losses = [
-            F.cross_entropy(_affine(x[held], _fit_logistic(x[fit_rows], codes[fit_rows], n_classes, p)), codes[held])
-            for p in penalties
-        ]
-        penalty = penalties[int(torch.stack(losses).argmin())]
-    predicted = _affine(z, _fit_logistic(x, codes, n_classes, penalty)).argmax(1)
+        fits: dict[float, Tensor] = {}
+        for p in sorted(penalties, reverse=True):  # each fit starts where the stiffer one ended
+            fits[p] = weights = _fit_logistic(x[fit_rows], codes[fit_rows], p, weights)
+        penalty = min(penalties, key=lambda p: float(F.cross_entropy(_affine(x[held], fits[p]), codes[held])))
+        weights = fits[penalty]
+    predicted = _affine(z, _fit_logistic(x, codes, penalty, weights)).argmax(1)
     right = (predicted == truth).double()
     majority = float((truth == codes.mode().values).double().mean())
     settings: dict[str, Any] = {"groups": groups, "samples": samples, "seed": seed}
@@ -221,10 +221,10 @@ def _best_columns(errors: Tensor, candidates: Tensor) -> Tensor:
     return candidates.gather(0, choice)[0]
 
 
-def _fit_logistic(x: Tensor, codes: Tensor, n_classes: int, penalty: float) -> Tensor:
-    """Weights and bias (D + 1, C) that minimise mean cross-entropy + penalty / 2 |weights|²."""
-    weights = torch.zeros(x.shape[1] + 1, n_classes, dtype=x.dtype, requires_grad=True)
-    solver = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+def _fit_logistic(x: Tensor, codes: Tensor, penalty: float, start: Tensor) -> Tensor:
+    """Weights and bias (D + 1, C), found from `start`, that minimise mean cross-entropy + penalty / 2 |weights|²."""
+    weights = start.clone().requires_grad_()
+    solver = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()

@@ -1,0 +1,94 @@
+"""The demo, small: every part of it runs, a second call goes on, and what it prints is what it wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import pairalign.demo.run as demo
+from pairalign.cli.main import main
+from pairalign.config import AlignConfig
+from pairalign.data.index import load_index
+from pairalign.demo.run import DemoSize, demo_config, figures, run_demo
+from pairalign.errors import ConfigError
+from pairalign.evaluate.run import Evaluation
+
+SIZE = DemoSize(train=96, pool=40, steps=4)
+OVERRIDES = ("train.batch_size=24",)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "out"
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> Evaluation:
+    return run_demo(folder, size=SIZE, overrides=OVERRIDES, progress=False, workers=1)
+
+
+def test_no_training_pair_shows_more_than_two_senses(found: Evaluation, folder: Path) -> None:
+    config = demo_config(folder, SIZE, 0)
+    assert {edge.between for edge in config.edges} == {("image", "text"), ("image", "touch"), ("text", "points")}
+    for edge in config.edges:
+        index = load_index(folder / "pairs" / edge.shards)
+        assert set(index.modalities) == set(edge.between)
+        assert index.splits["train"].count == SIZE.train
+
+
+def test_all_six_pairs_are_measured_three_of_them_emergent(found: Evaluation) -> None:
+    for split in ("test", "novel"):
+        pairs = found.metrics["pools"][f"pool/{split}"]["pairs"]
+        status = {frozenset(name.split("-")): pair["status"] for name, pair in pairs.items()}
+        emergent = {ends for ends, kind in status.items() if kind == "emergent"}
+        assert len(status) == 6
+        assert emergent == {
+            frozenset({"touch", "text"}),
+            frozenset({"touch", "points"}),
+            frozenset({"image", "points"}),
+        }
+
+
+def test_the_report_says_synthetic_and_the_files_agree(found: Evaluation, folder: Path) -> None:
+    assert "drawn by a program" in (folder / "report.html").read_text().lower()
+    assert json.loads((folder / "metrics.json").read_text())["synthetic"] is True
+    written = json.loads((folder / "figures.json").read_text())
+    assert written == pytest.approx(figures(found))
+    assert written["test: chance of it, forward"] == pytest.approx(1 / 3, abs=0.15)
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ConfigError, match="holds something else"):
+        run_demo(tmp_path, size=SIZE, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_second_call_trains_nothing_again_and_prints_what_the_first_found(
+    found: Evaluation, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "FAST", SIZE)
+    model = folder / "run" / "model.safetensors"
+    before = model.stat().st_mtime_ns
+    assert main(["demo", "--fast", "--out", str(folder), "--quiet", *OVERRIDES]) == 0
+    printed = capsys.readouterr().out
+    for name, value in figures(found).items():
+        assert f"{name:<60}{value:6.3f}" in printed
+    assert str(folder / "report.html") in printed
+    assert model.stat().st_mtime_ns == before
+
+
+def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--fast", "--out", str(tmp_path / "d"), "train.stepz=3"]) == 2
+    assert "Did you mean 'steps'" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_the_packaged_configuration_is_the_one_that_is_documented(folder: Path) -> None:
+    config = demo_config(folder, DemoSize(), 3)
+    assert isinstance(config, AlignConfig)
+    assert config.seed == 3
+    assert replace(config, seed=0) == demo_config(folder, DemoSize(), 0)
