@@ -55,7 +55,7 @@ def test_prediction_has_the_shape_of_the_signal(signal):
     assert decoder(torch.randn(1, 5)).shape == (1, *signal.shape)
 
 
-@pytest.mark.parametrize("signal", [s for s in LAYOUTS if max(s.shape) <= 56 or s.kind == "series"], ids=str)
+@pytest.mark.parametrize("signal", [s for s in LAYOUTS if max(s.shape) <= 24 or s.kind == "series"], ids=str)
 def test_target_and_restore_undo_each_other(signal):
     decoder = PatchDecoder(signal, latent=5)
     batch = torch.randn(3, *signal.shape)
@@ -64,21 +64,21 @@ def test_target_and_restore_undo_each_other(signal):
 
 def test_patches_lie_where_they_belong():
     """Each patch of the grid is written by one position: moving one position changes one square of pixels."""
-    decoder = PatchDecoder(Signal("image", (2, 24, 40)), latent=3)
+    decoder = PatchDecoder(Signal("image", (2, 12, 20)), latent=3)
     latent = torch.randn(1, 3)
     before = decoder.deviation(latent)
     with torch.no_grad():
         decoder.position[1 * 5 + 2] += 1.0  # second row, third column of a 3 x 5 grid
     moved = (decoder.deviation(latent) != before).any(1)[0]
-    expected = torch.zeros(24, 40, dtype=torch.bool)
-    expected[8:16, 16:24] = True
+    expected = torch.zeros(12, 20, dtype=torch.bool)
+    expected[4:8, 8:12] = True
     assert torch.equal(moved, expected)
 
 
-def test_large_images_are_compared_at_56_pixels():
-    decoder = PatchDecoder(Signal("image", (3, 224, 112)), latent=4)
-    batch = torch.rand(2, 3, 224, 112)
-    expected = batch.unflatten(2, (56, 4)).unflatten(4, (56, 2)).mean((3, 5))
+def test_large_images_are_compared_at_24_pixels():
+    decoder = PatchDecoder(Signal("image", (3, 96, 48)), latent=4)
+    batch = torch.rand(2, 3, 96, 48)
+    expected = batch.unflatten(2, (24, 4)).unflatten(4, (24, 2)).mean((3, 5))
     torch.testing.assert_close(decoder.target(batch), expected)
 
 

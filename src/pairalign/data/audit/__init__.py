@@ -1,0 +1,61 @@
+"""Auditing shards: what would make a score a lie, found before training. One check a file.
+
+`audit_pairs` reads every sample once and runs the checks on their sketches. Where it bites: a check can only say what
+the data shows; pairs that are misaligned row by row look healthy here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pairalign.data.audit import blank, captions, duplicates, groups, leak, swapped
+from pairalign.data.audit.findings import SEVERITIES, Audit, Finding, Severity
+from pairalign.data.audit.survey import Survey, take_survey
+from pairalign.errors import DataError, did_you_mean
+
+__all__ = ["CHECKS", "SEVERITIES", "Audit", "Finding", "Severity", "audit_pairs"]
+
+CHECKS: dict[str, Callable[[Survey, int, bool], tuple[list[Finding], Any]]] = {
+    "duplicates": duplicates.find,
+    "captions": captions.find,
+    "swapped": swapped.find,
+    "blank": blank.find,
+    "groups": groups.find,
+    "leak": leak.find,
+}
+
+
+def audit_pairs(
+    folder: str | Path,
+    *,
+    checks: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Audit:
+    """Check a folder that `pack_pairs` wrote.
+
+    checks: names in `CHECKS`; None runs all. splits: None takes all; "train" comes first, and is what the others are
+    compared with. limit: most samples of each split. seed: of the probes' choice of samples.
+    Raises `DataError` for an unknown check or split, a missing folder, a damaged shard; bad samples are a finding.
+    """
+    chosen = tuple(dict.fromkeys(checks or CHECKS))
+    for name in chosen:
+        if name not in CHECKS:
+            raise DataError(f"check {name!r} is unknown.{did_you_mean(name, CHECKS)}")
+    if limit is not None and limit < 1:
+        raise DataError(f"limit={limit}: audit at least one sample of each split, or None for all.")
+    survey = take_survey(folder, splits=splits, limit=limit, progress=progress)
+    if not survey.keys:
+        raise DataError(f"{str(folder)!r}: none of its {len(survey.bad)} samples can be read: pack the data again.")
+    findings: list[Finding] = []
+    measures: dict[str, Any] = {}
+    for name in chosen:
+        found, measures[name] = CHECKS[name](survey, seed, progress)
+        findings += found
+    counts = {split: len(survey.rows_of(number)) for number, split in enumerate(survey.splits)}
+    kinds = {name: str(column.kind) for name, column in survey.columns.items()}
+    return Audit(Path(folder).name, counts, kinds, chosen, tuple(findings), measures, seed)

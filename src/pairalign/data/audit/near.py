@@ -1,0 +1,144 @@
+"""Near duplicates between two sets of samples: candidates by their sketches, then a verdict on the values themselves.
+
+A near duplicate is the same picture, cloud or recording stored again: re-encoded, resized, brightened, with noise,
+reordered, turned, shifted in time. Where it bites: of an image, a crop, turn or mirror image is not found; of two
+pictures of an unmoving scene one is found, and rightly, for they hold the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from pairalign.data.audit.clouds import surface_ratio
+from pairalign.data.audit.pixels import small_picture
+from pairalign.data.audit.survey import Column, Survey
+from pairalign.data.index import ModalityInfo
+from pairalign.data.kinds import series_array
+
+NEIGHBOURS = 3  # candidates for each sample
+MOST = 20_000  # candidates that are read again
+BLOCK = 1024
+
+# How far apart two sketches may be, as a share of the mean distance between sketches of the modality.
+_REACH = {"image": 0.35, "points": 0.30, "series": 0.60, "vector": 0.05}
+
+
+class Pair(NamedTuple):
+    """Rows of the two samples, and how far apart they are in the unit of their kind's verdict."""
+
+    row: int
+    other: int
+    distance: float
+
+
+def near_duplicates(
+    survey: Survey, column: Column, rows: np.ndarray, others: np.ndarray, *, progress: bool = False
+) -> list[Pair]:
+    """For each of `rows` the nearest of `others`, of another split, where the two are near duplicates."""
+    if column.kind not in VERDICTS or "look" not in column.arrays or not len(rows) or not len(others):
+        return []
+    candidates = _candidates(_prepared(column), rows, others, _REACH[column.kind])[:MOST]
+    differ, bound = VERDICTS[column.kind]
+    spread = _spread(column)
+    best: dict[int, Pair] = {}
+    with tqdm(total=len(candidates), desc=f"compare {column.name}", disable=not progress, leave=False) as bar:
+        for start in range(0, len(candidates), BLOCK):
+            part = candidates[start : start + BLOCK]
+            values = zip(*(_values(survey, column, part[:, side]) for side in (0, 1)), strict=True)
+            for (row, other), (a, b) in zip(part.tolist(), values, strict=True):
+                distance = differ(a, b, spread)
+                if distance <= bound and distance < best.get(row, Pair(row, other, np.inf)).distance:
+                    best[row] = Pair(row, other, distance)
+                bar.update()
+    return [best[row] for row in sorted(best)]
+
+
+def _values(survey: Survey, column: Column, rows: np.ndarray) -> list[Any]:
+    """What the verdict compares, of each row, each row read once."""
+    distinct, inverse = np.unique(rows, return_inverse=True)
+    prepared = [_prepare(v, column.kind, column.info) for v in survey.fetch(distinct, column.name)]
+    return [prepared[i] for i in inverse]
+
+
+def _prepare(value: Any, kind: str, info: ModalityInfo | None) -> np.ndarray:
+    if kind == "image":
+        return small_picture(value, info, 32)
+    return series_array(value, info) if kind == "series" else np.asarray(value, np.float32)
+
+
+def _prepared(column: Column) -> np.ndarray:
+    """Sketches to compare, as float32: pictures without their brightness and without what all have in common."""
+    look = column.arrays["look"].astype(np.float32)
+    if column.kind == "image":
+        look = look - look.mean(1, keepdims=True)
+    return look - look.mean(0)
+
+
+def _spread(column: Column) -> float:
+    """Root mean square difference of a sketch from the modality's mean sketch; of images in [0, 1]."""
+    look = _prepared(column)
+    return float(np.sqrt((look**2).mean())) / (255 if column.kind == "image" else 1) + 1e-9
+
+
+def _candidates(look: np.ndarray, rows: np.ndarray, others: np.ndarray, reach: float) -> np.ndarray:
+    """(M, 2) of row and other, nearest pairs first; block by block, so that no N × N table is ever held."""
+    squares = (look**2).sum(1)
+    bound = reach**2 * 2 * float(squares.mean())
+    found: list[np.ndarray] = []
+    for start in range(0, len(rows), BLOCK):
+        mine = rows[start : start + BLOCK]
+        near = np.full((len(mine), 0), np.inf, np.float32)
+        at = np.zeros((len(mine), 0), np.int64)
+        for begin in range(0, len(others), 8 * BLOCK):
+            theirs = others[begin : begin + 8 * BLOCK]
+            apart = squares[mine][:, None] + squares[theirs] - 2 * look[mine] @ look[theirs].T
+            near = np.concatenate([near, apart], 1)
+            at = np.concatenate([at, np.broadcast_to(theirs, apart.shape)], 1)
+            keep = np.argsort(near, 1)[:, :NEIGHBOURS]
+            near, at = np.take_along_axis(near, keep, 1), np.take_along_axis(at, keep, 1)
+        found += [np.array([near[i, k], mine[i], at[i, k]]) for i, k in np.argwhere(near <= bound)]
+    if not found:
+        return np.zeros((0, 2), np.int64)
+    table = np.stack(found)
+    return table[np.argsort(table[:, 0], kind="stable"), 1:].astype(np.int64)
+
+
+def picture_difference(a: np.ndarray, b: np.ndarray, spread: float) -> float:
+    """Of two small pictures, after the best common gain and offset: the larger of the residual in quarters of the
+    modality's spread, and its 99th percentile in 20 / 255. A copy is below 1 in both.
+    """
+    a, b = a - a.mean(), b - b.mean()
+    if float((a**2).sum()) < float((b**2).sum()):
+        a, b = b, a
+    gain = float(np.clip((a * b).sum() / ((a**2).sum() + 1e-9), 0.7, 1.0))
+    residual = np.abs(b - gain * a).max(-1)
+    return max(float(np.sqrt((residual**2).mean())) / (0.25 * spread), float(np.quantile(residual, 0.99)) / (20 / 255))
+
+
+def series_difference(a: np.ndarray, b: np.ndarray, spread: float = 1.0) -> float:
+    """1 minus the largest correlation of two recordings (C, T) over all shifts by up to half of their length."""
+    channels, size = min(len(a), len(b)), a.shape[1] + b.shape[1]
+    a, b = (x[:channels] - x[:channels].mean(1, keepdims=True) for x in (a, b))
+    product = np.fft.irfft(np.fft.rfft(a, size) * np.fft.rfft(b, size).conj(), size).sum(0)
+    energy = [np.concatenate([[0.0], np.cumsum((x.astype(np.float64) ** 2).sum(0))]) for x in (a, b)]
+    shift = np.arange(-(b.shape[1] // 2), a.shape[1] // 2 + 1)
+    first, last = np.maximum(shift, 0), np.minimum(a.shape[1], b.shape[1] + shift)
+    overlap = (energy[0][last] - energy[0][first]) * (energy[1][last - shift] - energy[1][first - shift])
+    enough = last - first >= min(a.shape[1], b.shape[1]) / 2
+    return 1 - float((product[shift] / (np.sqrt(np.maximum(overlap, 0)) + 1e-9))[enough].max(initial=0.0))
+
+
+def _vector_difference(a: np.ndarray, b: np.ndarray, spread: float) -> float:
+    return float(np.sqrt(((a - b) ** 2).mean())) / spread if a.shape == b.shape else float("inf")
+
+
+VERDICTS: dict[str, tuple[Callable[[np.ndarray, np.ndarray, float], float], float]] = {
+    "image": (picture_difference, 1.0),
+    "points": (lambda a, b, spread: surface_ratio(a, b), 1.15),
+    "series": (series_difference, 0.1),
+    "vector": (_vector_difference, 0.01),
+}

@@ -1,0 +1,69 @@
+"""What kind of signal a stored value is, and the same value in one plain form.
+
+Shards record formats, not kinds. Where it bites: an array of shape (N, 3) may be points or a three-axis series; it is
+taken for points unless the index records a rate or an axis called "time", so record them when packing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from pairalign.data.index import ModalityInfo
+from pairalign.types import Kind
+
+CLOUD_COLUMNS = range(3, 10)
+_TACTILE = {"touch", "touches", "tactile", "tac", "gel", "gelsight", "digit", "taxim", "dura", "duragel"}
+
+
+def main_value(value: Any) -> Any:
+    """The value itself of a modality that has parts; the last frame if it has only frames."""
+    if not isinstance(value, dict):
+        return value
+    return value["value"] if "value" in value else value["frames"][-1]
+
+
+def words(name: str) -> set[str]:
+    """The words of a modality's name, without numbers: `image_third-view2` → image, third, view."""
+    return set(re.findall(r"[a-z]+", name.lower()))
+
+
+def names_touch(name: str) -> bool:
+    """Whether the name says that a gel or another touch sensor made this modality."""
+    return bool(words(name) & _TACTILE)
+
+
+def kind_of(value: Any, info: ModalityInfo | None = None) -> Kind:
+    """The kind of one decoded main value, see `Signal.kind`; `info` is what the index records of its modality."""
+    if isinstance(value, (str, dict, list)):
+        return "text"
+    if hasattr(value, "getbands"):
+        return "image"
+    array = np.asarray(value)
+    if info is not None and (info.rate or "time" in (info.axes or ()) or "wav" in info.ext):
+        return "series"
+    if array.ndim >= 3:
+        return "image"
+    if array.ndim == 2:
+        return _kind_of_table(array)
+    return "series" if array.ndim == 1 and len(array) >= 64 else "vector"
+
+
+def _kind_of_table(array: np.ndarray) -> Kind:
+    """A picture has two long sides, a cloud few columns, and a series few rows or few columns."""
+    rows, columns = array.shape
+    if array.dtype.kind == "f" and columns in CLOUD_COLUMNS and rows >= 4 * columns:
+        return "points"
+    return "image" if array.dtype.kind in "bu" or 4 * min(rows, columns) > max(rows, columns) else "series"
+
+
+def series_array(value: Any, info: ModalityInfo | None = None) -> np.ndarray:
+    """A series as (channel, time) float32: time is the axis of that name, else the longer one."""
+    array = np.asarray(value, np.float32)
+    if array.ndim <= 1:
+        return array.reshape(1, -1)
+    axes = (info.axes if info is not None else None) or ()
+    time = axes.index("time") if "time" in axes and len(axes) == array.ndim else int(np.argmax(array.shape))
+    return np.moveaxis(array, time, -1).reshape(-1, array.shape[time])
