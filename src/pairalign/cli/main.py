@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 for success, 2 for a deliberate error, 130 for Ctrl-C."""
-    args = build_parser().parse_args(argv)
+    args = _parse(argv)
     try:
         return int(args.run(args) or 0)
     except PairalignError as error:
@@ -39,6 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("pairalign: interrupted", file=sys.stderr)
         return 130
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, with settings such as `train.lr=1e-3` allowed between and after options, which argparse alone is not."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    settings = [word for word in rest if "=" in word and not word.startswith("-")]
+    if not hasattr(args, "overrides") or len(settings) < len(rest):
+        return parser.parse_args(argv)  # prints what is wrong, and leaves
+    args.overrides = [*args.overrides, *settings]
+    return args
 
 
 if __name__ == "__main__":
