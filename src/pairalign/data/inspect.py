@@ -1,0 +1,182 @@
+"""Looking at shards: counts, shapes and ranges as tables, and a contact sheet of some pairs.
+
+Where it bites: it shows what is stored, before any encoder's preprocessing; ranges are over every sample of the splits,
+the sheet over a few, drawn at random with the seed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pairalign.data.draw import as_array, draw_signal, lay_out, new_figure, signal_aspect
+from pairalign.data.index import ShardIndex, load_index
+from pairalign.data.kinds import kind_of, main_value, series_array
+from pairalign.data.reader import RawSample
+from pairalign.data.shards import read_samples
+from pairalign.errors import DataError, did_you_mean
+
+SHOWN = 4  # shapes that a table spells out
+
+
+@dataclass
+class Seen:
+    """What was seen of one modality. shapes: count by shape, of a text by its number of words."""
+
+    kinds: dict[str, int] = field(default_factory=dict)
+    shapes: dict[tuple[int, ...], int] = field(default_factory=dict)
+    ids: set[int] = field(default_factory=set)
+    low: float = np.inf
+    high: float = -np.inf
+    total: float = 0.0
+    values: int = 0
+
+    @property
+    def kind(self) -> str:
+        """The kind of most samples."""
+        return max(self.kinds, key=lambda kind: self.kinds[kind], default="")
+
+    def add(self, kind: str, value: Any, content: int) -> None:
+        """Count one sample."""
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        self.ids.add(content)
+        array = np.asarray(value) if kind != "text" else np.zeros(len(str(value).split()))
+        self.shapes[array.shape] = self.shapes.get(array.shape, 0) + 1
+        if kind == "text" or not array.size:
+            return
+        self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
+        self.total, self.values = self.total + float(array.sum(dtype=np.float64)), self.values + array.size
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a folder holds. text: tables for a terminal. sheet: the contact sheet. seen: figures by modality."""
+
+    text: str
+    sheet: Path
+    seen: dict[str, Seen]
+
+
+def inspect_pairs(
+    folder: str | Path,
+    *,
+    splits: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    samples: int = 12,
+    seed: int = 0,
+    progress: bool = True,
+) -> Inspection:
+    """Read every sample of the splits (default all), tabulate them, and draw `samples` of them.
+
+    out: PNG of the contact sheet, default `contact_sheet.png` in the folder. seed: of the choice of pairs.
+    Raises `DataError` for an unknown split, no samples to draw, a damaged folder, or a place that cannot be written.
+    """
+    folder = Path(folder)
+    index = load_index(folder)
+    names = list(splits or index.splits)
+    for name in names:
+        if name not in index.splits:
+            raise DataError(f"split {name!r} is not in {str(folder)!r}.{did_you_mean(name, index.splits)}")
+    if samples < 1:
+        raise DataError(f"samples={samples}: draw at least one pair.")
+    seen = {name: Seen() for name in index.modalities}
+    bad: list[tuple[str, str]] = []
+    chosen = _read(folder, index, names, seen, bad, samples, seed, progress)
+    if not chosen:
+        raise DataError(f"{str(folder)!r}: none of its samples can be read. First: {bad[0][0]}: {bad[0][1]}")
+    path = Path(out) if out is not None else folder / "contact_sheet.png"
+    _draw(chosen, index, path)
+    return Inspection(_describe(folder, index, names, seen, bad), path, seen)
+
+
+def _read(
+    folder: Path,
+    index: ShardIndex,
+    splits: Sequence[str],
+    seen: dict[str, Seen],
+    bad: list[tuple[str, str]],
+    samples: int,
+    seed: int,
+    progress: bool,
+) -> list[tuple[str, RawSample]]:
+    """One pass: tables over all, and `samples` of them kept by reservoir sampling (Vitter 1985, algorithm R)."""
+    random, kept, count = np.random.default_rng(seed), list[tuple[str, RawSample]](), 0
+    total = sum(index.splits[name].count for name in splits)
+    with tqdm(total=total, desc=f"inspect {folder.name}", unit="sample", disable=not progress) as bar:
+        for split in splits:
+            for sample in read_samples(folder, split, list(seen), on_bad=lambda key, why: bad.append((key, why))):
+                for name, found in seen.items():
+                    value = main_value(sample.values[name])
+                    found.add(kind_of(value, index.modalities[name]), value, sample.ids[name])
+                count += 1
+                place = len(kept) if len(kept) < samples else int(random.integers(count))
+                kept[place : place + 1] = [(split, sample)] if place < samples else kept[place : place + 1]
+                bar.update()
+    return kept
+
+
+def _draw(chosen: Sequence[tuple[str, RawSample]], index: ShardIndex, path: Path) -> None:
+    """One row a pair, one column a modality; the PNG appears whole or not at all."""
+    names = list(index.modalities)
+    figure, axes = new_figure(2.1 * len(names) + 1.0, 1.7 * len(chosen) + 0.4, len(chosen), len(names))
+    figure.patch.set(facecolor="white", alpha=1.0)
+    for row, (split, sample) in enumerate(chosen):
+        for column, name in enumerate(names):
+            ax, info = axes[row, column], index.modalities[name]
+            value = main_value(sample.values[name])
+            kind = kind_of(value, info)
+            value = series_array(value, info) if kind == "series" else value
+            draw_signal(ax, kind, value if kind == "text" else as_array(value))
+            if kind != "image":
+                ax.set_box_aspect(signal_aspect(kind, value))
+            if not row:
+                ax.set_title(name, fontsize=10)
+        label = sample.meta.get("label")
+        about = "\n".join(str(part) for part in (sample.key, split, label if isinstance(label, str) else None) if part)
+        axes[row, 0].set_ylabel(about, rotation=0, ha="right", va="center", fontsize=8)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        lay_out(figure).savefig(partial, format="png", dpi=110)
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(
+            f"out={str(path)!r} cannot be written ({error.strerror or error}): choose another place."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _describe(
+    folder: Path, index: ShardIndex, splits: Sequence[str], seen: dict[str, Seen], bad: Sequence[tuple[str, str]]
+) -> str:
+    counts = ", ".join(f"{name} {index.splits[name].count}" for name in splits)
+    lines = [f"{folder.name}: {sum(index.splits[name].count for name in splits)} samples ({counts})"]
+    lines += [f"synthetic: {'yes' if index.synthetic else 'no'}   licence: {index.licence or 'not recorded'}", ""]
+    head = ("modality", "kind", "stored", "unit", "rate", "distinct", "lowest", "mean", "highest", "shapes")
+    rows = [head, *(_row(name, index, found) for name, found in seen.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if bad:
+        lines += ["", f"{len(bad)} samples cannot be read:", *(f"  {key}: {reason}" for key, reason in bad[:10])]
+    return "\n".join(lines)
+
+
+def _row(name: str, index: ShardIndex, seen: Seen) -> tuple[str, ...]:
+    info = index.modalities[name]
+    shapes = sorted(seen.shapes, key=lambda shape: -seen.shapes[shape])
+    if seen.kind == "text":
+        lengths = [shape[0] for shape in shapes]
+        spelt = f"{min(lengths)} to {max(lengths)} words"
+    else:
+        spelt = ", ".join("×".join(map(str, shape)) for shape in shapes[:SHOWN])
+        spelt += f" and {len(shapes) - SHOWN} more" if len(shapes) > SHOWN else ""
+    numbers = (seen.low, seen.total / seen.values, seen.high) if seen.values else ()
+    ranges = tuple(f"{number:.4g}" for number in numbers) or ("", "", "")
+    rate = f"{info.rate:g} Hz" if info.rate else ""
+    return (name, seen.kind, "+".join(info.ext), info.unit or "", rate, str(len(seen.ids)), *ranges, spelt)
