@@ -26,8 +26,8 @@ from pairalign.data.audit import audit_pairs
 from pairalign.data.index import load_index
 from pairalign.data.manifest import Manifest
 from pairalign.data.pack import pack_pairs
-from pairalign.evaluate.measure import pair_embeddings
-from pairalign.evaluate.pool import EvalPool, encode_pool, encode_texts
+from pairalign.evaluate.measure import encode_texts, pair_embeddings
+from pairalign.evaluate.pool import EvalPool, encode_pool
 from pairalign.evaluate.zero_shot import ZeroShotScore, class_embeddings, classify
 
 CONFIG = Path(__file__).parents[1] / "configs" / "real" / "shapes_text.yaml"
@@ -136,7 +136,7 @@ def train_classifier(config: AlignConfig, names: Sequence[str]) -> tuple[Classif
 
 
 @torch.no_grad()
-def classify_supervised(model: Classifier, config: AlignConfig, folder: Path, names: Sequence[str]) -> ZeroShotScore:
+def classify_supervised(model: Classifier, folder: Path, names: Sequence[str]) -> ZeroShotScore:
     """Score the classifier on the test split, by the same code that scores the aligned arm."""
     from pairalign.data.shards import read_samples
 

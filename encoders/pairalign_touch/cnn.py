@@ -25,8 +25,9 @@ from pairalign_touch.sensor import SensorToken
 class TouchCNN(Encoder):
     """Four strided convolutions over each frame; tokens are the last grid, `pooled` joins its mean and maximum.
 
-    size: pixels along each side. width: D. channels: of the first convolution, doubled twice. frames, background,
-    sensors: see `GelReader`.
+    size: pixels along each side. width: D. channels: of the first convolution, doubled twice. cells: side of a grid of
+    means that `pooled` also joins, so that it knows where the contact is; 0 for none. frames, background, sensors: see
+    `GelReader`.
     """
 
     card = load_card("pairalign_touch", "touch_cnn")
@@ -39,6 +40,7 @@ class TouchCNN(Encoder):
         frames: int = 1,
         background: str = "none",
         sensors: Sequence[str] = (),
+        cells: int = 0,
     ) -> None:
         super().__init__(width)
         self.reader = GelReader(size, frames, background, sensors)
@@ -49,7 +51,8 @@ class TouchCNN(Encoder):
             for i, (a, b) in enumerate(pairwise(sizes))
         )
         self.token = SensorToken(len(sensors), width) if sensors else None
-        self.join = nn.Linear(2 * width, width)
+        self.places = nn.Sequential(nn.Conv2d(width, 16, 1), nn.AdaptiveAvgPool2d(cells), nn.Flatten()) if cells else None
+        self.join = nn.Linear(2 * width + 16 * cells**2, width)
 
     def preprocess(self, raw: Any) -> Tensor:
         """One raw contact → (frames, 4, S, S)."""
@@ -71,5 +74,7 @@ class TouchCNN(Encoder):
         tokens = rearrange(grid, "(b frame) c h w -> b (frame h w) c", b=len(batch))
         if self.token is not None:
             tokens = tokens + self.token(sensor_codes(batch))[:, None]
-        pooled = self.join(torch.cat([tokens.mean(1), tokens.amax(1)], dim=1))
-        return Features(tokens, pooled)
+        parts = [tokens.mean(1), tokens.amax(1)]
+        if self.places is not None:
+            parts.append(self.places(grid).unflatten(0, batch.shape[:2]).mean(1))
+        return Features(tokens, self.join(torch.cat(parts, dim=1)))

@@ -12,7 +12,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,14 +134,12 @@ def _build(
         rows = np.lib.format.open_memmap(partial / "features.npy", mode="w+", dtype=np.float32, shape=shape)
         keys: list[str] = []
         batch: list[Tensor] = []
-        encoder.eval()
-        device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+        encode = _encode_once(encoder.eval()) if encoder.signal.kind == "text" else _encoded(encoder.eval())
 
         def flush() -> None:
             if batch:
-                pooled = encoder(encoder.collate(batch).to(device)).pooled.float().cpu().numpy()
                 done = len(keys) - len(batch) // views
-                rows[done : len(keys)] = pooled.reshape(-1, views, encoder.width)
+                rows[done : len(keys)] = encode(batch).reshape(-1, views, encoder.width)
                 batch.clear()
 
         with tqdm(total=total, desc=f"anchors {folder.name}", unit="sample", disable=not progress) as bar:
@@ -158,6 +156,26 @@ def _build(
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _encoded(encoder: Encoder) -> Callable[[list[Tensor]], np.ndarray]:
+    """A function from preprocessed samples to their pooled features (n, D)."""
+    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    return lambda values: encoder(encoder.collate(values).to(device)).pooled.float().cpu().numpy()
+
+
+def _encode_once(encoder: Encoder) -> Callable[[list[Tensor]], np.ndarray]:
+    """The same, which remembers: captions repeat, so that 10,000 samples may hold 50 texts."""
+    encode, known = _encoded(encoder), dict[bytes, np.ndarray]()
+
+    def look_up(values: list[Tensor]) -> np.ndarray:
+        names = [value.numpy().tobytes() for value in values]
+        new = {name: value for name, value in zip(names, values, strict=True) if name not in known}
+        if new:
+            known.update(zip(new, encode(list(new.values())), strict=True))
+        return np.stack([known[name] for name in names])
+
+    return look_up
 
 
 def _views(encoder: Encoder, raw: Any, views: int, seed: str) -> list[Tensor]:

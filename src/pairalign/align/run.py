@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,21 @@ def build_feeds(config: AlignConfig, aligner: PairAligner, *, progress: bool = T
                 rank=int(os.environ.get("RANK", "0")),
                 world_size=int(os.environ.get("WORLD_SIZE", "1")),
             )
+    _fit_anchors(aligner, feeds["train"].values())
     return feeds
+
+
+def _fit_anchors(aligner: PairAligner, feeds: Iterable[PairFeed]) -> None:
+    """Give every anchor head the frozen features of all training pairs, in all their cached views."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for feed in feeds:
+        for end, side in feed.sides.items():
+            if side.cache is not None and isinstance(aligner.heads[end], AnchorHead):
+                found.setdefault(end, []).append(torch.from_numpy(side.cache.features.copy()).flatten(0, 1))
+    for end, features in found.items():
+        head = aligner.heads[end]
+        assert isinstance(head, AnchorHead)
+        head.fit(torch.cat(features))
 
 
 def check_edges(config: AlignConfig, aligner: PairAligner) -> None:
@@ -150,9 +165,6 @@ def _side(
         seed=config.seed,
         progress=progress,
     )
-    head = aligner.heads[end]
-    if split == config.data.train_split and isinstance(head, AnchorHead):
-        head.fit(torch.from_numpy(cache.features[:, 0].copy()))
     return SideSource(source, encoder, cache)
 
 

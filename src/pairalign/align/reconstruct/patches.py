@@ -3,8 +3,9 @@
 Source: the patch-wise mean squared error of masked autoencoders (He et al. 2022, arXiv:2111.06377), with the
 spatial broadcast of one latent to all positions (Watters et al. 2019, arXiv:1901.07017). A series is an image
 of height 1.
-Where it bites: an image is decoded at 56 pixels a side at most (the target is average-pooled), a series at
-32,768 steps; finer detail is not asked for, which keeps the decoder cheaper than any encoder. The waveform of
+Where it bites: an image is decoded at 24 pixels a side at most (the target is average-pooled), a series at
+32,768 steps; finer detail, such as the phase of a texture, would crowd what a latent of this size should hold out
+of it, and the decoder stays cheaper than any encoder. The waveform of
 a long audible sound has little that a latent could predict: such an encoder does better with reconstruct =
 "features" or "none".
 """
@@ -22,8 +23,8 @@ from pairalign.align.reconstruct.decoder import Decoder, relative
 from pairalign.errors import ConfigError
 from pairalign.types import Signal
 
-_SIDE, _PATCH = 56, 8
-_STEPS, _PARTS = 32_768, 64
+_SIDE, _PATCH = 24, 4  # pixels
+_STEPS, _SHORTEST, _PARTS = 32_768, 8, 64
 
 
 def patch_error(predicted: Tensor, target: Tensor, spread: Tensor | None = None) -> Tensor:
@@ -102,4 +103,4 @@ def _pooled(size: tuple[int, int], kind: str) -> tuple[int, int]:
 def _patch(pooled: tuple[int, int], kind: str) -> tuple[int, int]:
     if kind == "image":
         return min(pooled[0], _PATCH), min(pooled[1], _PATCH)
-    return 1, min(pooled[1], max(_PATCH, math.ceil(pooled[1] / _PARTS)))
+    return 1, min(pooled[1], max(_SHORTEST, math.ceil(pooled[1] / _PARTS)))
