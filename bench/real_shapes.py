@@ -31,11 +31,12 @@ from pairalign.evaluate.pool import EvalPool, encode_pool
 from pairalign.evaluate.zero_shot import ZeroShotScore, class_embeddings, classify
 
 CONFIG = Path(__file__).parents[1] / "configs" / "real" / "shapes_text.yaml"
-PLAIN = (  # the same network and views, and nothing but InfoNCE with a learned linear map on either side
-    "modalities.text.head=0",
-    "loss.contrast=1",
-    "loss.relation=0",
-)
+PLAIN = ("modalities.text.head=0", "loss.contrast=1", "loss.relation=0")  # InfoNCE, a learned linear map on either side
+UNSEEN_ARMS: dict[str, tuple[str, ...]] = {
+    "recipe": (),
+    "plain": (*PLAIN, "modalities.text.views=1", "modalities.text.options.templates=[]"),
+    "plain-templates": PLAIN,
+}
 HELD = "unseen"
 
 

@@ -27,7 +27,7 @@ from pairalign.evaluate.retrieval import bidirectional
 
 CONFIG = Path(__file__).parents[1] / "configs" / "real" / "touch_image.yaml"
 PLAIN = ("loss.reconstruct=0", "loss.minimal=0", "loss.gate=0", "loss.gates=false", "loss.noise=0", "latent.private=0")
-ARMS: dict[str, tuple[str, Sequence[str]]] = {  # name: shards that it trains on, and what differs from the configuration
+ARMS: dict[str, tuple[str, Sequence[str]]] = {  # name: its shards, and what differs from the config
     "recipe": ("frames", ()),
     "plain": ("contacts", PLAIN),
     "plain-frames": ("frames", PLAIN),
