@@ -1,0 +1,112 @@
+"""Gel images: background subtraction, frames and sensor types, by hand; both networks read them alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pairalign.errors import ConfigError, SignalError
+from pairalign.registry import create_encoder
+from pairalign_touch.gel import sensor_codes
+from pairalign_touch.sensor import SensorToken
+
+CNN = {"size": 16, "width": 12, "channels": 4}
+VIT = {"preset": "mini", "size": 32, "patch": 16}
+
+
+def frame(level: int, size: int = 16) -> Image.Image:
+    return Image.fromarray(np.full((size, size, 3), level, np.uint8))
+
+
+def test_the_background_is_subtracted_around_mid_grey() -> None:
+    encoder = create_encoder("touch_cnn", **CNN, background="subtract")
+    value = encoder.preprocess({"value": frame(180), "background": frame(80)})
+    torch.testing.assert_close(value[0, :3], torch.full((3, 16, 16), (180 - 80) / 255 / 2 + 0.5))
+    same = encoder.preprocess({"value": frame(80), "background": frame(80)})
+    torch.testing.assert_close(same[0, :3], torch.full((3, 16, 16), 0.5))
+    with pytest.raises(SignalError, match="pack one as the part"):
+        encoder.preprocess(frame(10))
+
+
+def test_the_last_frames_are_taken_and_a_short_contact_repeats_its_last() -> None:
+    encoder = create_encoder("touch_cnn", **CNN, frames=3)
+    long = encoder.preprocess({"frames": [frame(level) for level in (0, 51, 102, 153)]})
+    assert long[:, 0, 0, 0].mul(255).round().tolist() == [51, 102, 153]
+    short = encoder.preprocess([frame(51)])
+    assert short[:, 0, 0, 0].mul(255).round().tolist() == [51, 51, 51]
+
+
+def test_sensor_types_travel_with_the_sample_and_unseen_ones_are_unknown() -> None:
+    encoder = create_encoder("touch_cnn", **CNN, sensors=["gelsight", "digit"])
+    values = [encoder.preprocess({"value": frame(9), "sensor": name}) for name in ("digit", "gelsight", "gelslim", "")]
+    batch = encoder.collate(values)
+    assert sensor_codes(batch).tolist() == [2, 1, 0, 0]
+    encoder.eval()
+    with torch.no_grad():
+        pooled = encoder(batch).pooled
+    assert not torch.allclose(pooled[0], pooled[1])  # the token is read
+    torch.testing.assert_close(pooled[2], pooled[3])
+
+
+def test_the_fallback_trains_because_types_are_hidden() -> None:
+    torch.manual_seed(0)
+    token = SensorToken(2, 4, hide=0.5).train()
+    token(torch.tensor([1, 2] * 50)).sum().backward()
+    assert token.table.weight.grad is not None
+    assert bool((token.table.weight.grad.abs().sum(1) > 0).all())
+    still = token.eval()(torch.tensor([1, 1]))
+    assert still[0].equal(still[1])
+
+
+@pytest.mark.parametrize(("name", "options"), [("touch_cnn", CNN), ("touch_vit", VIT)])
+def test_frames_are_pooled_in_no_order(name: str, options: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    encoder = create_encoder(name, **options, frames=2).eval()
+    rng = np.random.default_rng(0)
+    size = options["size"]
+    frames = [Image.fromarray(rng.integers(0, 255, (size, size, 3), dtype=np.uint8)) for _ in range(2)]
+    with torch.no_grad():
+        one, two = (encoder(encoder.preprocess(order)[None]) for order in (frames, frames[::-1]))
+    torch.testing.assert_close(one.pooled, two.pooled)
+    assert one.tokens.shape[1] == two.tokens.shape[1] == 2 * (4 if name == "touch_vit" else (size // 8) ** 2)
+
+
+def test_cells_keep_where_the_contact_is() -> None:
+    torch.manual_seed(0)
+    encoder = create_encoder("touch_cnn", size=32, width=12, channels=4, cells=4).eval()
+    with torch.no_grad():
+        encoder.join.weight[:, :24] = 0  # only the grid of means speaks, not mean and maximum
+    left, right = np.full((32, 32, 3), 128, np.uint8), np.full((32, 32, 3), 128, np.uint8)
+    left[12:20, 4:12] = right[12:20, 20:28] = 220
+    with torch.no_grad():
+        a, b, again = (encoder(encoder.preprocess(Image.fromarray(x))[None]).pooled for x in (left, right, left))
+    assert a.equal(again)
+    assert (a - b).abs().max() > 1e-4
+
+
+def test_a_view_changes_colours_but_not_the_type() -> None:
+    encoder = create_encoder("touch_cnn", **CNN, sensors=["digit"])
+    rng = np.random.default_rng(0)
+    value = encoder.preprocess(
+        {"value": Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)), "sensor": "digit"}
+    )
+    view = encoder.augment(value, torch.Generator().manual_seed(1))
+    assert not view[:, :3].equal(value[:, :3])
+    assert view[:, 3].equal(value[:, 3])
+    assert bool(((view >= 0) & (view <= 1)).all())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("touch_cnn", {"background": "substract"}, "Did you mean 'subtract'"),
+        ("touch_cnn", {"size": 4}, "at least 8"),
+        ("touch_vit", {"preset": "tinny"}, "Did you mean 'tiny'"),
+        ("touch_vit", {"size": 50, "patch": 16}, "no multiple of patch=16"),
+    ],
+)
+def test_wrong_options_are_refused(name: str, options: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        create_encoder(name, **options)
