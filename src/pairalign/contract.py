@@ -52,8 +52,10 @@ def draw_samples(signal: Signal, count: int, seed: int = 0) -> list[Any]:
         words = ["a", "small", "soft", "red", "ball", "that", "feels", "smooth", "hard", "cube"]
         return [" ".join(rng.choice(words, 6)) for _ in range(count)]
     if signal.kind == "image":
-        side = next((s for s in reversed(signal.shape) if s), 32)
-        return [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(count)]
+        named = dict(zip(signal.axes, signal.shape, strict=True)) if signal.axes else {}
+        longest = max((size for size in signal.shape if size), default=32)
+        height, width = (named.get(axis) or longest for axis in ("height", "width"))
+        return [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(count)]
     low, high = signal.range or (-1.0, 1.0)
     sizes = [16 if size is None else size for size in signal.shape]
     return [rng.uniform(low, high, sizes).astype(signal.dtype) for _ in range(count)]
@@ -133,11 +135,11 @@ def _evaluation_repeats(encoder: Encoder, samples: Sequence[Any]) -> str | None:
 def _batch_sizes(encoder: Encoder, samples: Sequence[Any]) -> str | None:
     encoder.eval()
     batch = _batch(encoder, samples)
-    whole = encoder(batch)
+    whole = encoder(batch).pooled.detach()
     for size in (1, 2):
-        part = encoder(batch[:size])
-        scale = float(whole.pooled.abs().max()) + 1e-6
-        if float((part.pooled - whole.pooled[:size]).abs().max()) > 1e-3 * scale:
+        part = encoder(batch[:size]).pooled.detach()
+        scale = float(whole.abs().max()) + 1e-6
+        if float((part - whole[:size]).abs().max()) > 1e-3 * scale:
             return f"a batch of {size} gives other features than the same samples in a batch of {len(batch)}."
     return None
 

@@ -23,10 +23,7 @@ def test_pooled_is_what_open_clip_itself_gives(config: str) -> None:
     batch = image.preprocess(picture)[None]
     with torch.no_grad():
         features = image(batch)
-        if config == "tiny":
-            expected = image.tower(batch)
-        else:
-            expected = image.tower(batch)[0]
+        expected = image.tower(batch) if config == "tiny" else image.tower(batch)[0]
     torch.testing.assert_close(features.pooled, expected)
     assert features.tokens.shape[2] == features.pooled.shape[1] == TINY[config]["embed_dim"]
 
