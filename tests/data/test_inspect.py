@@ -78,3 +78,30 @@ def test_what_cannot_be_looked_at_is_refused(shards: Path, tmp_path: Path) -> No
     with pytest.raises(DataError, match="cannot be written"):
         inspect_pairs(shards, samples=1, out=tmp_path / "no" / "sheet.png", progress=False)
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_split_named_twice_counts_once_and_dtypes_are_told(shards: Path) -> None:
+    found = inspect_pairs(shards, splits=["test", "test"], samples=1, progress=False)
+    assert "2 samples (test 2)" in found.text
+    assert {name: seen.dtypes for name, seen in found.seen.items()} == {
+        "image": {"uint8"},
+        "imu": {"float32"},
+        "cloud": {"float32"},
+        "force": {"float32"},
+        "text": set(),
+    }
+
+
+def test_an_old_sheet_stays_when_the_new_one_cannot_be_written(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shards / "contact_sheet.png").write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pairalign.data.inspect.os.replace", full)
+    with pytest.raises(DataError, match="No space left"):
+        inspect_pairs(shards, samples=1, progress=False)
+    assert (shards / "contact_sheet.png").read_bytes() == b"old"
+    assert not list(shards.glob("*.partial")) + list(shards.glob(".*.partial"))
+    with pytest.raises(DataError, match="cannot be written"):
+        inspect_pairs(shards, samples=1, out=shards / "index.json" / "sheet.png", progress=False)

@@ -30,6 +30,7 @@ class Seen:
     """What was seen of one modality. shapes: count by shape, of a text by its number of words."""
 
     kinds: dict[str, int] = field(default_factory=dict)
+    dtypes: set[str] = field(default_factory=set)
     shapes: dict[tuple[int, ...], int] = field(default_factory=dict)
     ids: set[int] = field(default_factory=set)
     low: float = np.inf
@@ -50,6 +51,7 @@ class Seen:
         self.shapes[array.shape] = self.shapes.get(array.shape, 0) + 1
         if kind == "text" or not array.size:
             return
+        self.dtypes.add(str(array.dtype))
         self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
         self.total, self.values = self.total + float(array.sum(dtype=np.float64)), self.values + array.size
 
@@ -79,7 +81,7 @@ def inspect_pairs(
     """
     folder = Path(folder)
     index = load_index(folder)
-    names = list(splits or index.splits)
+    names = list(dict.fromkeys(splits or index.splits))
     for name in names:
         if name not in index.splits:
             raise DataError(f"split {name!r} is not in {str(folder)!r}.{did_you_mean(name, index.splits)}")
@@ -149,7 +151,8 @@ def _draw(chosen: Sequence[tuple[str, RawSample]], index: ShardIndex, path: Path
             f"out={str(path)!r} cannot be written ({error.strerror or error}): choose another place."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.is_file():
+            partial.unlink()
 
 
 def _describe(
@@ -158,7 +161,7 @@ def _describe(
     counts = ", ".join(f"{name} {index.splits[name].count}" for name in splits)
     lines = [f"{folder.name}: {sum(index.splits[name].count for name in splits)} samples ({counts})"]
     lines += [f"synthetic: {'yes' if index.synthetic else 'no'}   licence: {index.licence or 'not recorded'}", ""]
-    head = ("modality", "kind", "stored", "unit", "rate", "distinct", "lowest", "mean", "highest", "shapes")
+    head = ("modality", "kind", "stored", "dtype", "unit", "rate", "distinct", "lowest", "mean", "highest", "shapes")
     rows = [head, *(_row(name, index, found) for name, found in seen.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -179,4 +182,5 @@ def _row(name: str, index: ShardIndex, seen: Seen) -> tuple[str, ...]:
     numbers = (seen.low, seen.total / seen.values, seen.high) if seen.values else ()
     ranges = tuple(f"{number:.4g}" for number in numbers) or ("", "", "")
     rate = f"{info.rate:g} Hz" if info.rate else ""
-    return (name, seen.kind, "+".join(info.ext), info.unit or "", rate, str(len(seen.ids)), *ranges, spelt)
+    stored = ("+".join(info.ext), "+".join(sorted(seen.dtypes)))
+    return (name, seen.kind, *stored, info.unit or "", rate, str(len(seen.ids)), *ranges, spelt)

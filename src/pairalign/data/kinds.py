@@ -19,8 +19,11 @@ _TACTILE = {"touch", "touches", "tactile", "tac", "gel", "gelsight", "digit", "t
 
 
 def main_value(value: Any) -> Any:
-    """The value itself of a modality that has parts; the last frame if it has only frames."""
-    if not isinstance(value, dict):
+    """The value itself of a modality that has parts; the last frame if it has only frames.
+
+    A dict with neither is a value read from JSON, and stays as it is.
+    """
+    if not isinstance(value, dict) or not value.keys() & {"value", "frames"}:
         return value
     return value["value"] if "value" in value else value["frames"][-1]
 

@@ -58,7 +58,8 @@ class Audit:
             reason = error.strerror or error
             raise DataError(f"audit {str(path)!r} cannot be written ({reason}): check the folder.") from error
         finally:
-            partial.unlink(missing_ok=True)
+            if partial.is_file():
+                partial.unlink()
 
     def text(self, width: int = 110) -> str:
         """The findings, the worst first, then what was measured, for a terminal."""

@@ -199,11 +199,15 @@ def _message(probe: Probe, views: dict[str, Probe]) -> str:
     fix = (
         "train on the difference to the background" if "difference" in views else "record a background and subtract it"
     )
+    verdict = (
+        "This is a session leak: a score on the raw signal proves nothing about what was sensed."
+        if probe.view == "background"
+        else "Unless the event shows there too, this is a session leak: a score proves nothing until it is far above."
+    )
     return (
         f"{what} names {probe.label} in {probe.best:.1%} of {probe.n} {where} [{probe.low:.1%}, {probe.high:.1%}]; the "
-        f"largest class is {probe.chance:.1%}; for comparison {rest}. This is a session leak: a score on the raw "
-        f"signal proves nothing about what was sensed. {fix[0].upper() + fix[1:]}, or take negatives of one session, "
-        "and say which."
+        f"largest class is {probe.chance:.1%}; for comparison {rest}. {verdict} {fix[0].upper() + fix[1:]}, or take "
+        "negatives of one session, and say which."
     )
 
 

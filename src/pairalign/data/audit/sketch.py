@@ -20,6 +20,7 @@ Sketch = dict[str, np.ndarray]
 PROBED = ("background", "border", "mean", "raw", "difference")
 LEVELS = ("low", "high", "std", "at_low", "at_high", "dead")
 _BANDS = 64
+_COARSE = 16  # bands of the spectrum that survive a cut
 _WIDEST = 256
 
 
@@ -66,9 +67,12 @@ def _whole_range(array: np.ndarray, info: ModalityInfo | None) -> tuple[float, f
 
 
 def _levels(array: np.ndarray, full: tuple[float, float], dead: float = 0.0) -> np.ndarray:
-    """Extremes, spread, share of values at either end of the range `full`, and share of dead channels."""
+    """Extremes, spread, share of values piled up at either end of the range `full`, and share of dead channels.
+
+    One value at an end is no pile: where the range is what was met, some value is always there.
+    """
     low, high = float(array.min()), float(array.max())
-    at_low, at_high = float((array <= full[0]).mean()), float((array >= full[1]).mean())
+    at_low, at_high = (max(int(end.sum()) - 1, 0) / array.size for end in (array <= full[0], array >= full[1]))
     deviation = float(array.std(dtype=np.float64))
     return np.asarray([low, high, deviation, at_low, at_high, dead], np.float32)
 
@@ -109,12 +113,14 @@ def _sketch_series(array: np.ndarray, info: ModalityInfo | None) -> Sketch:
     series = series_array(array, info)
     centred = series - series.mean(1, keepdims=True)
     bins, power = _in_bins(series), np.sqrt(_in_bins(centred**2))
-    spectrum = np.log(_in_bins(np.abs(np.fft.rfft(centred, axis=1))) + 1e-6).mean(0)
+    amplitude = np.abs(np.fft.rfft(centred, axis=1))
+    spectrum = np.log(_in_bins(amplitude) + 1e-6).mean(0)
+    coarse = np.log(_in_bins(amplitude, _COARSE) + 1e-6).mean(0)
     envelope = power.mean(0) / (power.mean() + 1e-12)
     deviation = series.std(1)
     numbers = [*np.percentile(series, [0, 25, 50, 75, 100]), series.std(), np.log(deviation.mean() + 1e-9)]
     return {
-        "look": np.concatenate([envelope, spectrum - spectrum.mean()]).astype(np.float32),
+        "look": np.concatenate([np.sort(envelope), coarse - coarse.mean()]).astype(np.float32),  # of no certain time
         "cues": np.asarray([*numbers, *spectrum[::4]], np.float32),
         "levels": _levels(series, _whole_range(series, info), dead=float((deviation == 0).mean())),
         "mean": series.mean(1)[:_WIDEST],

@@ -120,7 +120,7 @@ def take_survey(
     """Read every sample of the splits (default all; the first `limit` of each) once."""
     folder = Path(folder)
     index = load_index(folder)
-    names = tuple(splits or sorted(index.splits, key=lambda name: (name != "train", name)))
+    names = tuple(sorted(set(splits or index.splits), key=lambda name: (name != "train", name)))
     counts = [min(index.split(name, folder).count, limit or 1 << 62) for name in names]
     total = sum(counts)
     columns = {
