@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from conftest import TinyVector
 from pairalign.align.contrastive import info_nce
-from pairalign.align.model import PairAligner, Side
+from pairalign.align.latents import AnchorHead
+from pairalign.align.model import PairAligner, Side, build_aligner
 from pairalign.align.partial import gated_cosine
-from pairalign.config import LatentConfig, LossConfig
+from pairalign.align.run import build_feeds
+from pairalign.config import AlignConfig, LatentConfig, LossConfig, load_config
 from pairalign.data.graph import PairGraph
+from pairalign.data.shards import read_samples
 from pairalign.errors import ConfigError
 
 GRAPH = PairGraph(("a", "b", "c"), (("a", "b"), ("b", "c")))
@@ -106,3 +112,25 @@ def test_unknown_modality_and_unjoined_pair_are_clear() -> None:
     lonely = PairAligner({m: TinyVector() for m in "ab"}, PairGraph(("a", "b"), (("a", "b"),)))
     with pytest.raises(ConfigError, match="no path of pairs joins"):
         lonely.path_gate("a", "a")
+
+
+def test_anchor_head_knows_the_captions_of_every_edge(
+    align_settings: dict[str, Any], pair_folder: Path, tiny_vector: str
+) -> None:
+    """Mean and directions come from all folders of the modality, not from the last one."""
+    align_settings["modalities"]["b"] |= {"tune": "none", "head": "anchor"}
+    config = load_config(AlignConfig, align_settings, ["latent.private=0", "loss.gates=false"])
+    torch.manual_seed(0)
+    aligner = build_aligner(config)
+    build_feeds(config, aligner, progress=False)
+    tower = aligner.encoder("b")
+    raw = [sample.values["b"] for edge in ("a-b", "b-c") for sample in read_samples(pair_folder / edge, "train", ["b"])]
+    unit = F.normalize(tower(torch.stack([tower.preprocess(value) for value in raw])).pooled.detach(), dim=1)
+    head = aligner.heads["b"]
+    assert isinstance(head, AnchorHead)
+    assert len(unit) == 192
+    torch.testing.assert_close(head.mean, unit.mean(0))
+    values, vectors = torch.linalg.eigh((unit - unit.mean(0)).T @ (unit - unit.mean(0)))  # ascending
+    torch.testing.assert_close((head.basis[:, 0] @ vectors[:, -1]).abs(), torch.ones(()), atol=1e-3, rtol=0)
+    kept = (unit - unit.mean(0)) @ head.basis
+    torch.testing.assert_close(kept.square().sum(0), values.flip(0)[: kept.shape[1]], atol=1e-3, rtol=1e-3)
