@@ -141,32 +141,51 @@ def unseen(args: argparse.Namespace) -> list[Record]:
 
 def touch(args: argparse.Namespace) -> list[Record]:
     """Contacts, `touch_diff` with the hand camera: the recipe against plain InfoNCE with the same networks."""
-    packed = pack_touch(args.data, args.work / "touch")
     found = []
-    for seed in range(args.seeds):
-        for name in ARMS:
-            record = arm(args.work, f"touch-{name}-{seed}", lambda n=name, s=seed: score_touch(packed, args.work, n, s))
-            found.append({"arm": name, "seed": seed, **record})
+    folds = [None] if args.folds is None else args.folds
+    for number in range(args.seeds if args.folds is None else len(folds)):
+        fold = folds[number % len(folds)]
+        packed = pack_touch(args.data, args.work / ("touch" if fold is None else f"touch-fold{fold}"), fold)
+        for name in args.touch_arms:
+
+            def make(name: str = name, packed: Path = packed, seed: int = number) -> Record:
+                return score_touch(packed, args.work, name, seed, args.touch_override, args.tag)
+
+            record = arm(args.work, f"{packed.name}-{name}{args.tag}-{number}", make)
+            found.append({"arm": name, "seed": number, **record})
     return found
 
 
 PARTS = {"shapes": shapes, "unseen": unseen, "touch": touch}
 
 
-def summarise(part: str, records: list[Record]) -> None:
-    """Print median and range by arm of every number."""
-    print(f"\n{part}")
+def rows(part: str, records: list[Record]) -> list[str]:
+    """Markdown rows: mean, median and range over the runs of every figure of every arm."""
+    lines = ["| part | arm | figure | mean | median | lowest to highest run | runs |", "|---|---|---|---|---|---|---|"]
     for name in dict.fromkeys(record["arm"] for record in records):
-        mine = [record for record in records if record["arm"] == name]
-        numbers = {k for record in mine for k, v in record.items() if isinstance(v, float)}
-        for key in sorted(numbers):
+        mine = [flat(record) for record in records if record["arm"] == name]
+        for key in (key for key, value in mine[0].items() if isinstance(value, float)):
             values = [record[key] for record in mine]
-            spread = f"mean {statistics.mean(values):.3f}  median {statistics.median(values):.3f}"
-            print(f"  {name:<12}{key:<24}{spread}  [{min(values):.3f}, {max(values):.3f}]  runs {len(values)}")
-        once = [record["once"]["top1"] for record in mine if "once" in record]
-        if once:
-            n = mine[0]["once"]["n"]
-            print(f"  {name:<12}{'top1 without duplicates':<24}mean {statistics.mean(once):.3f}  n {n}")
+            spread = f"{statistics.mean(values):.3f} | {statistics.median(values):.3f}"
+            lines.append(
+                f"| {part} | {name} | {key} | {spread} | {min(values):.3f} to {max(values):.3f} | {len(values)} |"
+            )
+    return lines
+
+
+def flat(record: Record, prefix: str = "") -> Record:
+    """Nested records with joined names; an interval [low, high] becomes two figures, so that their means show too."""
+    found: Record = {}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}, ")
+        elif key == "interval" or prefix == "intervals, ":
+            found |= {
+                f"{prefix}{key} {end}": number for end, number in zip(("low", "high", "chance"), value, strict=False)
+            }
+        else:
+            found[prefix + key] = value
+    return found
 
 
 def main() -> None:
@@ -177,13 +196,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for shards, runs and finished arms")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=3500, help="of batches of 32, for 54 classes")
-    parser.add_argument("--unseen-steps", type=int, default=900)
+    parser.add_argument("--steps", type=int, default=4400, help="of batches of 32, for 54 classes")
+    parser.add_argument("--unseen-steps", type=int, default=700)
     parser.add_argument("--draws", type=int, default=5, help="random choices of ten classes")
     parser.add_argument("--draw-seed", type=int, default=0)
     parser.add_argument("--override", nargs="*", default=[], help="settings of the shapes' recipe, for both arms")
     parser.add_argument("--arms", nargs="+", choices=list(UNSEEN_ARMS), default=list(UNSEEN_ARMS), help="of `unseen`")
-    parser.add_argument("--tag", default="", help="suffix of the records of `unseen`")
+    parser.add_argument("--touch-arms", nargs="+", choices=list(ARMS), default=["recipe", "plain"])
+    parser.add_argument("--touch-override", nargs="*", default=[], help="settings of every arm of `touch`")
+    parser.add_argument("--folds", nargs="+", type=int, help="for settings: test on these quarters of touch's training")
+    parser.add_argument("--tag", default="", help="suffix of the records of `unseen` and `touch`")
     parser.add_argument("--out", type=Path, help="JSON to write")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -191,7 +213,7 @@ def main() -> None:
         parser.error("--text-tower: give the folder of a sentence encoder, such as all-MiniLM-L6-v2")
     results = {part: PARTS[part](args) for part in args.parts}
     for part, records in results.items():
-        summarise(part, records)
+        print("", *rows(part, records), sep="\n")
     if args.out:
         args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
 

@@ -27,19 +27,28 @@ from pairalign.evaluate.retrieval import bidirectional
 
 CONFIG = Path(__file__).parents[1] / "configs" / "real" / "touch_image.yaml"
 PLAIN = ("loss.reconstruct=0", "loss.minimal=0", "loss.gate=0", "loss.gates=false", "loss.noise=0", "latent.private=0")
-ARMS: dict[str, tuple[str, Sequence[str]]] = {  # name: its shards, and what differs from the config
-    "recipe": ("frames", ()),
-    "plain": ("contacts", PLAIN),
-    "plain-frames": ("frames", PLAIN),
+THIRD = (  # a second camera at the same moment, as a third modality that only training sees
+    "modalities.third={encoder: touch_cnn, options: {size: 48, channels: 16, cells: 6}}",
+    "edges=[{between: [image, touch], shards: contacts}, {between: [image, third], shards: contacts, weight: 0.5}, "
+    "{between: [third, touch], shards: contacts, weight: 0.5}]",
+)
+ARMS: dict[str, Sequence[str]] = {  # what differs from the configuration
+    "recipe": (),
+    "plain": PLAIN,
+    "recipe-third": THIRD,
+    "plain-third": (*PLAIN, *THIRD),
+    "recipe-frames": ("edges.0.shards=frames",),
+    "plain-frames": (*PLAIN, "edges.0.shards=frames"),
 }
 FOLDS = 4
 
 
 def pack_touch(data: Path, out: Path, fold: int | None = None) -> Path:
-    """Pack `contacts` (the peak frame of each) and `frames` (all four of each training contact)."""
-    for name, frames in (("contacts", False), ("frames", True)):
+    """Pack `contacts` (the peak frame of each, two cameras) and `frames` (all four of each training contact)."""
+    for name, modalities in (("contacts", ["image", "third", "touch"]), ("frames", ["image", "touch"])):
         if not (out / name / "index.json").exists():
-            pack_pairs(_rows(data / "touch", frames, fold), out / name, modalities=["image", "touch"], progress=False)
+            rows = _rows(data / "touch", name == "frames", fold)
+            pack_pairs(rows, out / name, modalities=modalities, progress=False)
     return out
 
 
@@ -54,37 +63,46 @@ def _rows(folder: Path, frames: bool, fold: int | None) -> Iterator[dict[str, An
                 continue
             split = "test" if place % FOLDS == fold else "train"
         common = {"split": split, "group": row["object"], "label": row["object"]}
-        if not frames or split == "test":
-            pair = {"image": folder / row["image"], "touch": folder / row["touch_diff"]}
-            yield {"key": row["id"], **pair, **common}
-            continue
-        background = _read(folder / row["touch_background"])
-        for number, (touch, image) in enumerate(zip(row["touch_frames"], row["image_frames"], strict=True)):
-            difference = np.clip(128 + _read(folder / touch) - background, 0, 255).astype(np.uint8)
-            pair = {"image": folder / image, "touch": Image.fromarray(difference)}
-            yield {"key": f"{row['id']}_{number}", **pair, **common}
+        if not frames:
+            sides = {"image": "image", "third": "image_third_view", "touch": "touch_diff"}
+            yield {"key": row["id"], **{side: folder / row[field] for side, field in sides.items()}, **common}
+        elif split == "train":
+            background = _read(folder / row["touch_background"])
+            for number, (touch, image) in enumerate(zip(row["touch_frames"], row["image_frames"], strict=True)):
+                difference = np.clip(128 + _read(folder / touch) - background, 0, 255).astype(np.uint8)
+                pair = {"image": folder / image, "touch": Image.fromarray(difference)}
+                yield {"key": f"{row['id']}_{number}", **pair, **common}
 
 
 def _read(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"), np.int16)
 
 
-def score_touch(packed: Path, work: Path, name: str, seed: int, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def score_touch(
+    packed: Path, work: Path, name: str, seed: int, overrides: Sequence[str] = (), tag: str = ""
+) -> dict[str, Any]:
     """Train one arm and retrieve both ways among the test contacts; all, and of the same object only."""
-    shards, changes = ARMS[name]
-    where = [f"data.root={packed}", f"edges.0.shards={shards}", f"out={work / 'runs' / f'touch-{name}-{seed}'}"]
-    config = load_config(AlignConfig, CONFIG, [*where, f"seed={seed}", *changes, *overrides])
+    out = work / "runs" / f"{packed.name}-{name}{tag}-{seed}"
+    where = [f"data.root={packed}", f"out={out}", f"seed={seed}"]
+    config = load_config(AlignConfig, CONFIG, [*where, *ARMS[name], *overrides])
     start = time.process_time()
     run = align_pairs(config, progress=False)
     seconds = time.process_time() - start
     pool = encode_pool(run, packed / "contacts", "test", progress=False)
     image, touch = pair_embeddings(run.aligner, pool, "image", "touch")
     assert pool.groups is not None
-    found: dict[str, Any] = {"cpu_seconds": seconds, "n": len(image), "intervals": {}}
+    found: dict[str, Any] = {
+        "cpu_seconds": seconds,
+        "steps": config.train.steps,
+        "n": len(image),
+        "intervals": {},
+        "hits": {},
+    }
     for where_, restrict in (("all", None), ("same object", (pool.groups, pool.groups))):
         both = bidirectional(image, touch, restrict=restrict, seed=seed)
         for way, score in (("image to touch", both[0]), ("touch to image", both[1])):
             one = score.recall[1]
             found[f"{where_}, {way}"] = one.value
             found["intervals"][f"{where_}, {way}"] = [one.low, one.high, one.chance]
+            found["hits"][f"{where_}, {way}"] = [int(rank < 1.5) for rank in score.ranks.tolist()]  # for paired tests
     return found
