@@ -69,11 +69,11 @@ def find_encoder(name: str) -> Entry:
     points = list(_points(name))
     if len(points) > 1:
         raise _clash(name, _point_owner(points[0]), _point_owner(points[1]))
+    if points:  # first, so that the owner reads the same before and after somebody imported the package
+        return Entry(name, _point_owner(points[0]), lambda: _load_point(points[0]))
     if name in _registered:
         cls = _registered[name]
         return Entry(name, _owner(cls), lambda: cls)
-    if points:
-        return Entry(name, _point_owner(points[0]), lambda: _load_point(points[0]))
     known = set(_registered) | {point.name for point in entry_points(group=GROUP)}
     raise RegistryError(
         f"encoder {name!r} is not registered.{did_you_mean(name, known)}"

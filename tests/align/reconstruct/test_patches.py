@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pairalign.align.reconstruct import build_decoder, patch_error
-from pairalign.align.reconstruct.patches import PatchDecoder
+from pairalign.align.reconstruct.patches import PatchDecoder, patch_detail
 from pairalign.errors import ConfigError
 from pairalign.types import Signal
 
@@ -72,14 +72,49 @@ def test_patches_lie_where_they_belong():
     moved = (decoder.deviation(latent) != before).any(1)[0]
     expected = torch.zeros(12, 20, dtype=torch.bool)
     expected[4:8, 8:12] = True
-    assert torch.equal(moved, expected)
+    assert torch.equal(moved[: 12 * 20].view(12, 20), expected)
+    assert moved[12 * 20 :].nonzero().tolist() == [[1 * 5 + 2]], "the detail of the same patch"
 
 
 def test_large_images_are_compared_at_24_pixels():
     decoder = PatchDecoder(Signal("image", (3, 96, 48)), latent=4)
     batch = torch.rand(2, 3, 96, 48)
     expected = batch.unflatten(2, (24, 4)).unflatten(4, (24, 2)).mean((3, 5))
-    torch.testing.assert_close(decoder.target(batch), expected)
+    pixels, _ = decoder.target(batch).split(decoder.parts, dim=2)
+    torch.testing.assert_close(pixels.unflatten(2, (24, 24)), expected)
+
+
+def test_detail_is_the_deviation_inside_each_patch_of_the_full_picture():
+    image = 1e3 + torch.rand(2, 3, 96, 48, generator=torch.Generator().manual_seed(0))
+    expected = torch.zeros(2, 3, 6, 6)
+    for row in range(6):
+        for column in range(6):
+            patch = image[..., 16 * row : 16 * row + 16, 8 * column : 8 * column + 8]
+            expected[..., row, column] = patch.flatten(2).std(2, correction=0)
+    torch.testing.assert_close(patch_detail(image, (6, 6)), expected, rtol=1e-3, atol=0)
+    decoder = PatchDecoder(Signal("image", (3, 96, 48)), latent=4)
+    _, detail = decoder.target(image).split(decoder.parts, dim=2)
+    assert torch.equal(detail, patch_detail(image, (6, 6)).flatten(2))
+
+
+def test_the_strength_of_a_texture_is_learned_though_its_phase_cannot_be():
+    """Noise of a strength that the latent knows: pixels can only be guessed as grey, their detail not."""
+    torch.manual_seed(0)
+    strength = torch.rand(64, 1)
+    signal = Signal("series", (1, 64), rate=100.0)
+    decoder = PatchDecoder(signal, latent=1)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=3e-3)
+
+    def noise() -> torch.Tensor:
+        return strength[:, :, None] * torch.randn(64, 1, 64)
+
+    for _ in range(150):
+        optimizer.zero_grad()
+        decoder.error(strength, noise()).backward()
+        optimizer.step()
+    decoder.eval()
+    assert decoder.error(strength, noise()).item() < 0.75
+    assert decoder.error(strength[torch.randperm(64)], noise()).item() > 1.0
 
 
 def test_a_latent_that_holds_the_image_is_learned():

@@ -3,11 +3,12 @@
 Source: the patch-wise mean squared error of masked autoencoders (He et al. 2022, arXiv:2111.06377), with the
 spatial broadcast of one latent to all positions (Watters et al. 2019, arXiv:1901.07017). A series is an image
 of height 1.
-Where it bites: an image is decoded at 24 pixels a side at most (the target is average-pooled), a series at
-32,768 steps; finer detail, such as the phase of a texture, would crowd what a latent of this size should hold out
-of it, and the decoder stays cheaper than any encoder. The waveform of
-a long audible sound has little that a latent could predict: such an encoder does better with reconstruct =
-"features" or "none".
+Half of the error is on the pixels; half is on each patch's *detail*, the standard deviation inside it. The phase of a
+texture cannot be predicted from a latent of this size, and then the best guess of a pixel is grey however strong the
+texture is: pixels alone would lose the strength of a relief (the hardness of what was touched) or of a vibration.
+Where it bites: the pixels of an image are decoded at 24 a side at most (the target is average-pooled), a series at
+32,768 steps, so that the decoder stays cheaper than any encoder. The waveform of a long audible sound has little that a
+latent could predict: such an encoder does better with reconstruct = "features" or "none".
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ def patch_error(predicted: Tensor, target: Tensor, spread: Tensor | None = None)
     return relative((predicted - target).square().mean(), spread, target.square().mean())
 
 
+def patch_detail(image: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the standard deviation inside each patch of (B, C, H, W), as (B, C, *grid), in the image's unit."""
+    centred = image - image.mean((2, 3), keepdim=True)  # small numbers, so that their squares can be subtracted
+    mean, power = F.adaptive_avg_pool2d(centred, grid), F.adaptive_avg_pool2d(centred.square(), grid)
+    return (power - mean.square()).clamp(min=0).sqrt()
+
+
 class PatchDecoder(Decoder):
     """Decodes (B, latent) to an image (B, …, H, W) or series (B, …, T); sizes must be declared."""
 
@@ -48,30 +56,48 @@ class PatchDecoder(Decoder):
         patch = self.patch = _patch(self.pooled, signal.kind)
         grid = self.grid = (math.ceil(height / patch[0]), math.ceil(width / patch[1]))
         self.channels = math.prod(self.lead)
-        super().__init__((self.channels, height, width))
+        self.parts = [height * width, grid[0] * grid[1]]
+        super().__init__((self.channels, sum(self.parts)), (len(self.parts),))
         self.trunk = nn.Sequential(nn.Linear(latent, hidden), nn.GELU(), nn.Linear(hidden, hidden))
         self.position = nn.Parameter(torch.randn(grid[0] * grid[1], hidden) * hidden**-0.5)
-        self.head = nn.Linear(hidden, self.channels * patch[0] * patch[1])
+        self.head = nn.Linear(hidden, self.channels * (patch[0] * patch[1] + 1))
 
     def deviation(self, latent: Tensor) -> Tensor:
-        """Return (B, channels, *pooled)."""
+        """Return (B, channels, pixels + patches)."""
         patches = self.head(F.gelu(self.trunk(latent)[:, None] + self.position))
         (h, w), (i, j) = self.grid, self.patch
-        image = rearrange(patches, "b (h w) (c i j) -> b c (h i) (w j)", h=h, w=w, i=i, j=j)
-        return image[..., : self.pooled[0], : self.pooled[1]]
+        pixels, detail = patches.split([self.channels * i * j, self.channels], dim=-1)
+        image = rearrange(pixels, "b (h w) (c i j) -> b c (h i) (w j)", h=h, w=w, i=i, j=j)
+        image = image[..., : self.pooled[0], : self.pooled[1]]
+        return torch.cat([image.flatten(2), detail.mT], dim=2)
+
+    def predict(self, latent: Tensor, spread: Tensor) -> Tensor:
+        """Return (B, channels, pixels + patches), the two parts each in units of their own spread."""
+        each = torch.repeat_interleave(spread.sqrt(), torch.tensor(self.parts, device=spread.device))
+        return self.mean + each * self.deviation(latent)
+
+    def batch_spread(self, target: Tensor) -> Tensor:
+        """Return the variances (2,) of pixels and of detail."""
+        return torch.stack([part.var(0).mean() for part in target.split(self.parts, dim=2)])
 
     def score(self, predicted: Tensor, target: Tensor, spread: Tensor) -> Tensor:
-        """See `patch_error`."""
-        return patch_error(predicted, target, spread)
+        """The mean of `patch_error` on pixels and on detail."""
+        pixels, detail = (
+            patch_error(*part)
+            for part in zip(predicted.split(self.parts, 2), target.split(self.parts, 2), spread, strict=True)
+        )
+        return (pixels + detail) / 2
 
     def target(self, signal: Tensor) -> Tensor:
-        """Return the batch, average-pooled, as (B, channels, *pooled)."""
+        """Return the batch as (B, channels, pixels + patches): average-pooled, and the detail of each patch."""
         image = signal.float().permute(0, *(1 + axis for axis in self.order))
         image = image.reshape(len(signal), self.channels, *self.size)
-        return image if self.size == self.pooled else F.adaptive_avg_pool2d(image, self.pooled)
+        pooled = image if self.size == self.pooled else F.adaptive_avg_pool2d(image, self.pooled)
+        return torch.cat([pooled.flatten(2), patch_detail(image, self.grid).flatten(2)], dim=2)
 
     def restore(self, predicted: Tensor) -> Tensor:
         """Return (B, *signal.shape), interpolated where the target was pooled."""
+        predicted = predicted[..., : self.parts[0]].unflatten(2, self.pooled)
         if self.size != self.pooled:
             predicted = F.interpolate(predicted, self.size, mode="bilinear", align_corners=False)
         # a series has no axis of its own for the height of 1
