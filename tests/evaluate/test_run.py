@@ -58,6 +58,15 @@ def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool
     assert "a → b" in found.table
 
 
+def test_a_graph_of_two_parts_is_measured_and_the_report_says_so(align_settings: dict[str, Any], pool: Path) -> None:
+    align_settings["edges"] = align_settings["edges"][:1]
+    settings = load_config(AlignConfig, align_settings, ["allow_disconnected=true", "train.steps=10"])
+    found = evaluate_run(align_pairs(settings, progress=False), pool, progress=False)
+    assert set(found.metrics["pools"]["pool/test"]["pairs"]) == {"a-b"}
+    assert found.metrics["connected"] is False
+    assert "its parts share no space" in found.report.read_text()
+
+
 def test_a_control_gets_the_chance_of_knowing_the_rest(run: AlignRun, pool: Path) -> None:
     visible = {"a": ["sign"], "b": ["sign"], "c": []}
     found = evaluate_run(run, pool, visible=visible, progress=False)
