@@ -81,9 +81,13 @@ def _add_recall(report: Report, record: Mapping[str, Any]) -> None:
             label: {("top-1 on factors" if name.startswith("top-1") else name): s for name, s in scores.items()}
             for label, scores in rows.items()
         }
-    report.picture(
-        draw_recall(rows, emergent), "Recall on every edge, trained and emergent, with its interval and chance."
-    )
+    caption = "Recall on every edge, trained and emergent, with its interval and chance."
+    if any("agreement" in pair and "all" in pair["agreement"] for pair in record["pairs"].values()):
+        caption += (
+            " Top-1 on factors asks for an equal object, in all that both sides can see; R@1 asks for the very same"
+            " sample, which nothing that they share may tell from its equals."
+        )
+    report.picture(draw_recall(rows, emergent), caption)
 
 
 def _add_neighbours(report: Report, run: AlignRun, pool: EvalPool) -> None:
