@@ -27,8 +27,8 @@ from pairalign.data.index import load_index
 from pairalign.data.manifest import Manifest
 from pairalign.data.pack import pack_pairs
 from pairalign.evaluate.measure import encode_texts, pair_embeddings
-from pairalign.evaluate.pool import EvalPool, encode_pool
-from pairalign.evaluate.zero_shot import ZeroShotScore, class_embeddings, classify
+from pairalign.evaluate.pool import encode_pool
+from pairalign.evaluate.zero_shot import ZeroShotScore, class_embeddings, classify, through_known
 
 CONFIG = Path(__file__).parents[1] / "configs" / "real" / "shapes_text.yaml"
 PLAIN = ("modalities.text.head=0", "loss.contrast=1", "loss.relation=0")  # InfoNCE, a learned linear map on either side
@@ -85,14 +85,18 @@ def train_aligned(config: AlignConfig) -> tuple[AlignRun, float]:
     return run, time.process_time() - start
 
 
-def name_classes(run: AlignRun, folder: Path, split: str, names: Sequence[str]) -> tuple[ZeroShotScore, EvalPool]:
-    """Zero-shot classification among `names`, with the templates that training used."""
+def name_classes(
+    run: AlignRun, folder: Path, split: str, names: Sequence[str], known: Sequence[str] = ()
+) -> ZeroShotScore:
+    """Zero-shot classification among `names`, with the templates that training used; through `known` names, if any."""
     pool = encode_pool(run, folder, split, progress=False)
     _, points = pair_embeddings(run.aligner, pool, "text", "points")
     templates = ["{}", *run.config.modalities["text"].options["templates"]]
-    vectors = class_embeddings(partial(encode_texts, run.aligner, "text", "points"), names, templates)
+    encode = partial(encode_texts, run.aligner, "text", "points")
+    if known:
+        points = through_known(points, class_embeddings(encode, known, templates))
     truth = [names.index(label) for label in pool.factors["label"]]
-    return classify(points, truth, vectors, names), pool
+    return classify(points, truth, class_embeddings(encode, names, templates), names)
 
 
 class Classifier(nn.Module):

@@ -74,8 +74,8 @@ def shapes(args: argparse.Namespace) -> list[Record]:
             out = args.work / "runs" / f"shapes{seed}"
             run, seconds = train_aligned(configuration(packed, args.text_tower, out, seed, args.steps, args.override))
             return {
-                **top1(name_classes(run, packed, "test", names)[0]),
-                "once": top1(name_classes(run, once, "test", names)[0]),
+                **top1(name_classes(run, packed, "test", names)),
+                "once": top1(name_classes(run, once, "test", names)),
                 "cpu_seconds": seconds,
             }
 
@@ -127,10 +127,10 @@ def unseen(args: argparse.Namespace) -> list[Record]:
                 )
                 held = sorted(set(labels_of(packed, HELD).values()))
                 seen = sorted(set(labels_of(packed, "train").values()))
-                kept, _ = name_classes(run, packed, "test", seen)
                 return {
-                    **top1(name_classes(run, packed, HELD, held)[0]),
-                    "seen_top1": kept.overall[1].value,
+                    **top1(name_classes(run, packed, HELD, held, known=seen)),
+                    "direct": top1(name_classes(run, packed, HELD, held)),
+                    "seen_top1": name_classes(run, packed, "test", seen).overall[1].value,
                     "cpu_seconds": seconds,
                     "classes": held,
                 }

@@ -51,7 +51,9 @@ class TouchCNN(Encoder):
             for i, (a, b) in enumerate(pairwise(sizes))
         )
         self.token = SensorToken(len(sensors), width) if sensors else None
-        self.places = nn.Sequential(nn.Conv2d(width, 16, 1), nn.AdaptiveAvgPool2d(cells), nn.Flatten()) if cells else None
+        self.places = (
+            nn.Sequential(nn.Conv2d(width, 16, 1), nn.AdaptiveAvgPool2d(cells), nn.Flatten()) if cells else None
+        )
         self.join = nn.Linear(2 * width + 16 * cells**2, width)
 
     def preprocess(self, raw: Any) -> Tensor:

@@ -15,6 +15,7 @@ from pairalign.align.contrastive import info_nce
 from pairalign.align.latents import AnchorHead
 from pairalign.align.model import PairAligner, Side, build_aligner
 from pairalign.align.partial import gated_cosine
+from pairalign.align.relation import relation_loss
 from pairalign.align.run import build_feeds
 from pairalign.config import AlignConfig, LatentConfig, LossConfig, load_config
 from pairalign.data.graph import PairGraph
@@ -63,6 +64,24 @@ def test_contrast_term_is_info_nce_of_the_gated_shared_latents() -> None:
     ga, gb = gated_cosine(aligner.gates(("a", "b")), za, zb)
     expected = info_nce(ga, gb, aligner.scales["a-b"]())
     torch.testing.assert_close(aligner.edge_terms(("a", "b"), a, b)["contrast"], expected)
+
+
+def test_relation_term_compares_with_the_frozen_side_and_only_where_there_is_one() -> None:
+    a, b = batch()
+    torch.manual_seed(0)
+    frozen, graph = TinyVector(), PairGraph(("a", "b"), (("a", "b"),))
+    frozen.tune("none")
+    loss = replace(LOSS, relation=1.0, relation_temperature=0.3)
+    aligner = PairAligner({"a": frozen, "b": TinyVector()}, graph, loss=loss)
+    za, zb = aligner.encode("a", a.value).shared, aligner.encode("b", b.value).shared
+    ga, gb = gated_cosine(aligner.gates(("a", "b")), za, zb)
+    unit = F.normalize(frozen(a.value).pooled, dim=1)
+    expected = relation_loss(ga, gb, aligner.scales["a-b"](), unit - unit.mean(0), temperature=0.3)
+    terms = aligner.edge_terms(("a", "b"), a, b)
+    torch.testing.assert_close(terms["relation"], expected)
+    assert expected > 0.1
+    trained = PairAligner({m: TinyVector() for m in "ab"}, graph, loss=loss)
+    assert "relation" not in trained.edge_terms(("a", "b"), a, b)
 
 
 def test_reconstruction_reads_no_shared_dimension_that_no_edge_gates() -> None:

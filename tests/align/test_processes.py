@@ -50,7 +50,9 @@ def launch(command: list[str], *overrides: str) -> subprocess.CompletedProcess[s
     return subprocess.run([*command, *overrides], capture_output=True, text=True, timeout=300, env=environment)
 
 
-def test_two_processes_train_one_model_resume_to_the_bit_and_are_not_mistaken_for_one(command: list[str], tmp_path: Path) -> None:
+def test_two_processes_train_one_model_resume_to_the_bit_and_are_not_mistaken_for_one(
+    command: list[str], tmp_path: Path
+) -> None:
     whole = launch(command, f"out={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]

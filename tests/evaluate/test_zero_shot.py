@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.errors import ConfigError, DataError
-from pairalign.evaluate.zero_shot import TEMPLATES, class_embeddings, classify, templates_for
+from pairalign.evaluate.zero_shot import TEMPLATES, class_embeddings, classify, templates_for, through_known
 
 CLASSES = ["cup", "lamp", "chair", "bed"]
 
@@ -99,3 +101,24 @@ def test_bad_input_gives_one_clear_error() -> None:
         classify(torch.eye(4), [0, 1], torch.eye(4), CLASSES)
     with pytest.raises(DataError, match="labels go from 0 to 4"):
         classify(torch.eye(4), [0, 1, 2, 4], torch.eye(4), CLASSES)
+
+
+def test_a_sample_is_placed_between_the_known_classes_that_it_resembles() -> None:
+    generator = torch.Generator().manual_seed(0)
+    known, x = torch.randn(5, 3, generator=generator), torch.randn(7, 3, generator=generator)
+    found = through_known(x, known, temperature=0.3)
+    for row, sample in zip(found, x, strict=True):
+        weights = [math.exp(float(F.cosine_similarity(sample, k, dim=0)) / 0.3) for k in known]
+        expected = sum(w * F.normalize(k.double(), dim=0) for w, k in zip(weights, known, strict=True)) / sum(weights)
+        torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"temperature=0"):
+        through_known(x, known, temperature=0.0)
+
+
+def test_a_new_name_is_found_through_the_known_ones_where_the_encoder_never_learned_its_direction() -> None:
+    """Samples of a new class light up its two relatives, but nothing of the direction that is the name's alone."""
+    known = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+    new = torch.tensor([[1.0, 1.0, 0.0, 0.4], [0.0, 0.6, 1.0, -0.4]])
+    samples = torch.tensor([[0.9, 0.8, 0.0, -3.0], [0.0, 0.7, 0.9, 3.0]])
+    assert classify(samples, [0, 1], new, ["x", "y"]).overall[1].value == 0
+    assert classify(through_known(samples, known), [0, 1], new, ["x", "y"]).overall[1].value == 1

@@ -15,6 +15,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--out", help="where to write; default: RUN/evaluation")
     parser.add_argument("--class", dest="classes", action="append", help="class name for zero-shot, repeatable")
     parser.add_argument("--template", dest="templates", action="append", help="prompt with {}, repeatable")
+    parser.add_argument("--known", action="append", help="class name of training, to place new ones by; repeatable")
     parser.add_argument("--same-group", action="store_true", help="also retrieve among the same object or session only")
     parser.add_argument("--limit", type=int, help="most samples of each pool")
     parser.add_argument("--seed", type=int, default=0, help="of bootstrap and probe splits")
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         classes=args.classes,
         templates=args.templates,
+        known=args.known,
         same_group=args.same_group,
         limit=args.limit,
         seed=args.seed,

@@ -27,7 +27,7 @@ from pairalign.evaluate.page import build_report
 from pairalign.evaluate.pool import EvalPool, encode_pool
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.tables import tables
-from pairalign.evaluate.zero_shot import class_embeddings, classify
+from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def evaluate_run(
     visible: Visible | None = None,
     classes: Sequence[str] | None = None,
     templates: str | Sequence[str] | None = None,
+    known: Sequence[str] | None = None,
     same_group: bool = False,
     limit: int | None = None,
     seed: int = 0,
@@ -67,7 +68,7 @@ def evaluate_run(
     aligned = run if isinstance(run, AlignRun) else load_aligned(run)
     folders = [pairs] if isinstance(pairs, (str, Path)) else list(pairs)
     splits = [split] if isinstance(split, str) else list(split)
-    settings: dict[str, Any] = {"visible": visible, "same_group": same_group, "seed": seed}
+    settings: dict[str, Any] = {"visible": visible, "known": known, "same_group": same_group, "seed": seed}
     pools: dict[str, EvalPool] = {}
     for folder in folders:
         for name in splits:
@@ -100,6 +101,7 @@ def measure_pool(
     templates: str | Sequence[str] | None = None,
     *,
     visible: Visible | None = None,
+    known: Sequence[str] | None = None,
     same_group: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -111,22 +113,27 @@ def measure_pool(
         )
     if pool.factors and len(pool.keys) >= 20:
         record["probes"] = measure_probes(pool, seed=seed)
-    zero_shot = _zero_shot(run, pool, classes, templates, seed)
+    zero_shot = _zero_shot(run, pool, classes, templates, known, seed)
     if zero_shot:
         record["zero_shot"] = zero_shot
     return record
 
 
 def _zero_shot(
-    run: AlignRun, pool: EvalPool, classes: Sequence[str] | None, templates: str | Sequence[str] | None, seed: int
+    run: AlignRun,
+    pool: EvalPool,
+    classes: Sequence[str] | None,
+    templates: str | Sequence[str] | None,
+    known: Sequence[str] | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Top-k of every modality that a path joins to text, on plain labels that are class names."""
     labels = pool.factors.get("label")
     if labels is None or not all(isinstance(label, str) for label in labels):
         return {}
     names = list(classes) if classes else sorted(set(labels))
-    known = [i for i, label in enumerate(labels) if label in names]
-    if len(names) < 2 or not known:
+    rows = [i for i, label in enumerate(labels) if label in names]
+    if len(names) < 2 or not rows:
         return {}
     aligner, scores = run.aligner, {}
     texts = [m for m in aligner.encoders if aligner.encoder(m).signal.kind == "text"]
@@ -136,10 +143,14 @@ def _zero_shot(
                 continue
             gate = aligner.path_gate(modality, text).detach().cpu()
             kind = templates or _template_kind(modality, aligner.encoder(modality).signal.kind)
-            vectors = class_embeddings(partial(encode_texts, aligner, text, modality), names, kind)
-            embeddings = (gate * pool.latents[modality].shared)[known]
-            truth = [names.index(labels[i]) for i in known]
-            scores[f"{modality} by {text}"] = classify(embeddings, truth, vectors, names, seed=seed)
+            encode = partial(encode_texts, aligner, text, modality)
+            vectors = class_embeddings(encode, names, kind)
+            embeddings = (gate * pool.latents[modality].shared)[rows]
+            if known:
+                embeddings = through_known(embeddings, class_embeddings(encode, known, kind))
+            truth = [names.index(labels[i]) for i in rows]
+            way = f"{modality} by {text}" + (", through known classes" if known else "")
+            scores[way] = classify(embeddings, truth, vectors, names, seed=seed)
     return scores
 
 

@@ -100,6 +100,21 @@ def class_embeddings(
     return F.normalize(unit.view(len(classes), len(forms), -1).mean(1), dim=1)
 
 
+def through_known(embeddings: Tensor, known_vectors: Tensor, temperature: float = 0.1) -> Tensor:
+    """Replace each embedding (N, D) by the mean of known classes' text vectors (C, D), weighted by nearness; (N, D).
+
+    For classes that training never named: an encoder is sure of where a sample lies among the classes that it was
+    trained on, and only the text tower knows where a new name lies among those. The weights are a softmax of cosine
+    over `temperature`. Source: convex combinations of semantic embeddings, Norouzi et al. 2014 (arXiv:1312.5650).
+    """
+    check_pool(embeddings, known_vectors)
+    if temperature <= 0:
+        raise ConfigError(f"temperature={temperature}: give a number above 0; 0.1 suits cosines.")
+    known = F.normalize(known_vectors.double(), dim=1)
+    weights = (F.normalize(embeddings.double(), dim=1) @ known.T / temperature).softmax(1)
+    return weights @ known
+
+
 def classify(
     embeddings: Tensor,
     labels: Tensor | Sequence[int],
