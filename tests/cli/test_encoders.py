@@ -71,7 +71,8 @@ def test_one_file_brings_a_sensor_from_nothing_to_a_measured_run(
     for number in range(40):
         word = ("soft", "hard")[number % 2]
         force = rng.normal(1 + number % 2, 0.1, (16, 100)).astype(np.float32)
-        rows.append({"glove": force, "text": f"a {word} thing {number}", "split": "test" if number > 31 else "train"})
+        split = "test" if number > 31 else "train"
+        rows.append({"glove": force, "text": f"a {word} thing {number}", "split": split, "label": word})
     pack_pairs(
         rows,
         tmp_path / "shards" / "pairs",
@@ -97,8 +98,17 @@ def test_one_file_brings_a_sensor_from_nothing_to_a_measured_run(
     assert main(["align", "glove.yaml", *plugin, "--quiet", "train.steps=3"]) == 0
     assert max(line["step"] for line in read_metrics(tmp_path / "run")) == 3
     capsys.readouterr()
-    assert main(["evaluate", "run", "--pairs", "shards/pairs", "--quiet"]) == 0
-    assert "text → glove" in capsys.readouterr().out
+    measure = ["evaluate", "run", "--pairs", "shards/pairs", "--quiet"]
+    assert main(measure) == 0
+    printed = capsys.readouterr().out
+    assert "text → glove" in printed
+    assert "glove by text" in printed
+    assert main([*measure, "--class", "soft", "--class", "hard", "--known", "soft", "--known", "hard"]) == 0
+    assert "glove by text, through known classes" in capsys.readouterr().out
+    pool = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())["pools"]["pairs/test"]
+    score = pool["zero_shot"]["glove by text, through known classes"]
+    assert score["classes"] == ["soft", "hard"]
+    assert score["overall"]["top1"]["chance"] == 0.5
 
 
 def test_the_test_that_comes_with_a_new_encoder_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
