@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from conftest import TinyVector
 from pairalign.align.contrastive import info_nce
 from pairalign.align.latents import AnchorHead
+from pairalign.align.minimal import minimal_latent
 from pairalign.align.model import PairAligner, Side, build_aligner
 from pairalign.align.partial import gated_cosine
 from pairalign.align.relation import relation_loss
@@ -64,6 +65,19 @@ def test_contrast_term_is_info_nce_of_the_gated_shared_latents() -> None:
     ga, gb = gated_cosine(aligner.gates(("a", "b")), za, zb)
     expected = info_nce(ga, gb, aligner.scales["a-b"]())
     torch.testing.assert_close(aligner.edge_terms(("a", "b"), a, b)["contrast"], expected)
+
+
+def test_gate_and_minimal_terms_are_those_of_the_edge_alone() -> None:
+    aligner, (a, b) = make(replace(LOSS, gate=1.0, minimal=1.0)), batch()
+    with torch.no_grad():
+        aligner.gates.logits["a~b"].copy_(torch.linspace(-3, 3, 8))
+    terms = aligner.edge_terms(("a", "b"), a, b)
+    torch.testing.assert_close(terms["gate"], aligner.gates(("a", "b")).mean())
+    sizes = [minimal_latent(*aligner.encode(m, side.value)) for m, side in (("a", a), ("b", b))]
+    torch.testing.assert_close(terms["minimal"], (sizes[0] + sizes[1]) / 2)
+    terms["gate"].backward()
+    assert aligner.gates.logits["a~b"].grad.abs().sum() > 0
+    assert aligner.gates.logits["b~c"].grad is None
 
 
 def test_relation_term_compares_with_the_frozen_side_and_only_where_there_is_one() -> None:
