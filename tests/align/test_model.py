@@ -114,6 +114,17 @@ def test_reconstruction_reads_no_shared_dimension_that_no_edge_gates() -> None:
     assert not torch.isclose(aligner.edge_terms(("a", "b"), a, b)["reconstruct"], before)
 
 
+@pytest.mark.parametrize("detach", [True, False])
+def test_detached_reconstruction_reads_the_shared_latents_but_does_not_shape_them(detach: bool) -> None:
+    aligner, (a, b) = make(replace(LOSS, detach=detach)), batch()
+    aligner.edge_terms(("a", "b"), a, b)["reconstruct"].backward()
+    shared, private = aligner.heads["a"].map[-1].weight.grad.split([8, 4])
+    assert bool(shared.abs().sum() > 0) is not detach
+    assert private.abs().sum() > 0
+    decoder = next(p for p in aligner.decoders["a"].parameters() if p.ndim == 2)
+    assert (decoder.grad[:, :8].abs().sum(0) > 0).all()
+
+
 def test_emergent_embedding_uses_the_product_of_gates() -> None:
     aligner, (a, _) = make(), batch()
     with torch.no_grad():
