@@ -38,6 +38,7 @@ def command(align_settings: dict[str, Any], tmp_path: Path) -> list[str]:
     plugin.write_text(PLUGIN)
     for modality in align_settings["modalities"].values():
         modality["encoder"] = "plain_vector"
+    align_settings["modalities"]["c"]["tune"] = "none"  # both processes need its cache: one builds it
     align_settings["train"].update(steps=24, lr=5e-3)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**align_settings, "plugins": [str(plugin)]}))

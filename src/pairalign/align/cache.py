@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -105,11 +107,17 @@ def open_or_build(
     batch_size: int = 64,
     progress: bool = True,
 ) -> AnchorCache:
-    """Open the cache of a frozen encoder over one split of a shard folder, computing it first if there is none."""
+    """Open the cache of a frozen encoder over one split of a shard folder, computing it first if there is none.
+
+    Of several processes on one machine, one computes and the others wait.
+    """
     folder = Path(folder)
     fingerprint = cache_fingerprint(encoder, options, load_index(shards).content_hash, views, seed)
     if not (folder / "cache.json").exists():
-        _build(folder, encoder, Path(shards), split, source, views, seed, batch_size, fingerprint, progress)
+        name = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
+        with FileLock(Path(tempfile.gettempdir()) / f"pairalign-{name}.lock"):
+            if not (folder / "cache.json").exists():
+                _build(folder, encoder, Path(shards), split, source, views, seed, batch_size, fingerprint, progress)
     return AnchorCache.open(folder, fingerprint)
 
 
@@ -153,7 +161,11 @@ def _build(
         rows.flush()
         record = {"fingerprint": fingerprint, "views": views, "seed": seed, "split": split, "keys": keys}
         (partial / "cache.json").write_text(json.dumps(record), encoding="utf-8")
-        os.replace(partial, folder)
+        try:
+            os.replace(partial, folder)
+        except OSError:
+            if not (folder / "cache.json").exists():  # else another machine was faster
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

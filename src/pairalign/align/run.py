@@ -8,7 +8,6 @@ another configuration is refused.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from pairalign.align.distributed import launched
 from pairalign.align.feed import PairFeed, SideSource
 from pairalign.align.latents import AnchorHead
 from pairalign.align.model import PairAligner, build_aligner
@@ -41,19 +41,21 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
     Raises `ConfigError`, `GraphError`, `DataError`, `SignalError`, `CacheError` or `CheckpointError` before training
     starts where something does not fit, and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
     """
-    folder = Path(config.out)
-    start_folder(folder, config, fresh=fresh)
-    if (folder / "model.safetensors").exists():
+    folder, rank = Path(config.out), launched()[0]
+    if rank == 0:
+        start_folder(folder, config, fresh=fresh)
+    if not fresh and (folder / "model.safetensors").exists():
         return load_aligned(folder)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     aligner = build_aligner(config)
-    resume = _read_checkpoint(folder / "last.ckpt", config)
+    resume = None if fresh else _read_checkpoint(folder / "last.ckpt", config)
     feeds = build_feeds(config, aligner, progress=progress)
-    write_versions(folder, config)
+    if rank == 0:
+        write_versions(folder, config)
     _fit(config, aligner, feeds, resume, progress)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if rank == 0:
         save_weights(folder, aligner)
     return AlignRun(folder, config, aligner.eval())
 
@@ -74,6 +76,7 @@ def load_aligned(folder: str | Path) -> AlignRun:
 def build_feeds(config: AlignConfig, aligner: PairAligner, *, progress: bool = True) -> dict[str, dict[str, PairFeed]]:
     """`{"train": {edge: feed}, "val": {edge: feed}}`, every index checked, every anchor cache opened or built."""
     feeds: dict[str, dict[str, PairFeed]] = {"train": {}, "val": {}}
+    rank, world = launched()
     check_edges(config, aligner)
     for edge in config.edges:
         folder = Path(config.data.root) / edge.shards
@@ -92,8 +95,8 @@ def build_feeds(config: AlignConfig, aligner: PairAligner, *, progress: bool = T
                 train=stage == "train",
                 shuffle=config.data.shuffle,
                 augment=config.data.augment,
-                rank=int(os.environ.get("RANK", "0")),
-                world_size=int(os.environ.get("WORLD_SIZE", "1")),
+                rank=rank,
+                world_size=world,
             )
     _fit_anchors(aligner, feeds["train"].values())
     return feeds
@@ -179,7 +182,7 @@ def _read_checkpoint(path: Path, config: AlignConfig) -> dict[str, Any] | None:
             f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh."
         ) from error
     check_same(record["config"], config, path)
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    _, world = launched()
     if len(record["ranks"]) != world:
         raise CheckpointError(
             f"checkpoint {str(path)!r} was written by {len(record['ranks'])} processes, now there are {world}: "
@@ -191,7 +194,7 @@ def _read_checkpoint(path: Path, config: AlignConfig) -> dict[str, Any] | None:
 
 def _forget_after(path: Path, step: int) -> None:
     """Drop metrics that the killed run logged after its checkpoint: the resumed run logs them again."""
-    if path.exists() and int(os.environ.get("RANK", "0")) == 0:
+    if path.exists() and launched()[0] == 0:
         kept = [line for line in path.read_text(encoding="utf-8").splitlines(True) if json.loads(line)["step"] <= step]
         write_text(path, "".join(kept))
 
@@ -211,7 +214,7 @@ def _fit(
     task = StageOne(aligner, config)
     trainer, stop = build_trainer(config, progress=progress, validate=bool(feeds["val"]))
     if resume is not None:
-        task.resume(resume, int(os.environ.get("RANK", "0")))
+        task.resume(resume, launched()[0])
         for name, feed in feeds["train"].items():
             feed.start, feed.places = task.batches, task.places[name]
     train = CombinedLoader({name: loader(feed, config) for name, feed in feeds["train"].items()}, "min_size")

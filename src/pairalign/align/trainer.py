@@ -17,6 +17,7 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch.utils.data import DataLoader
 
+from pairalign.align.distributed import launched
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
 from pairalign.config import AlignConfig
@@ -76,7 +77,7 @@ def build_trainer(config: AlignConfig, *, progress: bool, validate: bool) -> tup
     _quiet()
     train, out, stop = config.train, Path(config.out), StopCleanly()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    _, world = launched()
     callbacks: list[L.Callback] = [
         JsonLines(out / "metrics.jsonl", max(1, train.steps // 200)),
         Checkpoints(out / "last.ckpt", train.checkpoint_every),
