@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ def tiny_vector() -> Iterator[str]:
     yield "tiny_vector"
     registry._registered.clear()
     registry._registered.update(before)
+
+
+def heed_ctrl_c() -> None:
+    """`preexec_fn` of a process that a test interrupts: what a shell starts in the background ignores SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def vector_pairs(count: int, edge: tuple[str, str], seed: int = 0, split: str = "train") -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import heed_ctrl_c
 from pairalign.align.run import align_pairs, load_aligned, read_metrics
 from pairalign.config import AlignConfig, load_config
 from pairalign.errors import CheckpointError, DataError, GraphError, RegistryError, SignalError
@@ -154,7 +155,8 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_bit(align_settings: Sett
     path = tmp_path / "c.json"
     path.write_text(json.dumps({**align_settings, "train": {**align_settings["train"], "steps": 400}}))
     command = [sys.executable, "-c", script, str(Path(__file__).parents[1]), str(path)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_ctrl_c)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text().count("\n") > 5) and time.monotonic() < deadline:
@@ -165,6 +167,6 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_bit(align_settings: Sett
     assert "Traceback" not in errors
     assert (tmp_path / "run" / "last.ckpt").exists()
     assert not (tmp_path / "run" / "model.safetensors").exists()
-    subprocess.run(command, check=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run(command, check=True, timeout=120, env=environment)
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "run")
     assert all(torch.allclose(whole[k], resumed[k], atol=1e-6) for k in whole)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import heed_ctrl_c
 from pairalign.data import write
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import INDEX_NAME, load_index
@@ -174,7 +175,8 @@ def test_ctrl_c_of_the_real_command_leaves_whole_shards_only(tmp_path: Path) -> 
     script = (
         "import sys; from pairalign.data.pack import pack_pairs; pack_pairs(sys.argv[1], sys.argv[2], shard_samples=8)"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, manifest, out], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", script, manifest, out]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=heed_ctrl_c)
     while not list(out.glob("*.tar")):
         assert process.poll() is None
         time.sleep(0.02)
