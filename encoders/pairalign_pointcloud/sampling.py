@@ -18,15 +18,15 @@ def farthest_points(points: Tensor, count: int, start: int = 0) -> Tensor:
     repeat.
     """
     batch, size, _ = points.shape
+    axes = points.mT.contiguous()  # (B, 3, N): long rows to add, not short ones
     chosen = torch.empty(batch, count, dtype=torch.int64, device=points.device)
     nearest = torch.full((batch, size), torch.inf, device=points.device, dtype=points.dtype)
-    last = torch.full((batch,), start, dtype=torch.int64, device=points.device)
-    rows = torch.arange(batch, device=points.device)
+    last = torch.full((batch, 1), start, dtype=torch.int64, device=points.device)
     for i in range(count):
-        chosen[:, i] = last
-        distance = (points - points[rows, last][:, None]).square().sum(-1)
-        nearest = torch.minimum(nearest, distance)
-        last = nearest.argmax(1)
+        chosen[:, i : i + 1] = last
+        gap = axes - axes.gather(2, last[:, None].expand(-1, 3, -1))
+        nearest = torch.minimum(nearest, gap.square_().sum(1))
+        last = nearest.argmax(1, keepdim=True)
     return chosen
 
 

@@ -57,6 +57,11 @@ class SideSource:
     memory: int = 0
     kept: dict[str, Tensor] = dataclasses.field(default_factory=dict, repr=False)
 
+    def needs_value(self, key: str) -> bool:
+        """Whether `read` looks at the stored value of this sample."""
+        drawn = type(self.encoder).view is not Encoder.view  # its training views come from the value itself
+        return self.cache is None and (drawn or key not in self.kept)
+
     def read(self, sample: RawSample, generator: torch.Generator | None) -> Tensor:
         """One sample's tensor; with a generator a random training view, without one the plain sample."""
         if self.cache is not None:
@@ -131,7 +136,6 @@ class PairFeed(IterableDataset[PairBatch]):
 
     def _samples(self, worker: int, workers: int, bad: list[tuple[str, str]]) -> Iterator[tuple[int, RawSample]]:
         fields = [self.sides[end].field for end in self.edge]
-        decode = [self.sides[end].field for end in self.edge if self.sides[end].cache is None]
         _, epoch, position = self.places.get(worker, Place(worker, 0, -1))
         while True:
             given = 0
@@ -139,7 +143,7 @@ class PairFeed(IterableDataset[PairBatch]):
                 self.folder,
                 self.split,
                 fields,
-                decode=decode,
+                decode=self._wanted,
                 shuffle=self.shuffle if self.train else 0,
                 seed=self.seed,
                 epoch=epoch,
@@ -156,6 +160,9 @@ class PairFeed(IterableDataset[PairBatch]):
             if not self.train:
                 return
             epoch, position = epoch + 1, -1
+
+    def _wanted(self, key: str) -> list[str]:
+        return [self.sides[end].field for end in self.edge if self.sides[end].needs_value(key)]
 
     def _give_up(self, bad: list[tuple[str, str]], hopeless: bool) -> None:
         if hopeless:

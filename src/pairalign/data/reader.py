@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,9 @@ class Field(NamedTuple):
     name: str
     part: str
     extension: str
+
+
+Wanted = Callable[[str], Collection[str]]  # a sample's key → modalities whose values are decoded
 
 
 class RawSample(NamedTuple):
@@ -72,7 +75,7 @@ class ShardReader:
         folder: Path,
         shards: Sequence[ShardInfo],
         modalities: Sequence[str],
-        wanted: Collection[str],
+        wanted: Wanted,
         order: np.ndarray,
         raw: bool = False,
     ) -> None:
@@ -137,12 +140,13 @@ class ShardReader:
         known = stored if isinstance(stored, dict) else {}
         values: dict[str, Any] = {}
         ids: dict[str, int] = {}
+        wanted = self.wanted(entry.key)
         for modality in self.modalities:
             fields = _fields(tuple(entry.fields), modality)
             if not fields:
                 have = sorted({name.partition(".")[0] for name in entry.fields} - {"meta"})
                 raise BadSampleError(entry.key, f"has no {modality!r} (it holds {', '.join(have) or 'nothing'}).")
-            if modality in self.wanted:
+            if modality in wanted:
                 values[modality] = self._value(entry, fields, descriptor)
             ids[modality] = known[modality] if modality in known else _id(entry, fields, descriptor)
         return RawSample(entry.key, values, ids, meta, position)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pairalign.data.index import ShardIndex, load_index
-from pairalign.data.reader import BadSampleError, RawSample, ShardReader
+from pairalign.data.reader import BadSampleError, RawSample, ShardReader, Wanted
 from pairalign.errors import DataError
 
 OnBad = Callable[[str, str], None]
@@ -33,7 +33,7 @@ def read_samples(
     split: str,
     modalities: Sequence[str],
     *,
-    decode: Collection[str] | None = None,
+    decode: Collection[str] | Wanted | None = None,
     raw: bool = False,
     shuffle: int = 0,
     seed: int = 0,
@@ -47,7 +47,8 @@ def read_samples(
 ) -> Iterator[RawSample]:
     """Yield this stream's samples of one pass over a split.
 
-    decode: modalities whose values are wanted; the others get ids only. None decodes all.
+    decode: modalities whose values are wanted, or a function that names them for a sample's key; the others get ids
+        only. None decodes all.
     raw: give the stored bytes instead of decoded values.
     shuffle: 0 keeps the stored order; else shards come in random order and a sample moves by up to `shuffle`
         places; from the size of the split on, it is a full permutation.
@@ -60,9 +61,10 @@ def read_samples(
     folder = Path(folder)
     index = load_index(folder)
     index.require(modalities, folder)
-    wanted = frozenset(modalities if decode is None else decode)
-    if not wanted <= set(modalities):
-        raise DataError(f"decode={sorted(wanted)}: every one must be among modalities={list(modalities)}.")
+    named = modalities if decode is None or callable(decode) else decode
+    if not set(named) <= set(modalities):
+        raise DataError(f"decode={sorted(named)}: every one must be among modalities={list(modalities)}.")
+    wanted = decode if callable(decode) else lambda key: named
     stream, streams = rank * workers + worker, world_size * workers
     order = stream_order(index, split, shuffle=shuffle, seed=seed, epoch=epoch, stream=stream, streams=streams)
     reader = ShardReader(folder, index.split(split, folder).shards, modalities, wanted, order[skip:], raw)

@@ -106,7 +106,7 @@ class Survey:
         name = self.splits[int(self.split[rows[0]])]
         order = stream_order(self.index, name, shuffle=0, seed=0, epoch=0)[self.position[rows]]
         shards = self.index.split(name).shards
-        reader = ShardReader(self.folder, shards, (modality,), (modality,), order)
+        reader = ShardReader(self.folder, shards, (modality,), lambda key: (modality,), order)
         try:
             for shard, place in order.tolist():
                 yield main_value(reader.read(shard, place, 0).values[modality])

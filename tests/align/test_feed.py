@@ -1,0 +1,52 @@
+"""Batches do not depend on what a feed keeps in memory, and what it keeps is not decoded again."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+import pairalign.data.reader
+from conftest import TinyVector
+from pairalign.align.feed import PairBatch, PairFeed, SideSource
+from pairalign.encoder import Encoder
+
+EDGE = ("a", "b")
+
+
+class RandomView(TinyVector):
+    """Draws its training views from the stored value itself."""
+
+    def view(self, raw: object, generator: torch.Generator) -> torch.Tensor:
+        return self.preprocess(raw) + torch.rand((), generator=generator)
+
+
+def batches(folder: Path, encoder: Encoder, memory: int, count: int = 18) -> list[PairBatch]:
+    """The first batches, 6 an epoch."""
+    sides = {end: SideSource(end, encoder, memory=memory) for end in EDGE}
+    return list(itertools.islice(PairFeed(folder / "a-b", "train", EDGE, sides, batch_size=16, seed=4), count))
+
+
+@pytest.mark.parametrize("memory", [500, 10**6], ids=["a few", "all"])
+@pytest.mark.parametrize("encoder", [TinyVector, RandomView])
+def test_memory_changes_no_batch(pair_folder: Path, encoder: type[Encoder], memory: int) -> None:
+    plain, kept = (batches(pair_folder, encoder(), size) for size in (0, memory))
+    for one, other in zip(plain, kept, strict=True):
+        assert one.keys == other.keys
+        assert one.a.value.equal(other.a.value)
+        assert one.b.value.equal(other.b.value)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "memory", "passes"), [(TinyVector, 10**6, 1), (TinyVector, 0, 3), (RandomView, 10**6, 3)]
+)
+def test_a_kept_sample_is_decoded_once(
+    pair_folder: Path, monkeypatch: pytest.MonkeyPatch, encoder: type[Encoder], memory: int, passes: int
+) -> None:
+    decoded = []
+    decode = pairalign.data.reader.decode
+    monkeypatch.setattr("pairalign.data.reader.decode", lambda *of: decoded.append(of) or decode(*of))
+    batches(pair_folder, encoder(), memory)
+    assert len(decoded) == passes * 2 * 96
