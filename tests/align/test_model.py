@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from conftest import TinyVector
 from pairalign.align.contrastive import info_nce
 from pairalign.align.latents import AnchorHead
-from pairalign.align.minimal import minimal_latent
+from pairalign.align.minimal import jitter, minimal_latent
 from pairalign.align.model import PairAligner, Side, build_aligner
-from pairalign.align.partial import gated_cosine
+from pairalign.align.partial import gated_cosine, gated_euclidean
 from pairalign.align.relation import relation_loss
 from pairalign.align.run import build_feeds
 from pairalign.config import AlignConfig, LatentConfig, LossConfig, load_config
@@ -65,6 +65,20 @@ def test_contrast_term_is_info_nce_of_the_gated_shared_latents() -> None:
     ga, gb = gated_cosine(aligner.gates(("a", "b")), za, zb)
     expected = info_nce(ga, gb, aligner.scales["a-b"]())
     torch.testing.assert_close(aligner.edge_terms(("a", "b"), a, b)["contrast"], expected)
+
+
+def test_euclidean_contrast_compares_noisy_latents_in_training_only() -> None:
+    aligner, (a, b) = make(replace(LOSS, similarity="euclidean", noise=0.5)), batch()
+    za, zb = aligner.encode("a", a.value).shared, aligner.encode("b", b.value).shared
+    torch.manual_seed(1)
+    noisy = gated_euclidean(aligner.gates(("a", "b")), jitter(za, 0.5), jitter(zb, 0.5))
+    scale = aligner.scales["a-b"]()
+    torch.manual_seed(1)
+    found = aligner.train().edge_terms(("a", "b"), a, b)["contrast"]
+    torch.testing.assert_close(found, info_nce(*noisy, scale))
+    plain = gated_euclidean(aligner.gates(("a", "b")), za, zb)
+    torch.testing.assert_close(aligner.eval().edge_terms(("a", "b"), a, b)["contrast"], info_nce(*plain, scale))
+    assert not torch.allclose(found, info_nce(*plain, scale))
 
 
 def test_gate_and_minimal_terms_are_those_of_the_edge_alone() -> None:
