@@ -11,6 +11,8 @@ import pairalign
 
 PUBLIC = [
     "AlignConfig",
+    "DormantConfig",
+    "DormantModel",
     "Encoder",
     "Features",
     "PairAligner",
@@ -21,6 +23,7 @@ PUBLIC = [
     "align_pairs",
     "create_encoder",
     "evaluate_run",
+    "get_dormant_model",
     "load_aligned",
     "load_config",
     "load_plugin",

@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AlignConfig": "pairalign.config",
+    "DormantConfig": "pairalign.recompose.config",
+    "DormantModel": "pairalign.recompose.model",
     "Encoder": "pairalign.encoder",
     "Features": "pairalign.types",
     "PairAligner": "pairalign.align.model",
@@ -21,6 +23,7 @@ _HOME = {
     "align_pairs": "pairalign.align.run",
     "create_encoder": "pairalign.registry",
     "evaluate_run": "pairalign.evaluate.run",
+    "get_dormant_model": "pairalign.recompose.model",
     "load_aligned": "pairalign.align.run",
     "load_config": "pairalign.config",
     "load_plugin": "pairalign.registry",
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
     from pairalign.encoder import Encoder as Encoder
     from pairalign.errors import PairalignError as PairalignError
     from pairalign.evaluate.run import evaluate_run as evaluate_run
+    from pairalign.recompose.config import DormantConfig as DormantConfig
+    from pairalign.recompose.model import DormantModel as DormantModel
+    from pairalign.recompose.model import get_dormant_model as get_dormant_model
     from pairalign.registry import create_encoder as create_encoder
     from pairalign.registry import load_plugin as load_plugin
     from pairalign.registry import register_encoder as register_encoder

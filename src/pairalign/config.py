@@ -18,14 +18,14 @@ from pairalign.errors import ConfigError, did_you_mean
 T = TypeVar("T")
 
 
-class _Strict:
+class Strict:
     """Refuse unknown keys and keep ints and strings apart from each other."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
-class ModalityConfig(_Strict):
+class ModalityConfig(Strict):
     """One modality: which encoder reads it, and what of the encoder trains.
 
     encoder: registered name, see `pairalign encoders ls`.
@@ -46,7 +46,7 @@ class ModalityConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class EdgeConfig(_Strict):
+class EdgeConfig(Strict):
     """One set of pairs: two modalities, the shard folder (relative to `data.root`), and its weight in the loss."""
 
     between: tuple[str, str]
@@ -55,7 +55,7 @@ class EdgeConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class LatentConfig(_Strict):
+class LatentConfig(Strict):
     """Sizes: `shared` d_s and `private` d_p dimensions, and the `hidden` width of heads.
 
     standardise: keep each shared dimension at mean 0 and variance 1 (running statistics): no gap between modalities
@@ -69,7 +69,7 @@ class LatentConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class LossConfig(_Strict):
+class LossConfig(Strict):
     """Weights and kinds of stage one's terms; see `pairalign.align` for each formula and source.
 
     contrastive: "infonce" or "sigmoid".
@@ -107,7 +107,7 @@ class LossConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Strict):
+class TrainConfig(Strict):
     """How long and how: `steps` steps of `batch_size` pairs per edge and process, AdamW with warm-up and cosine.
 
     lr, weight_decay, warmup (steps), clip (gradient norm; 0 for none): the optimizer.
@@ -135,7 +135,7 @@ class TrainConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """Where pairs come from: `root` of the shard folders, loader `workers`, `shuffle` buffer in samples.
 
     train_split, val_split: names of the splits in the shard index; a null val_split trains without validation.
@@ -155,7 +155,7 @@ class DataConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class AlignConfig(_Strict):
+class AlignConfig(Strict):
     """Stage one, whole. `out` is the run folder; `cache` the folder of anchor caches (default: inside `out`)."""
 
     modalities: dict[str, ModalityConfig]

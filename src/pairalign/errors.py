@@ -47,6 +47,14 @@ class CheckpointError(PairalignError):
     """A checkpoint that belongs to another configuration or is damaged."""
 
 
+class DormantError(PairalignError):
+    """Dormant weights that cannot be chosen, installed or trained as asked."""
+
+
+class DeltaError(PairalignError):
+    """A delta that is damaged, or was made for another base."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known name, or the list of known names."""
     known = sorted(known)

@@ -1,0 +1,199 @@
+"""Step time and peak memory of dormant tuning against LoRA, gradient-hook masking and full AdamW.
+
+    python bench/dormant_step.py --out dormant_step.json
+
+A Llama of about 170M random weights, float32 on the CPU, AdamW, all seven projections of every layer, 2 x 128 tokens.
+LoRA's rank is the one that trains as many parameters as rows at this density. Every measurement runs in a fresh
+process, the arms in turn; a step is forward, backward, optimizer step and zero_grad. Memory is the rise of the peak
+resident set over a process that holds its imports.
+Where it bites: masks are random, since speed does not depend on which weights are dormant; Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+REACH = {
+    "step, rows / LoRA": "≤ 0.65",
+    "step, weights / LoRA": "≤ 0.80",
+    "step, directions / LoRA": "≤ 0.90",
+    "memory, rows / LoRA": "≤ 1.0",
+    "memory, rows / hooks": "≤ 0.6",
+    "memory, rows / full": "≤ 0.6",
+}
+
+
+def decoder(layers: int, width: int) -> nn.Module:
+    """A Llama with random weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    heads = max(1, width // 64)
+    config = LlamaConfig(
+        vocab_size=16384,
+        hidden_size=width,
+        intermediate_size=width * 11 // 4,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+    )
+    return LlamaForCausalLM(config)
+
+
+def dormant(structure: str) -> Callable[[nn.Module, float], nn.Module]:
+    """An arm of ours."""
+
+    def make(model: nn.Module, density: float) -> nn.Module:
+        import pairalign as pa
+
+        config = pa.DormantConfig(score="random", density=density, structure=structure)
+        return pa.get_dormant_model(model, config)
+
+    return make
+
+
+def lora(model: nn.Module, density: float) -> nn.Module:
+    """peft's LoRA with as many trained parameters."""
+    from peft import LoraConfig, get_peft_model
+
+    shapes = [m.weight.shape for n, m in model.named_modules() if n.rpartition(".")[2] in PROJECTIONS]
+    rank = round(density * sum(o * i for o, i in shapes) / sum(o + i for o, i in shapes))
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules=PROJECTIONS))
+
+
+def hooks(model: nn.Module, density: float) -> nn.Module:
+    """What most code does: a dense gradient, multiplied by a mask."""
+    model.requires_grad_(False)
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in PROJECTIONS:
+            module.weight.requires_grad_(True)
+            mask = (torch.rand_like(module.weight) < density).float()
+            module.weight.register_hook(lambda gradient, mask=mask: gradient * mask)
+    return model
+
+
+ARMS: dict[str, Callable[[nn.Module, float], nn.Module]] = {
+    "rows": dormant("rows"),
+    "columns": dormant("columns"),
+    "weights": dormant("weights"),
+    "directions": dormant("directions"),
+    "LoRA": lora,
+    "hooks": hooks,
+    "full": lambda model, density: model,
+}
+
+
+def measure(arm: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Median step time in seconds and peak memory in MiB of one arm, in this process."""
+    import pairalign.recompose.model
+
+    assert pairalign.recompose.model
+    if arm == "LoRA":
+        import peft
+
+        assert peft
+    from transformers import LlamaForCausalLM
+
+    assert LlamaForCausalLM
+    before = status("VmRSS")
+    model = ARMS[arm](decoder(args.layers, args.width), args.density).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01)
+    ids = torch.randint(0, 16384, (2, 128), generator=torch.Generator().manual_seed(0))
+    Path("/proc/self/clear_refs").write_text("5")
+    seconds, cpu, losses = [], [], []
+    for _ in range(args.steps + 1):
+        start, start_cpu = time.perf_counter(), time.process_time()
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - start_cpu)
+        losses.append(float(loss))
+    return {
+        "arm": arm,
+        "step": statistics.median(seconds[1:]),
+        "cpu": statistics.median(cpu[1:]),
+        "memory": (status("VmHWM") - before) / 1024,
+        "trained": sum(p.numel() for p in trained),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "losses": losses,
+    }
+
+
+def status(field: str) -> int:
+    """A field of /proc/self/status, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(field)))
+
+
+def main() -> None:
+    """Measure every arm in turn and print ratios, or one arm in this process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--density", type=float, default=0.1)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--arm", choices=list(ARMS), help="measure one arm in this process")
+    parser.add_argument("--out", type=Path, help="JSON to write")
+    args = parser.parse_args()
+    if args.arm:
+        torch.set_num_threads(args.threads)
+        print(json.dumps(measure(args.arm, args)))
+        return
+    options = [f"--{name}={getattr(args, name)}" for name in ("density", "layers", "width", "steps", "threads")]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "CUDA_VISIBLE_DEVICES": ""}
+    records = []
+    for _, arm in tqdm([(r, a) for r in range(args.repeats) for a in args.arms], desc="fresh processes"):
+        done = subprocess.run(
+            [sys.executable, __file__, "--arm", arm, *options], env=environment, check=True, stdout=subprocess.PIPE
+        )
+        records.append(json.loads(done.stdout.splitlines()[-1]))
+    report(records, args)
+
+
+def report(records: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    """Print each arm, and the ratios run by run."""
+    runs = {arm: [r for r in records if r["arm"] == arm] for arm in args.arms}
+    for arm, found in runs.items():
+        step, memory = spread([r["step"] for r in found], "s"), spread([r["memory"] for r in found], "MiB")
+        print(f"{arm:11} step {step}   memory {memory}   trains {found[0]['trained']:,} of {found[0]['parameters']:,}")
+    for kind in ("step", "cpu", "memory"):
+        for arm in args.arms:
+            for other in ("LoRA", "hooks", "full"):
+                if arm not in ("LoRA", "hooks", "full") and other in runs:
+                    ratios = [a[kind] / b[kind] for a, b in zip(runs[arm], runs[other], strict=True)]
+                    label = f"{kind}, {arm} / {other}"
+                    reach = f"   to reach {REACH[label]}" if label in REACH else ""
+                    print(f"{label:28} {spread(ratios, 'x')}{reach}")
+    if args.out:
+        partial = args.out.with_suffix(".partial")
+        partial.write_text(json.dumps({"settings": {k: str(v) for k, v in vars(args).items()}, "records": records}))
+        partial.replace(args.out)
+
+
+def spread(values: list[float], unit: str) -> str:
+    """Median with the lowest and highest."""
+    return f"{statistics.median(values):.3g}{unit} [{min(values):.3g}, {max(values):.3g}]"
+
+
+if __name__ == "__main__":
+    main()

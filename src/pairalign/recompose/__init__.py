@@ -1,0 +1,1 @@
+"""Stage two: a language model reads an aligned sensor through dormant weights."""

@@ -1,0 +1,222 @@
+"""A model with dormant updates: train it with anything, save the delta, merge it, or take it away to the bit.
+
+    dormant = pa.DormantConfig(score="wanda", density=0.1, structure="rows")
+    model = pa.get_dormant_model(model, dormant, calibration=batches)
+
+The wrapper hands every call and attribute on to the model, which keeps its own modules, names and `generate`.
+Where it bites: everything of the base stops requiring gradients; what else is to be trained (a bridge) is asked for
+after this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.errors import DormantError
+from pairalign.recompose.config import DormantConfig
+from pairalign.recompose.direction import Direction, Use, choose_basis
+from pairalign.recompose.dormant import DormantLinear, adapt, attach, detach, dormant_linears, release
+from pairalign.recompose.linears import find_linears
+from pairalign.recompose.mask import Mask
+from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows
+from pairalign.recompose.select import WHOLE, count_out, select_dormant
+from pairalign.recompose.significance import Batch, input_moments, score_model
+
+REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
+    "rows": Rows,
+    "columns": Columns,
+    "entries": Entries,
+}
+
+
+class DormantModel(nn.Module):
+    """A model whose linear layers carry updates by sensor name, and the configuration of each."""
+
+    def __init__(self, base_model: nn.Module) -> None:
+        super().__init__()
+        self.base_model = base_model
+        self.dormant: dict[str, DormantConfig] = {}
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own."""
+        return self.base_model(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base_model"), name)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own."""
+        return self.base_model.generate(*args, **kwargs)  # type: ignore[operator]
+
+    def add(self, sensor: str, config: DormantConfig, updates: Mapping[str, Replacement | Direction]) -> None:
+        """Attach updates by module name under a sensor's name; all or none."""
+        if sensor in self.dormant:
+            raise DormantError(f"sensor {sensor!r} is there already: uninstall it first.")
+        modules = dict(self.base_model.named_modules())
+        done: list[str] = []
+        try:
+            for name, update in updates.items():
+                attach(adapt(modules[name]), sensor, update)  # type: ignore[arg-type]
+                done.append(name)
+        except DormantError:
+            for name in done:
+                detach(modules[name], sensor)  # type: ignore[arg-type]
+            raise
+        self.dormant[sensor] = config
+
+    def uninstall(self, sensor: str) -> None:
+        """Take a sensor away; the base's weights are then what they were, bit for bit."""
+        if sensor not in self.dormant:
+            raise DormantError(f"sensor {sensor!r} is not installed. Installed: {', '.join(self.dormant) or 'none'}.")
+        for _, layer in list(dormant_linears(self.base_model)):
+            if sensor in layer.updates:
+                detach(layer, sensor)
+            if not layer.updates:
+                release(layer, merge=False)
+        del self.dormant[sensor]
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Within it the model is the base, bit for bit."""
+        layers = [layer for _, layer in dormant_linears(self.base_model)]
+        for layer in layers:
+            layer.enabled = False
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.enabled = True
+
+    def merge_and_unload(self) -> nn.Module:
+        """The plain model with every update in its weights: the base's modules, names and shapes, and its cost."""
+        return self._release(merge=True)
+
+    def unload(self) -> nn.Module:
+        """The plain model without any update, bit for bit the base."""
+        return self._release(merge=False)
+
+    def _release(self, merge: bool) -> nn.Module:
+        for _, layer in list(dormant_linears(self.base_model)):
+            release(layer, merge)
+        self.dormant.clear()
+        return self.base_model
+
+    def updates(self, sensor: str) -> dict[str, Replacement | Direction]:
+        """The updates of a sensor by module name."""
+        found = {
+            name: layer.updates[sensor] for name, layer in dormant_linears(self.base_model) if sensor in layer.updates
+        }
+        return found  # type: ignore[return-value]
+
+    def masks(self, sensor: str) -> dict[str, Mask]:
+        """The dormant parts that a sensor owns, by module name; directions own none."""
+        return {n: u.mask() for n, u in self.updates(sensor).items() if isinstance(u, Replacement)}
+
+    def trainable(self) -> tuple[int, int]:
+        """Parameters that train, and all of the base."""
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        values = {id(u.values) for sensor in self.dormant for u in self.updates(sensor).values()}
+        return trained, sum(p.numel() for p in self.base_model.parameters() if id(p) not in values)
+
+    def save_pretrained(self, folder: str | Path, sensor: str | None = None) -> None:
+        """Write the delta of one sensor: `dormant_config.json` and `dormant_model.safetensors`."""
+        from pairalign.recompose.delta import save_delta
+
+        save_delta(self, self._one(sensor), Path(folder))
+
+    @classmethod
+    def from_pretrained(cls, base: nn.Module, folder: str | Path, trainable: bool = False) -> DormantModel:
+        """A base (or a model that has sensors already) with the delta of a folder installed."""
+        from pairalign.recompose.delta import load_delta
+
+        model = base if isinstance(base, cls) else cls(base)
+        load_delta(model, Path(folder), trainable)
+        return model
+
+    def _one(self, sensor: str | None) -> str:
+        if sensor is None and len(self.dormant) == 1:
+            return next(iter(self.dormant))
+        if sensor not in self.dormant:
+            raise DormantError(f"sensor={sensor!r}: give one of {', '.join(self.dormant) or 'none'}.")
+        return sensor
+
+
+def get_dormant_model(
+    model: nn.Module,
+    config: DormantConfig,
+    calibration: Iterable[Batch] | None = None,
+    *,
+    sensor: str = "sensor",
+    masks: Mapping[str, Mask] | None = None,
+) -> DormantModel:
+    """Give a model trainable dormant weights under a sensor's name; nothing else of it trains afterwards.
+
+    calibration: batches of the model's keyword arguments that show what the base does, for scores that look at data
+    and for directions. masks: dormant parts by module name, instead of choosing them. A model that has sensors already
+    keeps them, frozen.
+    Raise `DormantError` before anything is changed if the configuration cannot be met.
+    """
+    whole = model if isinstance(model, DormantModel) else DormantModel(model)
+    base = whole.base_model
+    linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
+    updates: Mapping[str, Replacement | Direction]
+    if config.structure == "directions":
+        updates = _directions(base, linears, config, calibration)
+    else:
+        if masks is None:
+            scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
+            budget = config.budget or ("per_row" if config.structure not in WHOLE else "per_matrix")
+            masks = select_dormant(
+                scores,
+                config.structure,
+                budget,
+                config.density,
+                highest=config.choose == "highest",
+                taken=_taken(linears),
+            )
+        updates = {name: REPLACEMENTS[mask.kind](linears[name].weight, mask.index) for name, mask in masks.items()}
+    whole.add(sensor, config, updates)
+    whole.requires_grad_(False)
+    for update in updates.values():
+        update.values.requires_grad_(True)
+    return whole
+
+
+def _taken(linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
+    """Entries that installed sensors own: bool (out, in) by module name."""
+    found = {}
+    for name, layer in linears.items():
+        owned = [update.bitmap() for update in layer.replacements()] if isinstance(layer, DormantLinear) else []
+        if owned:
+            found[name] = torch.stack(owned).any(0)
+    return found
+
+
+def _directions(
+    base: nn.Module, linears: Mapping[str, nn.Linear], config: DormantConfig, calibration: Iterable[Batch] | None
+) -> dict[str, Direction]:
+    """Orthogonal to the directions that installed sensors own."""
+    ranks = {name: count_out(name, config.density, m.in_features, "input directions") for name, m in linears.items()}
+    generator = torch.Generator().manual_seed(config.seed)
+    use: Use = "random" if config.score == "random" else "least" if config.choose == "lowest" else "most"
+    moments = None if use == "random" else input_moments(base, linears, calibration)
+    found = {}
+    for name, layer in linears.items():
+        owned = (
+            [u.basis for u in layer.updates.values() if isinstance(u, Direction)]
+            if isinstance(layer, DormantLinear)
+            else []
+        )
+        moment = torch.eye(layer.in_features) if moments is None else moments[name]
+        basis = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
+        found[name] = Direction(layer.out_features, basis.to(layer.weight.device))
+    return found

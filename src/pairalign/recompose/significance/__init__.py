@@ -1,0 +1,21 @@
+"""Significance: how much the base needs each weight. One file a score; see `scores` for what they have in common."""
+
+from __future__ import annotations
+
+from pairalign.recompose.significance import dowser, fisher, magnitude, random, splash, wanda
+from pairalign.recompose.significance.moments import input_moments
+from pairalign.recompose.significance.scores import Batch, Factored, register_score, score_model
+
+__all__ = [
+    "Batch",
+    "Factored",
+    "dowser",
+    "fisher",
+    "input_moments",
+    "magnitude",
+    "random",
+    "register_score",
+    "score_model",
+    "splash",
+    "wanda",
+]

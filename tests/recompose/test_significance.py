@@ -1,0 +1,174 @@
+"""Significance scores against slow oracles; padding is left out where it must be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from recompose_models import tiny_llama, token_batches
+from torch import Tensor, nn
+
+from pairalign.errors import DormantError
+from pairalign.recompose.linears import find_linears
+from pairalign.recompose.significance import input_moments, score_model
+from pairalign.recompose.significance.dowser import written_prompts
+
+
+def seen_inputs(model: nn.Module, padded: bool) -> dict[str, Tensor]:
+    """Every input of every layer, one token at a time, in float64."""
+    found: dict[str, list[Tensor]] = {}
+    mask: Tensor | None = None
+    hooks = []
+    for name, module in find_linears(model).items():
+
+        def see(_: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
+            for row, real in zip(args[0], mask, strict=True):
+                found.setdefault(name, []).extend(t for t, r in zip(row, real, strict=True) if r or padded)
+
+        hooks.append(module.register_forward_pre_hook(see))
+    with torch.no_grad():
+        for batch in token_batches():
+            mask = batch["attention_mask"]
+            model(**batch)
+    for hook in hooks:
+        hook.remove()
+    return {name: torch.stack(tokens).double() for name, tokens in found.items()}
+
+
+def test_wanda_is_weight_times_root_mean_square_without_padding() -> None:
+    model = tiny_llama()
+    linears = find_linears(model)
+    scores = score_model("wanda", model, linears, token_batches())
+    for name, tokens in seen_inputs(model, padded=False).items():
+        wanted = linears[name].weight.abs().double() * tokens.square().mean(0).sqrt()
+        torch.testing.assert_close(scores[name].double(), wanted, rtol=1e-5, atol=1e-8)
+
+
+def test_splash_is_as_its_code_does_it() -> None:
+    model = tiny_llama()
+    linears = find_linears(model)
+    scores = score_model("splash", model, linears, token_batches())
+    for name, tokens in seen_inputs(model, padded=True).items():
+        wanted = linears[name].weight.abs().double() * (tokens.square().sum(0).sqrt() + 1e-6)
+        torch.testing.assert_close(scores[name].double(), wanted, rtol=1e-5, atol=1e-8)
+
+
+def test_splash_keeps_image_and_text_apart() -> None:
+    model = tiny_llama()
+    model.config.image_token_id = 5
+    batches = [{**b, "input_ids": b["input_ids"].index_fill(1, torch.tensor([1, 2]), 5)} for b in token_batches()]
+    linears = find_linears(model)
+    image = score_model("splash", model, linears, batches, tokens="image")
+    relative = score_model("splash", model, linears, batches, tokens="relative")
+    name = "model.layers.0.self_attn.q_proj"
+    kept: dict[str, list[Tensor]] = {"image": [], "text": []}
+
+    def see(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        for row, ids, real in zip(args[0], batch["input_ids"], batch["attention_mask"], strict=True):
+            for token, number, is_real in zip(row, ids, real, strict=True):
+                if is_real:
+                    kept["image" if number == 5 else "text"].append(token)
+
+    hook = linears[name].register_forward_pre_hook(see)
+    with torch.no_grad():
+        for batch in batches:
+            model(**batch)
+    hook.remove()
+    tokens = {kind: torch.stack(found) for kind, found in kept.items()}
+    weight = linears[name].weight.abs()
+    torch.testing.assert_close(
+        image[name], weight * (tokens["image"].square().sum(0).sqrt() + 1e-6), rtol=1e-5, atol=1e-8
+    )
+    rms = {kind: found.square().mean(0).sqrt() for kind, found in tokens.items()}
+    torch.testing.assert_close(relative[name], weight * rms["image"] / rms["text"], rtol=1e-4, atol=1e-8)
+    with pytest.raises(DormantError, match="has no image token"):
+        score_model(
+            "splash", model, linears, [{**b, "input_ids": b["input_ids"].clamp(min=6)} for b in batches], tokens="image"
+        )
+
+
+def test_moments_leave_padding_out() -> None:
+    model = tiny_llama()
+    moments = input_moments(model, find_linears(model), token_batches())
+    for name, tokens in seen_inputs(model, padded=False).items():
+        torch.testing.assert_close(moments[name].double(), tokens.mT @ tokens, rtol=1e-4, atol=1e-5)
+
+
+def test_magnitude_and_random_look_at_no_data() -> None:
+    model = tiny_llama()
+    linears = find_linears(model)
+    for name, score in score_model("magnitude", model, linears).items():
+        assert score.equal(linears[name].weight.abs())
+    one, same, other = (score_model("random", model, linears, seed=seed) for seed in (0, 0, 1))
+    for name in linears:
+        assert one[name].equal(same[name])
+        assert not one[name].equal(other[name])
+        assert 0.4 < one[name].mean() < 0.6
+
+
+def test_calibration_is_asked_for() -> None:
+    model = tiny_llama()
+    for score in ("wanda", "splash"):
+        with pytest.raises(DormantError, match=f"score='{score}' looks at data: give calibration"):
+            score_model(score, model, find_linears(model))
+        with pytest.raises(DormantError, match="calibration is empty"):
+            score_model(score, model, find_linears(model), [])
+
+
+def test_scoring_leaves_the_model_as_it_was() -> None:
+    model = tiny_llama().train()
+    before = [p.clone() for p in model.parameters()]
+    score_model("wanda", model, find_linears(model), token_batches())
+    assert model.training
+    assert not any(m._forward_pre_hooks for m in model.modules())
+    assert all(p.equal(b) and p.grad is None for p, b in zip(model.parameters(), before, strict=True))
+
+
+def test_dowser_is_the_mean_over_batches_and_probes() -> None:
+    model = tiny_llama()
+    linears = find_linears(model)
+    scores = score_model("dowser", model, linears, token_batches(2), probes=3, seed=4)
+    name = "model.layers.1.mlp.up_proj"
+    kept: dict[str, Tensor] = {}
+    hook = linears[name].register_forward_hook(lambda _, args, out: kept.update(x=args[0], y=out))
+    generator, products = torch.Generator().manual_seed(4), []
+    for batch in token_batches(2):
+        for _ in range(3):
+            last = model(**batch).logits[:, -1]
+            signs = torch.randint(0, 2, last.shape, generator=generator) * 2.0 - 1
+            moved = torch.autograd.grad((signs * last).sum() / 4, kept["y"])[0].abs().mean((0, 1))
+            products.append(torch.outer(moved, kept["x"].detach().abs().mean((0, 1))))
+    hook.remove()
+    wanted = linears[name].weight.detach().abs() * torch.stack(products).mean(0)
+    torch.testing.assert_close(scores[name], wanted, rtol=1e-4, atol=1e-12)
+
+
+def test_dowser_needs_no_data() -> None:
+    model = tiny_llama().requires_grad_(False)
+    linears = find_linears(model)
+    options = {"prompts": 4, "length": 9, "batch_size": 2, "probes": 2}
+    one, same, other = (score_model("dowser", model, linears, seed=seed, **options) for seed in (0, 0, 1))
+    for name in linears:
+        assert one[name].equal(same[name])
+        assert not one[name].equal(other[name])
+    prompts = list(written_prompts(model, 4, 9, 2, seed=0))
+    assert [tuple(p["input_ids"].shape) for p in prompts] == [(2, 9), (2, 9)]
+    assert all((p["input_ids"][:, 0] == model.config.bos_token_id).all() for p in prompts)
+
+
+@pytest.mark.parametrize("budget", [1, 8000, 1 << 30])
+def test_fisher_squares_the_gradient_of_each_sample(budget: int) -> None:
+    model = tiny_llama()
+    linears = find_linears(model)
+    batches = [{**b, "labels": b["input_ids"].masked_fill(b["attention_mask"] == 0, -100)} for b in token_batches(2)]
+    scores = score_model("fisher", model, linears, batches, budget_bytes=budget)
+    wanted = {name: torch.zeros_like(m.weight) for name, m in linears.items()}
+    for batch in batches:
+        for i in range(4):
+            model.zero_grad()
+            model(**{n: v[i : i + 1] for n, v in batch.items()}).loss.backward()
+            for name, module in linears.items():
+                wanted[name] += module.weight.grad.square() / 8
+    for name in linears:
+        torch.testing.assert_close(scores[name], wanted[name], rtol=1e-3, atol=1e-10)
+    with pytest.raises(DormantError, match="score='fisher' needs labels"):
+        dict(score_model("fisher", model, linears, token_batches()))
