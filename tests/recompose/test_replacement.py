@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows, pack_bits, unpack_bits
+from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows
 
 SHAPE = (13, 21)  # no multiple of 8
 
@@ -21,8 +21,8 @@ def scattered(density: float, shape: tuple[int, int] = SHAPE) -> Tensor:
 KINDS = {
     "rows": lambda weight: Rows(weight, torch.tensor([0, 4, 12])),
     "columns": lambda weight: Columns(weight, torch.tensor([3, 20])),
-    "bits": lambda weight: Entries(weight, scattered(0.3)),
-    "positions": lambda weight: Entries(weight, scattered(0.02)),
+    "many entries": lambda weight: Entries(weight, scattered(0.3)),
+    "few entries": lambda weight: Entries(weight, scattered(0.02)),
 }
 
 
@@ -70,18 +70,3 @@ def test_masters_stay_float32_in_a_half_model() -> None:
         assert replacement.original.dtype == torch.bfloat16
         assert replacement.values.dtype == torch.float32
         assert replacement.values.equal(exact)
-
-
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 1001])
-def test_bits_come_back(count: int) -> None:
-    chosen = torch.rand(count, generator=torch.Generator().manual_seed(count)) < 0.4
-    packed = pack_bits(chosen)
-    assert packed.dtype == torch.uint8
-    assert len(packed) == -(-count // 8)
-    assert unpack_bits(packed, count).equal(chosen)
-
-
-def test_the_smaller_form_is_kept() -> None:
-    weight = torch.randn(64, 64)
-    assert Entries(weight, scattered(0.02, (64, 64))).where.dtype == torch.int32
-    assert Entries(weight, scattered(0.05, (64, 64))).where.dtype == torch.uint8

@@ -1,8 +1,8 @@
 """A sensor's delta on disk: replacement values in the base's dtype, where they belong, and which base they fit.
 
 `dormant_config.json` holds the settings, the format version, and for every weight its shape, kind and the SHA-256 of
-the base's bytes; `dormant_model.safetensors` the values and their places (rows and columns as positions, entries as
-one bit of each, or positions where that is shorter). Nothing is ever unpickled.
+the base's bytes; `dormant_model.safetensors` the values and their places (rows and columns as positions, entries
+as `places` encodes them). Nothing is ever unpickled.
 Where it bites: fp32 masters are rounded to the base's dtype, which is what acts; to go on training exactly, keep a
 checkpoint of the run.
 """
@@ -24,7 +24,8 @@ from pairalign.errors import DeltaError
 from pairalign.recompose.config import DormantConfig
 from pairalign.recompose.direction import Direction
 from pairalign.recompose.dormant import DormantLinear
-from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows, unpack_bits
+from pairalign.recompose.places import Code, decode_places
+from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows
 
 if TYPE_CHECKING:
     from pairalign.recompose.model import DormantModel
@@ -90,7 +91,7 @@ def _parts(update: Replacement | Direction, dtype: torch.dtype) -> dict[str, Ten
         return {"values": update.values.detach(), "basis": update.basis}
     values = update.values.detach().to(dtype)
     if isinstance(update, Entries):
-        return {"values": values, "bits" if update.packed else "positions": update.where}
+        return {"values": values, update.code: update.places}
     assert isinstance(update, Rows | Columns)
     return {"values": values, "index": update.index.to(torch.int32)}
 
@@ -100,11 +101,9 @@ def _update(linear: nn.Linear, about: dict[str, Any], parts: dict[str, Tensor]) 
     if about["kind"] == "direction":
         update: Replacement | Direction = Direction(linear.out_features, parts["basis"].to(linear.weight.device))
     elif about["kind"] == "entries":
-        size = linear.weight.numel()
-        if "bits" in parts:
-            chosen = unpack_bits(parts["bits"], size)
-        else:
-            chosen = torch.zeros(size, dtype=torch.bool).index_fill_(0, parts["positions"].long(), True)
+        code: Code = "bits" if "bits" in parts else "gaps"
+        chosen = torch.zeros(linear.weight.numel(), dtype=torch.bool)
+        chosen.index_fill_(0, decode_places(code, parts[code]), True)
         update = Entries(linear.weight, chosen.view(linear.weight.shape))
     else:
         update = {"rows": Rows, "columns": Columns}[about["kind"]](linear.weight, parts["index"].long())

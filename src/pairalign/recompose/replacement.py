@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.recompose.mask import Mask
+from pairalign.recompose.places import decode_places, encode_places
 
 BLOCK = 1 << 22  # entries of the dense gradient that exist at once
-SPARSE = 1 / 32  # below this density int32 positions are smaller than a bitmap
 
 
 class Replacement(nn.Module, ABC):
@@ -127,85 +127,43 @@ class Columns(Replacement):
 
 
 class Entries(Replacement):
-    """Single entries: `values` (k,), row by row. chosen: bool (out, in).
+    """Single entries: `values` (k,), row by row. chosen: bool (out, in). `places` remembers where, see `places`."""
 
-    They are remembered as a bitmap of 1 bit an entry, or below a density of 1/32 as int32 positions.
-    """
-
-    where: Tensor
+    places: Tensor
 
     def __init__(self, weight: Tensor, chosen: Tensor) -> None:
         super().__init__(weight)
-        count = int(chosen.sum())
-        packed = count > SPARSE * chosen.numel()
-        where = pack_bits(chosen) if packed else chosen.flatten().nonzero()[:, 0].to(torch.int32)
-        self.packed = packed or chosen.numel() >= 2**31
-        self.register_buffer("where", (where if self.packed == packed else pack_bits(chosen)).to(weight.device))
-        self.starts = _row_starts(chosen)
+        self.code, places = encode_places(chosen)
+        self.register_buffer("places", places.to(weight.device))
         self._fill(weight)
 
     def take(self, weight: Tensor) -> Tensor:
         """(k,)."""
-        if self.packed:
-            return weight.masked_select(self.bitmap())
-        return weight.flatten().index_select(0, self.where)
+        return weight.flatten().index_select(0, self.positions())
 
     def put_(self, weight: Tensor, packed: Tensor) -> None:
         """In place."""
-        packed = packed.to(weight.dtype)
-        if self.packed:
-            weight.masked_scatter_(self.bitmap(), packed)
-        else:
-            weight.view(-1).index_copy_(0, self.where.long(), packed)
+        weight.view(-1).index_copy_(0, self.positions(), packed.to(weight.dtype))
 
     def gradient(self, grad_output: Tensor, inputs: Tensor) -> Tensor:
         """(k,)."""
         rows, columns = self.shape
-        height = max(8, BLOCK // columns // 8 * 8)  # multiples of 8 start at a whole byte of the bitmap
-        found = grad_output.new_empty(self.count)
-        for top in range(0, rows, height):
-            bottom = min(top + height, rows)
-            dense = grad_output[:, top:bottom].mT @ inputs
-            part = slice(self.starts[top], self.starts[bottom])
-            if self.packed:
-                bits = self.where[top * columns // 8 : -(-bottom * columns // 8)]
-                found[part] = dense.masked_select(unpack_bits(bits, dense.numel()).view_as(dense))
-            else:
-                found[part] = dense.flatten().index_select(0, self.where[part] - top * columns)
-        return found
+        positions = self.positions()
+        height = max(1, BLOCK // columns)
+        tops = range(0, rows, height)
+        starts = torch.searchsorted(positions, torch.tensor([top * columns for top in tops], device=positions.device))
+        found = []
+        for top, part in zip(tops, positions.tensor_split(starts[1:].cpu()), strict=True):
+            dense = grad_output[:, top : top + height].mT @ inputs
+            found.append(dense.flatten().index_select(0, part - top * columns))
+        return torch.cat(found)
+
+    def positions(self) -> Tensor:
+        """In the flat weight: (k,), int64, ascending."""
+        return decode_places(self.code, self.places)
 
     def mask(self) -> Mask:
         """Its entries."""
-        return Mask("entries", self.shape, self.bitmap())
-
-    def bitmap(self) -> Tensor:
-        """bool (out, in)."""
-        size = self.shape[0] * self.shape[1]
-        if self.packed:
-            return unpack_bits(self.where, size).view(self.shape)
-        return (
-            torch.zeros(size, dtype=torch.bool, device=self.where.device)
-            .index_fill_(0, self.where.long(), True)
-            .view(self.shape)
-        )
-
-
-def pack_bits(chosen: Tensor) -> Tensor:
-    """A bool tensor as uint8 (ceil(n / 8),), the first entry in the lowest bit."""
-    flat = chosen.flatten()
-    flat = torch.nn.functional.pad(flat.to(torch.uint8), (0, -len(flat) % 8)).view(-1, 8)
-    return (flat << _shifts(flat.device)).sum(1, dtype=torch.uint8)
-
-
-def unpack_bits(bits: Tensor, count: int) -> Tensor:
-    """The first `count` bits, as a flat bool tensor."""
-    return bits[:, None].bitwise_and(1 << _shifts(bits.device)).bool().flatten()[:count]
-
-
-def _shifts(device: torch.device) -> Tensor:
-    return torch.arange(8, dtype=torch.uint8, device=device)
-
-
-def _row_starts(chosen: Tensor) -> list[int]:
-    """How many entries lie before each row, and before the end."""
-    return [0, *chosen.sum(1).cumsum(0).tolist()]
+        rows, columns = self.shape
+        marked = torch.zeros(rows * columns, dtype=torch.bool, device=self.places.device)
+        return Mask("entries", self.shape, marked.index_fill_(0, self.positions(), True).view(self.shape))
