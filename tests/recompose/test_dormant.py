@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -298,3 +299,96 @@ def test_it_generates_like_the_merged_model() -> None:
     assert spoken.equal(model.merge_and_unload().generate(prompt, max_new_tokens=6, do_sample=False))
     assert isinstance(model, DormantModel)
     assert not any(isinstance(m, DormantLinear) for m in model.modules())
+
+
+def test_matrices_train_whole() -> None:
+    model = dormant(tiny_llama(), structure="matrices", target_modules=("gate_proj", "up_proj"))
+    linears = [m for n, m in tiny_llama().named_modules() if n.endswith(("gate_proj", "up_proj"))]
+    assert model.trainable()[0] == sum(m.weight.numel() for m in linears)
+    train(model)
+    assert all(not update.values.equal(update.original) for update in model.updates("touch").values())
+
+
+def test_owl_settings_are_heard() -> None:
+    options = {"structure": "rows", "budget": "owl", "score": "wanda", "owl_outlier": 1.5}
+    counts = {u.count / (u.shape[0] * u.shape[1]) for u in dormant(tiny_llama(), **options).updates("touch").values()}
+    assert len(counts) > 3
+    counts = {len(u.index) for u in dormant(tiny_llama(), **options, owl_spread=0.0).updates("touch").values()}
+    assert counts == {4, 8, 12}  # a quarter of 16, 32 and 48 rows
+
+
+def test_too_little_calibration_data_is_refused_for_directions() -> None:
+    with pytest.raises(DormantError, match=r"calibration is too small: .*q_proj saw 22 tokens, and has 32 inputs"):
+        pa.get_dormant_model(tiny_llama(), pa.DormantConfig(structure="directions"), token_batches(1))
+    with pytest.raises(DormantError, match="score='directions' looks at data"):
+        pa.get_dormant_model(tiny_llama(), pa.DormantConfig(structure="directions"))
+
+
+def test_a_quantised_base_is_refused() -> None:
+    base = tiny_llama()
+    up = base.model.layers[0].mlp.up_proj
+    up.weight = nn.Parameter(up.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(DormantError, match=r"up_proj is a Linear of torch.int8: dormant weights of a quantised base"):
+        dormant(base, structure="rows", score="magnitude")
+    assert not list(dormant_linears(base))
+
+
+def test_a_lightning_run_trains_it_and_resumes_exactly(tmp_path: Path) -> None:
+    import lightning
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    class Task(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = dormant(tiny_llama(), structure="rows")
+
+        def training_step(self, batch: dict[str, torch.Tensor], _: int) -> torch.Tensor:
+            return loss(self.model, batch)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.1)
+
+    def fit(checkpoint: Path | None = None) -> Task:
+        trainer = lightning.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            logger=False,
+            callbacks=ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1) if checkpoint is None else None,
+            enable_checkpointing=checkpoint is None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            gradient_clip_val=0.5,
+            accumulate_grad_batches=2,
+        )
+        task = Task()
+        trainer.fit(task, torch.utils.data.DataLoader(token_batches(4), batch_size=None), ckpt_path=checkpoint)
+        return task
+
+    whole, resumed = fit(), fit(tmp_path / "epoch=0.ckpt")
+    for name, update in whole.model.updates("touch").items():
+        assert not update.values.equal(update.original)
+        assert update.values.equal(resumed.model.updates("touch")[name].values)
+    assert logits(whole.model).equal(logits(resumed.model))
+
+
+def test_the_hugging_face_trainer_trains_it(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    from transformers import Trainer, TrainingArguments
+
+    model = dormant(tiny_llama(), structure="weights")
+    rows = [{"input_ids": ids, "labels": ids} for batch in token_batches() for ids in batch["input_ids"]]
+    arguments = TrainingArguments(
+        str(tmp_path),
+        max_steps=4,
+        per_device_train_batch_size=4,
+        learning_rate=1e-2,
+        weight_decay=0.1,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    Trainer(model, arguments, train_dataset=rows).train()
+    assert all(not update.values.equal(update.original.float()) for update in model.updates("touch").values())
+    model.uninstall("touch")
+    assert all(a.equal(b) for a, b in zip(model.base_model.parameters(), tiny_llama().parameters(), strict=True))

@@ -27,9 +27,9 @@ def test_gaps_of_every_length_come_back(gap: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("density", "code", "bytes_an_entry"), [(0.3, "bits", 0.125), (0.1, "gaps", 0.1), (0.001, "gaps", 0.005)]
+    ("density", "code", "size"), [(0.3, "bits", 0.125), (0.1, "gaps", 0.1), (0.001, "gaps", 0.005)]
 )
-def test_the_shorter_code_is_kept(density: float, code: str, bytes_an_entry: float) -> None:
+def test_the_shorter_code_is_kept(density: float, code: str, size: float) -> None:
     chosen = torch.rand(300, 1000, generator=torch.Generator().manual_seed(0)) < density
     found, stored = encode_places(chosen)
     assert found == code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pairalign.config import Strict
 from pairalign.recompose.select import Budget
@@ -15,7 +15,8 @@ class DormantConfig(Strict):
 
     score: registered significance score; see `pairalign.recompose.significance`.
     density: dormant share, 0 to 1 excluded; n:m structures say their own.
-    structure: "weights", "n:m" (for example "1:4"), "rows", "columns", "neurons" or "directions".
+    structure: "weights", "n:m" (for example "1:4"), "rows", "columns", "neurons"; "directions" of the inputs, which no
+        score chooses; or "matrices", all of the layers that are named (the component recipes SA-proj and Gate&Up).
     budget: where the share is counted out: "per_row", "per_matrix", "global" or "owl"; null for per_row with entries
         and per_matrix with the rest.
     choose: "lowest" scores or least used directions; "highest" as a control. For random ones, score="random".
@@ -23,15 +24,23 @@ class DormantConfig(Strict):
         MLP projections of every layer of the text decoder. Nothing is protected unless asked.
     seed: of random scores and probes.
     options: keyword arguments of the score.
+    owl_outlier, owl_spread: M and λ of the "owl" budget.
     """
 
     score: str = "magnitude"
     density: float = 0.1
     structure: str = "weights"
     budget: Budget | None = None
-    choose: str = "lowest"
+    choose: Literal["lowest", "highest"] = "lowest"
     target_modules: str | tuple[str, ...] | None = None
     exclude_modules: str | tuple[str, ...] | None = None
     layers_to_transform: tuple[int, ...] | None = None
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+    owl_outlier: float = 5.0
+    owl_spread: float = 0.08
+
+    @property
+    def counted(self) -> Budget:
+        """The budget, with the default of the structure filled in."""
+        return self.budget or ("per_row" if self.structure == "weights" or ":" in self.structure else "per_matrix")

@@ -10,7 +10,8 @@ after this.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pairalign.recompose.dormant import DormantLinear, adapt, attach, detach, do
 from pairalign.recompose.linears import find_linears
 from pairalign.recompose.mask import Mask
 from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows
-from pairalign.recompose.select import WHOLE, count_out, select_dormant
+from pairalign.recompose.select import check_settings, count_out, select_dormant
 from pairalign.recompose.significance import Batch, input_moments, score_model
 
 REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
@@ -33,6 +34,19 @@ REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
     "columns": Columns,
     "entries": Entries,
 }
+
+
+def _call_base(model: DormantModel, *args: Any, **kwargs: Any) -> Any:
+    return model.base_model(*args, **kwargs)
+
+
+class _BaseForward:
+    """`forward` that calls the base and has its signature, which Hugging Face's Trainer reads to choose columns."""
+
+    def __get__(self, model: DormantModel | None, owner: type | None = None) -> Callable[..., Any]:
+        if model is None:
+            return _call_base
+        return functools.wraps(model.base_model.forward)(functools.partial(_call_base, model))
 
 
 class DormantModel(nn.Module):
@@ -43,9 +57,7 @@ class DormantModel(nn.Module):
         self.base_model = base_model
         self.dormant: dict[str, DormantConfig] = {}
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's own."""
-        return self.base_model(*args, **kwargs)
+    forward = _BaseForward()
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -165,6 +177,7 @@ def get_dormant_model(
     keeps them, frozen.
     Raise `DormantError` before anything is changed if the configuration cannot be met.
     """
+    check_settings(config.structure, config.counted, config.density)
     whole = model if isinstance(model, DormantModel) else DormantModel(model)
     base = whole.base_model
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
@@ -172,23 +185,39 @@ def get_dormant_model(
     if config.structure == "directions":
         updates = _directions(base, linears, config, calibration)
     else:
-        if masks is None:
-            scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
-            budget = config.budget or ("per_row" if config.structure not in WHOLE else "per_matrix")
-            masks = select_dormant(
-                scores,
-                config.structure,
-                budget,
-                config.density,
-                highest=config.choose == "highest",
-                taken=_taken(linears),
-            )
+        masks = masks or choose_masks(base, linears, config, calibration)
         updates = {name: REPLACEMENTS[mask.kind](linears[name].weight, mask.index) for name, mask in masks.items()}
     whole.add(sensor, config, updates)
     whole.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(True)
     return whole
+
+
+def choose_masks(
+    base: nn.Module,
+    linears: Mapping[str, nn.Linear],
+    config: DormantConfig,
+    calibration: Iterable[Batch] | None = None,
+) -> dict[str, Mask]:
+    """The dormant part of every layer, as the configuration says; what installed sensors own is left to them."""
+    if config.structure == "matrices":
+        return {n: Mask("rows", _shape(m.weight), torch.arange(m.out_features)) for n, m in linears.items()}
+    scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
+    return select_dormant(
+        scores,
+        config.structure,
+        config.counted,
+        config.density,
+        highest=config.choose == "highest",
+        taken=_taken(linears),
+        owl_outlier=config.owl_outlier,
+        owl_spread=config.owl_spread,
+    )
+
+
+def _shape(weight: Tensor) -> tuple[int, int]:
+    return weight.shape[0], weight.shape[1]
 
 
 def _taken(linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:

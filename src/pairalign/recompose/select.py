@@ -24,6 +24,7 @@ from pairalign.recompose.pieces import lowest, lowest_of_all, pieces_of
 Budget = Literal["per_row", "per_matrix", "global", "owl"]
 Scores = Mapping[str, Tensor]
 WHOLE = ("rows", "columns", "neurons")
+UNSCORED = ("matrices", "directions")  # not chosen by scores of weights
 LAST = 1e30  # above every score; its mean over a row is still finite
 
 
@@ -48,6 +49,8 @@ def select_dormant(
     """
     n_of_m = parse_n_of_m(structure)
     check_settings(structure, budget, density)
+    if structure in UNSCORED:
+        raise DormantError(f"structure={structure!r} is not chosen by scores of weights.")
     if not len(scores):
         raise DormantError("scores is empty: no weight was scored.")
     signed = _Checked(scores, -1.0 if highest else 1.0, taken or {})
@@ -70,13 +73,14 @@ def select_dormant(
 def check_settings(structure: str, budget: str, density: float) -> None:
     """Raise `DormantError` if the three do not fit each other."""
     n_of_m = parse_n_of_m(structure)
-    if n_of_m is None and structure not in ("weights", *WHOLE):
-        raise DormantError(f"structure={structure!r}: choose weights, n:m such as '1:4', rows, columns or neurons.")
-    if n_of_m is None and not 0 < density < 1:
+    if n_of_m is None and structure not in ("weights", *WHOLE, *UNSCORED):
+        known = ", ".join(("weights", "n:m such as 1:4", *WHOLE, *UNSCORED))
+        raise DormantError(f"structure={structure!r}: choose one of {known}.")
+    if n_of_m is None and structure != "matrices" and not 0 < density < 1:
         raise DormantError(f"density={density}: it must lie between 0 and 1, both excluded.")
     if n_of_m is not None and budget != "per_row":
         raise DormantError(f"budget={budget!r}: structure {structure!r} counts within each row: use budget='per_row'.")
-    if structure in WHOLE and budget == "per_row":
+    if structure in (*WHOLE, *UNSCORED) and budget == "per_row":
         raise DormantError(f"budget='per_row': {structure} are whole pieces: use per_matrix, global or owl.")
 
 

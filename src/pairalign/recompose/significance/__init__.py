@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pairalign.recompose.significance import dowser, fisher, magnitude, random, splash, wanda
+from pairalign.recompose.significance import dowser, fisher, magnitude, mnaft, random, splash, wanda
 from pairalign.recompose.significance.moments import input_moments
 from pairalign.recompose.significance.scores import Batch, Factored, register_score, score_model
 
@@ -13,6 +13,7 @@ __all__ = [
     "fisher",
     "input_moments",
     "magnitude",
+    "mnaft",
     "random",
     "register_score",
     "score_model",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pairalign.errors import DormantError
 from pairalign.recompose.significance.scores import Batch, Factored, Linears, register_score, run_calibration
+from pairalign.recompose.significance.tokens import image_token, tokens_by_kind
 
 EPSILON = 1e-6
 
@@ -30,6 +31,8 @@ def splash(
     tokens: Literal["all", "image", "relative"] = "all",
 ) -> Mapping[str, Tensor]:
     """Scores from one pass over the calibration data."""
+    if tokens != "all" and image_token(model) is None:
+        raise DormantError(f"tokens={tokens!r}: the model's config names no image_token_id; use tokens='all'.")
     kinds = ("image", "text") if tokens != "all" else ("all",)
     total = {(name, kind): torch.zeros(m.in_features) for name, m in linears.items() for kind in kinds}
     count = dict.fromkeys(kinds, 0)
@@ -37,7 +40,7 @@ def splash(
 
     def see(name: str, inputs: Tensor, batch: Batch) -> None:
         for kind in kinds:
-            seen = inputs.flatten(0, -2) if kind == "all" else inputs[_chosen(model, batch, kind)]
+            seen = inputs.flatten(0, -2) if kind == "all" else inputs[tokens_by_kind(model, batch)[kind]]
             total[name, kind] += seen.float().square().sum(0).cpu()
             count[kind] += len(seen) if name == first else 0
 
@@ -49,15 +52,3 @@ def splash(
         share = (max(count["text"], 1) / count["image"]) ** 0.5
         return Factored(linears, {name: share * norms[name, "image"] / norms[name, "text"] for name in linears})
     return Factored(linears, {name: norms[name, kinds[0]] for name in linears})
-
-
-def _chosen(model: nn.Module, batch: Batch, kind: str) -> Tensor:
-    """bool (B, T): the real tokens that are the image's, or that are not."""
-    config = getattr(model, "config", None)
-    token = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
-    if token is None or "input_ids" not in batch:
-        raise DormantError("tokens='image': the model's config names no image_token_id; use tokens='all'.")
-    image = batch["input_ids"] == token
-    mask = batch.get("attention_mask")
-    real = torch.ones_like(image) if mask is None else mask.bool()
-    return (image if kind == "image" else ~image) & real
