@@ -2,8 +2,9 @@
 
     python bench/dormant_step.py --out dormant_step.json
 
-A Llama of about 170M random weights, float32 on the CPU, AdamW, all seven projections of every layer, 2 x 128 tokens.
-LoRA's rank is the one that trains as many parameters as rows at this density. Every measurement runs in a fresh
+A Llama of 188M random weights (154M of them adapted), float32 on the CPU, AdamW, all seven projections of every layer,
+2 x 128 tokens. LoRA's rank is the one that trains as many parameters as rows at this density; "frozen" trains one
+vector before the first layer, the floor of whatever learns through the model. Every measurement runs in a fresh
 process, the arms in turn; a step is forward, backward, optimizer step and zero_grad. Memory is the rise of the peak
 resident set over a process that holds its imports.
 Where it bites: masks are random, since speed does not depend on which weights are dormant; Linux only.
@@ -26,6 +27,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+OTHERS = ("LoRA", "hooks", "full", "frozen")
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 REACH = {
     "step, rows / LoRA": "≤ 0.65",
@@ -86,6 +88,15 @@ def hooks(model: nn.Module, density: float) -> nn.Module:
     return model
 
 
+def frozen(model: nn.Module, density: float) -> nn.Module:
+    """The floor of whatever learns through the model: only a vector added to the embeddings trains."""
+    model.requires_grad_(False)
+    embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    model.added = nn.Parameter(torch.zeros(embeddings.embedding_dim))
+    embeddings.register_forward_hook(lambda module, args, output: output + model.added)
+    return model
+
+
 ARMS: dict[str, Callable[[nn.Module, float], nn.Module]] = {
     "rows": dormant("rows"),
     "columns": dormant("columns"),
@@ -94,6 +105,7 @@ ARMS: dict[str, Callable[[nn.Module, float], nn.Module]] = {
     "LoRA": lora,
     "hooks": hooks,
     "full": lambda model, density: model,
+    "frozen": frozen,
 }
 
 
@@ -178,8 +190,8 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> None:
         print(f"{arm:11} step {step}   memory {memory}   trains {found[0]['trained']:,} of {found[0]['parameters']:,}")
     for kind in ("step", "cpu", "memory"):
         for arm in args.arms:
-            for other in ("LoRA", "hooks", "full"):
-                if arm not in ("LoRA", "hooks", "full") and other in runs:
+            for other in OTHERS:
+                if arm != other and (arm not in OTHERS or other == "frozen") and other in runs:
                     ratios = [a[kind] / b[kind] for a, b in zip(runs[arm], runs[other], strict=True)]
                     label = f"{kind}, {arm} / {other}"
                     reach = f"   to reach {REACH[label]}" if label in REACH else ""

@@ -262,9 +262,10 @@ def test_it_compiles() -> None:
 
 
 def test_other_linear_classes_and_ties_are_refused() -> None:
-    attention = nn.ModuleDict({"layers": nn.ModuleList([nn.MultiheadAttention(8, 2)])})
+    attention = nn.ModuleDict({"up_proj": nn.Linear(8, 8), "layers": nn.ModuleList([nn.MultiheadAttention(8, 2)])})
     with pytest.raises(DormantError, match="NonDynamicallyQuantizableLinear is no plain"):
-        pa.get_dormant_model(attention, pa.DormantConfig(target_modules=("out_proj",)))
+        pa.get_dormant_model(attention, pa.DormantConfig(score="magnitude", target_modules=("up_proj", "out_proj")))
+    assert not list(dormant_linears(attention))
     with pytest.raises(DormantError, match=r"lm_head.weight is tied to model.embed_tokens"):
         pa.get_dormant_model(tiny_llama(tie_word_embeddings=True), pa.DormantConfig(target_modules="lm_head"))
 
@@ -392,3 +393,26 @@ def test_the_hugging_face_trainer_trains_it(tmp_path: Path) -> None:
     assert all(not update.values.equal(update.original.float()) for update in model.updates("touch").values())
     model.uninstall("touch")
     assert all(a.equal(b) for a, b in zip(model.base_model.parameters(), tiny_llama().parameters(), strict=True))
+
+
+def test_inference_mode_sees_the_trained_values() -> None:
+    model = dormant(tiny_llama(), structure="rows")
+    train(model)
+    with torch.inference_mode():
+        first = model(**token_batches()[0]).logits.clone()
+    train(model)
+    wanted = logits(model)
+    assert not wanted.equal(first)
+    with torch.inference_mode():
+        assert model(**token_batches()[0]).logits.equal(wanted)
+
+
+def test_a_pickled_model_comes_back(tmp_path: Path) -> None:
+    model = dormant(tiny_llama(), structure="weights")
+    train(model)
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert logits(again).equal(logits(model))
+    train(again)
+    train(model)
+    torch.testing.assert_close(logits(again), logits(model), rtol=1e-5, atol=1e-6)

@@ -11,6 +11,7 @@ model), the layer works on a temporary copy instead, which is slower and gives t
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,7 +44,7 @@ class DormantLinear(nn.Linear):
 
     updates: nn.ModuleDict
     enabled: bool
-    _own: int
+    _own: weakref.ref[Tensor] | None
     _stamp: tuple[Any, ...] | None
 
     def forward(self, input: Tensor) -> Tensor:
@@ -54,6 +55,9 @@ class DormantLinear(nn.Linear):
                 if isinstance(update, Direction):
                     output = output + update(input).to(output.dtype)
         return output
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_own": None, "_stamp": None}  # a copy's weight is not the one that was adapted
 
     def replacements(self) -> list[Replacement]:
         """The updates that are written into the weight."""
@@ -79,7 +83,7 @@ class DormantLinear(nn.Linear):
         replacements = self.replacements()
         if not replacements:
             return F.linear(input, self.weight, self.bias)
-        in_place = id(self.weight) == self._own
+        in_place = self._own is not None and self._own() is self.weight
         if in_place:
             self._refresh(replacements)
         trained = [update for update in replacements if update.values.requires_grad] if self.enabled else []
@@ -172,7 +176,7 @@ def adapt(linear: nn.Linear) -> DormantLinear:
     assert isinstance(linear, DormantLinear)
     linear.updates = nn.ModuleDict()
     linear.enabled = True
-    linear._own, linear._stamp = id(linear.weight), None
+    linear._own, linear._stamp = weakref.ref(linear.weight), None
     return linear
 
 

@@ -82,6 +82,7 @@ class DormantModel(nn.Module):
         except DormantError:
             for name in done:
                 detach(modules[name], sensor)  # type: ignore[arg-type]
+            self._release_unused()
             raise
         self.dormant[sensor] = config
 
@@ -92,9 +93,13 @@ class DormantModel(nn.Module):
         for _, layer in list(dormant_linears(self.base_model)):
             if sensor in layer.updates:
                 detach(layer, sensor)
+        self._release_unused()
+        del self.dormant[sensor]
+
+    def _release_unused(self) -> None:
+        for _, layer in list(dormant_linears(self.base_model)):
             if not layer.updates:
                 release(layer, merge=False)
-        del self.dormant[sensor]
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
@@ -240,11 +245,8 @@ def _directions(
     moments = None if use == "random" else input_moments(base, linears, calibration)
     found = {}
     for name, layer in linears.items():
-        owned = (
-            [u.basis for u in layer.updates.values() if isinstance(u, Direction)]
-            if isinstance(layer, DormantLinear)
-            else []
-        )
+        others = layer.updates.values() if isinstance(layer, DormantLinear) else []
+        owned = [update.basis for update in others if isinstance(update, Direction)]
         moment = torch.eye(layer.in_features) if moments is None else moments[name]
         basis = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
         found[name] = Direction(layer.out_features, basis.to(layer.weight.device))
