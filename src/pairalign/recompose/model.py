@@ -27,7 +27,7 @@ from pairalign.recompose.linears import find_linears
 from pairalign.recompose.mask import Mask
 from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows
 from pairalign.recompose.select import check_settings, count_out, select_dormant
-from pairalign.recompose.significance import Batch, input_moments, score_model
+from pairalign.recompose.significance import Batch, ScoresOf, input_moments, score_model
 
 REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
     "rows": Rows,
@@ -173,13 +173,14 @@ def get_dormant_model(
     calibration: Iterable[Batch] | None = None,
     *,
     sensor: str = "sensor",
+    scores: Mapping[str, Tensor] | None = None,
     masks: Mapping[str, Mask] | None = None,
 ) -> DormantModel:
     """Give a model trainable dormant weights under a sensor's name; nothing else of it trains afterwards.
 
     calibration: batches of the model's keyword arguments that show what the base does, for scores that look at data
-    and for directions. masks: dormant parts by module name, instead of choosing them. A model that has sensors already
-    keeps them, frozen.
+    and for directions. scores: by module name, such as `load_scores` gives, instead of `config.score`. masks: dormant
+    parts by module name, instead of choosing them. A model that has sensors already keeps them, frozen.
     Raise `DormantError` before anything is changed if the configuration cannot be met.
     """
     check_settings(config.structure, config.counted, config.density)
@@ -190,7 +191,7 @@ def get_dormant_model(
     if config.structure == "directions":
         updates = _directions(base, linears, config, calibration)
     else:
-        masks = masks or choose_masks(base, linears, config, calibration)
+        masks = masks or choose_masks(base, linears, config, calibration, scores)
         updates = {name: REPLACEMENTS[mask.kind](linears[name].weight, mask.index) for name, mask in masks.items()}
     whole.add(sensor, config, updates)
     whole.requires_grad_(False)
@@ -204,13 +205,15 @@ def choose_masks(
     linears: Mapping[str, nn.Linear],
     config: DormantConfig,
     calibration: Iterable[Batch] | None = None,
+    scores: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Mask]:
     """The dormant part of every layer, as the configuration says; what installed sensors own is left to them."""
     if config.structure == "matrices":
         return {n: Mask("rows", _shape(m.weight), torch.arange(m.out_features)) for n, m in linears.items()}
-    scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
+    if scores is None:
+        scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
     return select_dormant(
-        scores,
+        ScoresOf(linears, scores),
         config.structure,
         config.counted,
         config.density,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pairalign.recompose.significance import dowser, fisher, magnitude, mnaft, random, splash, wanda
+from pairalign.recompose.significance.file import load_scores, save_scores
 from pairalign.recompose.significance.moments import input_moments
-from pairalign.recompose.significance.scores import Batch, Factored, register_score, score_model
+from pairalign.recompose.significance.scores import Batch, Factored, ScoresOf, register_score, score_model
 
 __all__ = [
     "Batch",
     "Factored",
+    "ScoresOf",
     "dowser",
     "fisher",
     "input_moments",
+    "load_scores",
     "magnitude",
     "mnaft",
     "random",
     "register_score",
+    "save_scores",
     "score_model",
     "splash",
     "wanda",

@@ -76,6 +76,30 @@ class Factored(Mapping[str, Tensor]):
         return len(self.linears)
 
 
+class ScoresOf(Mapping[str, Tensor]):
+    """The scores of some layers, in the order of the layers; raise `DormantError` if one is missing or misshapen."""
+
+    def __init__(self, linears: Linears, scores: Mapping[str, Tensor]) -> None:
+        missing = [name for name in linears if name not in scores]
+        if missing:
+            raise DormantError(
+                f"scores: {missing[0]} and {len(missing) - 1} more layers are missing. Score the same target_modules."
+            )
+        self.linears, self.scores = linears, scores
+
+    def __getitem__(self, name: str) -> Tensor:
+        score, weight = self.scores[name], self.linears[name].weight
+        if score.shape != weight.shape:
+            raise DormantError(f"score of {name} has shape {tuple(score.shape)}, its weight {tuple(weight.shape)}.")
+        return score.to(weight.device)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.linears)
+
+    def __len__(self) -> int:
+        return len(self.linears)
+
+
 @torch.no_grad()
 def run_calibration(
     model: nn.Module,
