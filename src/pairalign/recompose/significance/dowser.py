@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.errors import DormantError
-from pairalign.recompose.significance.capture import captured
+from pairalign.recompose.significance.capture import watched
 from pairalign.recompose.significance.scores import Batch, Linears, register_score
 
 OPENING = 5
@@ -35,27 +35,39 @@ def dowser(
     batch_size: int = 8,
 ) -> Mapping[str, Tensor]:
     """Scores from `probes` backward passes a batch. prompts, length, batch_size: what the model writes for itself."""
-    batches = calibration if calibration is not None else written_prompts(model, prompts, length, batch_size, seed)
+    batches = (
+        calibration if calibration is not None else list(written_prompts(model, prompts, length, batch_size, seed))
+    )
     generator = torch.Generator().manual_seed(seed)
     moved: dict[str, list[Tensor]] = {name: [] for name in linears}
     large: dict[str, list[Tensor]] = {name: [] for name in linears}
-    with captured(model, linears) as (inputs, outputs):
+
+    def see(name: str, input: Tensor, output: Tensor) -> None:
+        large[name].append(_mean_size(input.detach()))
+        total = torch.zeros(output.shape[-1])
+        moved[name].append(total)
+
+        def add(gradient: Tensor) -> None:
+            total.add_(_mean_size(gradient), alpha=1 / probes)
+
+        output.register_hook(add)
+
+    with watched(model, linears, see) as embeddings:
         for batch in batches:
             last = model(**batch).logits[:, -1].float()
-            total = {name: torch.zeros(m.out_features) for name, m in linears.items()}
             for probe in range(probes):
                 signs = torch.randint(0, 2, last.shape, generator=generator).mul(2).sub(1).to(last)
-                found = torch.autograd.grad(
-                    (signs * last).sum() / len(last), list(outputs.values()), retain_graph=probe + 1 < probes
-                )
-                for name, gradient in zip(outputs, found, strict=True):
-                    total[name] += gradient.float().abs().flatten(0, -2).mean(0).cpu() / probes
-            for name in linears:
-                moved[name].append(total[name])
-                large[name].append(inputs[name].float().abs().flatten(0, -2).mean(0).cpu())
+                total = (signs * last).sum() / len(last)
+                torch.autograd.grad(total, embeddings(), retain_graph=probe + 1 < probes)
+            del last, total
     if not moved[next(iter(linears))]:
         raise DormantError("calibration is empty: score='dowser' needs at least one batch, or None to write its own.")
     return _Products(linears, moved, large)
+
+
+def _mean_size(values: Tensor) -> Tensor:
+    """Mean absolute value over batch and tokens: (B, T, D) → (D,)."""
+    return values.float().abs().flatten(0, -2).mean(0).cpu()
 
 
 def written_prompts(model: nn.Module, count: int, length: int, batch_size: int, seed: int) -> Iterator[dict[str, Any]]:
