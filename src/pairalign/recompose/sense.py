@@ -1,0 +1,67 @@
+"""A sense: a sensor's encoder and head from stage one, frozen, and the bridge into the language model.
+
+Where it bites: encoder and head stay in evaluation mode whatever the model around them is told, so that a signal has
+one value and can be encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.align.latents import Latents
+from pairalign.encoder import Encoder
+from pairalign.recompose.bridge import Bridge, Sensed
+
+
+class Sense(nn.Module):
+    """Signals (B, …), or what stage one made of them, → vectors (B, length, H)."""
+
+    def __init__(self, encoder: Encoder, head: nn.Module, bridge: nn.Module) -> None:
+        """`bridge`: a `Bridge`, or any module with its `length` and its call."""
+        super().__init__()
+        self.encoder, self.head, self.bridge = encoder, head, bridge
+        self.encoder.requires_grad_(False)
+        self.head.requires_grad_(False)
+
+    @property
+    def length(self) -> int:
+        """Vectors that one signal takes in a prompt."""
+        return int(self.bridge.length)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def perceive(self, signals: Tensor | Sequence[Tensor]) -> Sensed:
+        """What stage one knows of a batch of preprocessed signals."""
+        batch = signals if isinstance(signals, Tensor) else self.encoder.collate(list(signals))
+        device = next(self.head.parameters(), torch.empty(0)).device
+        features = self.encoder(batch.to(device))
+        latents: Latents = self.head(features.pooled)
+        return Sensed(features.tokens, latents.shared, latents.private)
+
+    def forward(self, signals: Sensed | Tensor | Sequence[Tensor]) -> Tensor:
+        """(B, length, H)."""
+        vectors: Tensor = self.bridge(signals if isinstance(signals, Sensed) else self.perceive(signals))
+        return vectors
+
+    def train(self, mode: bool = True) -> Sense:
+        """Only the bridge ever trains."""
+        super().train(mode)
+        self.encoder.eval()
+        self.head.eval()
+        return self
+
+
+def build_bridge(encoder: Encoder, head: nn.Module, model: nn.Module, kind: str, tokens: int) -> Bridge:
+    """A bridge from an aligned sensor into a model; sizes are read off both."""
+    weight = embedding_of(model).weight.detach()
+    latents = head(torch.zeros(2, encoder.width))
+    widths = (encoder.width, latents.shared.shape[1], latents.private.shape[1])
+    return Bridge(widths, weight.shape[1], kind, tokens, float(weight.float().square().mean().sqrt()))
+
+
+def embedding_of(model: nn.Module) -> Any:
+    """The model's input embedding layer."""
+    return model.get_input_embeddings()  # type: ignore[operator]
