@@ -23,7 +23,7 @@ from pairalign.align.model import PairAligner
 from pairalign.config import AlignConfig, load_config, to_dict, to_yaml
 from pairalign.errors import CheckpointError
 
-_FREE = ("out", "cache", "plugins")
+_FREE = ("out", "cache", "plugins", "root")
 _FREE_TRAIN = ("threads", "checkpoint_every")
 _PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch", "torch-geometric", "webdataset")
 
@@ -40,7 +40,7 @@ def start_folder(folder: Path, config: AlignConfig, *, fresh: bool = False) -> N
     write_text(written, f"# pairalign align {written}\n" + to_yaml(config))
 
 
-def check_same(found: dict[str, Any], config: AlignConfig, where: Path) -> None:
+def check_same(found: dict[str, Any], config: Any, where: Path) -> None:
     """Raise `CheckpointError` naming the settings that differ, except those that do not change the result."""
     mine = to_dict(config)
     different = [name for name in _differences(found, mine) if not _free(name)]
@@ -106,7 +106,7 @@ def load_weights(folder: Path, aligner: PairAligner) -> None:
         raise CheckpointError(f"weights {str(path)!r} do not fit the encoders: {(missing + unexpected)[:3]} …")
 
 
-def write_versions(folder: Path, config: AlignConfig) -> None:
+def write_versions(folder: Path, config: Any) -> None:
     """Record versions, seed and git commit beside the run."""
     record: dict[str, Any] = {"python": platform.python_version(), "seed": config.seed, "git": git_commit()}
     for package in _PACKAGES:

@@ -11,7 +11,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
@@ -21,6 +21,16 @@ from pairalign.align.distributed import launched
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
 from pairalign.config import AlignConfig
+
+
+class Runnable(Protocol):
+    """What a run of either stage says: its folder, and `train` with the names of `TrainConfig`."""
+
+    @property
+    def out(self) -> str: ...
+
+    @property
+    def train(self) -> Any: ...
 
 
 class JsonLines(L.Callback):
@@ -72,7 +82,7 @@ def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
         os.replace(partial, path)
 
 
-def build_trainer(config: AlignConfig, *, progress: bool, validate: bool) -> tuple[L.Trainer, StopCleanly]:
+def build_trainer(config: Runnable, *, progress: bool, validate: bool) -> tuple[L.Trainer, StopCleanly]:
     """A trainer for `config.train`, and the callback that knows whether it was stopped."""
     _quiet()
     train, out, stop = config.train, Path(config.out), StopCleanly()
@@ -123,4 +133,6 @@ def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen parts are
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*IterableDataset.*__len__.*")

@@ -2,8 +2,9 @@
 
     python -m pairalign.demo.train_base --out src/pairalign/demo/base
 
-About half an hour on two cores. Several questions share one picture in a conversation, so that every picture teaches
-all of its factors. Where it bites: the weights are kept in float16 to stay small; nothing here has ever felt a touch.
+About forty minutes on two cores. The vision tower first learns to name the factors of pictures, then everything trains
+together; several questions share one picture in a conversation, so that every picture teaches all of its factors.
+Where it bites: the weights are kept in float16 to stay small; nothing here has ever felt a touch.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pairalign.data.world import World
+from pairalign.data.world import FACTORS, VISIBLE, World
 from pairalign.demo.base import build_base, build_processor
 from pairalign.demo.questions import Asked, ask_kind, ask_words, kinds_of
 
-SEED, OBJECTS = 1000, 12000
+SEED, OBJECTS = 1000, 20000
 
 
 def main() -> None:
@@ -31,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("src/pairalign/demo/base"))
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--vision-steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--objects", type=int, default=OBJECTS)
@@ -40,6 +42,7 @@ def main() -> None:
     model, processor, draw = build_base(), build_processor(), random.Random(args.seed)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     objects = render(args.objects, processor)
+    see(model, objects, args.vision_steps, args.lr)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.05, betas=(0.9, 0.98))
     bar = tqdm(range(args.steps), desc="train the base")
     for step in bar:
@@ -60,6 +63,34 @@ def main() -> None:
     model.half().save_pretrained(args.out)
     processor.save_pretrained(args.out)
     print(json.dumps(score(model.float(), processor, 200, args.objects)))
+
+
+def see(model: Any, objects: list[tuple[dict[str, str], Tensor, str]], steps: int, lr: float, batch: int = 64) -> None:
+    """Train the vision tower alone to name what a picture shows, through heads that are thrown away."""
+    names = VISIBLE["image"]
+    tower, pixels = model.model.vision_tower, torch.stack([pixels for _, pixels, _ in objects])
+    labels = torch.tensor([[FACTORS[name].index(factors[name]) for name in names] for factors, _, _ in objects])
+    width = tower.config.hidden_size
+    heads = torch.nn.ModuleList(torch.nn.Linear(width, len(FACTORS[name])) for name in names)
+    parameters = [*tower.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(2, steps), pct_start=0.1)
+    bar = tqdm(range(steps), desc="train the eyes")
+    for step in bar:
+        index = torch.randint(0, len(pixels), (batch,))
+        view = pixels[index]
+        view = view.flip(3) if step % 2 else view
+        view = view.roll(tuple(torch.randint(-2, 3, (2,)).tolist()), (2, 3))
+        tokens = tower(pixel_values=view).last_hidden_state[:, 1:].mean(1)
+        loss = sum(torch.nn.functional.cross_entropy(head(tokens), labels[index, n]) for n, head in enumerate(heads))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[union-attr]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 200 == 199:
+            right = [(h(tokens).argmax(1) == labels[index, n]).float().mean().item() for n, h in enumerate(heads)]
+            bar.set_postfix({name: f"{value:.2f}" for name, value in zip(names, right, strict=True)})
 
 
 def render(count: int, processor: Any, start: int = 0) -> list[tuple[dict[str, str], Tensor, str]]:

@@ -12,6 +12,7 @@ Where it bites: signals are taken in reading order over the whole batch, as Hugg
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -37,6 +38,7 @@ class SensorModel(nn.Module):
         self.llm = llm
         self.senses = nn.ModuleDict()
         self.placeholders: dict[str, int] = {}
+        self.keeps_logits = "logits_to_keep" in inspect.signature(llm.forward).parameters
         self.visual = _visual_tokens(getattr(llm, "config", None))
 
     def add(self, name: str, sense: Sense, placeholder: int) -> None:
@@ -65,16 +67,20 @@ class SensorModel(nn.Module):
 
     def forward(self, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
         """The model's own outputs; `inputs` are its own arguments."""
-        ids, within = self._prompt(input_ids, signals or {}, inputs)
+        return self.run(self.llm, input_ids, signals, **inputs)
+
+    def run(self, llm: nn.Module, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
+        """Another language model's outputs, such as the untouched base's, for the same prompt."""
+        ids, within = self._prompt(llm, input_ids, signals or {}, inputs)
         with within:
-            return self.llm(input_ids=ids, **inputs)
+            return llm(input_ids=ids, **inputs)
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Tensor:
         """The model's own `generate`; the prompt in what it returns keeps its placeholders."""
         if inputs.get("prefill_chunk_size"):
             raise ConfigError("prefill_chunk_size: a prompt with signals is read whole; leave it out.")
-        ids, within = self._prompt(input_ids, signals or {}, inputs)
+        ids, within = self._prompt(self.llm, input_ids, signals or {}, inputs)
         with within:
             out = self.llm.generate(input_ids=ids, **inputs)  # type: ignore[operator]
         if torch.is_tensor(out) and out.shape[1] >= ids.shape[1]:
@@ -82,7 +88,7 @@ class SensorModel(nn.Module):
         return out
 
     def _prompt(
-        self, input_ids: Tensor, signals: Signals, inputs: Mapping[str, Any]
+        self, llm: nn.Module, input_ids: Tensor, signals: Signals, inputs: Mapping[str, Any]
     ) -> tuple[Tensor, AbstractContextManager[None]]:
         """The ids that the model may see, and the splice that it is to be called within."""
         for name in signals:
@@ -113,7 +119,7 @@ class SensorModel(nn.Module):
         for n, name in enumerate(found):
             vectors = vectors.index_put((torch.nonzero(owner[where] == n).squeeze(1),), found[name].to(vectors))
         ids = self._stand_in(input_ids, where, inputs.get("attention_mask"))
-        return ids, spliced(embedding_of(self.llm), where, vectors)
+        return ids, spliced(embedding_of(llm), where, vectors)
 
     def _stand_in(self, ids: Tensor, where: Tensor, attended: Tensor | None) -> Tensor:
         """Placeholders replaced by each prompt's first token that is no placeholder, no padding and no image."""

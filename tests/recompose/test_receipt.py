@@ -11,7 +11,7 @@ import torch
 from recompose_models import ALL, dormant, tiny_llama, train
 
 from pairalign.errors import DeltaError
-from pairalign.export.receipt import check_base, fingerprint_base, write_receipt
+from pairalign.recompose.receipt import check_base, fingerprint_base, write_receipt
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

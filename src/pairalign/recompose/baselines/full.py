@@ -1,0 +1,22 @@
+"""Full tuning: every parameter of the text decoder trains.
+
+Where it bites: the output head is left alone where it lies outside of the decoder, as in LLaVA.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from pairalign.recompose.baselines.method import Method, Setup, decoder_parameters, register_method
+
+
+@register_method("full")
+class Full(Method):
+    """The whole decoder."""
+
+    def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
+        """The model itself."""
+        llm.requires_grad_(False)
+        for parameter in decoder_parameters(llm).values():
+            parameter.requires_grad_(True)
+        return llm
