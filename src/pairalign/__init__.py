@@ -20,15 +20,25 @@ _HOME = {
     "PairGraph": "pairalign.data.graph",
     "PairalignError": "pairalign.errors",
     "Signal": "pairalign.types",
+    "RecomposeConfig": "pairalign.recompose.settings",
+    "SensorModel": "pairalign.recompose.mllm",
+    "SensorProcessor": "pairalign.recompose.prompt",
     "align_pairs": "pairalign.align.run",
     "create_encoder": "pairalign.registry",
+    "answer": "pairalign.recompose.answer",
     "evaluate_run": "pairalign.evaluate.run",
     "get_dormant_model": "pairalign.recompose.model",
+    "export_pack": "pairalign.export.sensor_pack",
+    "install_pack": "pairalign.export.sensor_pack",
     "load_aligned": "pairalign.align.run",
     "load_config": "pairalign.config",
     "load_plugin": "pairalign.registry",
+    "load_recomposed": "pairalign.recompose.run",
+    "load_sensor_model": "pairalign.export.sensor_pack",
     "pack_pairs": "pairalign.data.pack",
+    "recompose_mllm": "pairalign.recompose.run",
     "register_encoder": "pairalign.registry",
+    "uninstall_pack": "pairalign.export.sensor_pack",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]
@@ -44,9 +54,19 @@ if TYPE_CHECKING:
     from pairalign.encoder import Encoder as Encoder
     from pairalign.errors import PairalignError as PairalignError
     from pairalign.evaluate.run import evaluate_run as evaluate_run
+    from pairalign.export.sensor_pack import export_pack as export_pack
+    from pairalign.export.sensor_pack import install_pack as install_pack
+    from pairalign.export.sensor_pack import load_sensor_model as load_sensor_model
+    from pairalign.export.sensor_pack import uninstall_pack as uninstall_pack
+    from pairalign.recompose.answer import answer as answer
     from pairalign.recompose.config import DormantConfig as DormantConfig
+    from pairalign.recompose.mllm import SensorModel as SensorModel
     from pairalign.recompose.model import DormantModel as DormantModel
     from pairalign.recompose.model import get_dormant_model as get_dormant_model
+    from pairalign.recompose.prompt import SensorProcessor as SensorProcessor
+    from pairalign.recompose.run import load_recomposed as load_recomposed
+    from pairalign.recompose.run import recompose_mllm as recompose_mllm
+    from pairalign.recompose.settings import RecomposeConfig as RecomposeConfig
     from pairalign.registry import create_encoder as create_encoder
     from pairalign.registry import load_plugin as load_plugin
     from pairalign.registry import register_encoder as register_encoder

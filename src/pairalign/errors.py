@@ -55,6 +55,10 @@ class DeltaError(PairalignError):
     """A delta that is damaged, or was made for another base."""
 
 
+class PackError(PairalignError):
+    """A sensor pack that is damaged, of an unknown version, or made for another base."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known name, or the list of known names."""
     known = sorted(known)

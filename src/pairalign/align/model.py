@@ -177,13 +177,7 @@ class PairAligner(nn.Module):
         return wanted and not isinstance(self.heads[modality], AnchorHead)  # nothing there could learn from it
 
     def _head(self, modality: str, hidden: int | str | None) -> nn.Module:
-        encoder, sizes = self.encoder(modality), self.latent
-        if hidden != "anchor":
-            hidden = sizes.hidden if hidden is None else int(hidden)
-            return LatentHead(encoder.width, sizes.shared, sizes.private, hidden, sizes.standardise)
-        if not encoder.frozen:
-            raise ConfigError(f"modality {modality!r}: head='anchor' needs a frozen encoder: set tune='none'.")
-        return AnchorHead(encoder.width, sizes.shared, sizes.private)
+        return build_head(self.encoder(modality), self.latent, hidden, modality)
 
     def _decoder(self, modality: str) -> nn.Module:
         encoder = self.encoder(modality)
@@ -191,6 +185,16 @@ class PairAligner(nn.Module):
         size = self.latent.shared + self.latent.private
         features = encoder.vocabulary if kind == "tokens" else encoder.width
         return build_decoder(kind, encoder.signal, size, features)
+
+
+def build_head(encoder: Encoder, sizes: LatentConfig, hidden: int | str | None, modality: str) -> nn.Module:
+    """The head of a modality, as `ModalityConfig.head` says."""
+    if hidden != "anchor":
+        hidden = sizes.hidden if hidden is None else int(hidden)
+        return LatentHead(encoder.width, sizes.shared, sizes.private, hidden, sizes.standardise)
+    if not encoder.frozen:
+        raise ConfigError(f"modality {modality!r}: head='anchor' needs a frozen encoder: set tune='none'.")
+    return AnchorHead(encoder.width, sizes.shared, sizes.private)
 
 
 def build_aligner(config: AlignConfig) -> PairAligner:

@@ -16,14 +16,14 @@ from pairalign.errors import PairalignError
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; every verb sets `run`, a function from the parsed arguments to an exit code."""
-    from pairalign.cli import align, data, demo, encoders, evaluate, plan
+    from pairalign.cli import align, ask, data, demo, encoders, evaluate, export, plan, recompose, score
 
     parser = argparse.ArgumentParser(
         prog="pairalign", description="Give a pretrained multimodal LLM a new sense, from pairs only."
     )
     parser.add_argument("--version", action="version", version=f"pairalign {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (demo, encoders, data, plan, align, evaluate):
+    for verb in (demo, encoders, data, plan, align, evaluate, score, recompose, export, ask):
         verb.register(verbs)
     return parser
 
@@ -43,7 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse, with settings such as `train.lr=1e-3` allowed between and after options, which argparse alone is not."""
+    from pairalign.cli.ask import split_signals
+
     parser = build_parser()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["ask"]:
+        argv, signals = split_signals(argv)
+        args = parser.parse_args(argv)
+        args.signals = signals
+        return args
     args, rest = parser.parse_known_args(argv)
     settings = [word for word in rest if "=" in word and not word.startswith("-")]
     if not hasattr(args, "overrides") or len(settings) < len(rest):

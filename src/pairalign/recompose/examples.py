@@ -26,6 +26,7 @@ from pairalign.recompose.settings import TaskConfig
 
 FIELD = re.compile(r"\{(\w+)\}")
 IGNORED = -100
+CALIBRATION = "calibration"  # the one task that may do without answers
 
 
 class Example(NamedTuple):
@@ -70,7 +71,7 @@ class Task:
                 )
         self.fields = tuple(dict.fromkeys(asked))
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
-        if not config.answer.strip():
+        if not (config.answer.strip() or name == CALIBRATION):
             raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
         index.split(config.split, self.folder)
 
@@ -136,7 +137,10 @@ class Collator:
         """Prompts with their answers."""
         prompts = self.prompts(examples)
         end = self.tokenizer.eos_token_id
-        answers = [[*self.tokenizer(e.answer, add_special_tokens=False)["input_ids"], end] for e in examples]
+        answers = [
+            [*self.tokenizer(e.answer, add_special_tokens=False)["input_ids"], end] if e.answer else []
+            for e in examples
+        ]
         return self._join(prompts, answers, examples)
 
     def prompts(self, examples: Sequence[Example]) -> dict[str, Any]:
@@ -163,7 +167,7 @@ class Collator:
         inputs["attention_mask"] = torch.tensor([[0] * n + [1] * (length - n) for n in left])
         labels = torch.full((len(rows), length), IGNORED)
         for n, answer in enumerate(answers):
-            labels[n, -len(answer) :] = torch.tensor(answer)
+            labels[n, length - len(answer) :] = torch.tensor(answer, dtype=torch.int64)
         for name, value in prompts.items():  # type ids of tokens
             if name not in inputs or name in ("input_ids", "attention_mask", "signals"):
                 continue
@@ -197,7 +201,8 @@ def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8
         )
     found, taken = [], 0
     for batch in batches(task, collate, size):
-        found.append({**batch.inputs, "labels": batch.labels})
+        answered = bool((batch.labels != IGNORED).any())
+        found.append({**batch.inputs, **({"labels": batch.labels} if answered else {})})
         taken += len(batch.keys)
         if taken >= count:
             break

@@ -86,6 +86,12 @@ class DormantModel(nn.Module):
             raise
         self.dormant[sensor] = config
 
+    def install(self, folder: str | Path) -> None:
+        """Install the delta that a folder holds, such as a sensor pack; raise `DeltaError` if it does not fit."""
+        from pairalign.recompose.delta import load_delta
+
+        load_delta(self, Path(folder))
+
     def uninstall(self, sensor: str) -> None:
         """Take a sensor away; the base's weights are then what they were, bit for bit."""
         if sensor not in self.dormant:

@@ -24,13 +24,14 @@ Message = Mapping[str, Any]
 
 
 class SensorProcessor:
-    """A Hugging Face processor that also knows sensors; `placeholders`: token id by sensor name."""
+    """A Hugging Face processor, `base`, that also knows sensors. `placeholders`: token id by sensor name."""
 
     def __init__(self, processor: Any, senses: Mapping[str, Sense]) -> None:
-        self.processor = copy.deepcopy(processor)
+        self.base, self.processor = processor, copy.deepcopy(processor)
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
         self.senses: dict[str, Sense] = {}
         self.placeholders: dict[str, int] = {}
+        self._added: set[str] = set()
         for name, sense in senses.items():
             self.add(name, sense)
 
@@ -38,13 +39,18 @@ class SensorProcessor:
         """Give the tokenizer a placeholder for a sense; return its id."""
         token = placeholder(name)
         known = self.tokenizer.convert_tokens_to_ids(token)
-        if known is not None and known != self.tokenizer.unk_token_id:
+        if token not in self._added and known is not None and known != self.tokenizer.unk_token_id:
             raise ConfigError(
                 f"the tokenizer has {token!r} already: rename the sensor, or load the base's own tokenizer."
             )
         self.tokenizer.add_tokens([token], special_tokens=True)
+        self._added.add(token)
         self.senses[name], self.placeholders[name] = sense, self.tokenizer.convert_tokens_to_ids(token)
         return self.placeholders[name]
+
+    def remove(self, name: str) -> None:
+        """Forget a sense; its placeholder is refused from then on."""
+        del self.senses[name], self.placeholders[name]
 
     def apply_chat_template(self, messages: Sequence[Message] | Sequence[Sequence[Message]], **options: Any) -> Any:
         """The processor's own, with parts such as `{"type": "touch"}` in a message's content; text by default.

@@ -25,14 +25,14 @@ from pairalign.errors import CheckpointError, ConfigError
 from pairalign.evaluate.forgetting import change
 from pairalign.recompose.baselines import Method, create_method
 from pairalign.recompose.baselines.method import Setup
-from pairalign.recompose.examples import Batch, Collator, Task, batches, calibration_batches
+from pairalign.recompose.examples import CALIBRATION, Batch, Collator, Task, batches, calibration_batches
 from pairalign.recompose.feed import TaskFeed
 from pairalign.recompose.mllm import SensorModel
 from pairalign.recompose.model import DormantModel
 from pairalign.recompose.plan import DormantPlan, plan_dormant
 from pairalign.recompose.prompt import SensorProcessor, load_base
 from pairalign.recompose.receipt import fingerprint_base, write_receipt
-from pairalign.recompose.sense import Sense, build_bridge
+from pairalign.recompose.sense import Sense, SenseRecipe, build_bridge
 from pairalign.recompose.settings import RecomposeConfig, SenseConfig, TaskConfig
 from pairalign.recompose.watch import Measured, Watch, flat, trained
 
@@ -55,6 +55,7 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
 
     Raise `ConfigError`, `DataError`, `DormantError`, … before training starts where something does not fit.
     """
+    _check(config)
     folder, rank = Path(config.out), launched()[0]
     if rank == 0:
         _start(folder, config, fresh=fresh)
@@ -82,6 +83,18 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
         _save(folder, config, model, before)
         write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     return RecomposeRun(folder, config, model, processor, results)
+
+
+def _check(config: RecomposeConfig) -> None:
+    train = config.train
+    for name in ("steps", "batch_size", "accumulate"):
+        if getattr(train, name) < 1:
+            raise ConfigError(f"train.{name}={getattr(train, name)}: give at least 1.")
+    if config.max_forgetting is not None:
+        if config.max_forgetting < 0:
+            raise ConfigError(f"max_forgetting={config.max_forgetting:g}: give points of accuracy, at least 0.")
+        if not config.held_out or not train.validate_every:
+            raise ConfigError("max_forgetting: needs held_out tasks, and train.validate_every to look at them.")
 
 
 def plan_recompose(config: RecomposeConfig) -> DormantPlan:
@@ -113,7 +126,9 @@ def _sense(name: str, config: SenseConfig, llm: nn.Module, root: str) -> Sense:
     modality = config.modality or name
     encoder = run.aligner.encoder(modality)
     head = run.aligner.heads[modality]
-    return Sense(encoder, head, build_bridge(encoder, head, llm, config.bridge, config.tokens)).eval()
+    told = run.config.modalities[modality]
+    recipe = SenseRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, config.tokens)
+    return Sense(encoder, head, build_bridge(encoder, head, llm, config.bridge, config.tokens), recipe).eval()
 
 
 def read_tasks(
@@ -130,7 +145,7 @@ def read_tasks(
     tasks = [task(name, one) for name, one in config.tasks.items()]
     parts = {"validation": config.validation, "held_out": config.held_out}
     checked = {part: [task(name, one) for name, one in named.items()] for part, named in parts.items()}
-    known = None if config.calibration is None else task("calibration", config.calibration)
+    known = None if config.calibration is None else task(CALIBRATION, config.calibration)
     sets = {part: {t.name: list(batches(t, collate, MEASURE_SIZE)) for t in of} for part, of in checked.items()}
     calibration = None if known is None else calibration_batches(known, collate, config.calibration_size)
     return tasks, sets, calibration

@@ -7,23 +7,41 @@ one value and can be encoded once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pairalign.align.latents import Latents
+from pairalign.align.model import build_head
+from pairalign.config import LatentConfig, Strict
 from pairalign.encoder import Encoder
 from pairalign.recompose.bridge import Bridge, Sensed
+from pairalign.registry import create_encoder
+
+
+@dataclass(frozen=True)
+class SenseRecipe(Strict):
+    """What a sense is built from, weights aside: registered `encoder` and its `options`, sizes of its latents, `head`
+    as in `ModalityConfig`, kind of `bridge` and its `tokens`.
+    """
+
+    encoder: str
+    options: dict[str, Any] = field(default_factory=dict)
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    head: int | str | None = None
+    bridge: str = "mlp"
+    tokens: int = 8
 
 
 class Sense(nn.Module):
     """Signals (B, …), or what stage one made of them, → vectors (B, length, H)."""
 
-    def __init__(self, encoder: Encoder, head: nn.Module, bridge: nn.Module) -> None:
-        """`bridge`: a `Bridge`, or any module with its `length` and its call."""
+    def __init__(self, encoder: Encoder, head: nn.Module, bridge: nn.Module, recipe: SenseRecipe | None = None) -> None:
+        """`bridge`: a `Bridge`, or any module with its `length` and its call. recipe: what a sensor pack needs."""
         super().__init__()
-        self.encoder, self.head, self.bridge = encoder, head, bridge
+        self.encoder, self.head, self.bridge, self.recipe = encoder, head, bridge, recipe
         self.encoder.requires_grad_(False)
         self.head.requires_grad_(False)
 
@@ -52,6 +70,14 @@ class Sense(nn.Module):
         self.encoder.eval()
         self.head.eval()
         return self
+
+
+def build_sense(recipe: SenseRecipe, model: nn.Module) -> Sense:
+    """A sense with weights yet to be loaded; raise `RegistryError` if its encoder is not registered here."""
+    encoder = create_encoder(recipe.encoder, **recipe.options)
+    encoder.requires_grad_(False)
+    head = build_head(encoder, recipe.latent, recipe.head, recipe.encoder)
+    return Sense(encoder, head, build_bridge(encoder, head, model, recipe.bridge, recipe.tokens), recipe).eval()
 
 
 def build_bridge(encoder: Encoder, head: nn.Module, model: nn.Module, kind: str, tokens: int) -> Bridge:

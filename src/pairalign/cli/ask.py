@@ -1,0 +1,79 @@
+"""`pairalign ask PACK --touch b.png --image a.jpg "Is it slippery?"`: one question to a model with packs installed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pairalign.errors import DataError, PackError, did_you_mean
+
+OPTIONS = ("pack", "base", "image", "plugin", "tokens", "help")
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("ask", help="ask a model with a sensor pack a question", description=_ASK)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("pack", metavar="PACK", help="folder of a sensor pack")
+    parser.add_argument("question", metavar="QUESTION")
+    parser.add_argument("--pack", dest="more", action="append", default=[], metavar="PACK", help="another pack")
+    parser.add_argument("--base", help="hub name or folder of the base; default: what the pack was made for")
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture, repeatable")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with the encoder")
+    parser.add_argument("--tokens", type=int, default=64, metavar="N", help="longest answer (64)")
+    parser.set_defaults(run=run, signals=[])
+
+
+_ASK = """Every sensor of the packs is an option: --touch FILE, --points FILE, repeatable. Pictures and signals
+come before the question, in that order, unless it says where: "is {touch} softer than {touch}?"."""
+
+
+def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Take `--NAME FILE` out of a command line, for every name that is no option of this verb."""
+    kept: list[str] = []
+    found: list[tuple[str, str]] = []
+    words = iter(argv)
+    for word in words:
+        name, sign, file = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name in OPTIONS:
+            kept.append(word)
+        else:
+            found.append((name, file if sign else next(words, "")))
+    return kept, found
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the answer."""
+    from pairalign.export.manifest import read_manifest
+    from pairalign.export.sensor_pack import load_sensor_model
+    from pairalign.recompose.answer import answer
+    from pairalign.registry import load_plugin
+
+    packs = [args.pack, *args.more]
+    manifests = [read_manifest(pack) for pack in packs]
+    sensors = [name for manifest in manifests for name in manifest.senses]
+    signals: dict[str, list[Any]] = {}
+    for name, file in args.signals:
+        if name not in sensors:
+            raise PackError(f"--{name} {file}: the pack does not know this sensor.{did_you_mean(name, sensors)}")
+        signals.setdefault(name, []).append(_read(file))
+    pictures = [_read(file) for file in args.image]
+    for plugin in args.plugin:
+        load_plugin(plugin)
+    model, processor = load_sensor_model(args.base or manifests[0].base["name"], packs)
+    print(answer(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens))
+    return 0
+
+
+def _read(file: str) -> Any:
+    """A signal or picture from a file, by its extension as in shards."""
+    from pairalign.data.decode import decode
+
+    path = Path(file)
+    if not path.is_file():
+        raise DataError(f"file {file!r} does not exist.")
+    try:
+        return decode(path.suffix.removeprefix(".").lower(), path.read_bytes())
+    except (ValueError, OSError, KeyError) as error:
+        raise DataError(f"file {file!r} cannot be read: {error}") from error

@@ -1,0 +1,27 @@
+"""`pairalign export RUN PACK [--merge]`: a finished run of stage two as a sensor pack."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("export", help="write a sensor pack that others can install")
+    parser.add_argument("run_folder", metavar="RUN", help="folder that `pairalign recompose` wrote")
+    parser.add_argument("out", metavar="PACK", help="new folder for the pack")
+    parser.add_argument("--merge", action="store_true", help="also a plain Hugging Face checkpoint, in PACK/merged")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write it and list it."""
+    from pairalign.export.sensor_pack import export_pack
+
+    out = export_pack(args.run_folder, args.out, merge=args.merge)
+    for path in sorted(out.rglob("*")):
+        if path.is_file():
+            print(f"{path.relative_to(out)!s:<36}{path.stat().st_size / 2**20:>10.2f} MiB")
+    print(f"pack: {out}\nnext: pairalign ask {out} --SENSOR FILE QUESTION")
+    return 0

@@ -1,0 +1,72 @@
+"""`pairalign score MODEL --method splash --calibration SHARDS`: a significance file for dormant tuning."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pairalign.errors import ConfigError
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("score", help="how much a model needs each of its weights")
+    parser.add_argument("model", metavar="MODEL", help="image-text-to-text model: hub name or folder")
+    parser.add_argument("--method", default="splash", help="splash, dowser, wanda, fisher, mnaft, magnitude, random")
+    parser.add_argument("--calibration", metavar="SHARDS", help="pairs that the model understands, image and text")
+    parser.add_argument(
+        "--prompt", help='of a sample, fields in braces; default "{image} {text}", as far as they exist'
+    )
+    parser.add_argument("--answer", default="", help="of a sample, for methods that need labels, such as fisher")
+    parser.add_argument("--split", default="train", help="of the shards (train)")
+    parser.add_argument("--count", type=int, default=128, help="samples (128)")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the method, repeatable")
+    parser.add_argument("--dtype", default="auto", help="of the weights (auto, as stored)")
+    parser.add_argument("--out", default="significance.safetensors", help="file to write (significance.safetensors)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, then say where the file is."""
+    import yaml
+
+    options = {}
+    for text in args.option:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--option {text!r}: write it as NAME=VALUE.")
+        options[name] = yaml.safe_load(value)
+    from pairalign.recompose.examples import CALIBRATION, Collator, Task, calibration_batches
+    from pairalign.recompose.linears import find_linears
+    from pairalign.recompose.prompt import SensorProcessor, load_base
+    from pairalign.recompose.settings import TaskConfig
+    from pairalign.recompose.significance import save_scores, score_model
+
+    model, processor = load_base(args.model, args.dtype)
+    linears, batches = find_linears(model), None
+    if args.calibration:
+        prompt = args.prompt or _prompt(args.calibration)
+        config = TaskConfig(args.calibration, prompt, args.answer, args.split)
+        task = Task(CALIBRATION, config, ".", ())
+        batches = calibration_batches(task, Collator(SensorProcessor(processor, {})), args.count)
+    scores = score_model(args.method, model, linears, batches, seed=args.seed, **options)
+    about = {"method": args.method, "model": args.model, "seed": args.seed, "options": options}
+    if args.calibration:
+        about |= {"calibration": args.calibration, "count": args.count, "prompt": prompt}
+    save_scores(scores, linears, args.out, progress=not args.quiet, **about)
+    total = sum(linear.weight.numel() for linear in linears.values())
+    print(
+        f"{len(linears)} layers, {total:,} weights\nscores: {args.out}\nnext: scores: {args.out} in a RecomposeConfig"
+    )
+    return 0
+
+
+def _prompt(folder: str) -> str:
+    from pairalign.data.index import load_index
+
+    fields = [name for name in ("image", "text") if name in load_index(folder).modalities]
+    if not fields:
+        raise ConfigError(f"--calibration {folder!r} holds neither image nor text: say with --prompt what to read.")
+    return " ".join(f"{{{name}}}" for name in fields)

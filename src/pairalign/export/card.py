@@ -1,0 +1,60 @@
+"""The card of a sensor pack: a README.md that a stranger can read, with the figures and how they were got."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pairalign.export.manifest import Manifest
+
+SCORED = {"validation": "The sensor's questions", "held_out": "What was not trained on, and must not be lost"}
+
+
+def write_card(manifest: Manifest, results: dict[str, Any], folder: Path) -> None:
+    """Write README.md."""
+    names = ", ".join(manifest.senses)
+    lines = [f"# Sensor pack: {names}", ""]
+    lines += [f"Gives `{manifest.base['name']}` ({manifest.base['class']}) the sense of **{names}**.", ""]
+    lines += ["```python", "import pairalign as pa", ""]
+    lines += [f'model, processor = pa.load_sensor_model("{manifest.base["name"]}", ["{folder.name}"])', "```", ""]
+    for name, signal in manifest.signals.items():
+        size = " × ".join("any" if n is None else str(n) for n in signal["shape"])
+        rate = f", {signal['rate']:g} Hz" if signal["rate"] else ""
+        lines.append(
+            f"- **{name}**: encoder `{manifest.senses[name].encoder}` reads {signal['kind']} of {size} in "
+            f"{signal['unit']}{rate}; licence of the encoder: {manifest.licences[name]}."
+        )
+    trained = manifest.figures.get("trained")
+    if manifest.delta is not None and trained is not None:
+        about = manifest.provenance["dormant"]
+        lines.append(
+            f"- **delta**: {trained:,} of the model's weights ({about['structure']}, density {about['density']:g}, "
+            f"score {about['score']}); all others are compared with the base bit by bit in `receipt.json`."
+        )
+    lines += ["", "## Measured", ""]
+    for figure, sign in (("learning", "gained"), ("forgetting", "lost")):
+        if figure in manifest.figures:
+            value = manifest.figures[figure]
+            lines.append(f"- {figure}: {value['points']:+.1f} points {sign} on average over tasks")
+    lines.append(f"- seed {manifest.provenance['seed']}, one run; exact answers, 95 % Wilson intervals")
+    for part, title in SCORED.items():
+        if results.get("after", {}).get(part):
+            lines += ["", f"### {title}", "", "| question | n | base | now | interval |", "|---|---|---|---|---|"]
+            lines += list(_rows(results, part))
+    return _write(folder / "README.md", "\n".join(lines) + "\n")
+
+
+def _rows(results: dict[str, Any], part: str) -> list[str]:
+    rows = []
+    for task, score in results["after"][part].items():
+        before = results["base"][part][task]["kinds"]
+        for kind, now in score["kinds"].items():
+            rows.append(
+                f"| {task}: {kind} | {now['n']} | {before[kind]['value']:.3f} | {now['value']:.3f} | "
+                f"{now['low']:.3f} to {now['high']:.3f} |"
+            )
+    return rows
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

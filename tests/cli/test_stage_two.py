@@ -1,0 +1,119 @@
+"""`pairalign score`, `recompose`, `export` and `ask`, as a user types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from stage_two import make_setup, values
+
+from pairalign.cli.main import main
+from pairalign.data.world import World
+from pairalign.recompose.significance import load_scores
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_setup(tmp_path_factory.getbasetemp().parent / "stage_two")
+
+
+@pytest.fixture(scope="module")
+def work(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "stage_two.yaml").write_text(yaml.safe_dump(values(setup, folder / "run")))
+    sample = World(seed=9).sample(0, None, ("touch", "image"))
+    sample["touch"].save(folder / "touch.png")
+    sample["image"].save(folder / "image.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pack(work: Path) -> Path:
+    assert main(["recompose", str(work / "stage_two.yaml"), "--quiet"]) == 0
+    assert main(["export", str(work / "run"), str(work / "pack"), "--merge"]) == 0
+    return work / "pack"
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = work / "never"
+    assert main(["recompose", str(work / "stage_two.yaml"), "--dry-run", f"out={out}", "dormant.density=0.5"]) == 0
+    printed = capsys.readouterr().out
+    assert "down_proj" in printed
+    assert " 0.5000 " in printed
+    assert "delta" in printed
+    assert not out.exists()
+
+
+def test_train_export_ask(work: Path, pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (pack / "manifest.json").is_file()
+    assert (pack / "merged" / "config.json").is_file()
+    capsys.readouterr()
+    touch, image = str(work / "touch.png"), str(work / "image.png")
+    assert main(["ask", str(pack), "--image", image, "--touch", touch, "--tokens", "4", "is it soft?"]) == 0
+    assert main(["ask", str(pack), f"--touch={touch}", "--touch", touch, "is {touch} softer than {touch}?"]) == 0
+
+
+def test_the_run_says_what_was_learned_and_forgotten(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'said'}"]) == 0
+    printed = capsys.readouterr().out
+    for words in ("validation/touch", "held_out/image", "(n 24)", "learning", "forgetting", "next: pairalign export"):
+        assert words in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--smell", "a.npy", "what?"], "--smell a.npy: the pack does not know this sensor. Known: touch"),
+        (["--touch", "nowhere.png", "what?"], "file 'nowhere.png' does not exist"),
+        (["what does {touch} feel like?"], "has more {touch} than were given"),
+    ],
+)
+def test_asking_wrongly_is_one_clean_line(
+    pack: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", str(pack), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_scores_go_into_a_file_and_from_there_into_a_run(
+    setup: Path, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, shards = work / "scores.safetensors", str(setup / "lessons" / "image")
+    words = ["score", str(setup / "base"), "--method", "splash", "--calibration", shards, "--count", "16", "--quiet"]
+    assert main([*words, "--prompt", "{image} {question}", "--out", str(out)]) == 0
+    assert "14 layers, 26,624 weights" in capsys.readouterr().out
+    scores = load_scores(out)
+    assert len(scores) == 14
+    assert main(["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'scored'}", f"scores={out}"]) == 0
+
+
+def test_dowser_needs_no_calibration(setup: Path, work: Path) -> None:
+    out = work / "dowser.safetensors"
+    options = ["--option", "prompts=4", "--option", "length=8", "--option", "probes=2"]
+    assert main(["score", str(setup / "base"), "--method", "dowser", *options, "--out", str(out), "--quiet"]) == 0
+    assert out.is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "splish"], "score='splish'. Did you mean 'splash'"),
+        (["--method", "wanda"], "calibration"),
+        (["--method", "magnitude", "--option", "seed"], "--option 'seed': write it as NAME=VALUE"),
+    ],
+)
+def test_scoring_wrongly_is_one_clean_line(
+    setup: Path, work: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(setup / "base"), *words, "--out", str(work / "no.safetensors"), "--quiet"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (work / "no.safetensors").exists()
+
+
+def test_a_lost_gate_is_an_exit_code(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'gated'}", "--max-forgetting", "-1"]
+    assert main(words) == 2
+    assert "max_forgetting=-1" in capsys.readouterr().err

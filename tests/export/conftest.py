@@ -1,0 +1,33 @@
+"""Finished runs of the tiny stage two, to make packs of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stage_two import TOUCH, make_setup, short_run
+
+from pairalign.recompose.run import RecomposeRun
+
+
+@pytest.fixture(scope="session")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_setup(tmp_path_factory.getbasetemp().parent / "stage_two")
+
+
+@pytest.fixture(scope="module")
+def touch(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> RecomposeRun:
+    return short_run(setup, tmp_path_factory.mktemp("runs") / "touch", dormant={"structure": "rows", "density": 0.2})
+
+
+@pytest.fixture(scope="module")
+def points(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> RecomposeRun:
+    task = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
+    return short_run(
+        setup,
+        tmp_path_factory.mktemp("runs") / "points",
+        senses={"points": {"run": "demo/run", "bridge": "resampler", "tokens": 3}},
+        tasks={"points": task},
+        validation={"points": {**task, "split": "val"}},
+        dormant={"structure": "rows", "density": 0.2, "choose": "highest"},
+    )
