@@ -12,10 +12,11 @@ from stage_two import IMAGE, PAIRS, TOUCH, settings, short_run, values
 
 from pairalign.config import load_config
 from pairalign.errors import CheckpointError, ConfigError, DataError, DormantError, PairalignError
+from pairalign.recompose.assemble import assemble
 from pairalign.recompose.baselines import method_names
 from pairalign.recompose.examples import Collator, Task
 from pairalign.recompose.measure import answer_logits
-from pairalign.recompose.run import RecomposeRun, assemble, load_recomposed, plan_recompose, recompose_mllm
+from pairalign.recompose.run import RecomposeRun, load_recomposed, plan_recompose, recompose_mllm
 from pairalign.recompose.settings import RecomposeConfig, TaskConfig
 from pairalign.recompose.task import StageTwo
 from pairalign.recompose.watch import trained
@@ -206,3 +207,15 @@ def test_an_answer_may_not_be_missing_but_in_calibration(setup: Path, tmp_path: 
     points = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
     with pytest.raises(ConfigError, match=r"neither picture nor text"):
         short_run(setup, tmp_path / "third", tasks={"points": points})
+
+
+def test_recomposition_answers_without_any_training(setup: Path, tmp_path: Path) -> None:
+    senses = {"touch": {"run": "demo/run", "bridge": "recomposition", "images": "demo/pairs/image-touch"}}
+    changes = {"senses": senses, "method": "bridge", "train": {"steps": 0}}
+    run = short_run(setup, tmp_path / "run", **changes)
+    assert [line["step"] for line in run.results["history"]] == [0, 0]
+    assert run.model.senses["touch"].length == 36
+    again = load_recomposed(run.folder)
+    torch.testing.assert_close(answers(again), answers(run), atol=1e-5, rtol=0)
+    with pytest.raises(ConfigError, match=r"senses.touch.images: is missing"):
+        short_run(setup, tmp_path / "other", **{**changes, "senses": {"touch": {**senses["touch"], "images": None}}})

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pairalign.align.distributed import launched
-from pairalign.align.run import load_aligned
 from pairalign.align.store import check_same, write_text, write_versions
 from pairalign.config import load_config, to_dict, to_yaml
 from pairalign.errors import CheckpointError, ConfigError
 from pairalign.evaluate.forgetting import change
+from pairalign.recompose.assemble import assemble
 from pairalign.recompose.baselines import Method, create_method
 from pairalign.recompose.baselines.method import Setup
 from pairalign.recompose.examples import CALIBRATION, Batch, Collator, Task, batches, calibration_batches
@@ -30,10 +30,9 @@ from pairalign.recompose.feed import TaskFeed
 from pairalign.recompose.mllm import SensorModel
 from pairalign.recompose.model import DormantModel
 from pairalign.recompose.plan import DormantPlan, plan_dormant
-from pairalign.recompose.prompt import SensorProcessor, load_base
+from pairalign.recompose.prompt import SensorProcessor
 from pairalign.recompose.receipt import fingerprint_base, write_receipt
-from pairalign.recompose.sense import Sense, SenseRecipe, build_bridge
-from pairalign.recompose.settings import RecomposeConfig, SenseConfig, TaskConfig
+from pairalign.recompose.settings import RecomposeConfig, TaskConfig
 from pairalign.recompose.watch import Measured, Watch, flat, trained
 
 MEASURE_SIZE = 32
@@ -87,7 +86,9 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
 
 def _check(config: RecomposeConfig) -> None:
     train = config.train
-    for name in ("steps", "batch_size", "accumulate"):
+    if train.steps < 0:
+        raise ConfigError(f"train.steps={train.steps}: give at least 0.")
+    for name in ("batch_size", "accumulate"):
         if getattr(train, name) < 1:
             raise ConfigError(f"train.{name}={getattr(train, name)}: give at least 1.")
     if config.max_forgetting is not None:
@@ -102,33 +103,6 @@ def plan_recompose(config: RecomposeConfig) -> DormantPlan:
     model, processor = assemble(config)
     _, _, calibration = read_tasks(config, processor)
     return plan_dormant(model.llm, config.dormant, calibration)
-
-
-def assemble(config: RecomposeConfig) -> tuple[SensorModel, SensorProcessor]:
-    """The base with its senses, bridges untrained, in evaluation mode; nothing of the base has changed."""
-    from pairalign.registry import load_plugin
-
-    if not config.senses:
-        raise ConfigError("senses: is empty: name at least one sensor and the stage-one run that aligned it.")
-    for plugin in config.plugins:
-        load_plugin(plugin)
-    llm, processor = load_base(config.base, config.dtype)
-    model = SensorModel(llm)
-    sensing = SensorProcessor(processor, {})
-    for name, sense in config.senses.items():
-        made = _sense(name, sense, llm, config.root)
-        model.add(name, made, sensing.add(name, made))
-    return model.eval(), sensing
-
-
-def _sense(name: str, config: SenseConfig, llm: nn.Module, root: str) -> Sense:
-    run = load_aligned(Path(root) / config.run)
-    modality = config.modality or name
-    encoder = run.aligner.encoder(modality)
-    head = run.aligner.heads[modality]
-    told = run.config.modalities[modality]
-    recipe = SenseRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, config.tokens)
-    return Sense(encoder, head, build_bridge(encoder, head, llm, config.bridge, config.tokens), recipe).eval()
 
 
 def read_tasks(
@@ -178,6 +152,8 @@ def _fit(
         vocabulary=words or None,
     )
     watch.start()
+    if not config.train.steps:
+        return watch
     first = trained(model)
     trainer, stop = build_trainer(config, progress=progress, validate=False)
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]

@@ -18,13 +18,14 @@ from pairalign.align.model import build_head
 from pairalign.config import LatentConfig, Strict
 from pairalign.encoder import Encoder
 from pairalign.recompose.bridge import Bridge, Sensed
+from pairalign.recompose.projector import Recomposition
 from pairalign.registry import create_encoder
 
 
 @dataclass(frozen=True)
 class SenseRecipe(Strict):
     """What a sense is built from, weights aside: registered `encoder` and its `options`, sizes of its latents, `head`
-    as in `ModalityConfig`, kind of `bridge` and its `tokens`.
+    as in `ModalityConfig`, kind of `bridge` and its `tokens`, or the `sizes` of a recomposition.
     """
 
     encoder: str
@@ -33,6 +34,7 @@ class SenseRecipe(Strict):
     head: int | str | None = None
     bridge: str = "mlp"
     tokens: int = 8
+    sizes: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Sense(nn.Module):
@@ -77,7 +79,12 @@ def build_sense(recipe: SenseRecipe, model: nn.Module) -> Sense:
     encoder = create_encoder(recipe.encoder, **recipe.options)
     encoder.requires_grad_(False)
     head = build_head(encoder, recipe.latent, recipe.head, recipe.encoder)
-    return Sense(encoder, head, build_bridge(encoder, head, model, recipe.bridge, recipe.tokens), recipe).eval()
+    bridge: nn.Module
+    if recipe.bridge == "recomposition":
+        bridge = Recomposition.empty(model, recipe.sizes)
+    else:
+        bridge = build_bridge(encoder, head, model, recipe.bridge, recipe.tokens)
+    return Sense(encoder, head, bridge, recipe).eval()
 
 
 def build_bridge(encoder: Encoder, head: nn.Module, model: nn.Module, kind: str, tokens: int) -> Bridge:

@@ -13,13 +13,18 @@ from pairalign.recompose.config import DormantConfig
 class SenseConfig(Strict):
     """One sensor: the stage-one `run` that aligned it, its `modality` there (its own name if null), and its bridge.
 
-    bridge: "linear", "mlp" or "resampler". tokens: vectors beside those of the latents; a resampler's queries.
+    bridge: "linear", "mlp" or "resampler"; or "recomposition", through the model's own image projector, which is fitted
+        to `images` (a shard folder with a field `anchor`, the run's modality of pictures) and never trained.
+    tokens: vectors beside those of the latents; a resampler's queries.
     """
 
     run: str
     modality: str | None = None
-    bridge: Literal["linear", "mlp", "resampler"] = "mlp"
+    bridge: Literal["linear", "mlp", "resampler", "recomposition"] = "mlp"
     tokens: int = 8
+    images: str | None = None
+    anchor: str = "image"
+    image_count: int = 512
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,9 @@ class TaskConfig(Strict):
 class TuneConfig(Strict):
     """Optimization of stage two.
 
-    steps, batch_size, accumulate, warmup: as in stage one. lr: of the language model's trained weights; bridge_lr: of
-    the bridge. weight_decay: AdamW's, on matrices. bridge_steps: steps before which only the bridge trains.
+    steps, batch_size, accumulate, warmup: as in stage one; 0 steps measure what is there.
+    lr: of the language model's trained weights; bridge_lr: of the bridge. weight_decay: AdamW's, of the former.
+    bridge_steps: steps before which only the bridge trains.
     clip: gradient norm, 0 for none. validate_every: steps between measurements, 0 for none before the end.
     gradient_checkpointing: recompute activations in the backward pass. precision, accelerator, devices, nodes,
     strategy, threads: as in stage one.
