@@ -37,17 +37,7 @@ CONFIG, WEIGHTS = "dormant_config.json", "dormant_model.safetensors"
 def save_delta(model: DormantModel, sensor: str, folder: Path) -> None:
     """Write the delta of one sensor into a folder, each file under a temporary name first."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {}
-    weights: dict[str, Any] = {}
-    modules = dict(model.base_model.named_modules())
-    for name, update in model.updates(sensor).items():
-        layer = modules[name]
-        assert isinstance(layer, DormantLinear)
-        base = layer.base_weight()
-        weights[name] = {"kind": _kind(update), "shape": list(base.shape), "dtype": str(base.dtype)}
-        weights[name]["sha256"] = fingerprint(base)
-        for part, tensor in _parts(update, base.dtype).items():
-            tensors[f"{name}.{part}"] = tensor.cpu().contiguous()
+    weights, tensors = delta_parts(model, sensor)
     record = {"format": FORMAT, "sensor": sensor, "config": to_dict(model.dormant[sensor]), "weights": weights}
     partial = folder / f"{WEIGHTS}.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
@@ -60,21 +50,45 @@ def save_delta(model: DormantModel, sensor: str, folder: Path) -> None:
 def load_delta(model: DormantModel, folder: Path, trainable: bool = False) -> None:
     """Install the delta of a folder; raise `DeltaError`, before anything is changed, if it does not fit the model."""
     record = _read_config(folder)
-    modules = dict(model.base_model.named_modules())
-    updates: dict[str, Replacement | Direction] = {}
     try:
         with safe_open(folder / WEIGHTS, "pt") as file:
-            keys = list(file.keys())
-            for name, about in record["weights"].items():
-                linear = _fitting(modules, name, about)
-                parts = {key.rpartition(".")[2]: file.get_tensor(key) for key in keys if _of(key, name)}
-                updates[name] = _update(linear, about, parts)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        updates = delta_updates(model.base_model, record["weights"], tensors, trainable)
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
         raise DeltaError(f"{folder / WEIGHTS} is damaged or incomplete ({error}): copy it again.") from error
     model.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(trainable)
     model.add(record["sensor"], load_config(DormantConfig, record["config"]), updates)
+
+
+def delta_parts(model: DormantModel, sensor: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a delta holds of one sensor: about every weight, and tensors by `module.part`."""
+    tensors: dict[str, Tensor] = {}
+    weights: dict[str, Any] = {}
+    modules = dict(model.base_model.named_modules())
+    for name, update in model.updates(sensor).items():
+        layer = modules[name]
+        assert isinstance(layer, DormantLinear)
+        base = layer.base_weight()
+        weights[name] = {"kind": _kind(update), "shape": list(base.shape), "dtype": str(base.dtype)}
+        weights[name]["sha256"] = fingerprint(base)
+        for part, tensor in _parts(update, base.dtype).items():
+            tensors[f"{name}.{part}"] = tensor.cpu().contiguous()
+    return weights, tensors
+
+
+def delta_updates(
+    base: nn.Module, weights: dict[str, Any], tensors: dict[str, Tensor], trainable: bool = False
+) -> dict[str, Replacement | Direction]:
+    """Updates by module name out of what `delta_parts` gave; raise `DeltaError` where the base is another."""
+    modules, updates = dict(base.named_modules()), {}
+    for name, about in weights.items():
+        linear = _fitting(modules, name, about)
+        parts = {key.rpartition(".")[2]: tensor for key, tensor in tensors.items() if _of(key, name)}
+        updates[name] = _update(linear, about, parts)
+        updates[name].values.requires_grad_(trainable)
+    return updates
 
 
 def fingerprint(weight: Tensor) -> str:
