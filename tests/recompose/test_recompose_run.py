@@ -219,3 +219,12 @@ def test_recomposition_answers_without_any_training(setup: Path, tmp_path: Path)
     torch.testing.assert_close(answers(again), answers(run), atol=1e-5, rtol=0)
     with pytest.raises(ConfigError, match=r"senses.touch.images: is missing"):
         short_run(setup, tmp_path / "other", **{**changes, "senses": {"touch": {**senses["touch"], "images": None}}})
+
+
+def test_signals_kept_in_memory_train_as_streamed_ones_do(setup: Path, tmp_path: Path) -> None:
+    train = values(setup, tmp_path)["train"]
+    kept = short_run(setup, tmp_path / "kept")
+    streamed = short_run(setup, tmp_path / "streamed", train={**train, "memory": 0})
+    for name, value in trained(kept.model).items():
+        torch.testing.assert_close(value, trained(streamed.model)[name], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(answers(kept), answers(streamed), atol=1e-4, rtol=1e-4)

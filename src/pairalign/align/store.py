@@ -24,7 +24,7 @@ from pairalign.config import AlignConfig, load_config, to_dict, to_yaml
 from pairalign.errors import CheckpointError
 
 _FREE = ("out", "cache", "plugins", "root")
-_FREE_TRAIN = ("threads", "checkpoint_every")
+_FREE_TRAIN = ("threads", "checkpoint_every", "memory")
 _PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch", "torch-geometric", "webdataset")
 
 

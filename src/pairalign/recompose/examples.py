@@ -6,6 +6,7 @@ not be computed; a sample that cannot be read stops the run with its key.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +16,19 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from pairalign.data.index import load_index
 from pairalign.data.kinds import main_value
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.errors import ConfigError, DataError, did_you_mean
+from pairalign.recompose.bridge import Sensed
 from pairalign.recompose.prompt import SensorProcessor
 from pairalign.recompose.settings import TaskConfig
 
 FIELD = re.compile(r"\{(\w+)\}")
-IGNORED = -100
+IGNORED, ENCODED = -100, 64
 CALIBRATION = "calibration"  # the one task that may do without answers
 
 
@@ -70,6 +73,7 @@ class Task:
                     f"task {name!r}: field {field!r} is of sensor {sensor!r}.{did_you_mean(sensor, sensors)}"
                 )
         self.fields = tuple(dict.fromkeys(asked))
+        self.kept: list[Example] | None = None
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
         if not (config.answer.strip() or name == CALIBRATION):
             raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
@@ -81,20 +85,49 @@ class Task:
 
     def read(self) -> Iterator[Example]:
         """Every example once, in stored order."""
+        if self.kept is not None:
+            yield from self.kept[: len(self)]
+            return
         for place, sample in enumerate(read_samples(self.folder, self.config.split, self.fields)):
             if place >= len(self):
                 return
             yield self.example(sample)
 
+    def keep(self, processor: SensorProcessor, gib: float, *, progress: bool = False) -> None:
+        """Read all examples into memory, signals as stage one sees them, if they take less than `gib` GiB.
+
+        Senses are frozen, so that a signal has to be encoded once.
+        """
+        found: list[Example] = []
+        chunk: list[Example] = []
+        bar = tqdm(total=len(self), desc=f"encode {self.name}", unit="sample", disable=not progress)
+        for example in self.read():
+            chunk.append(example)
+            if len(chunk) < ENCODED and len(found) + len(chunk) < len(self):
+                continue
+            found += encode_once(chunk, processor)
+            bar.update(len(chunk))
+            chunk = []
+            if size_of(found) / len(found) * len(self) > gib * 2**30:
+                bar.close()
+                return
+        bar.close()
+        self.kept = found + encode_once(chunk, processor)
+
     def shuffled(self, start: int, seed: int, rank: int = 0, world: int = 1) -> Iterator[Example]:
         """Endless passes in an order of (seed, pass), this process's part of them, from its example `start` on."""
         index, split, epoch = load_index(self.folder), self.config.split, 0
         order: dict[str, Any] = {"shuffle": index.split(split, self.folder).count, "seed": seed}
+        before = [0, *itertools.accumulate(shard.count for shard in index.split(split).shards)]
         while True:
-            count = len(stream_order(index, split, epoch=epoch, stream=rank, streams=world, **order))
+            places = stream_order(index, split, epoch=epoch, stream=rank, streams=world, **order)
+            count = len(places)
             if not count:
                 raise DataError(f"task {self.name!r}: {str(self.folder)!r} has too few samples for {world} processes.")
-            if start < count:
+            if start < count and self.kept is not None:
+                for shard, place in places[start:].tolist():
+                    yield self.kept[before[shard] + place]
+            elif start < count:
                 part: dict[str, Any] = {"rank": rank, "world_size": world, "epoch": epoch, "skip": start}
                 for sample in read_samples(self.folder, split, self.fields, **order, **part):
                     yield self.example(sample)
@@ -123,6 +156,36 @@ class Task:
                 f"signals={{{field}: …}}."
             )
         return {"type": "text", "text": value}
+
+
+def encode_once(examples: Sequence[Example], processor: SensorProcessor) -> list[Example]:
+    """The same examples with `Sensed` in the place of signals."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for n, example in enumerate(examples):
+        for m, part in enumerate(example.parts):
+            if part["type"] in processor.senses and not isinstance(part[part["type"]], Sensed):
+                places.setdefault(part["type"], []).append((n, m))
+    parts = [list(example.parts) for example in examples]
+    for sensor, of in places.items():
+        sense = processor.senses[sensor]
+        values = processor.read({sensor: [examples[n].parts[m][sensor] for n, m in of]})[sensor]
+        sensed = Sensed(*(part.cpu() for part in sense.perceive(values)))  # type: ignore[arg-type]
+        for k, (n, m) in enumerate(of):
+            parts[n][m] = {"type": sensor, sensor: Sensed(*(part[k].clone() for part in sensed))}
+    return [example._replace(parts=own) for example, own in zip(examples, parts, strict=True)]
+
+
+def size_of(examples: Sequence[Example]) -> int:
+    """Bytes of signals and pictures, about."""
+    total = 0
+    for example in examples:
+        for part in example.parts:
+            value = part.get(part["type"])
+            if isinstance(value, Sensed):
+                total += sum(t.numel() * t.element_size() for t in value)
+            elif isinstance(value, Image.Image):
+                total += 3 * value.width * value.height
+    return total
 
 
 class Collator:
@@ -212,4 +275,6 @@ def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8
 def _to(value: Any, device: torch.device) -> Any:
     if isinstance(value, Mapping):
         return {name: _to(part, device) for name, part in value.items()}
+    if isinstance(value, Sensed):
+        return Sensed(*(part.to(device) for part in value))
     return value.to(device) if torch.is_tensor(value) else value

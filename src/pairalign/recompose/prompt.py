@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pairalign.errors import ConfigError, DataError, did_you_mean
+from pairalign.recompose.bridge import Sensed
 from pairalign.recompose.sense import Sense
 
 Message = Mapping[str, Any]
@@ -110,11 +111,17 @@ class SensorProcessor:
         batch = dict(self.processor(text=texts, **{"return_tensors": "pt", **options}))
         return batch | ({"signals": self.read(signals)} if any(map(len, signals.values())) else {})
 
-    def read(self, signals: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
-        """Raw signals preprocessed by their encoders, checked against what they declare, and collated."""
-        found = {}
+    def read(self, signals: Mapping[str, Sequence[Any]]) -> dict[str, Tensor | Sensed]:
+        """Raw signals preprocessed by their encoders, checked against what they declare, and collated.
+
+        Signals that stage one has read already, `Sensed` without a batch axis, are stacked.
+        """
+        found: dict[str, Tensor | Sensed] = {}
         for name, values in signals.items():
             encoder, read = self.senses[name].encoder, []
+            if values and isinstance(values[0], Sensed):
+                found[name] = Sensed(*(torch.stack(parts) for parts in zip(*values, strict=True)))
+                continue
             for n, value in enumerate(values):
                 read.append(encoder.preprocess(value))
                 encoder.signal.check(read[-1], f"{name} signal {n}")

@@ -7,6 +7,7 @@ Where it bites: everything is checked before the base is touched; calling it aga
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -66,6 +67,8 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     method = create_method(config.method, config.options)
     model, processor = assemble(config)
     tasks, sets, calibration = read_tasks(config, processor)
+    for one in tasks:
+        one.keep(processor, config.train.memory / len(tasks), progress=progress)
     before = fingerprint_base(model.llm) if config.method in ("dormant", "bridge") else None
     setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores)
     model.llm = method.prepare(model.llm, setup)
@@ -120,6 +123,8 @@ def read_tasks(
     parts = {"validation": config.validation, "held_out": config.held_out}
     checked = {part: [task(name, one) for name, one in named.items()] for part, named in parts.items()}
     known = None if config.calibration is None else task(CALIBRATION, config.calibration)
+    for one in itertools.chain(*checked.values()):
+        one.keep(processor, config.train.memory)
     sets = {part: {t.name: list(batches(t, collate, MEASURE_SIZE)) for t in of} for part, of in checked.items()}
     calibration = None if known is None else calibration_batches(known, collate, config.calibration_size)
     return tasks, sets, calibration

@@ -54,6 +54,7 @@ class TuneConfig(Strict):
     lr: of the language model's trained weights; bridge_lr: of the bridge. weight_decay: AdamW's, of the former.
     bridge_steps: steps before which only the bridge trains.
     clip: gradient norm, 0 for none. validate_every: steps between measurements, 0 for none before the end.
+    memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
     gradient_checkpointing: recompute activations in the backward pass. precision, accelerator, devices, nodes,
     strategy, threads: as in stage one.
     """
@@ -70,6 +71,7 @@ class TuneConfig(Strict):
     validate_every: int = 0
     checkpoint_every: int = 0
     gradient_checkpointing: bool = False
+    memory: float = 2.0
     precision: str = "32-true"
     accelerator: str = "auto"
     devices: int | Literal["auto"] = 1
