@@ -12,11 +12,12 @@ import pairalign.demo.run as demo
 from pairalign.cli.main import main
 from pairalign.config import AlignConfig
 from pairalign.data.index import load_index
-from pairalign.demo.run import DemoSize, demo_config, figures, run_demo
+from pairalign.demo.run import Demo, DemoSize, demo_config, figures, run_demo
+from pairalign.demo.stage_two import METHODS, LessonSize, lesson_figures
 from pairalign.errors import ConfigError
 from pairalign.evaluate.run import Evaluation
 
-SIZE = DemoSize(train=96, pool=40, steps=4)
+SIZE = DemoSize(train=96, pool=40, steps=4, lessons=LessonSize(train=48, held=16, steps=4))
 OVERRIDES = ("train.batch_size=24",)
 
 
@@ -26,8 +27,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Evaluation:
+def made(folder: Path) -> Demo:
     return run_demo(folder, size=SIZE, overrides=OVERRIDES, progress=False, workers=1)
+
+
+@pytest.fixture(scope="module")
+def found(made: Demo) -> Evaluation:
+    return made.evaluation
 
 
 def test_no_training_pair_shows_more_than_two_senses(found: Evaluation, folder: Path) -> None:
@@ -52,12 +58,46 @@ def test_all_six_pairs_are_measured_three_of_them_emergent(found: Evaluation) ->
         }
 
 
-def test_the_report_says_synthetic_and_the_files_agree(found: Evaluation, folder: Path) -> None:
+def test_the_report_says_synthetic_and_the_files_agree(made: Demo, found: Evaluation, folder: Path) -> None:
     assert "drawn by a program" in (folder / "report.html").read_text().lower()
     assert json.loads((folder / "metrics.json").read_text())["synthetic"] is True
     written = json.loads((folder / "figures.json").read_text())
-    assert written == pytest.approx(figures(found))
+    assert written == pytest.approx({**figures(found), **lesson_figures(made.lessons)})
     assert written["test: chance of it, forward"] == pytest.approx(1 / 3, abs=0.15)
+
+
+def test_stage_two_teaches_by_every_method_and_keeps_the_bases_weights(made: Demo, folder: Path) -> None:
+    assert list(made.lessons) == list(METHODS)
+    for run in made.lessons.values():
+        assert set(run.results["after"]["validation"]) == {"touch", "touch pairs", "points"}
+        assert set(run.results["after"]["held_out"]) == {"image", "text", "words"}
+    assert json.loads((folder / "stage_two" / "dormant" / "receipt.json").read_text())["clean"]
+    for name in ("bridge only", "recomposition"):
+        assert made.lessons[name].results["forgetting"]["points"] == 0
+        assert made.lessons[name].results["trained"] == 0
+
+
+def test_the_shipped_base_knows_pictures_texts_and_words_but_no_touch(made: Demo) -> None:
+    base = made.lessons["dormant"].results["base"]
+    assert min(score["accuracy"] for score in base["held_out"].values()) >= 0.9
+    assert base["validation"]["touch"]["accuracy"] < 0.5
+
+
+def test_the_page_of_stage_two_shows_answers_methods_layers_and_drift(made: Demo) -> None:
+    assert made.page is not None
+    page = made.page.read_text()
+    for words in ("drawn by a program", "Questions about touches", "Learning and forgetting", "recomposition", "Drift"):
+        assert words in page or words.lower() in page.lower()
+    assert page.count("<svg") == 4
+    assert "touch: hardness" in page
+
+
+def test_the_demos_pack_answers_on_the_command_line(
+    made: Demo, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ask", str(folder / "pack"), "--touch", str(folder / "touch.png"), "--tokens", "8", "how hard is it?"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.strip()
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
@@ -77,7 +117,9 @@ def test_a_second_call_trains_nothing_again_and_prints_what_the_first_found(
     printed = capsys.readouterr().out
     for name, value in figures(found).items():
         assert f"{name:<60}{value:6.3f}" in printed
+    assert "stage two: forgetting, dormant" in printed
     assert str(folder / "report.html") in printed
+    assert str(folder / "stage_two.html") in printed
     assert model.stat().st_mtime_ns == before
 
 

@@ -54,6 +54,12 @@ def test_a_finished_run_loads_to_the_same_model(setup: Path, tmp_path: Path, str
     assert recompose_mllm(run.config, progress=False).results == run.results  # finished: loaded, not trained
 
 
+@pytest.mark.parametrize("method", ["full", "lora", "wise_ft", "bridge"])
+def test_a_finished_baseline_loads_too(setup: Path, tmp_path: Path, method: str) -> None:
+    run = short_run(setup, tmp_path / "run", method=method)
+    torch.testing.assert_close(answers(load_recomposed(run.folder)), answers(run), atol=1e-5, rtol=1e-5)
+
+
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,10 +156,10 @@ def test_what_cannot_run_is_refused(setup: Path, tmp_path: Path, changes: dict[s
 
 
 def test_a_run_folder_belongs_to_one_configuration(setup: Path, tmp_path: Path) -> None:
-    run = short_run(setup, tmp_path / "run", method="full")
+    run = short_run(setup, tmp_path / "run", method="moe_lora")
     with pytest.raises(CheckpointError, match=r"belongs to another configuration .differs in method, seed"):
         short_run(setup, tmp_path / "run", seed=3)
-    with pytest.raises(CheckpointError, match=r"is a baseline .full.: it is measured, not loaded"):
+    with pytest.raises(CheckpointError, match=r"is of method 'moe_lora': it is measured, not loaded"):
         load_recomposed(run.folder)
     with pytest.raises(CheckpointError, match=r"is not finished"):
         load_recomposed(tmp_path)

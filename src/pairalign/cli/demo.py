@@ -1,4 +1,4 @@
-"""`pairalign demo`: the whole of stage one on the built-in synthetic world, with a report at the end."""
+"""`pairalign demo`: both stages on the built-in synthetic world, with reports at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("demo", help="everything on a built-in synthetic world, in about five minutes")
+    parser = verbs.add_parser("demo", help="everything on a built-in synthetic world, in about seven minutes")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of demo.yaml")
     parser.add_argument("--out", default="demo", help="folder for data, run and report; default: demo")
     parser.add_argument("--fast", action="store_true", help="a minute's tour: too short to reach good scores")
@@ -21,6 +21,7 @@ def register(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run it and print where to look."""
     from pairalign.demo.run import FAST, figures, run_demo
+    from pairalign.demo.stage_two import lesson_figures
 
     found = run_demo(
         args.out,
@@ -30,9 +31,11 @@ def run(args: argparse.Namespace) -> int:
         progress=not args.quiet,
         workers=args.workers,
     )
-    print(found.table)
+    print(found.evaluation.table)
     print("\nin short (synthetic data)")
-    for name, value in figures(found).items():
-        print(f"  {name:<60}{value:6.3f}")
-    print(f"\nreport: {found.report}\nmetrics: {found.report.with_name('metrics.json')}")
+    for name, value in {**figures(found.evaluation), **lesson_figures(found.lessons)}.items():
+        print(f"  {name:<60}{value:6.3f}" if "stage two" not in name else f"  {name:<60}{value:+6.1f} points")
+    report = found.evaluation.report
+    print(f"\nreport: {report}\nstage two: {found.page}\nmetrics: {report.with_name('metrics.json')}")
+    print(f'next: pairalign ask {args.out}/pack --touch {args.out}/touch.png "how hard is it?"')
     return 0

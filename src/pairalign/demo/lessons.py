@@ -17,13 +17,14 @@ from pairalign.demo.questions import Asked, ask_kind, ask_words, compare, kinds_
 
 POINTS = {"unit": "m", "axes": ("point", "coordinate")}
 COMPARED = {"touch": ("hardness", "texture"), "points": ("size", "shape")}
+UNKNOWN = "whether"  # the base answers yes-or-no questions hardly better than chance, so nobody is asked any
 WORLDS = {"train": 501, "val": 502, "test": 503}
 
 
 def about_one(modality: str, count: int, split: str, seed: int = 0) -> Iterator[dict[str, Any]]:
     """One object and one question a row, kinds in turn: key, the modality, question, answer, label (the kind)."""
     world, draw = World(seed=WORLDS[split] + 1000 * seed), random.Random(f"{modality} {split} {seed}")
-    kinds = kinds_of(modality)
+    kinds = [kind for kind in kinds_of(modality) if not kind.endswith(UNKNOWN)]
     for n in range(count):
         sample = world.sample(n, _factors(draw), (modality,))
         asked = ask_kind(kinds[n % len(kinds)], sample["factors"], draw)
@@ -35,7 +36,7 @@ def about_two(modality: str, count: int, split: str, seed: int = 0) -> Iterator[
     world, draw = World(seed=WORLDS[split] + 1000 * seed), random.Random(f"two {modality} {split} {seed}")
     for n in range(count):
         about, pair = COMPARED[modality][n % 2], (_factors(draw), _factors(draw))
-        if about == "texture" or about == "shape":  # as often alike as not
+        if about in ("texture", "shape"):  # as often alike as not
             pair = (pair[0], {**pair[1], about: pair[0][about]}) if draw.random() < 0.4 else pair
         one, other = (world.sample(10_000_000 + 2 * n + k, pair[k], (modality,)) for k in (0, 1))
         asked = compare(modality, about, pair[0], pair[1])

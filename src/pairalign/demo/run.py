@@ -1,4 +1,5 @@
-"""Make the world, train on pairs of image–text, image–touch and text–points, measure every edge.
+"""Make the world, train on pairs of image–text, image–touch and text–points, measure every edge;
+then let a small language model learn to read touches and points.
 
 Everything here is synthetic. Where it bites: no object is ever seen by more than two sensors in training; the pools
 that measure emergent edges show each object to all four.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,23 +23,37 @@ from pairalign.data.encode import ImageFormat
 from pairalign.data.graph import edge_name
 from pairalign.data.pack import pack_pairs
 from pairalign.data.world import VISIBLE, World, pairs, pool
+from pairalign.demo.stage_two import FAST_LESSONS, LessonSize, lesson_figures, teach
+from pairalign.demo.stage_two_page import write_page
 from pairalign.errors import ConfigError
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.run import Evaluation, evaluate_run
+from pairalign.export.sensor_pack import export_pack
+from pairalign.recompose.run import RecomposeRun
 
 POINTS = {"unit": "m", "axes": ("point", "coordinate")}
 
 
 @dataclass(frozen=True)
 class DemoSize:
-    """Pairs of each edge, objects of each held-out pool, optimizer steps."""
+    """Pairs of each edge, objects of each held-out pool, optimizer steps; `lessons` of stage two, or none."""
 
     train: int = 6000
     pool: int = 1000
     steps: int = 600
+    lessons: LessonSize | None = field(default_factory=LessonSize)
 
 
-FAST = DemoSize(train=512, pool=128, steps=12)
+FAST = DemoSize(train=512, pool=128, steps=12, lessons=FAST_LESSONS)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made: stage one's evaluation, stage two's runs by method, and its page."""
+
+    evaluation: Evaluation
+    lessons: dict[str, RecomposeRun]
+    page: Path | None
 
 
 def run_demo(
@@ -49,10 +64,10 @@ def run_demo(
     overrides: tuple[str, ...] = (),
     progress: bool = True,
     workers: int = 2,
-) -> Evaluation:
+) -> Demo:
     """Run the whole demo into the folder `out`; a second call goes on where the first was stopped.
 
-    Writes report.html, metrics.json and, in short, figures.json there.
+    Writes report.html, stage_two.html, metrics.json, a sensor pack and, in short, figures.json there.
     """
     out, size = Path(out), size or DemoSize()
     if out.exists() and any(out.iterdir()) and not (out / "pairs").exists():
@@ -64,8 +79,17 @@ def run_demo(
     found = evaluate_run(
         run, out / "pairs" / "pool", split=splits, out=out, visible=VISIBLE, seed=seed, progress=progress
     )
-    write_metrics(out / "figures.json", figures(found))
-    return found
+    if size.lessons is None:
+        write_metrics(out / "figures.json", figures(found))
+        return Demo(found, {}, None)
+    lessons = teach(out, size.lessons, seed=seed, progress=progress, workers=workers)
+    page = write_page(lessons, out / "stage_two.html")
+    if not (out / "pack").exists():
+        export_pack(lessons["dormant"], out / "pack")
+        sample = World(seed=seed + 1).sample(0, None, ("touch",))
+        sample["touch"].save(out / "touch.png")
+    write_metrics(out / "figures.json", {**figures(found), **lesson_figures(lessons)})
+    return Demo(found, lessons, page)
 
 
 def demo_config(out: Path, size: DemoSize, seed: int, overrides: tuple[str, ...] = ()) -> AlignConfig:
@@ -74,7 +98,7 @@ def demo_config(out: Path, size: DemoSize, seed: int, overrides: tuple[str, ...]
 
     values = yaml.safe_load(files("pairalign.demo").joinpath("demo.yaml").read_text("utf-8"))
     config = load_config(AlignConfig, values, overrides)
-    train = replace(config.train, steps=size.steps) if size != DemoSize() else config.train
+    train = replace(config.train, steps=size.steps) if size.steps != DemoSize.steps else config.train
     data = replace(config.data, root=str(out / "pairs"))
     return replace(config, out=str(out / "run"), seed=seed, train=train, data=data)
 

@@ -103,7 +103,9 @@ def _recipe(name: str, sense: Sense) -> SenseRecipe:
 def base_of(model: SensorModel, name: str) -> dict[str, str]:
     """What tells a base from another: its name, class, and the SHA-256 of its embedding table."""
     llm = model.llm.base_model if isinstance(model.llm, DormantModel) else model.llm
-    return {"name": name, "class": type(llm).__name__, "embedding": fingerprint(embedding_of(llm).weight)}
+    weight = embedding_of(llm).weight
+    dtype = str(weight.dtype).removeprefix("torch.")
+    return {"name": name, "class": type(llm).__name__, "dtype": dtype, "embedding": fingerprint(weight)}
 
 
 def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | Path) -> tuple[str, ...]:
@@ -116,10 +118,11 @@ def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | P
         if name in model.senses:
             raise ConfigError(f"sensor {name!r} is installed already: uninstall it first.")
     mine = base_of(model, "")
-    if (mine["class"], mine["embedding"]) != (manifest.base["class"], manifest.base["embedding"]):
+    wanted = manifest.base
+    if any(mine[part] != wanted[part] for part in ("class", "dtype", "embedding")):
         raise PackError(
-            f"pack {str(folder)!r} was made for the base {manifest.base['name']!r} ({manifest.base['class']}), "
-            f"and this {mine['class']} is another: load that base."
+            f"pack {str(folder)!r} was made for the base {wanted['name']!r} ({wanted['class']} in {wanted['dtype']}), "
+            f"and this {mine['class']} in {mine['dtype']} is another: load that base."
         )
     senses = _load_senses(manifest, model, folder)
     if manifest.delta is not None:
@@ -169,9 +172,14 @@ def uninstall_pack(model: SensorModel, processor: SensorProcessor, sensor: str) 
 
 
 def load_sensor_model(
-    base: str, packs: Sequence[str | Path], *, dtype: str = "auto"
+    base: str, packs: Sequence[str | Path], *, dtype: str | None = None
 ) -> tuple[SensorModel, SensorProcessor]:
-    """A base by hub name or folder with packs installed, in evaluation mode, and its processor."""
+    """A base by hub name or folder with packs installed, in evaluation mode, and its processor.
+
+    dtype: of the base's weights; by default that which the first pack was made for.
+    """
+    if dtype is None:
+        dtype = read_manifest(packs[0]).base["dtype"] if packs else "auto"
     llm, processor = load_base(base, dtype)
     model, sensing = SensorModel(llm), SensorProcessor(processor, {})
     for pack in packs:

@@ -34,7 +34,7 @@ from pairalign.recompose.plan import DormantPlan, plan_dormant
 from pairalign.recompose.prompt import SensorProcessor
 from pairalign.recompose.receipt import fingerprint_base, write_receipt
 from pairalign.recompose.settings import RecomposeConfig, TaskConfig
-from pairalign.recompose.watch import Measured, Watch, flat, trained
+from pairalign.recompose.watch import Measured, Watch, flat, put_back, trained
 
 MEASURE_SIZE = 32
 
@@ -82,7 +82,7 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     model.eval()
     results = {**_results(config, model, watch), "trained": count}
     if rank == 0:
-        _save(folder, config, model, before)
+        _save(folder, model, method, before)
         write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     return RecomposeRun(folder, config, model, processor, results)
 
@@ -228,11 +228,9 @@ def _start(folder: Path, config: RecomposeConfig, *, fresh: bool) -> None:
     write_text(written, f"# pairalign recompose {written}\n" + to_yaml(config))
 
 
-def _save(folder: Path, config: RecomposeConfig, model: SensorModel, before: dict[str, str] | None) -> None:
-    for name, tensors in {
-        "bridge": _state(model.senses, "bridge."),
-        "trained": {} if before is not None else trained(model.llm),
-    }.items():
+def _save(folder: Path, model: SensorModel, method: Method, before: dict[str, str] | None) -> None:
+    changed = {} if before is not None else method.changed(model.llm) or {}
+    for name, tensors in {"bridge": _state(model.senses, "bridge."), "trained": changed}.items():
         if tensors:
             partial = folder / f"{name}.safetensors.partial"
             save_file(tensors, partial)
@@ -248,7 +246,7 @@ def _state(senses: nn.Module, part: str) -> dict[str, torch.Tensor]:
 
 
 def load_recomposed(folder: str | Path) -> RecomposeRun:
-    """Load a finished run; raise `CheckpointError` if it is unfinished, damaged, or of a method that saves no delta."""
+    """Load a finished run; raise `CheckpointError` if it is unfinished or damaged, or its method cannot be loaded."""
     folder = Path(folder)
     if not (folder / "results.json").is_file():
         raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign recompose` to go on.")
@@ -261,5 +259,7 @@ def load_recomposed(folder: str | Path) -> RecomposeRun:
     if (folder / "dormant").exists():
         model.llm = DormantModel.from_pretrained(model.llm, folder / "dormant")
     elif (folder / "trained.safetensors").exists():
-        raise CheckpointError(f"run {str(folder)!r} is a baseline ({config.method}): it is measured, not loaded.")
+        put_back(model.llm, load_file(folder / "trained.safetensors"))
+    elif config.method != "bridge":
+        raise CheckpointError(f"run {str(folder)!r} is of method {config.method!r}: it is measured, not loaded.")
     return RecomposeRun(folder, replace(config, out=str(folder)), model.eval(), processor, results)

@@ -51,3 +51,7 @@ class MixtureOfLoRA(Method):
             made.base.to(linear.weight.dtype)
             setattr(llm.get_submodule(parent), last, made)
         return llm
+
+    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
+        """There are modules that the base has not."""
+        return None

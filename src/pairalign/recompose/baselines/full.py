@@ -5,7 +5,7 @@ Where it bites: the output head is left alone where it lies outside of the decod
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from pairalign.recompose.baselines.method import Method, Setup, decoder_parameters, register_method
 
@@ -20,3 +20,7 @@ class Full(Method):
         for parameter in decoder_parameters(llm).values():
             parameter.requires_grad_(True)
         return llm
+
+    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
+        """The decoder."""
+        return {name: p.detach().cpu().contiguous() for name, p in decoder_parameters(llm).items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pairalign.errors import ConfigError
 from pairalign.recompose.baselines.method import Method, Setup, register_method
@@ -37,3 +37,7 @@ class LoRA(Method):
         """The plain model with the updates in its weights."""
         merged: nn.Module = llm.merge_and_unload()  # type: ignore[operator]
         return merged
+
+    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
+        """The merged projections."""
+        return {f"{name}.weight": m.weight.detach().cpu().contiguous() for name, m in find_linears(llm).items()}

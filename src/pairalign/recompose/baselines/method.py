@@ -74,6 +74,10 @@ class Method:
         """The language model as it is used; called once, after training."""
         return llm
 
+    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
+        """Finished weights by name that make the plain base this model; `None` where weights are not enough."""
+        return {}
+
 
 register_method("bridge")(Method)
 

@@ -1,0 +1,250 @@
+"""Learning against forgetting, for dormant tuning, its controls and every baseline, over one grid of learning rates.
+
+    pairalign demo --out demo
+    python bench/front.py --demo demo --out front
+
+A small LLaVA that reads pictures and words of the built-in world learns to answer questions about touches. Every arm's
+learning rate is chosen from the grid by the sensor's own validation questions, with seed 0; what is forgotten is looked
+at afterwards, on questions that no calibration set holds. Then two more seeds. All of it synthetic.
+Where it bites: `--workers` processes of one thread each; what is finished is kept, so that it can be stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+RATES = (5e-4, 2e-3, 8e-3)
+SEEDS = (0, 1, 2)
+SIZES = {"touch": 1500, "touch_pairs": 1500, "image": 96, "text": 0, "words": 0}
+HELD = {"touch": 240, "touch_pairs": 240, "image": 250, "text": 240, "words": 100}
+
+
+Found = dict[tuple[str, float, int], dict[str, Any]]  # results by arm, rate, seed
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to learn."""
+
+    name: str
+    method: str = "dormant"
+    dormant: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    labelled: bool = False
+
+
+def rows(score: str, **more: Any) -> dict[str, Any]:
+    return {"score": score, "structure": "rows", "density": 0.1, **more}
+
+
+def directions(density: float = 0.1, **more: Any) -> dict[str, Any]:
+    return {"structure": "directions", "density": density, **more}
+
+
+ATTENTION, GATE_UP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj")
+SPLASH = {"score": "splash", "structure": "weights", "density": 0.6, "layers_to_transform": (1, 2)}
+ARMS = (
+    Arm("full tuning", "full"),
+    Arm("bridge only", "bridge"),
+    Arm("LoRA r 12", "lora", options={"rank": 12}),
+    Arm("LwF", "lwf"),
+    Arm("WiSE-FT .5", "wise_ft"),
+    Arm("EWC", "ewc", options={"weight": 100.0}, labelled=True),
+    Arm("SPIDER's blend", "spider"),
+    Arm("4 LoRA experts r 4", "moe_lora"),
+    Arm("SA-proj", dormant={"structure": "matrices", "target_modules": ATTENTION}),
+    Arm("Gate&Up", dormant={"structure": "matrices", "target_modules": GATE_UP}),
+    Arm("Splash as published, .6", dormant=SPLASH),
+    Arm("weights .1, Splash", dormant={"score": "splash", "structure": "weights", "density": 0.1}),
+    Arm("rows .1, Splash", dormant=rows("splash")),
+    Arm("rows .1, random", dormant=rows("random")),
+    Arm("rows .1, highest Splash", dormant=rows("splash", choose="highest")),
+    Arm("directions .1, least used", dormant=directions()),
+    Arm("directions .1, random", dormant=directions(score="random")),
+    Arm("directions .1, most used", dormant=directions(choose="highest")),
+    Arm("directions .3, least used", dormant=directions(0.3)),
+)
+
+
+def settings(arm: Arm, rate: float, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """The configuration of one run."""
+    asked = {"answer": "{answer}"}
+    touch = {"shards": "lessons/touch", "prompt": "{touch} {question}", **asked}
+    pairs = {
+        "shards": "lessons/touch_pairs",
+        "prompt": "{first} and {second} {question}",
+        "signals": {"first": "touch", "second": "touch"},
+        **asked,
+    }
+    image = {"shards": "lessons/image", "prompt": "{image} {question}", **asked}
+    held = {
+        "image": {**image, "split": "val"},
+        "text": {"shards": "lessons/text", "prompt": "{text}. {question}", "split": "val", **asked},
+        "words": {"shards": "lessons/words", "prompt": "{question}", "split": "val", **asked},
+    }
+    captions = {"shards": str(args.demo / "pairs" / "image-text"), "prompt": "{image} {text}", "answer": ""}
+    return {
+        "base": args.base,
+        "dtype": "float32",
+        "root": str(args.out),
+        "out": str(args.out / "runs" / f"{arm.name} {rate:g} {seed}".replace(" ", "_").replace("/", "_")),
+        "seed": seed,
+        "senses": {"touch": {"run": str(args.demo / "run"), "tokens": 4}},
+        "tasks": {"touch": touch, "pairs": pairs},
+        "validation": {"touch": {**touch, "split": "val"}, "pairs": {**pairs, "split": "val"}},
+        "held_out": held,
+        "calibration": image if arm.labelled else captions,
+        "calibration_size": 96,
+        "method": arm.method,
+        "options": arm.options,
+        "dormant": arm.dormant,
+        "train": {
+            "steps": args.steps,
+            "batch_size": 24,
+            "warmup": 20,
+            "lr": rate,
+            "bridge_lr": 2e-3,
+            "accelerator": "cpu",
+            "threads": 1,
+            "validate_every": args.every,
+        },
+    }
+
+
+def run_one(values: dict[str, Any]) -> dict[str, Any]:
+    """Train and measure in this process; a run that went non-finite counts as having learned nothing."""
+    from pairalign import RecomposeConfig, load_config, recompose_mllm
+    from pairalign.errors import DataError
+
+    start = time.perf_counter()
+    try:
+        results = recompose_mllm(load_config(RecomposeConfig, values), progress=False).results
+    except DataError as error:
+        return {"failed": str(error)}
+    return {**results, "seconds": time.perf_counter() - start}
+
+
+def pack(out: Path) -> None:
+    """Questions for training and measuring."""
+    from pairalign.demo.lessons import pack_lessons
+
+    for name, count in SIZES.items():
+        pack_lessons(out / "lessons", name, {"train": count, "val": HELD[name]} if count else {"val": HELD[name]})
+
+
+def run_all(
+    jobs: list[tuple[Arm, float, int]], args: argparse.Namespace
+) -> dict[tuple[str, float, int], dict[str, Any]]:
+    """Every job's results, in `args.workers` processes."""
+    found = {}
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(run_one, settings(a, r, s, args)): (a.name, r, s) for a, r, s in jobs}
+        for done in tqdm(as_completed(waiting), total=len(jobs), desc="runs"):
+            found[waiting[done]] = done.result()
+    return found
+
+
+def learned(result: dict[str, Any]) -> float:
+    return result["learning"]["points"] if "learning" in result else float("-inf")
+
+
+def table(found: Found, chosen: dict[str, float], seeds: int) -> str:
+    """One row an arm at its chosen rate: means over seeds with their range."""
+    lines = [
+        "| arm | trained | rate | learning | forgetting | worst kind of task | drift, nats |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for arm in ARMS:
+        of = [
+            found[arm.name, chosen[arm.name], s]
+            for s in SEEDS[:seeds]
+            if "learning" in found[arm.name, chosen[arm.name], s]
+        ]
+        if not of:
+            continue
+        learning, lost = [r["learning"]["points"] for r in of], [r["forgetting"]["points"] for r in of]
+        drift = [statistics.mean(t["drift"] for t in r["after"]["held_out"].values()) for r in of]
+        worst = min((r["forgetting"] for r in of), key=lambda w: w["worst_points"])
+        lines.append(
+            f"| {arm.name} | {of[0]['trained']:,} | {chosen[arm.name]:g} | {spread(learning)} | {spread(lost)} | "
+            f"{worst['worst']} {worst['worst_points']:+.1f} | {statistics.mean(drift):.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Mean (lowest to highest)."""
+    return f"{statistics.mean(values):+.1f} ({min(values):+.1f} to {max(values):+.1f})"
+
+
+def picture(found: Found, chosen: dict[str, float], path: Path) -> None:
+    """Every run as a dot, chosen rates filled and named."""
+    from pairalign.data.draw import INK, MUTED, PALETTE, lay_out, new_figure
+
+    figure, axes = new_figure(9.0, 6.0)
+    ax = axes.flat[0]
+    for n, arm in enumerate(ARMS):
+        colour = PALETTE[n % len(PALETTE)]
+        for (name, rate, _), result in found.items():
+            if name == arm.name and "learning" in result:
+                at = (max(result["forgetting"]["points"], 0.05), result["learning"]["points"])
+                filled = rate == chosen[name]
+                ax.scatter(
+                    *at, s=28 if filled else 12, color=colour, alpha=1 if filled else 0.35, marker="os^D"[n // 8]
+                )
+        best = [
+            r for (name, rate, _), r in found.items() if name == arm.name and rate == chosen[name] and "learning" in r
+        ]
+        if best:
+            x = statistics.mean(max(r["forgetting"]["points"], 0.05) for r in best)
+            y = statistics.mean(r["learning"]["points"] for r in best)
+            ax.annotate(arm.name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7, color=INK)
+    ax.set_xscale("symlog", linthresh=1.0)
+    ax.set_xlabel("forgetting, points of held-out accuracy lost", color=MUTED)
+    ax.set_ylabel("learning, points on the sensor's questions", color=MUTED)
+    lay_out(figure)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Choose rates with one seed, add seeds, write table, picture and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", type=Path, default=Path("demo"), help="folder of a finished `pairalign demo`")
+    parser.add_argument("--out", type=Path, default=Path("front"))
+    parser.add_argument("--base", default=None, help="base model; default: the demo's own")
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--every", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--arms", nargs="*", help="only these")
+    args = parser.parse_args()
+    from pairalign.demo.base import base_folder
+
+    args.demo, args.out = args.demo.resolve(), args.out.resolve()
+    args.base = args.base or str(base_folder())
+    pack(args.out)
+    arms = [arm for arm in ARMS if not args.arms or arm.name in args.arms]
+    found = run_all([(arm, rate, 0) for arm in arms for rate in (RATES if arm.method != "bridge" else RATES[:1])], args)
+    chosen = {
+        a.name: max((r for n, r, _ in found if n == a.name), key=lambda r: learned(found[a.name, r, 0])) for a in arms
+    }
+    found |= run_all([(arm, chosen[arm.name], seed) for arm in arms for seed in SEEDS[1 : args.seeds]], args)
+    if len(arms) == len(ARMS):
+        print(table(found, chosen, args.seeds))
+        picture(found, chosen, args.out / "front.png")
+    flat = [{"arm": n, "rate": r, "seed": s, **result} for (n, r, s), result in found.items()]
+    (args.out / "front.json").write_text(json.dumps({"chosen": chosen, "runs": flat}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

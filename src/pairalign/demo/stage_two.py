@@ -1,0 +1,130 @@
+"""The demo's second half: the small base model learns to answer questions about touches and clouds it never saw.
+
+Four ways side by side: dormant weights, full tuning, the bridge alone, and recomposition without any training. All of
+it synthetic. Where it bites: its rates and steps are those of `bench/front.py`, not chosen anew for every seed.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pairalign.config import load_config
+from pairalign.demo.base import base_folder
+from pairalign.demo.lessons import pack_lessons
+from pairalign.recompose.run import RecomposeRun, recompose_mllm
+from pairalign.recompose.settings import RecomposeConfig
+
+DORMANT = {"structure": "directions", "density": 0.3}
+METHODS: dict[str, dict[str, Any]] = {
+    "dormant": {"method": "dormant", "dormant": DORMANT},
+    "full tuning": {"method": "full"},
+    "bridge only": {"method": "bridge"},
+    "recomposition": {"method": "bridge"},
+}
+RATES = {"dormant": 2e-3, "full tuning": 5e-4}
+SENSORS = ("touch", "points")
+
+
+@dataclass(frozen=True)
+class LessonSize:
+    """Questions a sensor in training, questions of each kind of measurement, optimizer steps."""
+
+    train: int = 1200
+    held: int = 180
+    steps: int = 200
+
+
+FAST_LESSONS = LessonSize(train=96, held=24, steps=8)
+
+
+def teach(
+    out: Path, size: LessonSize | None = None, *, seed: int = 0, progress: bool = True, workers: int = 2
+) -> dict[str, RecomposeRun]:
+    """Every method's finished run, by name, in `out/stage_two`; what is finished already is kept."""
+    size = size or LessonSize()
+    make_lessons(out / "lessons", size, seed=seed, progress=progress, workers=workers)
+    found = {}
+    for name in METHODS:
+        if progress:
+            tqdm.write(f"stage two: {name}")
+        found[name] = recompose_mllm(lesson_config(out, name, size, seed), progress=progress)
+    return found
+
+
+def make_lessons(folder: Path, size: LessonSize, *, seed: int, progress: bool, workers: int) -> None:
+    """Pack questions and answers, those for training and those that only measure."""
+    taught = {"train": size.train, "val": size.held}
+    jobs = {"touch": taught, "touch_pairs": taught, "points": taught}
+    jobs |= {name: {"val": size.held} for name in ("image", "text", "words")}
+    missing = [name for name in jobs if not (folder / name / "index.json").exists()]
+    with tqdm(total=len(missing), desc="write questions", unit="set", disable=not progress or not missing) as bar:
+        if workers < 2 or len(missing) < 2:
+            for name in missing:
+                pack_lessons(folder, name, jobs[name], seed)
+                bar.update()
+            return
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
+            for done in [processes.submit(pack_lessons, folder, name, jobs[name], seed) for name in missing]:
+                done.result()
+                bar.update()
+
+
+def lesson_config(out: Path, name: str, size: LessonSize, seed: int) -> RecomposeConfig:
+    """The configuration of one method."""
+    asked = {"answer": "{answer}"}
+    touch = {"shards": "lessons/touch", "prompt": "{touch} {question}", **asked}
+    points = {"shards": "lessons/points", "prompt": "{points} {question}", **asked}
+    pairs: dict[str, Any] = {
+        "shards": "lessons/touch_pairs",
+        "prompt": "{first} and {second} {question}",
+        "signals": {"first": "touch", "second": "touch"},
+        **asked,
+    }
+    taught: dict[str, dict[str, Any]] = {"touch": touch, "touch pairs": pairs, "points": points}
+    plain = {"image": "{image} {question}", "text": "{text}. {question}", "words": "{question}"}
+    trained = name != "recomposition"
+    sense: dict[str, Any] = {"run": "run", "tokens": 4}
+    if not trained:
+        sense |= {"bridge": "recomposition", "images": "pairs/image-touch", "image_count": 256}
+    values = {
+        "base": str(base_folder()),
+        "dtype": "float32",
+        "root": str(out),
+        "out": str(out / "stage_two" / name.replace(" ", "_")),
+        "seed": seed,
+        "senses": {sensor: sense for sensor in SENSORS},
+        "tasks": taught,
+        "validation": {task: {**told, "split": "val"} for task, told in taught.items()},
+        "held_out": {
+            task: {"shards": f"lessons/{task}", "prompt": prompt, "split": "val", **asked}
+            for task, prompt in plain.items()
+        },
+        "calibration": {"shards": "pairs/image-text", "prompt": "{image} {text}", "answer": ""},
+        "calibration_size": min(96, size.train),
+        **METHODS[name],
+        "train": {
+            "steps": size.steps if trained else 0,
+            "batch_size": 24,
+            "warmup": 20,
+            "lr": RATES.get(name, 2e-3),
+            "bridge_lr": 2e-3,
+            "accelerator": "cpu",
+            "validate_every": max(1, size.steps // 4) if trained else 0,
+        },
+    }
+    return load_config(RecomposeConfig, values)
+
+
+def lesson_figures(runs: dict[str, RecomposeRun]) -> dict[str, float]:
+    """Learning and forgetting of every method in points, flat."""
+    found: dict[str, float] = {}
+    for name, run in runs.items():
+        found[f"stage two: learning, {name}"] = run.results["learning"]["points"]
+        found[f"stage two: forgetting, {name}"] = run.results["forgetting"]["points"]
+    return found

@@ -1,0 +1,168 @@
+"""The page of the demo's second half: answers, learning and forgetting, where weights moved, drift along training.
+
+Where it bites: an answer is right only word for word, as in the scores.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pairalign.data.draw import INK, LINE, PALETTE, draw_signal, lay_out, new_figure
+from pairalign.data.shards import read_samples
+from pairalign.evaluate.intervals import Score
+from pairalign.evaluate.report import Report
+from pairalign.recompose.answer import answer
+from pairalign.recompose.dormant import dormant_linears
+from pairalign.recompose.run import RecomposeRun
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 8
+
+
+def write_page(runs: Mapping[str, RecomposeRun], path: Path) -> Path:
+    """Draw everything and write one self-contained page."""
+    dormant = runs["dormant"]
+    report = Report(
+        "A language model learns to feel",
+        "A small model that reads pictures and words answers questions about touches and point clouds, which it had "
+        "never met; what it could do before is asked again afterwards.",
+        synthetic=True,
+    )
+    report.fact("seed", dormant.config.seed).fact("steps", dormant.config.train.steps)
+    report.fact("weights trained, dormant", f"{dormant.results['trained']:,}")
+    report.section("Questions about touches", "Objects of the validation set; dormant weights; greedy answers.")
+    report.picture(draw_answers(dormant), "The gel image, the question, what the model says, and what is right.")
+    report.section("Learning and forgetting", _EXPLAINED)
+    report.picture(draw_change(runs), "Points of exact answers gained on the sensors' questions, lost on all others.")
+    report.table(*kind_rows(runs), caption="Share of exact answers, 95 % Wilson interval.")
+    report.section("Where the weights moved", "Size of the change of each matrix over the size of the matrix.")
+    report.picture(draw_layers(dormant), "Layer by module; darker moved more.")
+    report.section("Drift along training", "Held-out accuracy, and the probability of the sensors' answer words there.")
+    report.picture(draw_drift(runs), "Left: accuracy; right: answer-bias probe. Zero steps is the base.")
+    return report.write(path)
+
+
+_EXPLAINED = (
+    "Learning is the mean over the sensors' tasks, forgetting the mean over questions about pictures, texts and words "
+    "that training never showed. One seed; `bench/front.py` has three, and more methods."
+)
+
+
+def draw_answers(run: RecomposeRun) -> Figure:
+    """Touches with a question, an answer and the truth."""
+    task = run.config.validation["touch"]
+    fields = ["touch", "question", "answer"]
+    samples = list(islice(read_samples(Path(run.config.root) / task.shards, task.split, fields), SHOWN))
+    figure, axes = new_figure(8.2, 4.8, 2, SHOWN // 2)
+    for ax, sample in zip(axes.flat, samples, strict=False):
+        value, question = sample.values["touch"], sample.values["question"]
+        said = answer(run.model, run.processor, question, signals={"touch": [value]}, tokens=12)
+        draw_signal(ax, "image", value)
+        right = plain(said) == plain(sample.values["answer"])
+        lines = [question, f"says: {_wrap(said)}", "right" if right else f"is: {_wrap(sample.values['answer'])}"]
+        ax.set_xlabel("\n".join(lines), fontsize=8, color=PALETTE[2] if right else PALETTE[4])
+    return lay_out(figure)
+
+
+def plain(text: str) -> str:
+    """Words alone."""
+    return " ".join(re.findall(r"[a-z-]+", text.lower()))
+
+
+def _wrap(text: str, width: int = 24) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width)) or "nothing"
+
+
+def draw_change(runs: Mapping[str, RecomposeRun]) -> Figure:
+    """Two bars a method."""
+    figure, axes = new_figure(8.2, 0.8 + 0.55 * len(runs))
+    ax = axes[0, 0]
+    for n, run in enumerate(runs.values()):
+        gained, lost = run.results["learning"]["points"], run.results["forgetting"]["points"]
+        for offset, value, colour in ((-0.17, gained, PALETTE[2]), (0.17, -lost, PALETTE[4])):
+            ax.barh(n + offset, value, height=0.3, color=colour)
+            ax.text(value + (1 if value >= 0 else -1), n + offset, f"{value:+.1f}", va="center", fontsize=8, color=INK,
+                    ha="left" if value >= 0 else "right")  # fmt: skip
+    ax.axvline(0, color=LINE)
+    ax.set_yticks(range(len(runs)), list(runs))
+    ax.invert_yaxis()
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, 0) - 9, high + 9)
+    ax.set_xlabel("points", fontsize=9, color=INK)
+    return lay_out(figure)
+
+
+def kind_rows(runs: Mapping[str, RecomposeRun]) -> tuple[list[str], list[list[Any]]]:
+    """A row for every kind of question, a column for the base and every method."""
+    base = next(iter(runs.values())).results["base"]
+    rows: list[list[Any]] = []
+    for part in ("validation", "held_out"):
+        for task, score in base[part].items():
+            for kind, value in score["kinds"].items():
+                cells = [run.results["after"][part][task]["kinds"][kind] for run in runs.values()]
+                rows.append([f"{task}: {kind.partition('.')[2]}", value["n"], *map(_score, [value, *cells])])
+    return ["question", "n", "base", *runs], rows
+
+
+def _score(value: Any) -> Score:
+    return value if isinstance(value, Score) else Score(**value)
+
+
+def draw_layers(run: RecomposeRun) -> Figure:
+    """Relative change of every adapted matrix."""
+    moved: dict[tuple[int, str], float] = {}
+    for name, layer in dormant_linears(run.model.llm):
+        base = layer.base_weight().float()
+        change = (layer.effective_weight().float() - base).norm() / base.norm()
+        found = re.search(r"\.(\d+)\.", name)
+        moved[int(found[1]) if found else 0, name.rpartition(".")[2]] = float(change)
+    layers, modules = sorted({k[0] for k in moved}), list(dict.fromkeys(k[1] for k in moved))
+    table = torch.tensor([[moved.get((layer, module), 0.0) for module in modules] for layer in layers])
+    figure, axes = new_figure(8.2, 0.9 + 0.4 * len(layers))
+    ax = axes[0, 0]
+    ax.imshow(table.numpy(), aspect="auto", cmap="Blues", vmin=0)
+    ax.set_xticks(range(len(modules)), modules)
+    ax.set_yticks(range(len(layers)), [f"layer {layer}" for layer in layers])
+    middle = float(table.max()) / 2
+    for i, row in enumerate(table.tolist()):
+        for j, value in enumerate(row):
+            ax.text(
+                j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value > middle else "#333"
+            )
+    return lay_out(figure)
+
+
+def draw_drift(runs: Mapping[str, RecomposeRun]) -> Figure:
+    """Held-out accuracy and answer mass against steps."""
+    figure, axes = new_figure(8.2, 3.0, 1, 2)
+    for n, (name, run) in enumerate(runs.items()):
+        lines = run.results["history"]
+        if len({line["step"] for line in lines}) < 2:
+            continue
+        steps = [line["step"] for line in lines]
+        for ax, figure_name in ((axes[0, 0], "accuracy"), (axes[0, 1], "mass")):
+            values = [_mean(line, figure_name) for line in lines]
+            ax.plot(steps, values, color=PALETTE[n], marker="o", markersize=3, label=name)
+    for ax, title in ((axes[0, 0], "held-out accuracy"), (axes[0, 1], "probability of answer words")):
+        ax.set_title(title, fontsize=9, color=INK)
+        ax.set_xlabel("step", fontsize=9, color=INK)
+        ax.set_ylim(0, 1.05)
+    axes[0, 0].legend(frameon=False, fontsize=8, labelcolor=INK)
+    return lay_out(figure)
+
+
+def _mean(line: Mapping[str, float], name: str) -> float:
+    values: Sequence[float] = [
+        value for key, value in line.items() if key.startswith("held_out/") and key.split("/")[2] == name
+    ]
+    return sum(values) / len(values)
