@@ -13,7 +13,13 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["01_register_a_sensor", "02_align_pairs", "03_read_the_space"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_register_a_sensor",
+        "02_align_pairs",
+        "03_read_the_space",
+        "04_teach_an_llm_to_feel",
+        "05_two_sensors_one_model",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
