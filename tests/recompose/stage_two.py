@@ -60,7 +60,7 @@ def values(setup: Path, out: Path, **changes: Any) -> dict[str, Any]:
         "tasks": {"touch": TOUCH, "pairs": PAIRS},
         "validation": {"touch": {**TOUCH, "split": "val"}},
         "held_out": {"image": {**IMAGE, "split": "val"}},
-        "calibration": IMAGE,
+        "calibration": {"pictures": IMAGE},
         "calibration_size": 16,
         "dormant": {"score": "splash", "structure": "rows", "density": 0.25},
         "train": {"steps": 6, "batch_size": 8, "validate_every": 3, "warmup": 1, "accelerator": "cpu", "lr": 0.01},

@@ -137,7 +137,7 @@ def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
         ({"tasks": {"t": {**TOUCH, "answer": " "}}}, r"task 't': answer is empty"),
         ({"tasks": {"t": {**TOUCH, "split": "tran"}}}, r"tran"),
         ({"calibration_size": 1000}, r"has 48 samples, calibration_size=1000"),
-        ({"calibration": None}, r"calibration"),
+        ({"calibration": {}}, r"calibration"),
         ({"dormant": {"density": 0.0}}, r"density=0"),
         ({"dormant": {"density": 1.0}}, r"density=1"),
         ({"dormant": {"density": 0.001}}, r"density=0.001"),
@@ -205,7 +205,7 @@ def test_prompts_of_a_batch_are_padded_so_that_answers_end_together(setup: Path,
 
 
 def test_an_answer_may_not_be_missing_but_in_calibration(setup: Path, tmp_path: Path) -> None:
-    calibration = {**IMAGE, "answer": ""}
+    calibration = {"pictures": {**IMAGE, "answer": ""}}
     run = short_run(setup, tmp_path / "run", calibration=calibration)
     assert run.results["trained"] > 0
     with pytest.raises(DormantError, match=r"needs labels"):
@@ -234,3 +234,21 @@ def test_signals_kept_in_memory_train_as_streamed_ones_do(setup: Path, tmp_path:
     for name, value in trained(kept.model).items():
         torch.testing.assert_close(value, trained(streamed.model)[name], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(answers(kept), answers(streamed), atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_that_forgets_is_stopped_and_put_back(setup: Path, tmp_path: Path) -> None:
+    """The shipped base knows pictures; a rate that ruins it must not get past the gate."""
+    from pairalign.demo.base import base_folder
+
+    train = {"steps": 40, "batch_size": 8, "validate_every": 4, "warmup": 1, "accelerator": "cpu", "lr": 0.03}
+    changes = {"base": str(base_folder()), "dtype": "float32", "method": "full", "train": train}
+    run = short_run(setup, tmp_path / "run", **changes, max_forgetting=5.0)
+    assert run.results["stopped"].startswith("stopped at step ")
+    steps = [line["step"] for line in run.results["history"]]
+    assert steps[0] == 0
+    assert len(steps) < 11
+    lost = run.results["history"][-2]["held_out/image/accuracy"]
+    kept = run.results["after"]["held_out"]["image"]["accuracy"]
+    assert run.results["base"]["held_out"]["image"]["accuracy"] >= 0.9
+    assert lost < 0.9 < kept + 0.05
+    assert run.results["forgetting"]["points"] <= 5.0

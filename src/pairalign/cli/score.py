@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         if not sign:
             raise ConfigError(f"--option {text!r}: write it as NAME=VALUE.")
         options[name] = yaml.safe_load(value)
-    from pairalign.recompose.examples import CALIBRATION, Collator, Task, calibration_batches
+    from pairalign.recompose.examples import Collator, Task, calibration_batches
     from pairalign.recompose.linears import find_linears
     from pairalign.recompose.prompt import SensorProcessor, load_base
     from pairalign.recompose.settings import TaskConfig
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.calibration:
         prompt = args.prompt or _prompt(args.calibration)
         config = TaskConfig(args.calibration, prompt, args.answer, args.split)
-        task = Task(CALIBRATION, config, ".", ())
+        task = Task("calibration", config, ".", (), answered=False)
         batches = calibration_batches(task, Collator(SensorProcessor(processor, {})), args.count)
     scores = score_model(args.method, model, linears, batches, seed=args.seed, **options)
     about = {"method": args.method, "model": args.model, "seed": args.seed, "options": options}

@@ -105,7 +105,7 @@ def lesson_config(out: Path, name: str, size: LessonSize, seed: int) -> Recompos
             task: {"shards": f"lessons/{task}", "prompt": prompt, "split": "val", **asked}
             for task, prompt in plain.items()
         },
-        "calibration": {"shards": "pairs/image-text", "prompt": "{image} {text}", "answer": ""},
+        "calibration": {"captions": {"shards": "pairs/image-text", "prompt": "{image} {text}", "answer": ""}},
         "calibration_size": min(96, size.train),
         **METHODS[name],
         "train": {

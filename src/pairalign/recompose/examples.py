@@ -29,7 +29,6 @@ from pairalign.recompose.settings import TaskConfig
 
 FIELD = re.compile(r"\{(\w+)\}")
 IGNORED, ENCODED = -100, 64
-CALIBRATION = "calibration"  # the one task that may do without answers
 
 
 class Example(NamedTuple):
@@ -58,7 +57,9 @@ class Batch:
 class Task:
     """A `TaskConfig` checked against its shards and the sensors that a model has."""
 
-    def __init__(self, name: str, config: TaskConfig, root: str | Path, sensors: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, config: TaskConfig, root: str | Path, sensors: Sequence[str], answered: bool = True
+    ) -> None:
         self.name, self.config, self.folder = name, config, Path(root) / config.shards
         index = load_index(self.folder)
         self.pieces = [piece for piece in re.split(r"(\{\w+\})", config.prompt) if piece.strip()]
@@ -75,7 +76,7 @@ class Task:
         self.fields = tuple(dict.fromkeys(asked))
         self.kept: list[Example] | None = None
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
-        if not (config.answer.strip() or name == CALIBRATION):
+        if answered and not config.answer.strip():
             raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
         index.split(config.split, self.folder)
 
@@ -259,8 +260,8 @@ def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8
     """The model's inputs for `count` examples, answers and labels included; raise `DataError` if the task has fewer."""
     if len(task) < count:
         raise DataError(
-            f"calibration: {str(task.folder)!r} has {len(task)} samples, calibration_size={count} asks for more: "
-            "give more samples or lower it."
+            f"calibration.{task.name}: {str(task.folder)!r} has {len(task)} samples, calibration_size={count} asks for "
+            "more: give more samples or lower it."
         )
     found, taken = [], 0
     for batch in batches(task, collate, size):

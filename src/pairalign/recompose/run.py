@@ -26,7 +26,7 @@ from pairalign.evaluate.forgetting import change
 from pairalign.recompose.assemble import assemble
 from pairalign.recompose.baselines import Method, create_method
 from pairalign.recompose.baselines.method import Setup
-from pairalign.recompose.examples import CALIBRATION, Batch, Collator, Task, batches, calibration_batches
+from pairalign.recompose.examples import Batch, Collator, Task, batches, calibration_batches
 from pairalign.recompose.feed import TaskFeed
 from pairalign.recompose.mllm import SensorModel
 from pairalign.recompose.model import DormantModel
@@ -116,18 +116,18 @@ def read_tasks(
         raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
     sensors, collate = list(config.senses), Collator(processor)
 
-    def task(name: str, one: TaskConfig) -> Task:
-        return Task(name, one, config.root, sensors)
+    def task(name: str, one: TaskConfig, answered: bool = True) -> Task:
+        return Task(name, one, config.root, sensors, answered)
 
     tasks = [task(name, one) for name, one in config.tasks.items()]
     parts = {"validation": config.validation, "held_out": config.held_out}
     checked = {part: [task(name, one) for name, one in named.items()] for part, named in parts.items()}
-    known = None if config.calibration is None else task(CALIBRATION, config.calibration)
+    known = [task(name, one, answered=False) for name, one in config.calibration.items()]
     for one in itertools.chain(*checked.values()):
         one.keep(processor, config.train.memory)
     sets = {part: {t.name: list(batches(t, collate, MEASURE_SIZE)) for t in of} for part, of in checked.items()}
-    calibration = None if known is None else calibration_batches(known, collate, config.calibration_size)
-    return tasks, sets, calibration
+    shown = [batch for one in known for batch in calibration_batches(one, collate, config.calibration_size)]
+    return tasks, sets, shown or None
 
 
 def _fit(

@@ -86,7 +86,8 @@ class RecomposeConfig(Strict):
 
     base: image-text-to-text model, hub name or local folder; dtype: its weights' ("auto" as stored).
     senses: by sensor name. tasks: what is learned, by name; held_out: what must not be forgotten, never trained on.
-    calibration: what the base does well, for scores that look at data and for directions; calibration_size: samples.
+    calibration: what the base does well, for scores that look at data and for directions; answers may be left out
+        there. calibration_size: samples of each.
     method: "dormant", or a baseline of `pairalign.recompose.baselines`, with its options.
     scores: file that `pairalign score` wrote, instead of scoring again.
     max_forgetting: points of held-out accuracy after whose loss training stops and goes back to the best checkpoint.
@@ -98,7 +99,7 @@ class RecomposeConfig(Strict):
     out: str
     held_out: dict[str, TaskConfig] = field(default_factory=dict)
     validation: dict[str, TaskConfig] = field(default_factory=dict)
-    calibration: TaskConfig | None = None
+    calibration: dict[str, TaskConfig] = field(default_factory=dict)
     calibration_size: int = 128
     dtype: str = "auto"
     method: str = "dormant"
