@@ -176,8 +176,8 @@ def table(found: Found, chosen: dict[str, float], seeds: int) -> str:
         drift = [statistics.mean(t["drift"] for t in r["after"]["held_out"].values()) for r in of]
         worst = min((r["forgetting"] for r in of), key=lambda w: w["worst_points"])
         lines.append(
-            f"| {arm.name} | {of[0]['trained']:,} | {chosen[arm.name]:g} | {len(of)} | {spread(learning)} | {spread(lost)} | "
-            f"{worst['worst']} {worst['worst_points']:+.1f} | {statistics.mean(drift):.3f} |"
+            f"| {arm.name} | {of[0]['trained']:,} | {chosen[arm.name]:g} | {len(of)} | {spread(learning)} | "
+            f"{spread(lost)} | {worst['worst']} {worst['worst_points']:+.1f} | {statistics.mean(drift):.3f} |"
         )
     return "\n".join(lines)
 
