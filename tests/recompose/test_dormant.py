@@ -125,6 +125,21 @@ def test_merged_is_plain_and_gives_the_same(options: dict[str, Any]) -> None:
     assert not after.equal(logits(plain))
 
 
+@pytest.mark.parametrize("structure", ALL)
+def test_unloading_a_trained_model_gives_the_base_bit_for_bit(structure: str) -> None:
+    base = tiny_llama()
+    expected = {name: value.clone() for name, value in base.state_dict().items()}
+    model = dormant(base, **ALL[structure])
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    loss(model).backward()
+    optimizer.step()
+    moved = logits(model)
+    plain = model.unload()
+    assert not torch.equal(logits(plain), moved)
+    assert list(plain.state_dict()) == list(expected)
+    assert all(torch.equal(value, expected[name]) for name, value in plain.state_dict().items())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("options", ALL.values(), ids=ALL)
 def test_taking_it_away_leaves_the_base_bit_for_bit(options: dict[str, Any], dtype: torch.dtype) -> None:
