@@ -188,32 +188,39 @@ def spread(values: list[float]) -> str:
 
 
 def picture(found: Found, chosen: dict[str, float], path: Path) -> None:
-    """Every run as a dot, chosen rates filled and named."""
+    """Every run as a dot, those at a chosen rate filled; a number at the mean of each arm, named beside."""
     from pairalign.data.draw import INK, MUTED, PALETTE, lay_out, new_figure
 
-    figure, axes = new_figure(9.0, 6.0)
-    ax = axes.flat[0]
+    figure, axes = new_figure(11.0, 6.0, 1, 2, width_ratios=[3, 1])
+    ax, names = axes.flat
+    names.axis("off")
     for n, arm in enumerate(ARMS):
-        colour = PALETTE[n % len(PALETTE)]
+        colour, marker = PALETTE[n % len(PALETTE)], "os^D"[n // len(PALETTE)]
+        best = []
         for (name, rate, _), result in found.items():
             if name == arm.name and "learning" in result:
-                at = (max(result["forgetting"]["points"], 0.05), result["learning"]["points"])
+                at = (max(result["forgetting"]["points"], 0.0), result["learning"]["points"])
                 filled = rate == chosen[name]
-                ax.scatter(
-                    *at, s=28 if filled else 12, color=colour, alpha=1 if filled else 0.35, marker="os^D"[n // 8]
-                )
-        best = [
-            r for (name, rate, _), r in found.items() if name == arm.name and rate == chosen[name] and "learning" in r
-        ]
-        if best:
-            x = statistics.mean(max(r["forgetting"]["points"], 0.05) for r in best)
-            y = statistics.mean(r["learning"]["points"] for r in best)
-            ax.annotate(arm.name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7, color=INK)
+                ax.scatter(*at, s=26 if filled else 12, color=colour, alpha=1 if filled else 0.35, marker=marker)
+                best += [at] if filled else []
+        middle = tuple(statistics.mean(values) for values in zip(*best, strict=True))
+        ax.annotate(str(n + 1), middle, xytext=(4, 4), textcoords="offset points", fontsize=9, color=INK)
+        y = 1 - (n + 0.5) / len(ARMS)
+        names.scatter([0.03], [y], s=26, color=colour, marker=marker)
+        names.text(0.1, y, f"{n + 1}  {arm.name}", fontsize=8, color=INK, va="center")
+    names.set_xlim(0, 1)
+    names.set_ylim(0, 1)
     ax.set_xscale("symlog", linthresh=1.0)
+    ax.set_xticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])
+    ax.set_xticks([], minor=True)
     ax.set_xlabel("forgetting, points of held-out accuracy lost", color=MUTED)
     ax.set_ylabel("learning, points on the sensor's questions", color=MUTED)
     lay_out(figure)
-    figure.savefig(path, dpi=150)
+    figure.patch.set_facecolor("white")
+    figure.patch.set_alpha(1)
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=110)
+    partial.replace(path)
 
 
 def main() -> None:
