@@ -13,7 +13,7 @@ from pairalign.cli.main import main
 from pairalign.config import AlignConfig
 from pairalign.data.index import load_index
 from pairalign.demo.run import Demo, DemoSize, demo_config, figures, run_demo
-from pairalign.demo.stage_two import METHODS, LessonSize, lesson_figures
+from pairalign.demo.stage_two import METHODS, LessonSize, lesson_figures, points_of
 from pairalign.errors import ConfigError
 from pairalign.evaluate.run import Evaluation
 
@@ -75,6 +75,12 @@ def test_stage_two_teaches_by_every_method_and_keeps_the_bases_weights(made: Dem
     for name in ("bridge only", "recomposition"):
         assert made.lessons[name].results["forgetting"]["points"] == 0
         assert made.lessons[name].results["trained"] == 0
+    against = points_of(made.lessons)
+    assert against["dormant"][0] == pytest.approx(made.lessons["dormant"].results["learning"]["points"])
+    base = made.lessons["dormant"].results["base"]["validation"]
+    after = made.lessons["recomposition"].results["after"]["validation"]
+    gained = [100 * (after[task]["accuracy"] - base[task]["accuracy"]) for task in base]
+    assert against["recomposition"][0] == pytest.approx(sum(gained) / len(gained))
 
 
 def test_the_shipped_base_knows_pictures_texts_and_words_but_no_touch(made: Demo) -> None:

@@ -141,3 +141,9 @@ def test_bad_arguments_name_themselves() -> None:
         wilson(3, 2)
     with pytest.raises(DataError, match=r"n=0"):
         bootstrap_mean([])
+
+
+@pytest.mark.parametrize("n", [7, 60, 90, 101])
+def test_wilson_stays_between_nothing_and_all(n: int) -> None:
+    assert wilson(0, n).low == 0.0
+    assert wilson(n, n).high == 1.0

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from pairalign.config import load_config
 from pairalign.demo.base import base_folder
 from pairalign.demo.lessons import pack_lessons
+from pairalign.evaluate.forgetting import change
 from pairalign.recompose.run import RecomposeRun, recompose_mllm
 from pairalign.recompose.settings import RecomposeConfig
 
@@ -124,7 +125,26 @@ def lesson_config(out: Path, name: str, size: LessonSize, seed: int) -> Recompos
 def lesson_figures(runs: dict[str, RecomposeRun]) -> dict[str, float]:
     """Learning and forgetting of every method in points, flat."""
     found: dict[str, float] = {}
+    for name, (gained, lost) in points_of(runs).items():
+        found[f"stage two: learning, {name}"] = gained
+        found[f"stage two: forgetting, {name}"] = lost
+    return found
+
+
+def points_of(runs: dict[str, RecomposeRun]) -> dict[str, tuple[float, float]]:
+    """Points learned and forgotten by method, all against the base with an untrained bridge.
+
+    Recomposition has no state before it; its own run compares it with itself.
+    """
+    base = runs["dormant"].results["base"]
+    found = {}
     for name, run in runs.items():
-        found[f"stage two: learning, {name}"] = run.results["learning"]["points"]
-        found[f"stage two: forgetting, {name}"] = run.results["forgetting"]["points"]
+        points = []
+        for part in ("validation", "held_out"):
+            before, after = (
+                {task: score["accuracy"] for task, score in measured[part].items()}
+                for measured in (base, run.results["after"])
+            )
+            points.append(change(before, after).points)
+        found[name] = (points[0], 0.0 - points[1])
     return found

@@ -15,6 +15,7 @@ import torch
 
 from pairalign.data.draw import INK, LINE, PALETTE, draw_signal, lay_out, new_figure
 from pairalign.data.shards import read_samples
+from pairalign.demo.stage_two import points_of
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.report import Report
 from pairalign.recompose.answer import answer
@@ -52,7 +53,8 @@ def write_page(runs: Mapping[str, RecomposeRun], path: Path) -> Path:
 
 _EXPLAINED = (
     "Learning is the mean over the sensors' tasks, forgetting the mean over questions about pictures, texts and words "
-    "that training never showed. One seed; `bench/front.py` has three, and more methods."
+    "that training never showed. Recomposition trains nothing: it is the aligned latent through the model's own image "
+    "projector, and carries what picture and sensor share. One seed; `bench/front.py` has three, and more methods."
 )
 
 
@@ -61,7 +63,7 @@ def draw_answers(run: RecomposeRun) -> Figure:
     task = run.config.validation["touch"]
     fields = ["touch", "question", "answer"]
     samples = list(islice(read_samples(Path(run.config.root) / task.shards, task.split, fields), SHOWN))
-    figure, axes = new_figure(8.2, 4.8, 2, SHOWN // 2)
+    figure, axes = new_figure(8.2, 5.8, 2, SHOWN // 2)
     for ax, sample in zip(axes.flat, samples, strict=False):
         value, question = sample.values["touch"], sample.values["question"]
         said = answer(run.model, run.processor, question, signals={"touch": [value]}, tokens=12)
@@ -87,8 +89,7 @@ def draw_change(runs: Mapping[str, RecomposeRun]) -> Figure:
     """Two bars a method."""
     figure, axes = new_figure(8.2, 0.8 + 0.55 * len(runs))
     ax = axes[0, 0]
-    for n, run in enumerate(runs.values()):
-        gained, lost = run.results["learning"]["points"], run.results["forgetting"]["points"]
+    for n, (gained, lost) in enumerate(points_of(dict(runs)).values()):
         for offset, value, colour in ((-0.17, gained, PALETTE[2]), (0.17, -lost, PALETTE[4])):
             ax.barh(n + offset, value, height=0.3, color=colour)
             ax.text(value + (1 if value >= 0 else -1), n + offset, f"{value:+.1f}", va="center", fontsize=8, color=INK,

@@ -79,7 +79,8 @@ def wilson(successes: float, n: int, *, level: float = LEVEL, chance: float | No
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    return Score(p, min(p, centre - half), max(p, centre + half), n, chance, level=level)
+    low, high = max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
+    return Score(p, low, high, n, chance, level=level)
 
 
 def resample_weights(
