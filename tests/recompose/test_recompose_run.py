@@ -103,11 +103,15 @@ def test_the_bridge_may_go_first(setup: Path, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_samples(setup: Path, tmp_path: Path) -> None:
-    train = {**values(setup, tmp_path)["train"], "lr": 1e30, "checkpoint_every": 1}
-    with pytest.raises(DataError, match=r"the loss became (nan|inf) at step \d+, samples w\d+"):
-        short_run(setup, tmp_path / "run", train=train)
+    train = {**values(setup, tmp_path)["train"], "lr": 1e38, "warmup": 4}
+    stopped = r"(the loss became (nan|inf)|weights became infinite or NaN) at step \d+, samples w\d+.*"
+    with pytest.raises(DataError, match=stopped + r"last.ckpt holds the last good weights"):
+        short_run(setup, tmp_path / "run", train={**train, "checkpoint_every": 1})
     kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
     assert kept
+    assert all(value.isfinite().all() for value in kept.values())
+    with pytest.raises(DataError, match=stopped + r"checkpoint_every was 0: none is kept"):
+        short_run(setup, tmp_path / "other", train=train)
 
 
 def test_a_dry_run_changes_and_writes_nothing(setup: Path, tmp_path: Path) -> None:

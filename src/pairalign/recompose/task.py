@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -31,6 +32,7 @@ class StageTwo(L.LightningModule):
         self.model, self.method, self.config = model, method, config
         self.strict_loading = False
         self.batches = 0
+        self.keys: tuple[str, ...] = ()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.trainer.world_size + self.global_rank)
@@ -45,12 +47,20 @@ class StageTwo(L.LightningModule):
         if penalty is not None:
             self.log("train/penalty", penalty.detach(), batch_size=len(labels))
             loss = loss + penalty
+        self.keys = batch.keys
         if not torch.isfinite(loss):
-            raise DataError(
-                f"the loss became {float(loss)} at step {self.global_step}, samples {', '.join(batch.keys[:8])}: lower "
-                "train.lr, or look at these samples. last.ckpt holds the last good weights."
-            )
+            raise self._diverged(f"the loss became {float(loss)}")
         return loss
+
+    def _diverged(self, what: str) -> DataError:
+        kept = Path(self.config.out) / "last.ckpt"
+        where = (
+            f"{kept} holds the last good weights." if kept.exists() else "train.checkpoint_every was 0: none is kept."
+        )
+        return DataError(
+            f"{what} at step {self.global_step}, samples {', '.join(self.keys[:8])}: lower train.lr, or look at these "
+            f"samples. {where}"
+        )
 
     def on_after_backward(self) -> None:
         self.method.after_backward(self.model.llm)
@@ -65,7 +75,9 @@ class StageTwo(L.LightningModule):
         return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name in trained}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what an exact resume needs."""
+        """Add what an exact resume needs; refuse weights that are not finite, so that the last good ones stay."""
+        if not all(bool(p.isfinite().all()) for p in self.parameters() if p.requires_grad):
+            raise self._diverged("weights became infinite or NaN")
         checkpoint["pairalign"] = {"config": to_dict(self.config), "batches": self.batches}
 
     def configure_optimizers(self) -> Any:
