@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import wave
 from collections.abc import Iterator
@@ -185,9 +186,16 @@ def test_ctrl_c_of_the_real_command_leaves_whole_shards_only(tmp_path: Path) -> 
     left = [p.name for p in out.iterdir()]
     assert INDEX_NAME not in left
     assert not [name for name in left if "partial" in name]
-    for tar in out.glob("*.tar"):
-        record = json.loads((out / ".pack" / f"{tar.name}.json").read_text())
-        assert hashlib.sha256(tar.read_bytes()).hexdigest() == record["sha256"]
+    tars = sorted(out.glob("*.tar"))
+    for tar in tars:
+        with tarfile.open(tar) as whole:
+            assert len(whole.getnames()) == 8 * 3  # meta, force and text
+        assert tar.read_bytes().endswith(bytes(1024))
+    records = {path.stem for path in (out / ".pack").glob("*.tar.json")}
+    assert records >= {tar.name for tar in tars[:-1]}  # the stop may fall between the last shard and its record
+    for name in records:
+        record = json.loads((out / ".pack" / f"{name}.json").read_text())
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == record["sha256"]
 
 
 class FullDisk(io.FileIO):
