@@ -82,7 +82,7 @@ def build_feeds(config: AlignConfig, aligner: PairAligner, *, progress: bool = T
         folder = Path(config.data.root) / edge.shards
         index = load_index(folder)
         for stage, split in (("train", config.data.train_split), ("val", config.data.val_split)):
-            if split is None or (stage == "val" and split not in index.splits):
+            if split is None or (stage == "val" and split not in index.every_split):
                 continue
             sides = {end: _side(config, aligner, end, folder, split, progress=progress) for end in edge.between}
             feeds[stage][edge_name(edge.between)] = PairFeed(
@@ -124,11 +124,11 @@ def check_edges(config: AlignConfig, aligner: PairAligner) -> None:
 
 def _check_edge(config: AlignConfig, aligner: PairAligner, edge: EdgeConfig, index: ShardIndex, folder: Path) -> None:
     name, split = edge_name(edge.between), config.data.train_split
-    if split not in index.splits:
-        raise DataError(f"edge {name}: {str(folder)!r} has no split {split!r}.{did_you_mean(split, index.splits)}")
-    if index.splits[split].count < 2 or config.train.batch_size < 2:
+    if split not in index.every_split:
+        raise DataError(f"edge {name}: {str(folder)!r} has no split {split!r}.{did_you_mean(split, index.every_split)}")
+    if index.every_split[split].count < 2 or config.train.batch_size < 2:
         raise DataError(
-            f"edge {name}: split {split!r} has {index.splits[split].count} samples and train.batch_size is "
+            f"edge {name}: split {split!r} has {index.every_split[split].count} samples and train.batch_size is "
             f"{config.train.batch_size}: a contrastive loss needs at least two samples in a batch."
         )
     for end in edge.between:

@@ -1,4 +1,4 @@
-"""`pairalign data pack|inspect|audit`: bring pairs in, look at them, check them."""
+"""`pairalign data pack|convert|inspect|audit`: bring pairs in, look at them, check them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pairalign.errors import DataError
 
 def register(verbs: Any) -> None:
     """Add the verb and its subverbs."""
-    from pairalign.cli import data_audit, data_inspect
+    from pairalign.cli import data_audit, data_convert, data_inspect
 
-    parser = verbs.add_parser("data", help="pack, inspect and audit pairs")
+    parser = verbs.add_parser("data", help="pack, convert, inspect and audit pairs")
     subverbs = parser.add_subparsers(title="subverbs", metavar="SUBVERB", required=True)
     _register_pack(subverbs)
+    data_convert.register(subverbs)
     data_inspect.register(subverbs)
     data_audit.register(subverbs)
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pairalign.data.decode import DECODERS
+from pairalign.data.made import Made
 from pairalign.errors import DataError, did_you_mean
 
 _PNG_MODES = ("RGBA", "LA", "1", "I;16")  # alpha, bits and 16-bit depth, which a JPEG would lose
@@ -36,6 +37,8 @@ class ImageFormat:
 
 def encode(value: Any, image: ImageFormat) -> tuple[str, bytes]:
     """Extension and bytes of one value; raise `DataError` for a type that has no stored form."""
+    if isinstance(value, Made):
+        value = value.value()
     if isinstance(value, Path):
         return _file(value)
     if isinstance(value, str):

@@ -25,7 +25,8 @@ class ModalityInfo:
     """What the samples of one modality are.
 
     ext: stored formats. parts: names of its parts, "" for the value itself, "00", "01" for frames. unit, rate
-    (Hz), axes: as packed, None where not said. dtype, shape: of the decoded value, None where it varies.
+    (Hz), axes, sensor (make or model), up (axis that points up, such as "+y"): as packed, None where not said.
+    dtype, shape: of the decoded value, None where it varies.
     range: smallest and largest value met; None for text.
     """
 
@@ -34,6 +35,8 @@ class ModalityInfo:
     unit: str | None = None
     rate: float | None = None
     axes: tuple[str, ...] | None = None
+    sensor: str | None = None
+    up: str | None = None
     dtype: str | None = None
     shape: tuple[int | None, ...] | None = None
     range: tuple[float, float] | None = None
@@ -60,7 +63,8 @@ class SplitInfo:
 @dataclass(frozen=True)
 class ShardIndex:
     """The whole folder. `source`, `licence`: where the data is from; `skipped`: (key, reason) of bad samples
-    left out.
+    left out. `divisions`: other ways to split the same shards, by name, such as "by_object"; what an encoder or a
+    config calls "by_object/test" is the test split of that one.
     """
 
     modalities: dict[str, ModalityInfo]
@@ -69,18 +73,26 @@ class ShardIndex:
     source: str | None = None
     licence: str | None = None
     synthetic: bool = False
+    divisions: dict[str, dict[str, SplitInfo]] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     created_by: str = ""
     version: int = field(default=VERSION)
 
+    @property
+    def every_split(self) -> dict[str, SplitInfo]:
+        """The splits, and those of the divisions as "by_object/test"."""
+        others = {f"{name}/{part}": info for name, parts in self.divisions.items() for part, info in parts.items()}
+        return self.splits | others
+
     def split(self, name: str, folder: str | Path = "") -> SplitInfo:
         """One split; raise `DataError` if it does not exist or is empty."""
-        if name not in self.splits:
-            raise DataError(f"{str(folder)!r} has no split {name!r}.{did_you_mean(name, self.splits)}")
-        if not self.splits[name].count:
+        known = self.every_split
+        if name not in known:
+            raise DataError(f"{str(folder)!r} has no split {name!r}.{did_you_mean(name, known)}")
+        if not known[name].count:
             raise DataError(f"split {name!r} of {str(folder)!r} is empty: pack at least one sample into it.")
-        return self.splits[name]
+        return known[name]
 
     def require(self, modalities: Any, folder: str | Path = "") -> None:
         """Raise `DataError` unless every named modality is in the index."""
@@ -135,13 +147,18 @@ def _from_dict(values: dict[str, Any]) -> ShardIndex:
         name: ModalityInfo(**{key: _tuple(entry) for key, entry in info.items()})
         for name, info in values["modalities"].items()
     }
-    values["splits"] = {
-        name: SplitInfo(info["count"], tuple(ShardInfo(**shard) for shard in info["shards"]))
-        for name, info in values["splits"].items()
-    }
+    values["splits"] = _splits(values["splits"])
+    values["divisions"] = {name: _splits(parts) for name, parts in values.get("divisions", {}).items()}
     values["labels"] = tuple(values["labels"])
     values["skipped"] = tuple((key, reason) for key, reason in values["skipped"])
     return ShardIndex(**values)
+
+
+def _splits(parts: dict[str, Any]) -> dict[str, SplitInfo]:
+    return {
+        name: SplitInfo(info["count"], tuple(ShardInfo(**shard) for shard in info["shards"]))
+        for name, info in parts.items()
+    }
 
 
 def _tuple(value: Any) -> Any:

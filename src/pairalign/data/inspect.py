@@ -83,8 +83,8 @@ def inspect_pairs(
     index = load_index(folder)
     names = list(dict.fromkeys(splits or index.splits))
     for name in names:
-        if name not in index.splits:
-            raise DataError(f"split {name!r} is not in {str(folder)!r}.{did_you_mean(name, index.splits)}")
+        if name not in index.every_split:
+            raise DataError(f"split {name!r} is not in {str(folder)!r}.{did_you_mean(name, index.every_split)}")
     if samples < 1:
         raise DataError(f"samples={samples}: draw at least one pair.")
     seen = {name: Seen() for name in index.modalities}
@@ -109,7 +109,7 @@ def _read(
 ) -> list[tuple[str, RawSample]]:
     """One pass: tables over all, and `samples` of them kept by reservoir sampling (Vitter 1985, algorithm R)."""
     random, kept, count = np.random.default_rng(seed), list[tuple[str, RawSample]](), 0
-    total = sum(index.splits[name].count for name in splits)
+    total = sum(index.every_split[name].count for name in splits)
     with tqdm(total=total, desc=f"inspect {folder.name}", unit="sample", disable=not progress) as bar:
         for split in splits:
             for sample in read_samples(folder, split, list(seen), on_bad=lambda key, why: bad.append((key, why))):
@@ -158,8 +158,8 @@ def _draw(chosen: Sequence[tuple[str, RawSample]], index: ShardIndex, path: Path
 def _describe(
     folder: Path, index: ShardIndex, splits: Sequence[str], seen: dict[str, Seen], bad: Sequence[tuple[str, str]]
 ) -> str:
-    counts = ", ".join(f"{name} {index.splits[name].count}" for name in splits)
-    lines = [f"{folder.name}: {sum(index.splits[name].count for name in splits)} samples ({counts})"]
+    counts = ", ".join(f"{name} {index.every_split[name].count}" for name in splits)
+    lines = [f"{folder.name}: {sum(index.every_split[name].count for name in splits)} samples ({counts})"]
     lines += [f"synthetic: {'yes' if index.synthetic else 'no'}   licence: {index.licence or 'not recorded'}", ""]
     head = ("modality", "kind", "stored", "dtype", "unit", "rate", "distinct", "lowest", "mean", "highest", "shapes")
     rows = [head, *(_row(name, index, found) for name, found in seen.items())]

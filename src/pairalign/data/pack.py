@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import length_hint
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from pairalign.data.index import (
 )
 from pairalign.data.manifest import Manifest
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
-from pairalign.data.summary import summarise
+from pairalign.data.summary import condensed, summarise
 from pairalign.data.write import (
     DISK_FULL,
     RECORDS,
@@ -37,6 +38,7 @@ from pairalign.data.write import (
 )
 from pairalign.errors import DataError, did_you_mean
 
+FACTS = ("unit", "rate", "axes", "sensor", "up")
 Source = str | Path | Manifest | Iterable[Mapping[str, Any]]
 
 
@@ -59,21 +61,26 @@ def pack_pairs(
     licence: str | None = None,
     origin: str | None = None,
     synthetic: bool = False,
+    left_out: Sequence[tuple[str, str]] = (),
+    on_shard: Callable[[dict[str, Any]], None] | None = None,
 ) -> ShardIndex:
     """Write the samples of `source` as shards into the folder `out` and return its index.
 
     source: a manifest (JSON lines or CSV; a `Manifest` to say how to read it), or dicts: a value by modality
         (image, array, text, `Path`, or parts of these), and optionally "key", "label", "group", "session",
-        "split", "meta".
+        "split", "splits", "meta".
     modalities: names to pack, or column by name for the path of a manifest; None takes those of the first
         sample.
-    units: {"touch": {"unit": "kPa", "rate": 100.0, "axes": ("time",)}}, recorded in the index; rates in Hz.
+    units: {"touch": {"unit": "kPa", "rate": 100.0, "axes": ("time",)}}, recorded in the index; rates in Hz. Also
+        "sensor" and "up".
     split: one name for all, or shares by name ({"train": 0.9, "val": 0.1}, by group if there is one), or None
         for each sample's own.
     seed: of the shuffle and of shares; None keeps the order. on_bad: "skip" lists bad samples in the index.
     resume: keep shards that an interrupted run finished from the same input. overwrite: replace a finished
         folder.
     origin: where the data is from. synthetic: the data is made, not measured, and reports will say so.
+    left_out: (key, reason) of what the caller skipped, for the index.
+    on_shard: called with the record of each shard: content ids by modality, counts, ranges.
     Raises `DataError` for empty input, a bad sample, a full disk; nothing half-written stays behind.
     """
     out = Path(out)
@@ -82,15 +89,19 @@ def pack_pairs(
     if on_bad not in ("fail", "skip"):
         raise DataError(f"on_bad={on_bad!r}: use 'fail' or 'skip'.")
     options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
-    skipped: list[tuple[str, str]] = []
+    skipped = list(left_out)
     note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
     samples, names = _samples(source, modalities, seed, note)
     _prepare(out, resume=resume, overwrite=overwrite)
     rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
-    total = len(samples) if isinstance(samples, Sequence) else None
+    total = length_hint(samples if isinstance(source, (str, Path, Manifest)) else source) or None
     try:
         with tqdm(total=total, desc=f"pack {out.name}", unit="sample", disable=not progress) as bar:
-            records = list(_write_all(_tasks(rows, out, shard_samples, options), workers, bar))
+            records = []
+            for written in _write_all(_tasks(rows, out, shard_samples, options), workers, bar):
+                if on_shard is not None:
+                    on_shard(written[2])
+                records.append(written)
         described = {"licence": licence, "source": origin, "synthetic": synthetic}
         index = summarise(records, skipped, units or {}, described)
         save_index(index, out)
@@ -144,8 +155,8 @@ def _checked(
 ) -> Iterator[Row]:
     """The rows, once the first has shown that every modality the options speak of exists."""
     for name, info in units.items():
-        for key in info.keys() - {"unit", "rate", "axes"}:
-            raise DataError(f"units of {name!r} hold {key!r}.{did_you_mean(key, ('unit', 'rate', 'axes'))}")
+        for key in info.keys() - set(FACTS):
+            raise DataError(f"units of {name!r} hold {key!r}.{did_you_mean(key, FACTS)}")
     for number, row in enumerate(rows):
         if not number:
             known = {field.partition(".")[0] for field in row.fields}
@@ -159,18 +170,18 @@ def _tasks(rows: Iterator[Row], out: Path, size: int, options: WriteOptions) -> 
     waiting: dict[str, list[Row]] = {}
     made: dict[str, int] = {}
     for row in rows:
-        waiting.setdefault(row.split, []).append(row)
-        if len(waiting[row.split]) == size:
-            yield row.split, _task(row.split, waiting.pop(row.split), made, out, options)
-    for split, left in sorted(waiting.items()):
-        yield split, _task(split, left, made, out, options)
+        waiting.setdefault(row.cell, []).append(row)
+        if len(waiting[row.cell]) == size:
+            yield row.split, _task(row.cell, waiting.pop(row.cell), made, out, options)
+    for cell, left in sorted(waiting.items()):
+        yield left[0].split, _task(cell, left, made, out, options)
     if not made:
         raise DataError("there is nothing to pack: the source holds no sample, or none that has every side.")
 
 
-def _task(split: str, rows: list[Row], made: dict[str, int], out: Path, options: WriteOptions) -> ShardTask:
-    number = made[split] = made.get(split, -1) + 1
-    return ShardTask(out, f"{split}-{number:06d}.tar", rows, options)
+def _task(cell: str, rows: list[Row], made: dict[str, int], out: Path, options: WriteOptions) -> ShardTask:
+    number = made[cell] = made.get(cell, -1) + 1
+    return ShardTask(out, f"{cell}-{number:06d}.tar", rows, options)
 
 
 def _write_all(
@@ -182,7 +193,7 @@ def _write_all(
             plan = task.plan()
             record = finished_record(task, plan) or write_shard(task, plan)
             bar.update(len(task.rows))
-            yield split, task.name, record
+            yield split, task.name, condensed(split, record)
         return
     from pairalign.data.parallel import write_in_processes
 

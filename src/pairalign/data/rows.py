@@ -1,9 +1,10 @@
 """Samples in, rows out: one checked `Row` for every sample that `pack_pairs` is given.
 
-A sample is a dict: a value by modality, and optionally "key", "label", "group", "session", "split" and "meta"
-(a dict of anything JSON). A value may be a dict of parts ("value", "frames", "background", "sensor", …); a
-list that is not numeric is frames. Where it bites: a split by fractions is decided by group where there is
-one, so that no object or session falls on both sides.
+A sample is a dict: a value by modality, and optionally "key", "label", "group", "session", "split", "splits" (its
+split under other divisions of the same data, by the division's name) and "meta"
+(a dict of anything JSON). A value may be a dict of parts ("value", "frames", "background", "sensor", …); a list that is
+not numeric is frames. Where it bites: a split by fractions is decided by group where there is one, so that no object or
+session falls on both sides.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from pairalign.data.encode import is_numeric
+from pairalign.data.made import Made
 from pairalign.errors import DataError, did_you_mean
 
-RESERVED = ("key", "label", "group", "session", "split", "meta")
+RESERVED = ("key", "label", "group", "session", "split", "splits", "meta")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 Split = str | Mapping[str, float] | None
@@ -34,6 +36,11 @@ class Row:
     split: str
     fields: dict[str, Any]
     meta: dict[str, Any]
+
+    @property
+    def cell(self) -> str:
+        """Its split under every division, joined: rows of one cell may share a shard."""
+        return ".".join([self.split, *(f"{name}-{part}" for name, part in self.meta.get("splits", {}).items())])
 
     def fingerprint(self) -> str:
         """Hash of everything that decides this row's stored bytes; of a file its name, size and time of
@@ -61,14 +68,15 @@ def rows_from(
         raises.
     """
     check_split(split)
-    seen: set[str] = set()
+    seen: set[int] = set()
     for number, sample in samples:
         if not isinstance(sample, Mapping):
             raise DataError(f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality.")
         key = str(sample.get("key", f"{number:08d}"))
-        if key in seen:
+        digest = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())  # a million keys in few bytes
+        if digest in seen:
             raise DataError(f"sample {number}: key {key!r} is used twice: give each its own key, or none any.")
-        seen.add(key)
+        seen.add(digest)
         if modalities is None:
             modalities = check_modalities([name for name in sample if name not in RESERVED])
         try:
@@ -113,6 +121,11 @@ def _row(sample: Mapping[str, Any], key: str, modalities: Sequence[str], split: 
         raise DataError(f"sample {key!r}: meta holds 'ids', where content ids are kept: give it another name.")
     meta.update({name: sample[name] for name in ("label", "group", "session") if sample.get(name) is not None})
     chosen = _split_of(sample, key, split, seed)
+    if sample.get("splits"):
+        for name, part in sample["splits"].items():
+            check_split(name)
+            check_split(part)
+        meta["splits"] = {name: sample["splits"][name] for name in sorted(sample["splits"])}
     return Row(key, chosen, fields, {**meta, "split": chosen})
 
 
@@ -154,6 +167,9 @@ def _split_of(sample: Mapping[str, Any], key: str, split: Split, seed: int) -> s
 
 
 def _identity(value: Any) -> bytes:
+    if isinstance(value, Made):
+        made = f"{value.make.__module__}.{value.make.__qualname__}".encode()
+        return b"\0".join([made, *(_identity(argument) for argument in value.args)])
     if isinstance(value, Path):
         try:
             stat = value.stat()

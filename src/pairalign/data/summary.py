@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from pairalign import __version__
 from pairalign.data.index import ModalityInfo, ShardIndex, ShardInfo, SplitInfo
 from pairalign.data.write import merge_stats
@@ -22,7 +24,7 @@ def summarise(
     units: Mapping[str, Mapping[str, Any]],
     described: dict[str, Any],
 ) -> ShardIndex:
-    """The index of a folder from (split, shard name, record) of its shards.
+    """The index of a folder from (split, shard name, condensed record) of its shards.
 
     skipped: samples left out before they reached a shard. units: unit, rate and axes by modality. described:
     source, licence, synthetic. Raises `DataError` for a split without a whole sample and for rates that
@@ -30,29 +32,49 @@ def summarise(
     """
     skipped = list(skipped)
     shards: dict[str, list[ShardInfo]] = {}
+    others: dict[str, dict[str, list[ShardInfo]]] = {}
     stats: dict[str, Any] = {}
     labels: set[str] = set()
-    lines: list[str] = []
+    digests: list[np.ndarray] = []
     for split, name, record in records:
         skipped += [(key, reason) for key, reason in record["bad"]]
         labels |= set(record["labels"])
         stats = merge_stats(stats, record["stats"])
-        lines += [f"{split} {key} {digest}" for key, digest in record["samples"]]
+        digests.append(record["digests"])
         found = shards.setdefault(split, [])
         if record["count"]:
-            found.append(ShardInfo(name, record["count"], record["bytes"], record["sha256"]))
+            info = ShardInfo(name, record["count"], record["bytes"], record["sha256"])
+            found.append(info)
+            for division, part in record["splits"].items():
+                others.setdefault(division, {}).setdefault(part, []).append(info)
     for split, found in shards.items():
         if not found:
             raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}")
     return ShardIndex(
         modalities={name: _modality(name, stats[name], dict(units.get(name, {}))) for name in stats},
-        splits={s: SplitInfo(sum(i.count for i in found), tuple(found)) for s, found in sorted(shards.items())},
-        content_hash=hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(),
+        splits=_splits(shards),
+        divisions={division: _splits(parts) for division, parts in sorted(others.items())},
+        content_hash=hashlib.sha256(np.sort(np.concatenate(digests)).tobytes()).hexdigest(),
         labels=tuple(sorted(labels)),
         skipped=tuple(sorted(skipped)),
         created_by=f"pairalign {__version__}",
         **described,
     )
+
+
+def condensed(split: str, record: dict[str, Any]) -> dict[str, Any]:
+    """A shard's record with what it says of each sample in fixed small space, so that packing runs in little memory.
+
+    digests (N,) of 32 bytes: of split, key and stored bytes. ids: int64 (N,) by modality.
+    """
+    lines = (f"{split} {key} {digest}".encode() for key, digest in record["samples"])
+    digests = np.array([hashlib.sha256(line).digest() for line in lines], "S32")
+    ids = {name: np.array(found, np.int64) for name, found in record["ids"].items()}
+    return {name: value for name, value in record.items() if name != "samples"} | {"digests": digests, "ids": ids}
+
+
+def _splits(shards: Mapping[str, list[ShardInfo]]) -> dict[str, SplitInfo]:
+    return {split: SplitInfo(sum(i.count for i in found), tuple(found)) for split, found in sorted(shards.items())}
 
 
 def _modality(name: str, stats: dict[str, Any], units: dict[str, Any]) -> ModalityInfo:
@@ -69,6 +91,8 @@ def _modality(name: str, stats: dict[str, Any], units: dict[str, Any]) -> Modali
         unit=units.get("unit"),
         rate=units.get("rate") or (rates[0] if rates else None),
         axes=tuple(axes) if axes else None,
+        sensor=units.get("sensor"),
+        up=units.get("up"),
         dtype=stats["dtype"],
         shape=tuple(stats["shape"]) if stats["shape"] is not None else None,
         range=tuple(stats["range"]) if stats["range"] is not None else None,

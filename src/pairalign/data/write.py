@@ -106,12 +106,13 @@ def _write_record(task: ShardTask, record: dict[str, Any]) -> None:
 
 
 def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
-    record: dict[str, Any] = {"count": 0, "samples": [], "bad": [], "labels": [], "stats": {}}
+    record: dict[str, Any] = {"count": 0, "samples": [], "bad": [], "labels": [], "stats": {}, "ids": {}}
+    record["splits"] = task.rows[0].meta.get("splits", {})
     labels: set[str] = set()
     for row in task.rows:
         stats: dict[str, Any] = {}
         try:
-            stored = _encode(row, task.options, stats)
+            stored, ids = _encode(row, task.options, stats)
         except DataError as error:
             if task.options.on_bad == "fail":
                 raise DataError(
@@ -126,6 +127,8 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
         record["samples"].append([row.key, digest.hexdigest()])
         record["stats"] = merge_stats(record["stats"], stats)
         record["count"] += 1
+        for name, found in ids.items():
+            record["ids"].setdefault(name, []).append(found)
         labels |= _label_names(row.meta.get("label"))
     write_end(stream)
     return record | {"labels": sorted(labels)}
@@ -138,8 +141,8 @@ def _label_names(label: Any) -> set[str]:
     return set() if label is None else {str(label)}
 
 
-def _encode(row: Row, options: WriteOptions, stats: dict[str, Any]) -> list[tuple[str, bytes]]:
-    """Stored fields of a row, meta.json first; fills `stats` by modality."""
+def _encode(row: Row, options: WriteOptions, stats: dict[str, Any]) -> tuple[list[tuple[str, bytes]], dict[str, int]]:
+    """Stored fields of a row, meta.json first, and content ids by modality; fills `stats` by modality."""
     stored: list[tuple[str, bytes]] = []
     mains: dict[str, list[bytes]] = {}
     extensions: dict[str, str] = {}
@@ -161,7 +164,7 @@ def _encode(row: Row, options: WriteOptions, stats: dict[str, Any]) -> list[tupl
         meta = json.dumps({**row.meta, "ids": ids}, sort_keys=True, ensure_ascii=False, default=_plain)
     except TypeError as error:
         raise DataError(f"label, group, session or meta is no JSON ({error}).") from None
-    return [("meta.json", meta.encode()), *stored]
+    return [("meta.json", meta.encode()), *stored], ids
 
 
 def _plain(value: Any) -> Any:

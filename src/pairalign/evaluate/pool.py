@@ -56,8 +56,8 @@ def encode_pool(
 ) -> EvalPool:
     """Encode one split of a shard folder with every aligned modality it holds; `DataError` unless there are two."""
     index = load_index(folder)
-    if split not in index.splits:
-        raise DataError(f"pairs {str(folder)!r} have no split {split!r}.{did_you_mean(split, index.splits)}")
+    if split not in index.every_split:
+        raise DataError(f"pairs {str(folder)!r} have no split {split!r}.{did_you_mean(split, index.every_split)}")
     fields = {m: run.config.modalities[m].source or m for m in run.aligner.encoders}
     present = {m: f for m, f in fields.items() if f in index.modalities}
     if not present:

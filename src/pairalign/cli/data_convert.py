@@ -1,0 +1,78 @@
+"""`pairalign data convert NAME FOLDER -o SHARDS`: a published data set's folder becomes pair shards."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from typing import Any
+
+from pairalign.errors import DataError
+
+
+class ListLayouts(argparse.RawDescriptionHelpFormatter):
+    """Lists the layouts, which takes importing them, only when help is printed."""
+
+    def format_help(self) -> str:
+        """The help text and the layouts."""
+        from pairalign.data.convert import known_layouts
+
+        lines = ["", "layouts:"]
+        for name, layout in known_layouts().items():
+            lines.append(f"  {name:<14}{layout.title}")
+            options = " ".join(f"{option}={value}" for option, value in layout.options.items())
+            lines += textwrap.wrap(f"options: {options}", 100, initial_indent=" " * 16) if options else []
+        return super().format_help() + "\n".join(lines) + "\n"
+
+
+def register(subverbs: Any) -> None:
+    """Add the subverb."""
+    parser = subverbs.add_parser("convert", help="turn a published data set's folder into shards")
+    parser.formatter_class = ListLayouts
+    parser.add_argument("layout", metavar="NAME", help="how the folder is laid out, see below")
+    parser.add_argument("folder", metavar="FOLDER", help="the data set, as its authors publish it")
+    parser.add_argument("-o", "--out", required=True, metavar="SHARDS", help="folder to write shards into")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the layout")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--shard-samples", type=int, default=1000, metavar="N", help="samples a shard (1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the order and of the division by object (0)")
+    parser.add_argument("--resize", type=int, metavar="PIXELS", help="reduce images to this shorter side, re-encoding")
+    parser.add_argument("--limit", type=int, metavar="N", help="convert at most so many samples")
+    parser.add_argument("--strict", action="store_true", help="stop at the first sample that cannot be converted")
+    parser.add_argument("--overwrite", action="store_true", help="replace a finished folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert and print the report."""
+    from pairalign.data.convert import convert_data, find_layout
+
+    done = convert_data(
+        args.layout,
+        args.folder,
+        args.out,
+        options=_options(args.option, find_layout(args.layout).options),
+        shard_samples=args.shard_samples,
+        workers=args.workers,
+        seed=args.seed,
+        resize=args.resize,
+        limit=args.limit,
+        strict=args.strict,
+        overwrite=args.overwrite,
+        progress=not args.quiet,
+    )
+    print(f"{done.text()}\nnext: pairalign data audit {args.out}")
+    return 0
+
+
+def _options(texts: list[str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Options as their default's type; an unknown one stays text, and is refused by its name later."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise DataError(f"--option {text!r}: write it as NAME=VALUE.")
+        found[name] = value if isinstance(defaults.get(name), str) else yaml.safe_load(value)
+    return found

@@ -1,0 +1,136 @@
+"""What a layout is: how a data set lies on disk, what its signals are, and a generator of its samples.
+
+A layout's file registers one function, `read(folder, skip, **options) -> samples`, as dicts for `pack_pairs`. Values
+are paths (stored byte for byte) or `Made` (worked on in the process that writes). Where it bites: `read` only lists;
+it opens tables and never an image, runs in a fixed order, and says by `skip(key, reason)` what it leaves out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pairalign.errors import DataError, did_you_mean
+
+MODULES = {
+    "modelnet40": "modelnet",
+    "objaverse": "objaverse",
+    "physiclear": "physiclear",
+    "scanobjectnn": "scanobjectnn",
+    "shapenet": "shapenet",
+    "tacquad": "tacquad",
+    "touch-and-go": "touch_and_go",
+    "touch100k": "touch100k",
+    "tvl": "tvl",
+}
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+Listing = Iterator[dict[str, Any]]
+
+
+class Skip(Protocol):
+    """Called with a key and a reason for everything that is left out; the reason starts with what it is about."""
+
+    def __call__(self, key: str, reason: str, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One data set's form on disk.
+
+    title: what it is, one line. source: where it is published. licence: what its publishers say of its use.
+    marks: glob patterns under the folder, "this|or that", all of which such a data set matches. No "**": folders are
+        large.
+    facts: by modality, what the index records: "sensor", "unit", "rate" (Hz), "axes", "up".
+    whole: meta field ("session", "group") whose samples must not be torn apart, and division: the name of the split
+        that keeps them whole ("by_trajectory"). shares: of that split.
+    read: function(folder, skip, **options) -> samples. Its keyword options, with defaults, are those of the layout.
+    """
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    marks: tuple[str, ...]
+    read: Callable[..., Listing]
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    whole: str = "group"
+    division: str = "by_object"
+    shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Default by option."""
+        parameters = list(inspect.signature(self.read).parameters.values())[2:]
+        return {parameter.name: parameter.default for parameter in parameters}
+
+    def missing(self, folder: Path) -> list[str]:
+        """Marks that the folder lacks."""
+        return [mark for mark in self.marks if first_match(folder, mark) is None]
+
+
+def first_match(folder: Path, patterns: str) -> Path | None:
+    """The first path, by name, that the first fitting one of `patterns` ("this|or that") finds under the folder."""
+    for pattern in patterns.split("|"):
+        found = min(folder.glob(pattern), default=None)
+        if found is not None:
+            return found
+    return None
+
+
+_LAYOUTS: dict[str, Layout] = {}
+
+
+def register_layout(name: str, **facts: Any) -> Callable[[Callable[..., Listing]], Callable[..., Listing]]:
+    """Register the decorated function as the `read` of a layout; `facts` are the other fields of `Layout`."""
+
+    def register(read: Callable[..., Listing]) -> Callable[..., Listing]:
+        if name in _LAYOUTS and _LAYOUTS[name].read.__module__ != read.__module__:
+            raise DataError(f"layout {name!r} is registered already, by {_LAYOUTS[name].read.__module__}.")
+        _LAYOUTS[name] = Layout(name=name, read=read, **facts)
+        return read
+
+    return register
+
+
+def find_layout(name: str) -> Layout:
+    """The layout of that name; raise `DataError` with the nearest one."""
+    if name not in _LAYOUTS:
+        if name not in MODULES:
+            raise DataError(f"layout {name!r} is unknown.{did_you_mean(name, {*MODULES, *_LAYOUTS})}")
+        importlib.import_module(f"pairalign.data.convert.{MODULES[name]}")
+    return _LAYOUTS[name]
+
+
+def known_layouts() -> dict[str, Layout]:
+    """Every layout by name, sorted."""
+    return {name: find_layout(name) for name in sorted({*MODULES, *_LAYOUTS})}
+
+
+def check_folder(layout: Layout, folder: Path) -> None:
+    """Raise `DataError` unless the folder looks like the layout; say which other one it looks like."""
+    if not folder.is_dir():
+        raise DataError(f"folder {str(folder)!r} does not exist: give the folder of {layout.title}.")
+    missing = layout.missing(folder)
+    if not missing:
+        return
+    others = [name for name, other in known_layouts().items() if name != layout.name and not other.missing(folder)]
+    alike = f" This looks like {' or '.join(others)}: `pairalign data convert {others[0]} …`." if others else ""
+    wanted = ", ".join(mark.replace("|", " or ") for mark in missing)
+    raise DataError(f"folder {str(folder)!r} is no {layout.name}: it lacks {wanted}.{alike}")
+
+
+def check_options(layout: Layout, options: Mapping[str, Any]) -> None:
+    """Raise `DataError` for an option that the layout does not have, or a value of another type than its default."""
+    known = layout.options
+    for name, value in options.items():
+        if name not in known:
+            raise DataError(f"layout {layout.name!r} has no option {name!r}.{did_you_mean(name, known)}")
+        default = known[name]
+        if default is not None and not isinstance(value, type(default)):
+            kind = type(default).__name__
+            raise DataError(f"option {name}={value!r} of {layout.name!r}: give {kind}, such as {default!r}.")

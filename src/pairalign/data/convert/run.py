@@ -1,0 +1,125 @@
+"""`convert_data`: list a data set, divide it, pack it, and report what was converted, skipped, doubled and exchanged.
+
+Where it bites: an interrupted conversion goes on with the same command and gives the same bytes, as long as folder and
+options are the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pairalign.data.convert.division import divide
+from pairalign.data.convert.layout import Layout, check_folder, check_options, find_layout
+from pairalign.data.convert.report import Conversion, Skipped, suspected_swaps
+from pairalign.data.convert.resize import reduced
+from pairalign.data.convert.spool import Changed, Spool
+from pairalign.data.encode import ImageFormat
+from pairalign.data.index import INDEX_NAME
+from pairalign.data.pack import pack_pairs
+from pairalign.errors import DataError
+
+
+def convert_data(
+    name: str,
+    folder: str | Path,
+    out: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    shard_samples: int = 1000,
+    workers: int = 1,
+    seed: int = 0,
+    resize: int | None = None,
+    image: ImageFormat | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Conversion:
+    """Convert the data set `folder`, laid out as `name`, into the shard folder `out`, and write its `conversion.json`.
+
+    options: of the layout. workers: processes. seed: of the order of samples and of the division by object.
+    resize: pixels of the shorter side to which larger images are reduced, which re-encodes them as `image` says; None
+        stores every file byte for byte. limit: convert at most so many samples, the first of the listing.
+    strict: raise at the first sample that cannot be converted, instead of leaving it out and reporting it.
+    Raises `DataError` for an unknown layout, a folder of another layout, a wrong option, and where nothing is left.
+    """
+    layout, folder, out = find_layout(name), Path(folder), Path(out)
+    check_options(layout, options or {})
+    check_folder(layout, folder)
+    _check(out, limit, resize, overwrite)
+    skipped, sizes, doubles = Skipped(strict), Counter[str](), list[dict[str, Any]]()
+    listed = _listed(layout.read(folder, skipped, **(options or {})), layout, sizes, limit, progress)
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        spool = Spool(listed, out, seed)
+        if not len(spool.places):
+            first = f" First: {skipped.entries[0][0]}: {skipped.entries[0][1]}" if skipped.entries else ""
+            raise DataError(f"{str(folder)!r}: no sample of {layout.name} is left to convert.{first}")
+    except BaseException:
+        if made:
+            out.rmdir()
+        raise
+    parts = divide(sizes, layout.shares, seed)
+
+    def finish(sample: dict[str, Any]) -> dict[str, Any]:
+        sample = sample if resize is None else reduced(sample, resize)
+        divided = {layout.division: parts[group_of(sample, layout)]}
+        return {**sample, "splits": {**sample.get("splits", {}), **divided}}
+
+    index = pack_pairs(
+        Changed(spool, finish),
+        out,
+        units=_facts(layout, next(iter(spool))),
+        shard_samples=shard_samples,
+        workers=workers,
+        seed=None,
+        image=image,
+        on_bad="fail" if strict else "skip",
+        overwrite=overwrite,
+        progress=progress,
+        licence=layout.licence,
+        origin=layout.source,
+        left_out=skipped.entries,
+        on_shard=lambda record: doubles.append(record["ids"]),
+    )
+    done = Conversion.of(layout, folder, out, index, options or {}, doubles, suspected_swaps(out, index, seed))
+    done.write()
+    return done
+
+
+def group_of(sample: Mapping[str, Any], layout: Layout) -> str:
+    """What the sample must not be torn apart from; its own key where the data set does not say."""
+    value = sample.get(layout.whole)
+    return str(sample["key"] if value is None else value)
+
+
+def _check(out: Path, limit: int | None, resize: int | None, overwrite: bool) -> None:
+    if limit is not None and limit < 1:
+        raise DataError(f"limit={limit}: convert at least one sample.")
+    if resize is not None and resize < 8:
+        raise DataError(f"resize={resize}: give at least 8 pixels.")
+    if (out / INDEX_NAME).exists() and not overwrite:
+        raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
+
+
+def _listed(
+    samples: Iterator[dict[str, Any]], layout: Layout, sizes: Counter[str], limit: int | None, progress: bool
+) -> Iterator[dict[str, Any]]:
+    """The samples, counted by group."""
+    for count, sample in enumerate(tqdm(samples, desc=f"list {layout.name}", unit="sample", disable=not progress)):
+        if count == limit:
+            return
+        sizes[group_of(sample, layout)] += 1
+        yield sample
+
+
+def _facts(layout: Layout, sample: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: dict(facts) for name, facts in layout.facts.items() if name in sample}

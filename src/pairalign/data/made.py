@@ -1,0 +1,24 @@
+"""A value that is made where it is written: a function and its arguments instead of the array itself.
+
+A mesh that is sampled or a picture that is resized is then worked on by the process that writes its shard, and a list
+of a million samples stays a list of paths. Where it bites: packing may run in other processes, so `make` must be a
+function at the top of a module; it must give the same value for the same arguments, or a resumed pack differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Made:
+    """`make(*args)`, called when the sample is written. Paths among `args` count with their size and time of change."""
+
+    make: Callable[..., Any]
+    args: tuple[Any, ...]
+
+    def value(self) -> Any:
+        """Make it; a `DataError` makes the sample a bad one."""
+        return self.make(*self.args)
