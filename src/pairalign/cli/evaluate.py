@@ -1,9 +1,15 @@
-"""`pairalign evaluate RUN --pairs SHARDS`: measure a run, print tables, write metrics.json and report.html."""
+"""`pairalign evaluate RUN --pairs SHARDS`: measure a run, print tables, write metrics.json and report.html.
+
+With `--protocol NAME` one published protocol instead, to `RUN/evaluation/NAME.json`.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
+
+from pairalign.errors import ConfigError
+from pairalign.evaluate.protocols.registry import MODULES
 
 
 def register(verbs: Any) -> None:
@@ -19,12 +25,18 @@ def register(verbs: Any) -> None:
     parser.add_argument("--same-group", action="store_true", help="also retrieve among the same object or session only")
     parser.add_argument("--limit", type=int, help="most samples of each pool")
     parser.add_argument("--seed", type=int, default=0, help="of bootstrap and probe splits")
+    parser.add_argument("--protocol", metavar="NAME", help=f"a published protocol instead: {', '.join(MODULES)}")
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="setting of the protocol, repeatable")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
+    if args.protocol is not None:
+        return _protocol(args)
+    if args.set:
+        raise ConfigError(f"--set {args.set[0]!r}: is a setting of a protocol: name one with --protocol.")
     from pairalign.evaluate.run import evaluate_run
 
     found = evaluate_run(
@@ -42,4 +54,41 @@ def run(args: argparse.Namespace) -> int:
     )
     print(found.table)
     print(f"report: {found.report}\nmetrics: {found.report.with_name('metrics.json')}")
+    return 0
+
+
+def _protocol(args: argparse.Namespace) -> int:
+    """Measure by one published protocol."""
+    import yaml
+
+    from pairalign.evaluate.protocols.run import evaluate_protocol
+
+    fixed = {"--class": args.classes, "--template": args.templates, "--known": args.known}
+    for option, value in (fixed | {"--same-group": args.same_group}).items():
+        if value:
+            raise ConfigError(f"{option} does not go with --protocol, which fixes what is measured: use --set.")
+    if len(args.pairs) > 1 or len(args.split or ()) > 1:
+        raise ConfigError(
+            "--protocol measures one shard folder, and one split or its own: give one --pairs, one --split."
+        )
+    settings: dict[str, Any] = {"split": args.split[0]} if args.split else {}
+    for text in args.set or ():
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {text!r}: write it as NAME=VALUE.")
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text!r}: {value!r} is no YAML value: {error}") from error
+    found = evaluate_protocol(
+        args.run_folder,
+        args.pairs[0],
+        args.protocol,
+        settings=settings,
+        out=args.out,
+        limit=args.limit,
+        seed=args.seed,
+        progress=not args.quiet,
+    )
+    print(f"{found.table}\nresult: {found.path}")
     return 0

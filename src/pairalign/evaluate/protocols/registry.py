@@ -1,0 +1,102 @@
+"""Which protocols exist: a name, what is measured, where it was published, and the function that measures it.
+
+A protocol's file registers one function, `measure(task, **settings) -> list[Measurement]`. Where it bites: it checks
+labels, modalities and counts of every split first, and encodes only then; and what differs from the published
+measurement belongs into `differs`, in words.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from pairalign.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from pairalign.evaluate.protocols.result import Measurement
+
+MODULES = {
+    "cross-sensor": "cross_sensor",
+    "modelnet40": "modelnet40",
+    "objaverse-lvis": "objaverse_lvis",
+    "scanobjectnn": "scanobjectnn",
+    "touch-and-go": "touch_and_go",
+    "tvl": "tvl",
+}
+
+Measure = Callable[..., "list[Measurement]"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One published protocol.
+
+    title: what it measures, one line. source: the papers that define it and report on it, with arXiv numbers.
+    differs: how our measurement differs from theirs on every run; what depends on the run, `measure` adds.
+    measure: function(task, **settings) -> measurements. Its keyword parameters, with defaults, are the settings.
+    """
+
+    name: str
+    title: str
+    source: str
+    measure: Measure
+    differs: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, inspect.Parameter]:
+        """Parameter by setting."""
+        parameters = list(inspect.signature(self.measure, eval_str=True).parameters.values())[1:]
+        return {parameter.name: parameter for parameter in parameters}
+
+
+_PROTOCOLS: dict[str, Protocol] = {}
+
+
+def register_protocol(name: str, **facts: Any) -> Callable[[Measure], Measure]:
+    """Register the decorated function as the `measure` of a protocol; `facts` are the other fields of `Protocol`."""
+
+    def register(measure: Measure) -> Measure:
+        if name in _PROTOCOLS and _PROTOCOLS[name].measure.__module__ != measure.__module__:
+            raise ConfigError(f"protocol {name!r} is registered already, by {_PROTOCOLS[name].measure.__module__}.")
+        _PROTOCOLS[name] = Protocol(name=name, measure=measure, **facts)
+        return measure
+
+    return register
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of that name; raise `ConfigError` with the nearest one."""
+    if name not in _PROTOCOLS:
+        if name not in MODULES:
+            raise ConfigError(f"protocol {name!r} is unknown.{did_you_mean(name, {*MODULES, *_PROTOCOLS})}")
+        importlib.import_module(f"pairalign.evaluate.protocols.{MODULES[name]}")
+    return _PROTOCOLS[name]
+
+
+def known_protocols() -> dict[str, Protocol]:
+    """Every protocol by name, sorted."""
+    return {name: find_protocol(name) for name in sorted({*MODULES, *_PROTOCOLS})}
+
+
+def check_settings(protocol: Protocol, settings: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a setting that the protocol does not have, or a value of another type than it takes."""
+    known = protocol.settings
+    for name, value in settings.items():
+        if name not in known:
+            raise ConfigError(f"protocol {protocol.name!r} has no setting {name!r}.{did_you_mean(name, known)}")
+        accepted = _types(known[name].annotation)
+        if accepted and (not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted)):
+            words = {type(None): "null", list: "a list such as [a, b]", str: "text", float: "a number"}
+            names = " or ".join(words.get(kind, kind.__name__) for kind in accepted if kind is not int)
+            raise ConfigError(f"setting {name}={value!r} of protocol {protocol.name!r}: give {names}.")
+
+
+def _types(annotation: Any) -> tuple[type, ...]:
+    """The classes that an annotation such as `list[str] | None` accepts; none for a parameter without one."""
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    found = [get_origin(kind) or kind for kind in kinds if kind not in (inspect.Parameter.empty, Any)]
+    return tuple(kind for kind in found if isinstance(kind, type))

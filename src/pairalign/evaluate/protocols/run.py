@@ -1,0 +1,78 @@
+"""`evaluate_protocol`: one published protocol on an aligned run, as JSON and a short table.
+
+Where it bites: shards and settings are checked before anything is encoded; the file `RUN/evaluation/<protocol>.json` is
+replaced by each run of the same protocol, so give `out` to keep two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pairalign.align.run import AlignRun, load_aligned
+from pairalign.errors import ConfigError
+from pairalign.evaluate.protocols.registry import Protocol, check_settings, find_protocol
+from pairalign.evaluate.protocols.result import ProtocolResult
+from pairalign.evaluate.protocols.task import Task, start_task
+
+
+def evaluate_protocol(
+    run: str | Path | AlignRun,
+    pairs: str | Path,
+    name: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> ProtocolResult:
+    """Measure a run by the protocol `name` on one shard folder, and write `<name>.json`.
+
+    settings: of the protocol, see `find_protocol(name).settings`. out: folder; default `RUN/evaluation`.
+    limit: most samples of each split, for a quick look. seed: of the bootstrap and of what a probe holds out.
+    Raises `ConfigError` for an unknown protocol or setting and a run that lacks a modality, `DataError` for shards
+    without the labels, captions, splits or samples that it needs: all before anything is encoded.
+    """
+    protocol, settings = find_protocol(name), dict(settings or {})
+    check_settings(protocol, settings)
+    if limit is not None and limit < 2:
+        raise ConfigError(f"limit={limit}: give at least 2 samples of each split.")
+    aligned = run if isinstance(run, AlignRun) else load_aligned(run)
+    task = start_task(aligned, pairs, limit=limit, seed=seed, progress=progress)
+    scores = protocol.measure(task, **settings)
+    folder = Path(out) if out else aligned.folder / "evaluation"
+    result = ProtocolResult(
+        protocol=protocol.name,
+        title=protocol.title,
+        source=protocol.source,
+        run=aligned.folder.name,
+        pairs=_about(task),
+        n={split: len(pool.keys) for split, pool in task.pools.items()},
+        settings=_used(protocol, settings) | {"limit": limit, "seed": seed},
+        scores=scores,
+        differs=(*protocol.differs, *dict.fromkeys(task.notes), *_limited(task)),
+        left_out={split: dict(pool.bad) for split, pool in task.pools.items()},
+        path=folder / f"{protocol.name}.json",
+    )
+    result.write()
+    return result
+
+
+def _about(task: Task) -> dict[str, Any]:
+    """Which shards these were."""
+    index = task.index
+    facts = {"source": index.source, "licence": index.licence, "synthetic": index.synthetic}
+    return {"folder": task.folder.name, "content_hash": index.content_hash, **facts}
+
+
+def _used(protocol: Protocol, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of the protocol, given or by default."""
+    return {name: settings.get(name, parameter.default) for name, parameter in protocol.settings.items()}
+
+
+def _limited(task: Task) -> list[str]:
+    """A note where `limit` cut something off."""
+    cut = [split for split in task.pools if task.limit and len(task.meta(split)) > task.limit]
+    return [f"only the first {task.limit} samples of {', '.join(cut)}."] if cut else []
