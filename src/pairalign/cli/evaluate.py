@@ -79,7 +79,9 @@ def _protocol(args: argparse.Namespace) -> int:
         try:
             settings[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {text!r}: {value!r} is no YAML value: close its brackets, or quote it.") from error
+            raise ConfigError(
+                f"--set {text!r}: {value!r} is no YAML value: close its brackets, or quote it."
+            ) from error
     found = evaluate_protocol(
         args.run_folder,
         args.pairs[0],

@@ -83,9 +83,14 @@ ENCODERS: dict[str, type[Encoder]] = {"text": KnownText, "points": KnownPoints}
 
 @pytest.fixture
 def known_run(tmp_path: Path) -> Callable[..., AlignRun]:
-    """Make a run over the given edges; modalities named "text" and "points" are what they say, all others vectors."""
+    """Make a run over the given edges; modalities named "text" and "points" are what they say, all others vectors.
 
-    def make(*edges: tuple[str, str], shards: str = "pairs", train_split: str = "train") -> AlignRun:
+    gated: give every edge a gate of its own, from closed to open.
+    """
+
+    def make(
+        *edges: tuple[str, str], shards: str = "pairs", train_split: str = "train", gated: bool = False
+    ) -> AlignRun:
         names = list(dict.fromkeys(end for edge in edges for end in edge))
         config = AlignConfig(
             {name: ModalityConfig("known") for name in names},
@@ -96,7 +101,9 @@ def known_run(tmp_path: Path) -> Callable[..., AlignRun]:
         encoders = {name: ENCODERS.get(name, KnownVector)() for name in names}
         heads = dict.fromkeys(names, "anchor")
         graph = PairGraph(tuple(names), edges)
-        aligner = PairAligner(encoders, graph, LatentConfig(SIZE, 2), LossConfig(gates=False), heads)
+        aligner = PairAligner(encoders, graph, LatentConfig(SIZE, 2), LossConfig(gates=gated), heads)
+        for place, logits in enumerate(aligner.gates.logits.values()):
+            logits.data = torch.linspace(-3, 2, SIZE).roll(place)
         for head in aligner.heads.values():
             assert isinstance(head, AnchorHead)
             head.basis.copy_(torch.eye(SIZE))

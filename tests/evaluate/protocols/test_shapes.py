@@ -42,19 +42,20 @@ def rows_of(names: list[str], word_vector: Callable[..., np.ndarray], noise: flo
 
 
 def slow(
-    rows: list[dict[str, Any]], classes: tuple[str, ...], text_vector: Callable[[str], np.ndarray]
+    rows: list[dict[str, Any]], classes: tuple[str, ...], text_vector: Callable[[str], np.ndarray], gate: np.ndarray
 ) -> dict[str, float]:
     """Overall and class-mean top-k: a unit mean of unit prompts a class, then a sort of cosines a sample."""
     prompts = json.loads((Path(modelnet40.__file__).parent / "templates_64.json").read_text())["templates"]
     vectors = []
     for name in classes:
-        mean = sum(text_vector(prompt.format(name)) for prompt in prompts)
+        gated = [gate * text_vector(prompt.format(name)) for prompt in prompts]
+        mean = sum(prompt / np.linalg.norm(prompt) for prompt in gated)
         vectors.append(mean / np.linalg.norm(mean))
     found = {}
     for k in (1, 3, 5):
         hits: dict[str, list[bool]] = {}
         for row in rows:
-            order = sorted(range(len(classes)), key=lambda c: -float(row["points"].ravel() @ vectors[c]))
+            order = sorted(range(len(classes)), key=lambda c: -float(gate * row["points"].ravel() @ vectors[c]))
             name = row["label"].replace("_", " ")
             hits.setdefault(name, []).append(name in [classes[c] for c in order[:k]])
         found[f"top-{k}"] = sum(sum(h) for h in hits.values()) / len(rows)
@@ -62,20 +63,23 @@ def slow(
     return found
 
 
+@pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize(
     ("name", "classes"), [("modelnet40", modelnet40.CLASSES), ("scanobjectnn", scanobjectnn.CLASSES)]
 )
 def test_accuracy_is_that_of_plain_loops(
     name: str,
     classes: tuple[str, ...],
+    gated: bool,
     known_run: Run,
     pack: Pack,
     word_vector: Callable[..., np.ndarray],
     text_vector: Callable[[str], np.ndarray],
 ) -> None:
     rows = rows_of(["chair"] * 40 + ["table"] * 12 + ["door"] * 4, word_vector)
-    found = evaluate_protocol(known_run(EDGE), pack(rows), name, progress=False)
-    wanted = slow(rows, classes, text_vector)
+    run = known_run(EDGE, gated=gated)
+    found = evaluate_protocol(run, pack(rows), name, progress=False)
+    wanted = slow(rows, classes, text_vector, run.aligner.path_gate(*EDGE).detach().numpy())
     measured = {m.metric: m.score for m in found.scores}
     assert measured.keys() == wanted.keys()
     for metric, score in measured.items():

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from miniature import convert, picture
 
+from pairalign.align.model import build_aligner
 from pairalign.align.run import AlignRun
+from pairalign.config import AlignConfig, DataConfig, EdgeConfig, ModalityConfig
 from pairalign.data.convert.touch_and_go import MATERIALS
 from pairalign.errors import ConfigError, DataError
 from pairalign.evaluate.protocols.result import Measurement, ProtocolResult
@@ -149,3 +153,32 @@ def test_what_cannot_be_measured_is_refused_before_encoding(
         row["label"] = {"material": "stone"}
     with pytest.raises(DataError, match="label 'stone' is none of the 20 classes"):
         evaluate_protocol(run, pack(rows, "stone"), "touch-and-go", progress=False)
+
+
+def test_shards_as_they_are_converted(tmp_path: Path) -> None:
+    """The published folder, converted, and measured by an untrained run that reads images."""
+    home, lists = tmp_path / "touch_and_go", {"train": [], "test": [], "train_rough": [], "test_rough": []}
+    for number in range(20):
+        for frame in range(3):
+            name = f"2022051{number % 10}_11111{number:02d}/{frame:010d}.jpg"
+            for place, side in enumerate(("video_frame", "gelsight_frame")):
+                recording, file = name.split("/")
+                picture(home / "dataset" / recording / side / file, 100 * number + 10 * frame + place)
+            lists["test" if frame == 2 else "train"].append(f"{name},{(3, 4, 7)[number % 3]}")
+            lists["test_rough" if number > 15 else "train_rough"].append(f"{name},{number % 2}")
+    for name, lines in lists.items():
+        (home / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    convert("touch-and-go", home, tmp_path / "shards")
+    eye = ModalityConfig("touch_cnn", {"size": 16, "width": 16, "channels": 4})
+    edges = (EdgeConfig(("touch", "image"), "shards"),)
+    config = AlignConfig({"touch": eye, "image": eye}, edges, out=str(tmp_path / "run"))
+    run = AlignRun(tmp_path / "run", replace(config, data=DataConfig(root=str(tmp_path))), build_aligner(config).eval())
+    found = evaluate_protocol(run, tmp_path / "shards", "touch-and-go", progress=False)
+    sizes = {(m.name.split(",")[0], m.split): m.score.n for m in found.scores if m.division == "official"}
+    assert sizes == {("material", "test"): 20, ("hardness", "test"): 20, ("roughness", "rough/test"): 12}
+    assert {m.division for m in found.scores} == {"official", "leakage-free"}
+    official = one(found, "material, linear probe", "accuracy", "test")
+    assert official.overlap == {"trained_on": ["train"], "samples": 0, "groups": 20}  # its frames are drawn at random
+    free = one(found, "material, linear probe", "accuracy", "by_recording/test")
+    assert free.train_split == "by_recording/train"
+    assert found.pairs["source"] == "https://github.com/fredfyyang/Touch-and-Go (arXiv:2211.12498)"
