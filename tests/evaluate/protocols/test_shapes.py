@@ -155,6 +155,7 @@ def test_the_leakage_free_division_stands_beside(
         known_run(EDGE), found.path.parents[2] / "pairs", "modelnet40", settings={"split": "train"}, progress=False
     )
     assert {m.split for m in only.scores} == {"train"}
+    assert all(not m.published for m in only.scores)  # the figures are of the test part
 
 
 @pytest.mark.usefixtures("nothing_is_encoded")

@@ -200,6 +200,8 @@ def test_the_result_says_what_was_measured_and_how_it_differs(
     assert touch_text["published"] == {"TVL ViT-Ti": 0.362, "TVL ViT-S": 0.368, "TVL ViT-B": 0.309}
     assert {"value", "low", "high", "n", "chance"} <= touch_text["score"].keys()
     assert not next(m for m in written["scores"] if m["name"] == "touch → text")["published"]
+    assert "touch → text" not in found.table
+    assert "and 15 more scores in tvl.json" in found.table
     assert "touch – text" in found.table
     assert "TVL ViT-Ti 0.362" in found.table
     other = evaluate_protocol(known_run(*EDGES), found.path.parents[1] / "pairs", "tvl", settings={"tau": 0.9})

@@ -96,7 +96,14 @@ def top_k(
     scores += [(f"top-{k}, class mean", score) for k, score in found.class_mean.items()]
     return [
         Measurement(
-            name, metric, score, split, division, overlap=seen, published=(published or {}) if metric == "top-1" else {}
+            name,
+            metric,
+            score,
+            split,
+            division,
+            published=(published or {}) if metric == "top-1" else {},
+            overlap=seen,
+            detail=not metric.startswith("top-1"),
         )
         for metric, score in scores
     ]

@@ -43,4 +43,5 @@ def measure(
         text=text,
         split=split,
         templates=templates,
+        whole=True,
     )

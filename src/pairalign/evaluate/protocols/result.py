@@ -24,6 +24,7 @@ class Measurement:
         its authors' divisions, "leakage-free" for one that keeps objects or recordings whole.
     published: figure by system, shares between 0 and 1, for this very metric; empty where none is published.
     overlap: how much of the test split was trained on, see `task.overlap`.
+    detail: written, and left out of the terminal's table.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Measurement:
     train_split: str | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     overlap: Mapping[str, Any] = field(default_factory=dict)
+    detail: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,12 @@ class ProtocolResult:
         rows = [
             [one.name, one.metric, one.split, one.division, one.score, one.score.n, _published(one.published)]
             for one in self.scores
+            if not one.detail
         ]
         head = ["", "metric", "split", "division", "score / chance", "n", "published"]
         lines = [text_table(head, rows, title=f"{self.protocol}: {self.title}")]
+        if len(rows) < len(self.scores):
+            lines.append(f"and {len(self.scores) - len(rows)} more scores in {self.path.name}")
         lines += dict.fromkeys(note for note in map(_warning, self.scores) if note)
         return "\n".join([*lines, *(f"differs: {text}" for text in self.differs)])
 

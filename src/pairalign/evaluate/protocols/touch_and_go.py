@@ -113,7 +113,7 @@ def _jobs(task: Task, factors: list[str], split: str | None, probe: bool) -> lis
     """Every factor on every division that labels it, checked before anything is encoded."""
     jobs = []
     for factor in factors:
-        part = f"{OWN_DIVISION.get(factor, '')}test"
+        part = official_test(factor)
         official = {part: "official"} if part in task.index.every_split else {}
         tests = task.splits(split) if split else official | _leakage_free(task)
         for test, division in tests.items():
@@ -148,6 +148,11 @@ def _lack(task: Task, factor: str, test: str, train: str | None) -> str:
     return ""
 
 
+def official_test(factor: str) -> str:
+    """The test split on which a factor is published."""
+    return f"{OWN_DIVISION.get(factor, '')}test"
+
+
 def _leakage_free(task: Task) -> dict[str, str]:
     """The test parts of the leakage-free divisions."""
     return {name: "leakage-free" for name in task.index.every_split if name.endswith("/test")
@@ -162,7 +167,7 @@ def _probe(task: Task, touch: str, part: str, factor: str, train: str, test: str
     whole = trained if None not in trained and 4 < len(set(trained)) < len(trained) else None
     groups = clusters([metas[key] for key in keys])
     score = linear_probe(x, y, z, truth, groups=groups, train_groups=whole, seed=task.seed).accuracy
-    published: Mapping[str, float] = PUBLISHED[factor] if division == "official" else {}
+    published: Mapping[str, float] = PUBLISHED[factor] if test == official_test(factor) else {}
     seen = overlap(task, {key: metas[key] for key in keys}, train)
     return Measurement(f"{factor}, linear probe", "accuracy", score, test, division, train, published, seen)
 
