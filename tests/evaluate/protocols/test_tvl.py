@@ -183,6 +183,8 @@ def test_the_leakage_free_division_stands_beside_the_official_split_and_leaks_ar
     elsewhere = known_run(*EDGES, shards="other")
     again = evaluate_protocol(elsewhere, found.path.parents[2] / "pairs", "tvl", progress=False)
     assert all(not m.overlap for m in again.scores)  # nothing is known of other shards
+    assert again.differs[-1].startswith("the run learnt from other shards")
+    assert not any(line.startswith("the run learnt") for line in found.differs)
 
 
 def test_the_result_says_what_was_measured_and_how_it_differs(

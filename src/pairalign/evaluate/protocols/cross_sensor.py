@@ -8,7 +8,6 @@ to itself stands beside them, since only the distance to it is the price of anot
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -115,12 +114,12 @@ def _plan(task: Task, test: str, division: str, factor: str | None) -> Plan:
 
 
 def _factor_names(metas: Mapping[str, Meta]) -> list[str]:
-    """The parts of the labels, or "label" for plain ones; most often met first."""
-    names: Counter[str] = Counter()
+    """The parts of the labels, or "label" for plain ones, sorted."""
+    names: set[str] = set()
     for meta in metas.values():
         label = meta.get("label")
         names.update(label if isinstance(label, dict) else ["label"] if label is not None else [])
-    return [name for name, _ in names.most_common()]
+    return sorted(names)
 
 
 def _rows(task: Task, split: str, sensor: str, wanted: Mapping[str, Any]) -> tuple[list[int], list[str]]:

@@ -14,7 +14,7 @@ from pairalign.align.run import AlignRun, load_aligned
 from pairalign.errors import ConfigError
 from pairalign.evaluate.protocols.registry import Protocol, check_settings, find_protocol
 from pairalign.evaluate.protocols.result import ProtocolResult
-from pairalign.evaluate.protocols.task import Task, start_task
+from pairalign.evaluate.protocols.task import Task, start_task, trained_here
 
 
 def evaluate_protocol(
@@ -52,7 +52,7 @@ def evaluate_protocol(
         n={split: len(pool.keys) for split, pool in task.pools.items()},
         settings=_used(protocol, settings) | {"limit": limit, "seed": seed},
         scores=scores,
-        differs=(*protocol.differs, *dict.fromkeys(task.notes), *_limited(task)),
+        differs=(*protocol.differs, *dict.fromkeys(task.notes), *_limited(task), *_unknown(task)),
         left_out={split: dict(pool.bad) for split, pool in task.pools.items()},
         path=folder / f"{protocol.name}.json",
     )
@@ -76,3 +76,10 @@ def _limited(task: Task) -> list[str]:
     """A note where `limit` cut something off."""
     cut = [split for split in task.pools if task.limit and len(task.meta(split)) > task.limit]
     return [f"only the first {task.limit} samples of {', '.join(cut)}."] if cut else []
+
+
+def _unknown(task: Task) -> list[str]:
+    """A note where leakage from the run's own training cannot be counted."""
+    return (
+        [] if trained_here(task) else ["the run learnt from other shards: whether it met these samples is not known."]
+    )

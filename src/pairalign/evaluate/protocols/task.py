@@ -137,7 +137,7 @@ def overlap(task: Task, metas: Mapping[str, Meta], *trained: str) -> dict[str, A
     trained: splits that a probe was trained on; the run's own training split joins them if it is of these shards.
     Empty if nothing is known: the run learnt from other shards, and no probe was trained.
     """
-    own = [task.run.config.data.train_split] if _same_shards(task) else []
+    own = [task.run.config.data.train_split] if trained_here(task) else []
     splits = [split for split in dict.fromkeys([*own, *trained]) if split in task.index.every_split]
     if not splits:
         return {}
@@ -147,8 +147,8 @@ def overlap(task: Task, metas: Mapping[str, Meta], *trained: str) -> dict[str, A
     return {"trained_on": splits, "samples": sum(key in seen for key in metas), "groups": of_group}
 
 
-def _same_shards(task: Task) -> bool:
-    """Whether an edge of the run was trained on these very shards."""
+def trained_here(task: Task) -> bool:
+    """Whether an edge of the run was trained on these very shards, by their content."""
     for edge in task.run.config.edges:
         folder = Path(task.run.config.data.root) / edge.shards
         if not (folder / INDEX_NAME).is_file():
