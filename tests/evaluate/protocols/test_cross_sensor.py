@@ -51,6 +51,21 @@ def test_every_ordered_pair_is_probed_from_the_first_to_the_second(
     assert len(scores) == 9
 
 
+def test_a_division_with_one_sensor_alone_is_left_out_and_said(
+    known_run: Run, pack: Pack, word_vector: Callable[..., np.ndarray]
+) -> None:
+    rows = rows_of(word_vector)
+    for row in rows:
+        alone = row["meta"]["sensor"] == "digit" and row["split"] == "test"
+        row["splits"] = {"by_object": "test" if alone else "none"}
+    run, pairs = known_run(EDGE), pack(rows)
+    found = evaluate_protocol(run, pairs, "cross-sensor", progress=False)
+    assert {m.split for m in found.scores} == {"test"}
+    assert any(line.startswith("by_object/test is left out: ") for line in found.differs)
+    with pytest.raises(DataError, match="by_object/test: cross-sensor needs two sensors"):
+        evaluate_protocol(run, pairs, "cross-sensor", settings={"split": "by_object/test"}, progress=False)
+
+
 def test_the_first_sensor_trains(known_run: Run, pack: Pack, word_vector: Callable[..., np.ndarray]) -> None:
     """One sensor is calibrated the other way round: a probe from it is wrong on others, and one to it as well."""
     rows = [r for r in rows_of(word_vector) if r["meta"]["sensor"] != "gelsight"]

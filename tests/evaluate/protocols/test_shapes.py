@@ -156,6 +156,10 @@ def test_the_leakage_free_division_stands_beside(
     )
     assert {m.split for m in only.scores} == {"train"}
     assert all(not m.published for m in only.scores)  # the figures are of the test part
+    few = evaluate_protocol(
+        known_run(EDGE), found.path.parents[2] / "pairs", "modelnet40", settings={"split": "train"}, limit=4
+    )
+    assert few.scores[0].score.n == few.scores[0].overlap["samples"] == 4  # of those measured, not of the split
 
 
 @pytest.mark.usefixtures("nothing_is_encoded")

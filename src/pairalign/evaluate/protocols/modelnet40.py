@@ -27,8 +27,7 @@ PUBLISHED = {"OpenShape": 0.844, "ULIP-2": 0.847, "Uni3D-g": 0.882}
     source=f"ModelNet40 (arXiv:1406.5670) as in {PAPERS}",
     differs=(
         "the text side is this run's text tower and head; the papers' is a frozen CLIP text tower.",
-        "points are those of the shards, preprocessed by this run's encoder; OpenShape and Uni3D use 10,000 points, "
-        "ULIP-2 fewer.",
+        "points are those of the shards, preprocessed by this run's encoder; OpenShape and Uni3D use 10,000 a shape.",
     ),
 )
 def measure(

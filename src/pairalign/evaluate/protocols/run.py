@@ -80,6 +80,5 @@ def _limited(task: Task) -> list[str]:
 
 def _unknown(task: Task) -> list[str]:
     """A note where leakage from the run's own training cannot be counted."""
-    return (
-        [] if trained_here(task) else ["the run learnt from other shards: whether it met these samples is not known."]
-    )
+    note = "the run learnt from other shards: whether it met these samples is not known."
+    return [] if trained_here(task) else [note]

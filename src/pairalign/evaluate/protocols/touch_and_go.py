@@ -105,7 +105,7 @@ def _ways(task: Task, touch: str, ways: list[str] | None, text: str | None) -> t
         return ways, None
     text = task.of_kind("text", "text", text, stored=False)
     task.joined(text, touch)
-    task.notes.append("zero-shot prompts are pairalign's own for touch: no list is published.")
+    task.notes.append("zero-shot prompts are pairalign's own for touch, not a published list.")
     return list(ways or WAYS), text
 
 
