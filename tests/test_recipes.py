@@ -51,9 +51,7 @@ def rows(fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", STAGE_ONE)
-def test_a_recipe_of_stage_one_runs_end_to_end(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recipe_of_stage_one_runs_end_to_end(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / "configs" / f"{name}.yaml"
     settings = yaml.safe_load(path.read_text())
     folders: dict[str, set[str]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import pairalign as pa
 from pairalign.cli.main import main
 from pairalign.recompose.architecture import build_on_meta, find_architecture
 from pairalign.recompose.linears import find_linears, layer_of
+from pairalign.recompose.meta_page import HEADS
 from pairalign.recompose.meta_plan import count_flops, count_layers, plan_recipe
 from pairalign.recompose.plan import plan_dormant
+from pairalign.recompose.significance.scores import _SCORES
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recompose"
 ARCHITECTURES = RECIPES / "architectures"
@@ -200,4 +203,4 @@ def test_the_table_in_the_docs_is_what_the_command_prints_today(capsys: pytest.C
 def test_its_score_takes_its_options(name: str) -> None:
     config = recipe(name).dormant
     if config.structure != "matrices":
-        inspect.signature(SCORES[config.score]).bind(None, {}, None, seed=0, **config.options)
+        inspect.signature(_SCORES[config.score]).bind(None, {}, None, seed=0, **config.options)

@@ -16,7 +16,7 @@ from pairalign.errors import ConfigError
 
 
 def find_architecture(base: str, beside: Path | None = None) -> str:
-    """Where to read the sizes of `base`: itself if it is a folder, else the folder of its name in `beside`, else the hub.
+    """Where to read the sizes of `base`: itself if a folder, else the folder of its name in `beside`, else the hub.
 
     beside: folder of architecture descriptions, each named as the last part of a hub id.
     """

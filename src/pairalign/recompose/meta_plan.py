@@ -1,7 +1,7 @@
 """What a recipe of stage two would train, need and save on the real model, from the model's sizes alone.
 
-Counts are those of `select_dormant`, which chooses exactly k pieces whatever the scores: they need no weights. FLOPs of a
-linear are 2 a weight and token, forward; again for the gradient of its input; and for the gradient of the trained
+Counts are those of `select_dormant`, which chooses exactly k pieces whatever the scores: they need no weights. FLOPs of
+a linear are 2 a weight and token, forward; again for the gradient of its input; and for the gradient of the trained
 values 2 a trained weight for whole rows and columns, 2 a weight of the matrix for single entries, whose gradient is
 formed in dense blocks (`Replacement.gradient`).
 Where it bites: under "global" and "owl" budgets the split over layers depends on scores, and so do the totals where
@@ -161,7 +161,9 @@ def count_flops(
         if isinstance(module, nn.Linear) and (name.startswith(inner + ".") or name.endswith("lm_head"))
     )
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    attention = 2 * text.num_hidden_layers * text.num_attention_heads * head * tokens  # q·k and p·v, half of them causal
+    attention = (
+        2 * text.num_hidden_layers * text.num_attention_heads * head * tokens
+    )  # q·k and p·v, half of them causal
     forward = backward = 2 * weights
     trained = sum(layer.trained for layer in layers)
     if structure == "directions":
@@ -189,5 +191,3 @@ def estimate_activations(model: nn.Module, tokens: int, dtype: torch.dtype, chec
     layers = text.num_hidden_layers
     kept = one + layers * dtype.itemsize * text.hidden_size if checkpointing else layers * one
     return tokens * (kept + 2 * 4 * text.vocab_size)
-
-
