@@ -179,6 +179,11 @@ def load_config(cls: type[T], source: str | Path | Mapping[str, Any], overrides:
     return _build(cls, values)
 
 
+def config_keys(source: str | Path | Mapping[str, Any]) -> set[str]:
+    """The top keys of a configuration, unchecked; they tell stage one from stage two."""
+    return set(_read(source))
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain dicts and lists, ready for YAML or JSON."""
     import json

@@ -114,7 +114,7 @@ def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFee
     for edge in config.edges:
         sides = {end: SideSource(config.modalities[end].source or end, aligner.encoder(end)) for end in edge.between}
         folder = Path(config.data.root) / edge.shards
-        count = load_index(folder).splits[config.data.train_split].count
+        count = load_index(folder).every_split[config.data.train_split].count
         size = min(config.train.batch_size, count)
         feeds[edge_name(edge.between)] = PairFeed(
             folder, config.data.train_split, edge.between, sides, size, seed=config.seed, augment=config.data.augment
@@ -165,7 +165,7 @@ def _count(aligner: PairAligner) -> tuple[dict[str, int], dict[str, int]]:
 
 def _samples(config: AlignConfig) -> dict[str, int]:
     root, split = Path(config.data.root), config.data.train_split
-    return {edge_name(e.between): load_index(root / e.shards).splits[split].count for e in config.edges}
+    return {edge_name(e.between): load_index(root / e.shards).every_split[split].count for e in config.edges}
 
 
 def _clock(seconds: float) -> str:

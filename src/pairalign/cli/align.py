@@ -20,7 +20,7 @@ def register(verbs: Any) -> None:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what to run, shared by `plan` and `align`."""
-    parser.add_argument("config", help="YAML file of an AlignConfig")
+    parser.add_argument("config", help="YAML file of the run")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
 

@@ -1,12 +1,20 @@
-"""`pairalign plan config.yaml`: draw the pair graph, check one batch of everything, estimate memory and time."""
+"""`pairalign plan config.yaml`: what a run would cost, training nothing.
+
+Stage one: the pair graph, one batch of everything, memory and time. Stage two, known by its keys `base` and `senses`:
+what trains, memory, delta and arithmetic on the real model's sizes; neither weights, shards nor stage-one runs have to
+exist.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from pairalign.cli.align import add_config_arguments, read_config
+from pairalign.config import config_keys, load_config
+from pairalign.errors import ConfigError
 
 
 def register(verbs: Any) -> None:
@@ -14,14 +22,40 @@ def register(verbs: Any) -> None:
     parser = verbs.add_parser("plan", help="check a run and estimate its cost, training nothing")
     add_config_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    two = parser.add_argument_group("stage two")
+    two.add_argument("--architecture", metavar="FOLDER", help="folder with the base's config.json, or a hub id")
+    two.add_argument("--tokens", type=int, default=512, help="tokens of a sample (512)")
+    two.add_argument("--tflops", type=float, help="speed in TFLOP/s, to print hours")
+    two.add_argument("--row", action="store_true", help="print a row of the recipes' table")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
+    if config_keys(args.config) & {"base", "senses"}:
+        return _stage_two(args)
     config = read_config(args)
     from pairalign.align.plan import plan_run
 
     plan = plan_run(config)
     print(json.dumps(plan.record(), indent=2) if args.json else plan.text())
+    return 0
+
+
+def _stage_two(args: argparse.Namespace) -> int:
+    from pairalign.recompose.settings import RecomposeConfig
+
+    config = load_config(RecomposeConfig, args.config, args.overrides)
+    if args.tflops is not None and args.tflops <= 0:
+        raise ConfigError(f"--tflops {args.tflops:g}: give a speed above 0.")
+    from pairalign.recompose.architecture import find_architecture
+    from pairalign.recompose.meta_page import page, record, row
+    from pairalign.recompose.meta_plan import plan_recipe
+
+    beside = Path(args.config).parent / "architectures"
+    plan = plan_recipe(config, args.architecture or find_architecture(config.base, beside), args.tokens)
+    if args.row:
+        print(row(Path(args.config).stem, config.base.rpartition("/")[2], plan))
+    else:
+        print(json.dumps(record(plan, args.tflops), indent=2) if args.json else page(plan, args.tflops))
     return 0

@@ -73,7 +73,7 @@ def plan_dormant(model: nn.Module, config: DormantConfig, calibration: Iterable[
     base = model.base_model if isinstance(model, DormantModel) else model
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
     if config.structure == "directions":
-        return DormantPlan(tuple(_directions(name, module, config.density) for name, module in linears.items()))
+        return DormantPlan(tuple(plan_directions(name, module, config.density) for name, module in linears.items()))
     masks = choose_masks(base, linears, config, calibration)
     return DormantPlan(tuple(_layer(name, linears[name], mask) for name, mask in masks.items()))
 
@@ -88,17 +88,19 @@ def _layer(name: str, linear: nn.Linear, mask: Mask) -> LayerPlan:
     return LayerPlan(name, linear.weight.numel(), mask.count, held, kept, kept + stored)
 
 
-def _directions(name: str, linear: nn.Linear, density: float) -> LayerPlan:
+def plan_directions(name: str, linear: nn.Linear, density: float) -> LayerPlan:
+    """A layer of `structure="directions"`, whose counts no score decides."""
     rank = count_out(name, density, linear.in_features, "input directions")
     trained, basis = rank * linear.out_features, 4 * rank * linear.in_features
     return LayerPlan(name, linear.weight.numel(), trained, basis, 0, 4 * trained + basis)
 
 
 def _row(name: str, entries: int, trained: int, memory: int, delta: int) -> list[str]:
-    return [name, f"{entries:,}", f"{trained:,}", f"{trained / entries:.4f}", _size(memory), _size(delta)]
+    return [name, f"{entries:,}", f"{trained:,}", f"{trained / entries:.4f}", format_bytes(memory), format_bytes(delta)]
 
 
-def _size(count: float) -> str:
+def format_bytes(count: float) -> str:
+    """Bytes as people read them."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
