@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores: more threads wait for each other
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np

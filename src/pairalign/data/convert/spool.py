@@ -26,7 +26,7 @@ class Spool:
             pickle.dump(dict(sample), self.file, protocol=pickle.HIGHEST_PROTOCOL)
         self.places = np.frombuffer(bytes(places), "<i8")
         if seed is not None:
-            self.places = np.random.default_rng(seed).permutation(self.places)
+            self.places = self.places[np.random.default_rng(seed).permutation(len(self.places))]
 
     def __length_hint__(self) -> int:
         return len(self.places)
@@ -35,6 +35,10 @@ class Spool:
         for place in self.places:
             self.file.seek(int(place))
             yield pickle.load(self.file)
+
+    def close(self) -> None:
+        """Give the space on disk back."""
+        self.file.close()
 
 
 class Changed:
