@@ -17,6 +17,8 @@ from pairalign.demo.stage_two import METHODS, LessonSize, lesson_figures, points
 from pairalign.errors import ConfigError
 from pairalign.evaluate.run import Evaluation
 
+pytestmark = pytest.mark.slow
+
 SIZE = DemoSize(train=96, pool=40, steps=4, lessons=LessonSize(train=48, held=16, steps=4))
 OVERRIDES = ("train.batch_size=24",)
 
