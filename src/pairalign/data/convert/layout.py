@@ -19,7 +19,6 @@ from pairalign.errors import DataError, did_you_mean
 MODULES = {
     "modelnet40": "modelnet",
     "objaverse": "objaverse",
-    "physiclear": "physiclear",
     "scanobjectnn": "scanobjectnn",
     "shapenet": "shapenet",
     "tacquad": "tacquad",
@@ -37,6 +36,9 @@ class Skip(Protocol):
 
     def __call__(self, key: str, reason: str, /) -> None: ...
 
+    def suspect(self, message: str, /) -> None:
+        """Report something that looks wrong, and is converted all the same."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -47,7 +49,7 @@ class Layout:
         large.
     facts: by modality, what the index records: "sensor", "unit", "rate" (Hz), "axes", "up".
     whole: meta field ("session", "group") whose samples must not be torn apart, and division: the name of the split
-        that keeps them whole ("by_trajectory"). shares: of that split.
+        that keeps them whole ("by_trajectory"), `None` where the data do not tell. shares: of that split.
     read: function(folder, skip, **options) -> samples. Its keyword options, with defaults, are those of the layout.
     """
 
@@ -59,7 +61,7 @@ class Layout:
     read: Callable[..., Listing]
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     whole: str = "group"
-    division: str = "by_object"
+    division: str | None = "by_object"
     shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
 
     @property

@@ -69,7 +69,7 @@ def convert_data(
 
     def finish(sample: dict[str, Any]) -> dict[str, Any]:
         sample = sample if resize is None else reduced(sample, resize)
-        divided = {layout.division: parts[group_of(sample, layout)]}
+        divided = {layout.division: parts[group_of(sample, layout)]} if layout.division else {}
         return {**sample, "splits": {**sample.get("splits", {}), **divided}}
 
     index = pack_pairs(
@@ -88,7 +88,8 @@ def convert_data(
         left_out=skipped.entries,
         on_shard=lambda record: doubles.append(record["ids"]),
     )
-    done = Conversion.of(layout, folder, out, index, options or {}, doubles, suspected_swaps(out, index, seed))
+    suspicions = [*skipped.suspicions, *suspected_swaps(out, index, seed)]
+    done = Conversion.of(layout, folder, out, index, options or {}, doubles, suspicions)
     done.write()
     return done
 
@@ -122,4 +123,7 @@ def _listed(
 
 
 def _facts(layout: Layout, sample: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: dict(facts) for name, facts in layout.facts.items() if name in sample}
+    """The layout's facts of the modalities that there are; which way is up may depend on the form that was found."""
+    up = {"up": sample["meta"]["up"]} if "up" in sample.get("meta", {}) else {}
+    found = {name: dict(facts) for name, facts in layout.facts.items() if name in sample}
+    return {name: facts | (up if name == "points" else {}) for name, facts in found.items()}

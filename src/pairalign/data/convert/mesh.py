@@ -1,0 +1,83 @@
+"""Triangle meshes in the OFF format, and points drawn evenly over their surface, in plain numpy.
+
+Source: the Object File Format; area-weighted sampling with square-root barycentric coordinates, Osada et al. 2002.
+Where it bites: some files of ModelNet join the header and the counts in one line ("OFF490 518 0"), and that is read;
+faces of more than three corners are cut into a fan of triangles.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+
+from pairalign.errors import DataError
+
+
+def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices float64 (V, 3) and triangles int64 (F, 3); raise `DataError` for a damaged file."""
+    words = path.read_text(encoding="ascii", errors="replace").split()
+    if not words or not words[0].startswith("OFF"):
+        raise DataError(f"{path.name} is no OFF mesh: it must begin with OFF.")
+    words = words[1:] if words[0] == "OFF" else [words[0][3:], *words[1:]]
+    try:
+        count, faces = int(words[0]), int(words[1])
+        vertices = np.array(words[3 : 3 + 3 * count], np.float64).reshape(count, 3)
+        corners = np.array(words[3 + 3 * count :], np.float64).astype(np.int64)
+        triangles = _fans(corners, faces)
+    except (ValueError, IndexError, OverflowError) as error:
+        raise DataError(f"{path.name}: the OFF mesh is damaged ({error}).") from error
+    if not len(triangles) or not np.isfinite(vertices).all() or triangles.min() < 0 or triangles.max() >= count:
+        raise DataError(f"{path.name}: the OFF mesh has no faces, or names vertices that do not exist.")
+    return vertices, triangles
+
+
+def _fans(corners: np.ndarray, faces: int) -> np.ndarray:
+    if len(corners) == 4 * faces and bool((corners[::4] == 3).all()):
+        return corners.reshape(faces, 4)[:, 1:]
+    found: list[tuple[int, int, int]] = []
+    place = 0
+    for _ in range(faces):
+        size = int(corners[place])
+        ring = corners[place + 1 : place + 1 + size]
+        if size < 3 or len(ring) != size:
+            raise ValueError("a face lacks corners")
+        found += [(int(ring[0]), int(ring[i]), int(ring[i + 1])) for i in range(1, size - 1)]
+        place += 1 + size
+    return np.array(found, np.int64).reshape(-1, 3)
+
+
+def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Points (count, 3), float32, evenly over the surface; raise `DataError` for a mesh without area."""
+    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
+    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    if not areas.sum() > 0:
+        raise DataError("the mesh has no area.")
+    draw = np.random.default_rng(seed)
+    chosen = draw.choice(len(areas), count, p=areas / areas.sum())
+    root, along = np.sqrt(draw.random((count, 1))), draw.random((count, 1))
+    points = (1 - root) * a[chosen] + root * (1 - along) * b[chosen] + root * along * c[chosen]
+    return points.astype(np.float32)
+
+
+def points_of_off(path: Path, count: int) -> np.ndarray:
+    """Points (count, 3) of an OFF file, centred in the unit ball; the draw follows from the file's name."""
+    return centred(sample_surface(*read_off(path), count, seed=crc32(path.name.encode())))
+
+
+def centred(points: np.ndarray) -> np.ndarray:
+    """Points (N, ≥ 3) moved to mean 0 and scaled to a largest distance of 1, float32; other columns stay.
+
+    Raise `DataError` for an array of another shape, values that are not finite, and points that all coincide.
+    """
+    points = np.asarray(points, np.float32)
+    if points.ndim != 2 or points.shape[1] < 3 or not len(points):
+        raise DataError(f"points have shape {points.shape}: (N, 3) or more columns are needed.")
+    if not np.isfinite(points).all():
+        raise DataError(f"points: {int((~np.isfinite(points)).any(1).sum())} of {len(points)} are not finite.")
+    place = points[:, :3] - points[:, :3].mean(0)
+    largest = float(np.linalg.norm(place, axis=1).max())
+    if not largest > 0:
+        raise DataError(f"points: all {len(points)} coincide.")
+    return np.concatenate([place / largest, points[:, 3:]], 1)

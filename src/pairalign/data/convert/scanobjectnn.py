@@ -1,0 +1,102 @@
+"""ScanObjectNN (Uy et al. 2019, arXiv:1908.04616): scanned objects of 15 classes, in HDF5.
+
+    main_split/{training,test}_objectdataset_augmentedrot_scale75.h5      data (N, 2048, 3), label (N,)
+    main_split_nobg/…                                                     the same without background points
+
+Where it bites: the hardest variant, PB_T50_RS (`augmentedrot_scale75`), holds several perturbed copies of every object
+and does not say which belong together, so a division by object cannot be made here; the official split is by scene.
+Reading needs h5py: `pip install 'pairalign[h5]'`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.mesh import centred
+from pairalign.data.made import Made
+from pairalign.errors import DataError, did_you_mean
+
+CLASSES = (
+    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink",
+    "sofa", "toilet",
+)  # fmt: skip
+VARIANTS = {"PB_T50_RS": "_augmentedrot_scale75", "PB_T50_R": "_augmentedrot", "PB_T25": "_augmented25_norot",
+            "PB_T25_R": "_augmented25rot", "OBJ": ""}  # fmt: skip
+FILES = "main_split*/*objectdataset*.h5|*/main_split*/*objectdataset*.h5|*objectdataset*.h5"
+
+
+@register_layout(
+    "scanobjectnn",
+    title="ScanObjectNN: scanned objects of 15 classes, as points",
+    source="https://hkust-vgd.github.io/scanobjectnn (arXiv:1908.04616)",
+    licence="research use by agreement with its authors: ask for it there",
+    marks=(FILES,),
+    facts={"points": {"unit": "1", "axes": ("point", "xyz"), "up": "+y"}},
+    division=None,
+)
+def read(folder: Path, skip: Skip, *, variant: str = "PB_T50_RS", background: bool = True) -> Listing:
+    """Objects with their class as caption. variant: "PB_T50_RS" (the hardest), …, "OBJ". background: with the points
+    around the object.
+    """
+    if variant not in VARIANTS:
+        raise DataError(f"option variant={variant!r} of 'scanobjectnn'.{did_you_mean(variant, VARIANTS)}")
+    _h5py()
+    first = first_match(folder, FILES)
+    assert first is not None  # a mark
+    home = first.parent.parent / ("main_split" if background else "main_split_nobg")
+    home = home if home.is_dir() else first.parent
+    for split, name in (("train", "training"), ("test", "test")):
+        path = home / f"{name}_objectdataset{VARIANTS[variant]}.h5"
+        if not path.is_file():
+            skip(split, f"missing points file: {path.name}")
+            continue
+        labels = _labels(path)
+        for row, label in enumerate(labels.tolist()):
+            if not 0 <= label < len(CLASSES):
+                skip(f"{split}/{row}", f"label {label}: there are {len(CLASSES)} classes")
+                continue
+            yield {
+                "key": f"{split}/{row:05d}", "points": Made(points_of_row, (path, row)), "text": CLASSES[label],
+                "label": CLASSES[label], "split": split, "meta": {"variant": variant, "background": background},
+            }  # fmt: skip
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise DataError("'scanobjectnn' needs h5py: pip install 'pairalign[h5]'.") from error
+    return h5py
+
+
+def _labels(path: Path) -> np.ndarray:
+    with _open(path) as file:
+        if not {"data", "label"} <= set(file) or len(file["data"]) != len(file["label"]):
+            raise DataError(
+                f"{path.name}: needs data and label of one length; it holds {', '.join(file) or 'nothing'}."
+            )
+        labels: np.ndarray = np.asarray(file["label"]).astype(np.int64).ravel()
+        return labels
+
+
+def _open(path: Path) -> Any:
+    try:
+        return _h5py().File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path.name} is no HDF5 file ({error}): download it again.") from error
+
+
+@lru_cache(1)
+def _held(path: Path) -> Any:
+    """The file of the last row, kept open by each writing process."""
+    return _open(path)
+
+
+def points_of_row(path: Path, row: int) -> np.ndarray:
+    """The points (N, 3) of one row, centred in the unit ball."""
+    return centred(np.asarray(_held(path)["data"][row])[:, :3])

@@ -1,0 +1,86 @@
+"""ShapeNet-55 in ULIP's form (arXiv:2212.05171, data of arXiv:1512.03012): points, rendered views, category names.
+
+    taxonomy.json                [{"synsetId": "02691156", "name": "airplane,aeroplane,plane"}, …]
+    {train,test}.txt             lines "<synset>-<model>.npy"
+    shapenet_pc/<synset>-<model>.npy                                     (N, 3)
+    rendered_images/<synset>-<model>/<synset>-<model>_r_<ddd>.png        optional
+
+Where it bites: with views, every view is a sample of its own, all of one model in one group; the names of a category
+are synonyms, of which the first is the caption and all are kept in meta.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.mesh import centred
+from pairalign.data.made import Made
+from pairalign.errors import DataError
+
+TAXONOMY = "taxonomy.json|*/taxonomy.json"
+
+
+@register_layout(
+    "shapenet",
+    title="ShapeNet-55 as ULIP lays it out: points, rendered views, names",
+    source="https://github.com/salesforce/ULIP (arXiv:2212.05171), https://shapenet.org (arXiv:1512.03012)",
+    licence="ShapeNet's terms of use: research and education only, no redistribution",
+    marks=(TAXONOMY, "train.txt|*/train.txt", "shapenet_pc|*/shapenet_pc"),
+    facts={"points": {"unit": "1", "axes": ("point", "xyz"), "up": "+y"}, "image": {"unit": "1"}},
+)
+def read(folder: Path, skip: Skip, *, views: int = 0) -> Listing:
+    """Models that a list names. views: rendered images a model, evenly spread over those there are; 0 for none."""
+    taxonomy = first_match(folder, TAXONOMY)
+    assert taxonomy is not None  # a mark
+    home, names = taxonomy.parent, _names(taxonomy)
+    for split in ("train", "test"):
+        path = home / f"{split}.txt"
+        for line in path.read_text(encoding="utf-8").split() if path.is_file() else ():
+            model = line.removesuffix(".npy")
+            synset = model.partition("-")[0]
+            points = home / "shapenet_pc" / f"{model}.npy"
+            if synset not in names:
+                skip(model, f"unknown synset: {synset!r} is not in taxonomy.json")
+            elif not points.is_file():
+                skip(model, f"missing points file: {points.name}")
+            else:
+                yield from _views(home, model, names[synset], split, points, views, skip)
+
+
+def _views(home: Path, model: str, names: list[str], split: str, points: Path, views: int, skip: Skip) -> Listing:
+    sample: dict[str, Any] = {
+        "key": model, "points": Made(points_of_array, (points,)), "text": names[0], "label": names[0], "group": model,
+        "split": split, "meta": {"names": names},
+    }  # fmt: skip
+    if not views:
+        yield sample
+        return
+    images = sorted((home / "rendered_images" / model).glob(f"{model}_r_*.png"))
+    if not images:
+        skip(model, "missing images: no rendered view")
+    chosen = [images[i * len(images) // views] for i in range(views)] if len(images) >= views else images
+    for image in chosen:
+        yield sample | {"key": f"{model}/{image.stem.rpartition('_')[2]}", "image": image}
+
+
+def _names(path: Path) -> dict[str, list[str]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {e["synsetId"]: [name.strip() for name in e["name"].split(",")] for e in entries}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"taxonomy.json is damaged ({error}): give a list of objects with synsetId and name."
+        ) from error
+
+
+def points_of_array(path: Path) -> np.ndarray:
+    """The points (N, 3) of an .npy file, centred in the unit ball; a pickled array is refused."""
+    try:
+        return centred(np.load(path, allow_pickle=False)[:, :3])
+    except (ValueError, IndexError, EOFError, OSError) as error:
+        raise DataError(f"{path.name}: the points are damaged ({error}).") from error
