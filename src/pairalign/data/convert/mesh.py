@@ -2,7 +2,7 @@
 
 Source: the Object File Format; area-weighted sampling with square-root barycentric coordinates, Osada et al. 2002.
 Where it bites: some files of ModelNet join the header and the counts in one line ("OFF490 518 0"), and that is read;
-faces of more than three corners are cut into a fan of triangles.
+faces of more than three corners are cut into a fan of triangles; comments are skipped, and colours of faces refused.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from pairalign.errors import DataError
 
 def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Vertices float64 (V, 3) and triangles int64 (F, 3); raise `DataError` for a damaged file."""
-    words = path.read_text(encoding="ascii", errors="replace").split()
+    text = path.read_text(encoding="ascii", errors="replace")
+    if "#" in text:
+        text = "\n".join(line.partition("#")[0] for line in text.splitlines())
+    words = text.split()
     if not words or not words[0].startswith("OFF"):
         raise DataError(f"{path.name} is no OFF mesh: it must begin with OFF.")
     words = words[1:] if words[0] == "OFF" else [words[0][3:], *words[1:]]
     try:
         count, faces = int(words[0]), int(words[1])
+        if count < 1 or faces < 1:
+            raise ValueError(f"{count} vertices and {faces} faces")
         vertices = np.array(words[3 : 3 + 3 * count], np.float64).reshape(count, 3)
-        corners = np.array(words[3 + 3 * count :], np.float64).astype(np.int64)
+        corners = np.array(words[3 + 3 * count :], np.int64)
         triangles = _fans(corners, faces)
     except (ValueError, IndexError, OverflowError) as error:
         raise DataError(f"{path.name}: the OFF mesh is damaged ({error}).") from error
@@ -45,6 +50,8 @@ def _fans(corners: np.ndarray, faces: int) -> np.ndarray:
             raise ValueError("a face lacks corners")
         found += [(int(ring[0]), int(ring[i]), int(ring[i + 1])) for i in range(1, size - 1)]
         place += 1 + size
+    if place != len(corners):
+        raise ValueError(f"{len(corners) - place} numbers are left behind the last face")
     return np.array(found, np.int64).reshape(-1, 3)
 
 
@@ -61,17 +68,21 @@ def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed
     return points.astype(np.float32)
 
 
-def points_of_off(path: Path, count: int) -> np.ndarray:
-    """Points (count, 3) of an OFF file, centred in the unit ball; the draw follows from the file's name."""
-    return centred(sample_surface(*read_off(path), count, seed=crc32(path.name.encode())))
+def points_of_off(path: Path, count: int, normalise: bool = True) -> np.ndarray:
+    """Points (count, 3) of an OFF file, as `centred` gives them; the draw follows from the file's name."""
+    return centred(sample_surface(*read_off(path), count, seed=crc32(path.name.encode())), normalise)
 
 
-def centred(points: np.ndarray) -> np.ndarray:
+def centred(points: np.ndarray, normalise: bool = True) -> np.ndarray:
     """Points (N, ≥ 3) moved to mean 0 and scaled to a largest distance of 1, float32; other columns stay.
 
-    Raise `DataError` for an array of another shape, values that are not finite, and points that all coincide.
+    normalise: False leaves positions as they are, and only checks. Raise `DataError` for an array of another shape,
+    values that are not finite, and points that all coincide.
     """
-    points = np.asarray(points, np.float32)
+    points = np.asarray(points)
+    if points.dtype.kind not in "biuf":
+        raise DataError(f"points are of {points.dtype}: numbers are needed.")
+    points = points.astype(np.float32, copy=False)
     if points.ndim != 2 or points.shape[1] < 3 or not len(points):
         raise DataError(f"points have shape {points.shape}: (N, 3) or more columns are needed.")
     if not np.isfinite(points).all():
@@ -80,4 +91,4 @@ def centred(points: np.ndarray) -> np.ndarray:
     largest = float(np.linalg.norm(place, axis=1).max())
     if not largest > 0:
         raise DataError(f"points: all {len(points)} coincide.")
-    return np.concatenate([place / largest, points[:, 3:]], 1)
+    return np.concatenate([place / largest, points[:, 3:]], 1) if normalise else points

@@ -33,15 +33,15 @@ NUMBERED = re.compile(r"(.+)_\d+")
     marks=(f"{NAMES}|{MESHES}",),
     facts={"points": {"unit": "1", "axes": ("point", "xyz")}},
 )
-def read(folder: Path, skip: Skip, *, points: int = 2048, normals: bool = False) -> Listing:
+def read(folder: Path, skip: Skip, *, points: int = 2048, normals: bool = False, normalise: bool = True) -> Listing:
     """Models with their class as caption. points: drawn from a mesh, or kept of the stored ones, the first. normals:
-    keep them beside the places, where the form has them.
+    keep them beside the places, where the form has them. normalise: centre in the unit ball; meshes come in any size.
     """
     if points < 1:
         raise DataError(f"option points={points}: give at least 1.")
     names = first_match(folder, NAMES)
     if names is not None:
-        yield from _resampled(names.parent, skip, points, normals)
+        yield from _resampled(names.parent, skip, points, 6 if normals else 3, normalise)
         return
     if normals:
         raise DataError("option normals=True: the OFF form has no normals; the resampled form does.")
@@ -50,14 +50,19 @@ def read(folder: Path, skip: Skip, *, points: int = 2048, normals: bool = False)
     for path in sorted(mesh.parents[2].glob("*/*/*.off")):
         split = path.parent.name
         if split in ("train", "test"):
-            made = Made(points_of_off, (path, points))
+            made = Made(points_of_off, (path, points, normalise))
             yield _sample(path.stem, path.parents[1].name, split, "+z") | {"points": made}
 
 
-def _resampled(home: Path, skip: Skip, points: int, normals: bool) -> Listing:
-    classes = _lines(home / "modelnet40_shape_names.txt")
+def _resampled(home: Path, skip: Skip, points: int, columns: int, normalise: bool) -> Listing:
+    classes = set(_lines(home / "modelnet40_shape_names.txt"))
+    seen: set[str] = set()
     for split in ("train", "test"):
         for model in _lines(home / f"modelnet40_{split}.txt"):
+            if model in seen:
+                skip(model, f"named twice: modelnet40_{split}.txt repeats it, or the other list has it too")
+                continue
+            seen.add(model)
             found = NUMBERED.fullmatch(model)
             if found is None or found[1] not in classes:
                 skip(model, f"unknown class: {model!r} begins with none of modelnet40_shape_names.txt")
@@ -66,7 +71,7 @@ def _resampled(home: Path, skip: Skip, points: int, normals: bool) -> Listing:
             if not path.is_file():
                 skip(model, f"missing points file: {path.relative_to(home)}")
                 continue
-            made = Made(points_of_text, (path, points, 6 if normals else 3))
+            made = Made(points_of_text, (path, points, columns, normalise))
             yield _sample(model, found[1], split, "+y") | {"points": made}
 
 
@@ -82,12 +87,12 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def points_of_text(path: Path, points: int, columns: int) -> np.ndarray:
-    """The first `points` rows of a comma-separated file, centred in the unit ball; (points, columns), float32."""
+def points_of_text(path: Path, points: int, columns: int, normalise: bool = True) -> np.ndarray:
+    """The first `points` rows of a comma-separated file, (points, columns), as `centred` gives them."""
     try:
         rows = np.loadtxt(path, np.float32, delimiter=",", max_rows=points, ndmin=2)
     except ValueError as error:
         raise DataError(f"{path.name}: the points are damaged ({error}).") from error
     if rows.shape[1] < columns:
         raise DataError(f"{path.name}: has {rows.shape[1]} columns, of which {columns} are needed.")
-    return centred(rows[:, :columns])
+    return centred(rows[:, :columns], normalise)

@@ -1,13 +1,15 @@
 """Objaverse (arXiv:2212.08051) as three projects store it: points with colour, and captions.
 
-    OpenShape (arXiv:2305.10764)   a split JSON [{"id", "group", "dataset", "data_path"}, …] beside pickled dicts
-                                   {xyz, rgb 0 to 1, text, blip_caption, msft_caption, retrieval_text, …} in .npy
-    PointLLM (arXiv:2308.16911)    8192_npy/<uid>_8192.npy, (8192, 6), and a caption table
+    OpenShape (arXiv:2305.10764)   split JSONs [{"id" or "uid", "group", "dataset", "data_path", "category"}, …] and
+                                   pickled dicts {xyz, rgb 0 to 1, text, blip_caption, msft_caption, …} in .npy
+    PointLLM (arXiv:2308.16911)    8192_npy/<uid>_8192.npy, (8192, 6), rgb 0 to 1, and a caption table
     Cap3D (arXiv:2306.07279)       <uid>.pt, (6, 16384), and a caption table
 
 A caption table is Cap3D's CSV without a header: uid, caption.
-Where it bites: OpenShape's files are pickles, and are read only with `trust_pickles=true`; its clouds have y and z
-exchanged against the meshes, so the up axis is recorded by form. Labels are LVIS categories where a file tells.
+Where it bites: OpenShape's files are pickles, and are read only with `trust_pickles=true`. They lie with +y up, and its
+loader then exchanges y and z, which mirrors every shape; here they stay as stored, and the index records the axis: +y
+for OpenShape, +z (Blender's) for the others. Its lists overlap: what lvis.json names is test, and train_all.json gives
+the rest. An encoder with `normals=True` would take colours for normals.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
 from pairalign.data.made import Made
 from pairalign.errors import DataError, did_you_mean
 
+CORRUPT = frozenset({"6760e543e1d645d5aaacd3803bcae524", "b91c0711149d460a8004f9c06d3b7f38"})  # PointLLM's bad colours
 SPLITS = "train_all.json|*/train_all.json|lvis.json|*/lvis.json|split/*.json|meta_data/split/*.json"
-POINTLLM = "8192_npy/*_8192.npy|*/8192_npy/*_8192.npy"
+POINTLLM = "8192_npy/*_8192.npy|*/8192_npy/*_8192.npy|*_8192.npy"
 CAP3D = "*.pt|*/*.pt"
 TABLES = "*aption*.csv|*/*aption*.csv|Cap3D*.csv|*/Cap3D*.csv"
 TEXTS = ("text", "blip_caption", "msft_caption", "retrieval_text")
@@ -48,19 +51,21 @@ def read(
     captions: str = "auto",
     caption_source: str = "text",
     colour: bool = False,
+    normalise: bool = True,
     trust_pickles: bool = False,
 ) -> Listing:
-    """Objects with a caption. captions: path of a table, or "auto" for one in the folder. caption_source: which of
-    OpenShape's texts. colour: keep red, green, blue (0 to 1) beside the places. trust_pickles: read OpenShape's files.
+    """Objects with a caption. captions: path of a table, or "auto" for one in the folder. caption_source: of OpenShape's
+    texts. colour: keep red, green, blue (0 to 1) beside the places. normalise: centre places in the unit ball.
+    trust_pickles: read OpenShape's files.
     """
     if caption_source not in TEXTS:
         raise DataError(
             f"option caption_source={caption_source!r} of 'objaverse'.{did_you_mean(caption_source, TEXTS)}"
         )
-    columns = 6 if colour else 3
+    form = (6 if colour else 3, normalise)
     listed = first_match(folder, SPLITS)
     if listed is not None:
-        yield from _openshape(folder, listed, skip, caption_source, columns, trust_pickles)
+        yield from _openshape(folder, listed, skip, caption_source, form, trust_pickles)
         return
     table = first_match(folder, TABLES) if captions == "auto" else Path(captions)
     if table is None or not table.is_file():
@@ -76,40 +81,59 @@ def read(
         if uid not in texts:
             skip(uid, "no caption: the table does not name this object")
             continue
+        if dense and colour and uid in CORRUPT:
+            skip(uid, "corrupt colour: PointLLM's own loader leaves this object out")
+            continue
         make = points_of_npy if dense else points_of_tensor
-        yield _sample(uid, Made(make, (path, columns)), texts[uid], "train", uid, "+z")
+        yield _sample(uid, Made(make, (path, *form)), texts[uid], "train", "+z")
     for uid in texts:
         if uid not in files:
             skip(uid, "missing points file: the table names an object that is not there")
 
 
-def _openshape(folder: Path, listed: Path, skip: Skip, source: str, columns: int, trusted: bool) -> Listing:
+def _openshape(folder: Path, listed: Path, skip: Skip, source: str, form: tuple[int, bool], trusted: bool) -> Listing:
     seen: set[str] = set()
-    for path in sorted(listed.parent.glob("*.json")):
-        split = "test" if "lvis" in path.stem or "test" in path.stem else "val" if "val" in path.stem else "train"
+    for path in sorted(listed.parent.glob("*.json"), key=lambda path: (_split_of(path) == "train", path.name)):
+        here: set[str] = set()
         for entry in _entries(path):
-            uid = str(entry["id"])
-            if uid in seen:
-                skip(uid, "named twice: more than one list holds this object")
+            uid, split = str(entry.get("id") or entry["uid"]), _split_of(path)
+            if uid in here:
+                skip(uid, f"named twice: {path.name} repeats it")
+            if uid in seen:  # the lists overlap as published, and the first one decides
                 continue
+            here.add(uid)
             seen.add(uid)
-            places = (folder / entry["data_path"], listed.parent / entry["data_path"])
-            file = next((place for place in places if place.is_file()), None)
+            file = _inside(folder, listed.parent, str(entry["data_path"]))
             if file is None:
                 skip(uid, f"missing points file: {entry['data_path']}")
                 continue
             if not trusted:
                 load_pickled_npy(file, trusted)  # says what to do, before anything long
-            group = str(entry.get("group") or "")
-            label = str(entry["category"]) if entry.get("category") else None
-            sample = _sample(
-                uid, Made(points_of_dict, (file, columns)), Made(text_of_dict, (file, source)), split, uid, "+y"
-            )
-            yield sample | ({"label": label} if label else {}) | {"meta": {**sample["meta"], "part": group}}
+            points, text = Made(points_of_dict, (file, *form)), Made(text_of_dict, (file, source))
+            sample = _sample(uid, points, text, split, "+y")
+            sample["meta"] |= {name: entry[name] for name in ("dataset", "group") if entry.get(name)}
+            yield sample | ({"label": str(entry["category"])} if entry.get("category") else {})
 
 
-def _sample(uid: str, points: Made, text: Any, split: str, group: str, up: str) -> dict[str, Any]:
-    return {"key": uid, "points": points, "text": text, "split": split, "group": group, "meta": {"up": up}}
+def _split_of(path: Path) -> str:
+    """Of a list by its name; "train_no_lvis" is one of training."""
+    name = path.stem
+    if name.startswith("train"):
+        return "train"
+    return "test" if "lvis" in name or "test" in name else "val" if "val" in name else "train"
+
+
+def _inside(folder: Path, beside: Path, name: str) -> Path | None:
+    """The file that a list names, in the data set's folder or beside the list; none that lies elsewhere."""
+    home = folder.resolve()
+    for place in (folder / name, beside / name):
+        if place.is_file() and place.resolve().is_relative_to(home):
+            return place
+    return None
+
+
+def _sample(uid: str, points: Made, text: Any, split: str, up: str) -> dict[str, Any]:
+    return {"key": uid, "points": points, "text": text, "split": split, "group": uid, "meta": {"up": up}}
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
@@ -117,42 +141,55 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path.name} is no valid JSON ({error}).") from error
-    for number, entry in enumerate(entries if isinstance(entries, list) else []):
-        if not isinstance(entry, dict) or "id" not in entry or "data_path" not in entry:
-            raise DataError(f"{path.name} entry {number}: give id, group, dataset and data_path.")
+    for number, entry in enumerate(entries if isinstance(entries, list) else [None]):
+        if not isinstance(entry, dict) or not {"id", "uid"} & entry.keys() or "data_path" not in entry:
+            raise DataError(f"{path.name} entry {number}: give a list of objects with id (or uid) and data_path.")
         yield entry
 
 
 def _captions(path: Path, skip: Skip) -> dict[str, str]:
-    """Caption by uid, the first where there are several."""
+    """Caption by uid, the first where there are several; a row of another form than 'uid,caption' is left out."""
     found: dict[str, str] = {}
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        for row in csv.reader(stream):
-            if len(row) < 2:
-                raise DataError(f"{path.name}: row {row!r} is not 'uid,caption'.")
-            if row[0] in found:
-                skip(row[0], "named twice: the table has more than one caption for this object")
-            found.setdefault(row[0], row[1].strip())
+        rows = csv.reader(stream)
+        try:
+            for row in rows:
+                key = row[0].strip() if row else ""
+                if len(row) > 2 or (row and not key):
+                    skip(key or path.name, f"damaged row: line {rows.line_num} of the table is not 'uid,\"caption\"'")
+                elif key in found:
+                    skip(key, "named twice: the table has more than one caption for this object")
+                elif len(row) == 2 and row[1].strip():
+                    found[key] = row[1].strip()
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{path.name} line {rows.line_num}: the table is damaged ({error}).") from error
     return found
 
 
-def points_of_npy(path: Path, columns: int) -> np.ndarray:
-    """PointLLM's points (N, columns), centred in the unit ball; a pickle is refused."""
-    return _columns(np.asarray(load_pickled_npy(path, trusted=False)), columns, path)
+def points_of_npy(path: Path, columns: int, normalise: bool = True) -> np.ndarray:
+    """PointLLM's points (N, columns), as `centred` gives them; a pickle is refused."""
+    value = load_pickled_npy(path, trusted=False)
+    return _columns(np.asarray(value), columns, path, normalise)
 
 
-def points_of_tensor(path: Path, columns: int) -> np.ndarray:
-    """Cap3D's points, stored (6, N), as (N, columns), centred in the unit ball."""
-    return _columns(load_tensor(path).T, columns, path)
+def points_of_tensor(path: Path, columns: int, normalise: bool = True) -> np.ndarray:
+    """Cap3D's points, stored (6, N), as (N, columns), as `centred` gives them."""
+    stored = load_tensor(path)
+    if stored.ndim != 2 or stored.shape[0] != 6:
+        raise DataError(f"{path.name}: has shape {stored.shape}, where (6, N) is needed.")
+    return _columns(stored.T, columns, path, normalise)
 
 
-def points_of_dict(path: Path, columns: int) -> np.ndarray:
-    """OpenShape's points (N, columns), centred in the unit ball, of a file that the user trusts."""
+def points_of_dict(path: Path, columns: int, normalise: bool = True) -> np.ndarray:
+    """OpenShape's points (N, columns), as `centred` gives them, of a file that the user trusts."""
     value = _dict(path)
     parts = [np.asarray(value[name]) for name in ("xyz", "rgb")[: columns // 3] if name in value]
     if len(parts) < columns // 3:
-        raise DataError(f"{path.name}: holds {', '.join(value)}, but no {'xyz' if not parts else 'rgb'}.")
-    return _columns(np.concatenate(parts, 1), columns, path)
+        lacks = "xyz" if "xyz" not in value else "rgb"
+        raise DataError(f"{path.name}: holds {', '.join(map(str, value))}, but no {lacks}.")
+    if any(part.ndim != 2 or part.shape != (len(parts[0]), 3) for part in parts):
+        raise DataError(f"{path.name}: holds arrays of {[part.shape for part in parts]}, where (N, 3) is needed.")
+    return _columns(np.concatenate(parts, 1), columns, path, normalise)
 
 
 def text_of_dict(path: Path, source: str) -> str:
@@ -174,7 +211,11 @@ def _dict(path: Path) -> dict[str, Any]:
     return value
 
 
-def _columns(points: np.ndarray, columns: int, path: Path) -> np.ndarray:
+def _columns(points: np.ndarray, columns: int, path: Path, normalise: bool) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] < columns:
         raise DataError(f"{path.name}: has shape {points.shape}, of which {columns} columns are needed.")
-    return centred(points[:, :columns])
+    found = centred(points[:, :columns], normalise)
+    if columns == 6 and (found[:, 3:].min() < 0 or found[:, 3:].max() > 1):
+        low, high = found[:, 3:].min(), found[:, 3:].max()
+        raise DataError(f"{path.name}: colours go from {low:g} to {high:g}, where 0 to 1 is needed.")
+    return found

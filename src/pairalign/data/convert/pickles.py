@@ -1,13 +1,15 @@
 """The only door for pickled files: shut, unless the user says that the source is trusted, and even then a narrow one.
 
-A pickle may run any program when it is read. Here it may name numpy's own array, scalar and dtype makers and nothing
-else, so that a file which wants more is refused and nothing of it has run. Source: "Restricting Globals" in the
-documentation of Python's pickle.
+A pickle may run any program when it is read. Here it may name numpy's makers of arrays, scalars and dtypes, sets and
+byte strings, and nothing else, so that a file which wants more is refused and nothing of it has run. Source:
+"Restricting Globals" in the documentation of Python's pickle.
+Where it bites: a file that needs too much memory is not refused; trust no file from where you would not run a program.
 """
 
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,11 +17,28 @@ import numpy as np
 
 from pairalign.errors import DataError
 
-MAKERS = {
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+
+def _latin(text: str, encoding: str) -> bytes:
+    """How pickles of protocol 2 spell bytes, through `_codecs.encode`; no other codec is looked up."""
+    if encoding != "latin1":
+        raise DataError(f"the pickle wants the codec {encoding!r}, which no data needs: the file is refused.")
+    return text.encode("latin1")
+
+
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> np.ndarray:
+    """How pickles of protocol 5 spell arrays."""
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+
+
+_ARRAY, _SCALAR = (np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0])
+MAKERS: dict[tuple[str, str], Any] = {  # numpy 2 renamed numpy.core; a file of either is read by either
+    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): np.ndarray,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _ARRAY for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+    ("_codecs", "encode"): _latin,
+    **{(home, kind.__name__): kind for home in ("builtins", "__builtin__") for kind in (set, frozenset, bytearray)},
 }
 
 
@@ -27,7 +46,7 @@ class _Narrow(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in MAKERS:
             raise DataError(f"the pickle wants {module}.{name}, which no data needs: the file is refused.")
-        return super().find_class(module, name)
+        return MAKERS[module, name]
 
 
 def load_pickled_npy(path: Path, trusted: bool) -> Any:
@@ -70,10 +89,14 @@ def load_tensor(path: Path) -> np.ndarray:
     import torch
 
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a foreign class, a damaged archive
         raise DataError(f"{path.name}: is no plain tensor ({str(error).splitlines()[0]}).") from error
     if not isinstance(value, torch.Tensor):
         raise DataError(f"{path.name}: holds a {type(value).__name__}, where a tensor is needed.")
+    if value.dtype.is_complex or value.layout != torch.strided:
+        raise DataError(
+            f"{path.name}: holds a tensor of {value.dtype}, {value.layout}, where plain numbers are needed."
+        )
     array: np.ndarray = value.detach().float().numpy()
     return array

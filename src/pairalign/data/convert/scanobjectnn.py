@@ -3,8 +3,9 @@
     main_split/{training,test}_objectdataset_augmentedrot_scale75.h5      data (N, 2048, 3), label (N,)
     main_split_nobg/…                                                     the same without background points
 
-Where it bites: the hardest variant, PB_T50_RS (`augmentedrot_scale75`), holds several perturbed copies of every object
-and does not say which belong together, so a division by object cannot be made here; the official split is by scene.
+Where it bites: the PB variants hold several perturbed copies of an object, up to five, and the files do not say which
+belong together, so there is no division by object: take no validation part out of training. The official split shares
+no object, but it is no split by scene: of its 267 test scenes 230 have other objects in training, as its list says.
 Reading needs h5py: `pip install 'pairalign[h5]'`.
 """
 
@@ -39,17 +40,16 @@ FILES = "main_split*/*objectdataset*.h5|*/main_split*/*objectdataset*.h5|*object
     facts={"points": {"unit": "1", "axes": ("point", "xyz"), "up": "+y"}},
     division=None,
 )
-def read(folder: Path, skip: Skip, *, variant: str = "PB_T50_RS", background: bool = True) -> Listing:
+def read(
+    folder: Path, skip: Skip, *, variant: str = "PB_T50_RS", background: bool = True, normalise: bool = True
+) -> Listing:
     """Objects with their class as caption. variant: "PB_T50_RS" (the hardest), …, "OBJ". background: with the points
-    around the object.
+    around the object. normalise: centre points in the unit ball.
     """
     if variant not in VARIANTS:
         raise DataError(f"option variant={variant!r} of 'scanobjectnn'.{did_you_mean(variant, VARIANTS)}")
     _h5py()
-    first = first_match(folder, FILES)
-    assert first is not None  # a mark
-    home = first.parent.parent / ("main_split" if background else "main_split_nobg")
-    home = home if home.is_dir() else first.parent
+    home = _home(folder, background)
     for split, name in (("train", "training"), ("test", "test")):
         path = home / f"{name}_objectdataset{VARIANTS[variant]}.h5"
         if not path.is_file():
@@ -58,12 +58,27 @@ def read(folder: Path, skip: Skip, *, variant: str = "PB_T50_RS", background: bo
         labels = _labels(path)
         for row, label in enumerate(labels.tolist()):
             if not 0 <= label < len(CLASSES):
-                skip(f"{split}/{row}", f"label {label}: there are {len(CLASSES)} classes")
+                skip(f"{split}/{row:05d}", f"label {label}: there are {len(CLASSES)} classes")
                 continue
             yield {
-                "key": f"{split}/{row:05d}", "points": Made(points_of_row, (path, row)), "text": CLASSES[label],
-                "label": CLASSES[label], "split": split, "meta": {"variant": variant, "background": background},
+                "key": f"{split}/{row:05d}", "points": Made(points_of_row, (path, row, normalise)),
+                "text": CLASSES[label], "label": CLASSES[label], "split": split,
+                "meta": {"variant": variant, "background": background},
             }  # fmt: skip
+
+
+def _home(folder: Path, background: bool) -> Path:
+    """The folder of the files; raise `DataError` where only the other kind is there."""
+    first = first_match(folder, FILES)
+    assert first is not None  # a mark
+    wanted = "main_split" if background else "main_split_nobg"
+    found = first.parent.resolve().name
+    if found == wanted or not found.startswith("main_split"):
+        return first.parent
+    home = first.parent.parent / wanted
+    if not home.is_dir():
+        raise DataError(f"option background={background} of 'scanobjectnn': {found} is there, but no {wanted}.")
+    return home
 
 
 def _h5py() -> Any:
@@ -97,6 +112,12 @@ def _held(path: Path) -> Any:
     return _open(path)
 
 
-def points_of_row(path: Path, row: int) -> np.ndarray:
-    """The points (N, 3) of one row, centred in the unit ball."""
-    return centred(np.asarray(_held(path)["data"][row])[:, :3])
+def points_of_row(path: Path, row: int, normalise: bool = True) -> np.ndarray:
+    """The points (N, 3) of one row, as `centred` gives them."""
+    try:
+        points = np.asarray(_held(path)["data"][row])
+    except OSError as error:
+        raise DataError(f"{path.name} row {row} cannot be read ({error}).") from error
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise DataError(f"{path.name} row {row}: has shape {points.shape}, where (N, 3) is needed.")
+    return centred(points, normalise)

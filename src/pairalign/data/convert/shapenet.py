@@ -3,15 +3,16 @@
     taxonomy.json                [{"synsetId": "02691156", "name": "airplane,aeroplane,plane"}, …]
     {train,test}.txt             lines "<synset>-<model>.npy"
     shapenet_pc/<synset>-<model>.npy                                     (N, 3)
-    rendered_images/<synset>-<model>/<synset>-<model>_r_<ddd>.png        optional
+    rendered_images/<synset>-<model>/<synset>-<model>_r_<ddd>.png        optional; <ddd>_depth0001.png is left alone
 
-Where it bites: with views, every view is a sample of its own, all of one model in one group; the names of a category
-are synonyms, of which the first is the caption and all are kept in meta.
+Where it bites: with views, every view is a sample of its own, all of one model in one group, so that points and caption
+repeat; the names of a category are synonyms, of which the first is the caption and all are kept in meta.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pairalign.data.made import Made
 from pairalign.errors import DataError
 
 TAXONOMY = "taxonomy.json|*/taxonomy.json"
+VIEW = re.compile(r"_r_\d+\.png$")  # beside it may lie …_depth0001.png
 
 
 @register_layout(
@@ -33,34 +35,51 @@ TAXONOMY = "taxonomy.json|*/taxonomy.json"
     marks=(TAXONOMY, "train.txt|*/train.txt", "shapenet_pc|*/shapenet_pc"),
     facts={"points": {"unit": "1", "axes": ("point", "xyz"), "up": "+y"}, "image": {"unit": "1"}},
 )
-def read(folder: Path, skip: Skip, *, views: int = 0) -> Listing:
-    """Models that a list names. views: rendered images a model, evenly spread over those there are; 0 for none."""
+def read(folder: Path, skip: Skip, *, views: int = 0, normalise: bool = True) -> Listing:
+    """Models that a list names. views: rendered images a model, evenly spread over those there are; 0 for none.
+    normalise: centre points in the unit ball.
+    """
+    if views < 0:
+        raise DataError(f"option views={views}: give 0 for none, or how many rendered images of a model to take.")
     taxonomy = first_match(folder, TAXONOMY)
     assert taxonomy is not None  # a mark
-    home, names = taxonomy.parent, _names(taxonomy)
+    home, names, seen = taxonomy.parent, _names(taxonomy), set[str]()
     for split in ("train", "test"):
         path = home / f"{split}.txt"
-        for line in path.read_text(encoding="utf-8").split() if path.is_file() else ():
+        if not path.is_file():
+            skip(split, f"missing list: {split}.txt")
+            continue
+        for line in path.read_text(encoding="utf-8").split():
             model = line.removesuffix(".npy")
             synset = model.partition("-")[0]
             points = home / "shapenet_pc" / f"{model}.npy"
-            if synset not in names:
+            if model in seen:
+                skip(model, f"named twice: {split}.txt repeats it, or the other list has it too")
+            elif synset not in names:
                 skip(model, f"unknown synset: {synset!r} is not in taxonomy.json")
             elif not points.is_file():
                 skip(model, f"missing points file: {points.name}")
             else:
-                yield from _views(home, model, names[synset], split, points, views, skip)
+                sample = _sample(model, Made(points_of_array, (points, normalise)), names[synset], split)
+                yield from _views(home, sample, views, skip)
+            seen.add(model)
 
 
-def _views(home: Path, model: str, names: list[str], split: str, points: Path, views: int, skip: Skip) -> Listing:
-    sample: dict[str, Any] = {
-        "key": model, "points": Made(points_of_array, (points,)), "text": names[0], "label": names[0], "group": model,
-        "split": split, "meta": {"names": names},
+def _sample(model: str, points: Made, names: list[str], split: str) -> dict[str, Any]:
+    return {
+        "key": model, "points": points, "text": names[0], "label": names[0], "group": model, "split": split,
+        "meta": {"names": names},
     }  # fmt: skip
+
+
+def _views(home: Path, sample: dict[str, Any], views: int, skip: Skip) -> Listing:
+    """The sample itself, or one for each of its chosen views."""
     if not views:
         yield sample
         return
-    images = sorted((home / "rendered_images" / model).glob(f"{model}_r_*.png"))
+    model = sample["key"]
+    found = (home / "rendered_images" / model).glob(f"{model}_r_*.png")
+    images = sorted(path for path in found if VIEW.search(path.name))
     if not images:
         skip(model, "missing images: no rendered view")
     chosen = [images[i * len(images) // views] for i in range(views)] if len(images) >= views else images
@@ -71,16 +90,17 @@ def _views(home: Path, model: str, names: list[str], split: str, points: Path, v
 def _names(path: Path) -> dict[str, list[str]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        return {e["synsetId"]: [name.strip() for name in e["name"].split(",")] for e in entries}
+        found = {e["synsetId"]: [name.strip() for name in e["name"].split(",") if name.strip()] for e in entries}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"taxonomy.json is damaged ({error}): give a list of objects with synsetId and name."
         ) from error
+    return {synset: names for synset, names in found.items() if names}
 
 
-def points_of_array(path: Path) -> np.ndarray:
-    """The points (N, 3) of an .npy file, centred in the unit ball; a pickled array is refused."""
+def points_of_array(path: Path, normalise: bool = True) -> np.ndarray:
+    """The points (N, 3) of an .npy file, as `centred` gives them; a pickled array is refused."""
     try:
-        return centred(np.load(path, allow_pickle=False)[:, :3])
+        return centred(np.load(path, allow_pickle=False)[:, :3], normalise)
     except (ValueError, IndexError, EOFError, OSError) as error:
         raise DataError(f"{path.name}: the points are damaged ({error}).") from error
