@@ -19,7 +19,7 @@ from pairalign.recompose.measure import answer_logits
 from pairalign.recompose.run import RecomposeRun, load_recomposed, plan_recompose, recompose_mllm
 from pairalign.recompose.settings import RecomposeConfig, TaskConfig
 from pairalign.recompose.task import StageTwo
-from pairalign.recompose.watch import trained
+from pairalign.recompose.watch import Watch, trained
 
 
 def answers(run: RecomposeRun) -> torch.Tensor:
@@ -256,3 +256,15 @@ def test_a_model_that_forgets_is_stopped_and_put_back(setup: Path, tmp_path: Pat
     assert run.results["base"]["held_out"]["image"]["accuracy"] >= 0.9
     assert lost < 0.9 < kept + 0.05
     assert run.results["forgetting"]["points"] <= 5.0
+
+
+def test_the_probe_leaves_the_end_of_answers_out(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Watch] = []
+    start = Watch.start
+    monkeypatch.setattr(Watch, "start", lambda self: (found.append(self), start(self))[1])
+    run = short_run(setup, tmp_path / "run", train={**values(setup, tmp_path)["train"], "steps": 0})
+    tokenizer = run.processor.tokenizer
+    task = Task("touch", TaskConfig(**{**TOUCH, "split": "val"}), setup, ["touch"])
+    said = {t for e in task.read() for t in tokenizer(e.answer, add_special_tokens=False)["input_ids"]}
+    assert found[0].vocabulary == sorted(said)
+    assert tokenizer.eos_token_id not in said

@@ -120,6 +120,23 @@ def test_owl_leaves_outliers_alone() -> None:
     assert shares == pytest.approx({"plain": 0.3 + 0.08, "spiky": 0.3 - 0.08})
 
 
+def test_owl_counts_outliers_over_a_whole_layer() -> None:
+    draw = torch.Generator().manual_seed(0)
+    shapes = {"q_proj": (8, 8), "k_proj": (4, 8), "down_proj": (8, 16)}
+    given_ = {
+        f"m.layers.{n}.{k}": torch.rand(s, generator=draw) ** (n + 1) for n in (0, 1, 10) for k, s in shapes.items()
+    }
+    outliers = {}
+    for layer in (0, 1, 10):
+        flat = [v for name, s in given_.items() if f".{layer}." in name for v in s.flatten().tolist()]
+        outliers[layer] = sum(v > 2 * sum(flat) / len(flat) for v in flat) / len(flat)
+    span = max(outliers.values()) - min(outliers.values())
+    raised = {layer: 0.2 * (share - min(outliers.values())) / span for layer, share in outliers.items()}
+    mean = sum(raised.values()) / 3
+    for name, share in owl_shares(given_, 0.4, outlier=2.0, spread=0.1).items():
+        assert share == pytest.approx(0.4 + mean - raised[int(name.split(".")[2])])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -124,20 +124,22 @@ def test_scoring_leaves_the_model_as_it_was() -> None:
     assert all(p.equal(b) and p.grad is None for p, b in zip(model.parameters(), before, strict=True))
 
 
-def test_dowser_is_the_mean_over_batches_and_probes() -> None:
+def test_dowser_is_the_mean_over_probes_and_samples() -> None:
     model = tiny_llama()
     linears = find_linears(model)
-    scores = score_model("dowser", model, linears, token_batches(2), probes=3, seed=4)
+    whole, half = token_batches(2)
+    batches = [whole, {name: value[:1] for name, value in half.items()}]
+    scores = score_model("dowser", model, linears, batches, probes=3, seed=4)
     name = "model.layers.1.mlp.up_proj"
     kept: dict[str, Tensor] = {}
     hook = linears[name].register_forward_hook(lambda _, args, out: kept.update(x=args[0], y=out))
     generator, products = torch.Generator().manual_seed(4), []
-    for batch in token_batches(2):
+    for batch, size in zip(batches, (4, 1), strict=True):
         for _ in range(3):
             last = model(**batch).logits[:, -1]
             signs = torch.randint(0, 2, last.shape, generator=generator) * 2.0 - 1
-            moved = torch.autograd.grad((signs * last).sum() / 4, kept["y"])[0].abs().mean((0, 1))
-            products.append(torch.outer(moved, kept["x"].detach().abs().mean((0, 1))))
+            moved = torch.autograd.grad((signs * last).sum() / size, kept["y"])[0].abs().mean((0, 1))
+            products += [torch.outer(moved, kept["x"].detach().abs().mean((0, 1)))] * size
     hook.remove()
     wanted = linears[name].weight.detach().abs() * torch.stack(products).mean(0)
     torch.testing.assert_close(scores[name], wanted, rtol=1e-4, atol=1e-12)

@@ -62,6 +62,12 @@ def layer_of(name: str) -> int | None:
     return int(found[-1]) if found else None
 
 
+def layer_name(name: str) -> str | None:
+    """Name of the layer that a module belongs to, `None` outside of layers."""
+    found = list(LAYER.finditer(name))
+    return name[: found[-1].end() - 1] if found else None
+
+
 def _matches(name: str, targets: str | Sequence[str], prefix: str) -> bool:
     inside = not prefix or name.startswith(prefix + ".")
     if targets == "all-linear":

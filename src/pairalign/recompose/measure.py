@@ -1,7 +1,8 @@
 """How well a model answers: exact answers by kind, loss, drift from the base, and the answer-bias probe.
 
 Where it bites: an answer counts if greedy decoding would say exactly it, so a right answer in other words is wrong;
-questions with short answers are what this is for.
+questions with short answers are what this is for. Everything is read along the right answers, in one pass; the probe's
+source (arXiv:2510.08564) reads it along what the model says instead, which is the same where that is the right answer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pairalign.recompose.mllm import SensorModel
 @dataclass(frozen=True)
 class TaskScore:
     """kinds: exact answers by kind, with 95 % intervals. accuracy: their mean. loss: nats per answer token. mass: mean
-    probability of the probe's vocabulary along greedy answers. drift: mean KL from the base in nats, along the answers.
+    probability of the probe's vocabulary along the answers. drift: mean KL from the base in nats, along the answers.
     """
 
     kinds: dict[str, Score]
@@ -31,6 +32,12 @@ class TaskScore:
     loss: float
     mass: float | None = None
     drift: float | None = None
+
+
+def answer_words(batches: Iterable[Batch], end: int | None) -> list[int]:
+    """The vocabulary of the answer-bias probe: every token of the answers but `end`, which held-out answers share."""
+    found = {token for batch in batches for token in batch.labels.flatten().tolist()}
+    return sorted(found - {IGNORED, end})
 
 
 def answer_logits(model: SensorModel, batch: Batch) -> tuple[Tensor, Tensor]:

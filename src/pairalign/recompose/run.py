@@ -28,6 +28,7 @@ from pairalign.recompose.baselines import Method, create_method
 from pairalign.recompose.baselines.method import Setup
 from pairalign.recompose.examples import Batch, Collator, Task, batches, calibration_batches
 from pairalign.recompose.feed import TaskFeed
+from pairalign.recompose.measure import answer_words
 from pairalign.recompose.mllm import SensorModel
 from pairalign.recompose.model import DormantModel
 from pairalign.recompose.plan import DormantPlan, plan_dormant
@@ -147,7 +148,7 @@ def _fit(
     folder, (rank, world) = Path(config.out), launched()
     path, task = folder / "last.ckpt", StageTwo(model, method, config)
     feed = TaskFeed(tasks, Collator(processor), config.train.batch_size, config.seed, rank, world)
-    words = sorted({token for batch in _all(sets.get("validation", {})) for token in _answer_tokens(batch)})
+    words = answer_words(_all(sets.get("validation", {})), processor.tokenizer.eos_token_id)
     watch = Watch(
         model,
         sets,
@@ -181,10 +182,6 @@ def _fit(
 
 def _all(sets: Mapping[str, Sequence[Batch]]) -> Sequence[Batch]:
     return [batch for held in sets.values() for batch in held]
-
-
-def _answer_tokens(batch: Batch) -> list[int]:
-    return [token for token in batch.labels.flatten().tolist() if token >= 0]
 
 
 def _checkpoint(path: Path, config: RecomposeConfig) -> dict[str, Any]:

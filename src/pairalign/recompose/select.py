@@ -3,21 +3,22 @@
 structure: what is chosen as one piece. "weights" single entries; "n:m", for example "1:4", n of every m neighbouring
 inputs; "rows" an output with all its inputs; "columns" an input; "neurons" a row of gate and up together with the
 column of down. budget: where the share `density` is counted out: "per_row" of an output row (entries only),
-"per_matrix", "global" over all matrices, "owl" per matrix with a share that falls where more scores are outliers
-(Yin et al. 2024, arXiv:2310.05175).
+"per_matrix", "global" over all matrices, "owl" per matrix with one share for each decoder layer, lower where more of
+the layer's scores are outliers (Yin et al. 2024, arXiv:2310.05175).
 The lowest scores are chosen: exactly k of them, and among equal scores those that come first.
 Where it bites: n:m says its own density, n / m; `density` is then not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pairalign.errors import DormantError
+from pairalign.recompose.linears import layer_name
 from pairalign.recompose.mask import Mask
 from pairalign.recompose.pieces import lowest, lowest_of_all, pieces_of
 
@@ -95,18 +96,32 @@ def parse_n_of_m(structure: str) -> tuple[int, int] | None:
 
 
 def owl_shares(scores: Scores, density: float, outlier: float = 5.0, spread: float = 0.08) -> dict[str, float]:
-    """Dormant share of each matrix: `density` on average, less where more scores exceed `outlier` times their mean."""
-    ratios = {name: float((scores[name] > outlier * scores[name].mean()).float().mean()) for name in scores}
+    """Dormant share of each matrix, the same for all of a decoder layer: `density` on average over layers, less where
+    more of a layer's scores exceed `outlier` times their mean.
+
+    The share of outliers is taken over all matrices of the layer together; a matrix outside of layers counts alone.
+    """
+    layers: dict[str, list[str]] = {}
+    for name in scores:
+        layers.setdefault(layer_name(name) or name, []).append(name)
+    ratios = {layer: _outliers([scores[name] for name in names], outlier) for layer, names in layers.items()}
     low, high = min(ratios.values()), max(ratios.values())
-    kept = {name: 2 * spread * (ratio - low) / ((high - low) or 1.0) for name, ratio in ratios.items()}
+    kept = {layer: 2 * spread * (ratio - low) / ((high - low) or 1.0) for layer, ratio in ratios.items()}
     mean = sum(kept.values()) / len(kept)
-    found = {name: density + mean - value for name, value in kept.items()}
+    found = {name: density + mean - kept[layer] for layer, names in layers.items() for name in names}
     for name, share in found.items():
         if not 0 < share < 1:
             raise DormantError(
                 f"owl_spread={spread}: at density={density} it leaves {name} a dormant share of {share:.3f}. Lower it."
             )
-    return found
+    return {name: found[name] for name in scores}
+
+
+def _outliers(scores: Sequence[Tensor], outlier: float) -> float:
+    """Share of the entries of all `scores` that exceed `outlier` times the mean of all."""
+    size = sum(score.numel() for score in scores)
+    bound = outlier * sum(float(score.double().sum()) for score in scores) / size
+    return sum(int((score > bound).sum()) for score in scores) / size
 
 
 def count_out(name: str, density: float, size: int, what: str) -> int:

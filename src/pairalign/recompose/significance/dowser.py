@@ -1,7 +1,7 @@
 """Model-Dowser: abs(W) weighted by how much each output moves the logits and how large each input is. Data-free.
 
 For every batch and Rademacher probe ξ: `mean_t abs(dS/dy_i) · abs(W_ij) · mean_t abs(x_j)` with
-`S = Σ ξ · logits[:, −1] / B`; the score is the mean over both.
+`S = Σ ξ · logits[:, −1] / B`; the score is the mean over both, in which a batch counts by its B samples.
 Source: arXiv:2602.04509, as its code does it. Without calibration data the model writes its own: BOS and 1 to 5 random
 tokens, sampled on at temperature 0.9, top-p 0.9, repetition penalty 1.05.
 Where it bites: what a model writes by itself is text; pass calibration batches with images to hear about them too.
@@ -9,7 +9,7 @@ Where it bites: what a model writes by itself is text; pass calibration batches 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ def dowser(
     generator = torch.Generator().manual_seed(seed)
     moved: dict[str, list[Tensor]] = {name: [] for name in linears}
     large: dict[str, list[Tensor]] = {name: [] for name in linears}
+    sizes: list[int] = []
 
     def see(name: str, input: Tensor, output: Tensor) -> None:
         large[name].append(_mean_size(input.detach()))
@@ -55,14 +56,15 @@ def dowser(
     with watched(model, linears, see) as embeddings:
         for batch in batches:
             last = model(**batch).logits[:, -1].float()
+            sizes.append(len(last))
             for probe in range(probes):
                 signs = torch.randint(0, 2, last.shape, generator=generator).mul(2).sub(1).to(last)
                 total = (signs * last).sum() / len(last)
                 torch.autograd.grad(total, embeddings(), retain_graph=probe + 1 < probes)
             del last, total
-    if not moved[next(iter(linears))]:
+    if not sizes:
         raise DormantError("calibration is empty: score='dowser' needs at least one batch, or None to write its own.")
-    return _Products(linears, moved, large)
+    return _Products(linears, moved, large, sizes)
 
 
 def _mean_size(values: Tensor) -> Tensor:
@@ -99,15 +101,23 @@ def written_prompts(model: nn.Module, count: int, length: int, batch_size: int, 
 
 
 class _Products(Mapping[str, Tensor]):
-    """abs(W) times the mean over batches of the outer products of (out,) and (in,) vectors."""
+    """abs(W) times the mean over samples of the outer products of their batch's (out,) and (in,) vectors."""
 
-    def __init__(self, linears: Linears, outputs: dict[str, list[Tensor]], inputs: dict[str, list[Tensor]]) -> None:
+    def __init__(
+        self,
+        linears: Linears,
+        outputs: dict[str, list[Tensor]],
+        inputs: dict[str, list[Tensor]],
+        sizes: Sequence[int],
+    ) -> None:
         self.linears, self.outputs, self.inputs = linears, outputs, inputs
+        self.shares = torch.tensor(sizes, dtype=torch.float32)[:, None] / sum(sizes)
 
     def __getitem__(self, name: str) -> Tensor:
         weight = self.linears[name].weight.detach()
-        outputs, inputs = (torch.stack(part[name]).to(weight.device) for part in (self.outputs, self.inputs))
-        return weight.abs().float() * (outputs.mT @ inputs) / len(outputs)
+        outputs = torch.stack(self.outputs[name]) * self.shares
+        inputs = torch.stack(self.inputs[name])
+        return weight.abs().float() * (outputs.mT @ inputs).to(weight.device)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.linears)
