@@ -37,6 +37,9 @@ class Skip(Protocol):
 
     def __call__(self, key: str, reason: str, /) -> None: ...
 
+    def suspect(self, message: str, /) -> None:
+        """Report something that looks wrong, and is converted all the same."""
+
 
 @dataclass(frozen=True)
 class Layout:
