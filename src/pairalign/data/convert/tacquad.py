@@ -1,94 +1,141 @@
-"""TacQuad (AnyTouch, arXiv:2502.12191): the same contacts felt by GelSight, DIGIT and DuraGel, with camera and text.
+"""TacQuad (Feng et al. 2025, AnyTouch, arXiv:2502.12191): the same objects under three touch sensors and a camera.
 
-    contact_{indoor,outdoor}.csv         no header: item, start and end frame of gelsight, digit, duragel, …, text last
+    contact_{indoor,outdoor}.csv                                 without a header: item, first and last frame in contact
+                                                                 of gelsight, digit and duragel, …, caption last
     data_{indoor,outdoor}/<item>/{gelsight,digit,duragel}/<t>.png
-    data_{indoor,outdoor}/<item>/img_<sensor>/<k>.png
+    data_{indoor,outdoor}/<item>/img_<sensor>/<k>.png            the camera, at a rate of its own
 
-Where it bites: camera and sensor run at different rates, so the picture of touch frame t is number
-int(t / touch frames · pictures). One touch frame of one sensor is one sample, whose sensor stands in meta. No official
-split is published, so every sample is "train" there; use the division "by_object".
+Frame t goes with camera frame k = int(t / touch frames · camera frames), as the authors' loader has it. Numbers of
+frames are taken from the largest one on disk, so that a missing file does not shift the others.
+Where it bites: no split is published, so every sample is "train" there; use the division "by_object". An item is one
+object by its exact name, so `shuttlecock2` is another one than `shuttlecock`. A frame's number counts within one
+sensor's recording, so equal numbers are no pair of sensors. The fourth sensor, Tac3D, gives no pictures and stays out.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.errors import DataError, did_you_mean
 
+PLACES = ("indoor", "outdoor")
 SENSORS = ("gelsight", "digit", "duragel")
-TABLES = "contact_indoor.csv|tacquad/contact_indoor.csv|contact_outdoor.csv|tacquad/contact_outdoor.csv"
+RENAMED = {"yumaoqiu": "shuttlecock", "yumaoqiu2": "shuttlecock2"}  # in the table by another name than on disk
+
+
+class Item(NamedTuple):
+    """A line of a table: contact gives the first and last frame by sensor."""
+
+    name: str
+    contact: dict[str, tuple[int, int]]
+    caption: str
+
+
+def _either(pattern: str) -> str:
+    """Of one place or the other, in the folder itself or one below."""
+    return "|".join(home + pattern.format(place) for home in ("", "tacquad/") for place in PLACES)
 
 
 @register_layout(
     "tacquad",
-    title="TacQuad: the same contacts by GelSight, DIGIT and DuraGel, with camera and text",
+    title="TacQuad: GelSight Mini, DIGIT and DuraGel on the same objects, camera frames and captions",
     source="https://github.com/GeWu-Lab/AnyTouch (arXiv:2502.12191)",
-    licence="as stated with the data set's card",
-    marks=(TABLES, "data_*/*/gelsight|tacquad/data_*/*/gelsight|data_*/*/digit|tacquad/data_*/*/digit"),
+    licence="MIT by its data card: read the card of your copy before you redistribute",
+    marks=(_either("contact_{}.csv"), _either("data_{}")),
     facts={"touch": {"unit": "1"}, "image": {"unit": "1"}},
 )
-def read(folder: Path, skip: Skip, *, sensor: str = "all", every: int = 1) -> Listing:
-    """Frames in contact. sensor: "all" or one of the three. every: keep one frame in so many."""
+def read(folder: Path, skip: Skip, *, sensor: str = "all", every: int = 1, captions: bool = True) -> Listing:
+    """Touch frames in contact, each with its camera frame and the item's caption.
+
+    sensor: "all", or one of "gelsight", "digit", "duragel". every: of each contact, keep one frame in so many.
+    captions: False leaves them out, and needs none.
+    """
     if sensor not in ("all", *SENSORS):
-        raise DataError(f"option sensor={sensor!r} of 'tacquad'.{did_you_mean(sensor, ('all', *SENSORS))}")
+        raise DataError(f"option sensor={sensor!r} of 'tacquad' is unknown.{did_you_mean(sensor, ('all', *SENSORS))}")
     if every < 1:
-        raise DataError(f"option every={every} of 'tacquad': give at least 1.")
-    table = first_match(folder, TABLES)
-    assert table is not None  # a mark
-    for place in ("indoor", "outdoor"):
-        for row in _rows(table.parent / f"contact_{place}.csv"):
-            item, text = row[0].strip(), row[-1].strip()
-            home = table.parent / f"data_{place}" / item
-            if not home.is_dir():
-                skip(f"{place}/{item}", f"missing item: data_{place}/{item} does not exist")
-                continue
-            if not text:
-                skip(f"{place}/{item}", "empty caption: the table has none")
-                continue
-            for number, name in enumerate(SENSORS):
-                if sensor in ("all", name):
-                    span = _span(row, 1 + 2 * number, f"contact_{place}.csv, item {item}")
-                    yield from _frames(home, f"{place}/{item}", name, span, text, every, skip)
+        raise DataError(f"option every={every} of 'tacquad': keep one frame in at least 1.")
+    sensors = SENSORS if sensor == "all" else (sensor,)
+    tables = {place: first_match(folder, f"contact_{place}.csv|tacquad/contact_{place}.csv") for place in PLACES}
+    listed = {place: (path, _items(path)) for place, path in tables.items() if path is not None}
+    for place, (path, items) in listed.items():
+        taken: set[tuple[str, str, int]] = set()
+        for item in items:
+            home = _home(path.parent / f"data_{place}", item.name)
+            if home is None:
+                skip(f"{place}/{item.name}", f"missing folder: data_{place}/{item.name}")
+            elif captions and not item.caption:
+                skip(f"{place}/{item.name}", "empty caption: convert with captions=false to do without")
+            else:
+                text = {"text": item.caption} if captions else {}
+                for name in sensors:
+                    for sample in _contact(home, place, item, name, every, taken, skip):
+                        yield sample | text
 
 
-def _frames(home: Path, item: str, sensor: str, span: tuple[int, int], text: str, every: int, skip: Skip) -> Listing:
-    touches, pictures = _numbered(home / sensor), _numbered(home / f"img_{sensor}")
-    if not touches or not pictures:
-        skip(f"{item}/{sensor}", f"missing frames: {sensor if not touches else f'img_{sensor}'} is empty")
+def _items(path: Path) -> list[Item]:
+    """Every line of a table; raise `DataError` for one that does not hold whole numbers."""
+    found = []
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for number, line in enumerate(csv.reader(stream), start=1):
+            cells = [cell.strip() for cell in line]
+            if not any(cells):
+                continue
+            try:
+                name, bounds = cells[0], [int(cell) for cell in cells[1:7]]
+                contact = {s: (bounds[2 * i], bounds[2 * i + 1]) for i, s in enumerate(SENSORS)}
+            except (ValueError, IndexError):
+                raise DataError(
+                    f"{path.name} line {number}: {','.join(cells)[:80]!r} is no 'item, first and last frame of "
+                    f"{', '.join(SENSORS)}, …, caption' in whole numbers."
+                ) from None
+            found.append(Item(name, contact, cells[-1] if len(cells) > 7 else ""))
+    return found
+
+
+def _home(data: Path, name: str) -> Path | None:
+    """The item's folder: of exactly its name, or of the name the authors gave it later."""
+    known = {path.name: path for path in data.iterdir() if path.is_dir()} if data.is_dir() else {}
+    return known.get(name) or known.get(RENAMED.get(name, name))
+
+
+def _contact(
+    home: Path, place: str, item: Item, sensor: str, every: int, taken: set[tuple[str, str, int]], skip: Skip
+) -> Listing:
+    """The frames of one sensor that are in contact. taken: those that an earlier line has named."""
+    first, last = item.contact[sensor]
+    where = f"{place}/{home.name}/{sensor}"
+    if first < 0 or last < first:
+        skip(where, f"no contact: frames {first} to {last}")
         return
-    for t in range(span[0], span[1] + 1, every):
-        k = int(t / len(touches) * len(pictures))
-        if t not in touches or k not in pictures:
-            side, number = ("touch", t) if t not in touches else ("image", k)
-            skip(f"{item}/{sensor}/{t}", f"missing {side} file: {number}.png")
-            continue
-        meta: dict[str, Any] = {"sensor": sensor, "frame": t}
-        yield {
-            "key": f"{item}/{sensor}/{t}", "touch": touches[t], "image": pictures[k], "text": text, "label": item,
-            "group": item, "session": f"{item}/{sensor}", "split": "train", "meta": meta,
-        }  # fmt: skip
+    touches, images = _frames(home / sensor), _frames(home / f"img_{sensor}")
+    if not touches or not images:
+        skip(where, f"missing {'touch' if not touches else 'image'} frames: no <number>.png is there")
+        return
+    for t in range(first, last + 1, every):
+        key, k = f"{where}/{t}", int(t / (max(touches) + 1) * (max(images) + 1))
+        if (home.name, sensor, t) in taken:
+            skip(key, f"named twice: an earlier line of contact_{place}.csv has frame {t}")
+        elif t not in touches:
+            skip(key, f"missing touch file: {t}.png")
+        elif k not in images:
+            skip(key, f"missing image file: img_{sensor}/{k}.png")
+        else:
+            yield {
+                "key": key,
+                "touch": touches[t],
+                "image": images[k],
+                "group": home.name,
+                "session": where,
+                "split": "train",
+                "meta": {"sensor": sensor, "place": place},
+            }
+        taken.add((home.name, sensor, t))
 
 
-def _numbered(folder: Path) -> dict[int, Path]:
-    """Files by the whole number that is their name."""
-    return {int(path.stem): path for path in sorted(folder.glob("*.png")) if path.stem.isdigit()}
-
-
-def _rows(path: Path) -> Iterator[list[str]]:
-    if path.is_file():
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield from (row for row in csv.reader(stream) if any(cell.strip() for cell in row))
-
-
-def _span(row: list[str], place: int, where: str) -> tuple[int, int]:
-    try:
-        start, end = int(float(row[place])), int(float(row[place + 1]))
-    except (ValueError, IndexError) as error:
-        raise DataError(f"{where}: columns {place} and {place + 1} are no frame numbers: {row!r}.") from error
-    if start > end:
-        raise DataError(f"{where}: contact ends at {end} before it starts at {start}.")
-    return start, end
+def _frames(folder: Path) -> dict[int, Path]:
+    """Files by frame number, of those called by nothing but a number; none where there is no folder."""
+    pictures = folder.glob("*.png") if folder.is_dir() else ()
+    return {int(path.stem): path for path in pictures if path.stem.isascii() and path.stem.isdecimal()}

@@ -1,210 +1,179 @@
-"""TVL (Fu et al. 2024, arXiv:2402.13232): touch, camera and adjectives, from SSVTP (a robot) and HCT (by hand).
+"""TVL (Fu et al. 2024, arXiv:2402.13232): touch, camera image and adjectives, from two collections.
 
-    ssvtp/images_rgb/image_437_rgb.jpg   ssvtp/images_tac/image_437_tac.jpg   ssvtp/text/labels_437.txt
-    ssvtp/{train,test}.csv               url, tactile, caption
-    hct/data{1,2,3}/{train,test}.csv     url, tactile, tactile_background, caption
-    hct/data2/<trajectory>/{vision,tactile}/<frame>.jpg                  the same file name on both sides
-    hct/data*/{contact,not_contact}.json                                 parallel lists vision, tactile, background
+    ssvtp/images_{rgb,tac}/image_<n>_{rgb,tac}.jpg   ssvtp/text/labels_<n>.txt   ssvtp/{train,test}.csv, synonyms.json
+    hct/data<k>/<trajectory>/{vision,tactile}/<frame>.jpg                        the same name on both sides
+    hct/data<k>/{train,test}.csv, contact.json, not_contact.json, digit_background.png
+    {ssvtp,hct/data<k>}/finetune.json                                            a question and its answer about a pair
 
-Where it bites: some published copies have the folders vision and tactile exchanged. The gel's rest image tells: the
-side that looks more like it is the touch, and trajectories where that is the other one are reported, or put right with
-`swapped=exchange`. TVL's own loader pads touches to a square and turns them by 90 degrees; here bytes stay as they are.
-CSV columns are read by their header, and frames are matched by their whole name.
+The tables' columns are url, tactile, tactile_background and caption, found by name; a touch that no list names is found
+by its file's name. Files are stored as they are: the authors' loader pads the touch image square and turns it by 90°
+counter-clockwise, so each sample's meta says "rotate": 90 for an encoder that is to see the same.
+Where it bites: HCT's official split puts frames of one trajectory on both sides; "by_trajectory" keeps them whole.
+SSVTP has no trajectories, so each of its pairs is its own session, and neighbouring touches of one cloth may be
+divided. Some copies have the folders of a trajectory exchanged: a few images of each are opened while listing.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.gel_side import exchanged, look
+from pairalign.data.convert.layout import Listing, Skip, register_layout
+from pairalign.data.convert.tvl_lists import Pair, conversations, pairs_of, synonyms
 from pairalign.errors import DataError, did_you_mean
 
-SSVTP = "ssvtp/images_tac|images_tac|*/ssvtp/images_tac"
-HCT = "hct/data*/*.csv|data*/*.csv|*/hct/data*/*.csv|hct/data*/contact.json|data*/contact.json"
 SUBSETS = ("all", "ssvtp", "hct")
-SMALL = (16, 16)  # pixels at which a frame is compared with the rest image
+SWAPPED = {"report": "suspected", "exchange": "exchanged"}  # what the meta of such a sample says, by option
+LISTS = ("train.csv", "test.csv", "contact.json")
+HOMES = ("ssvtp", "hct/*", "tvl_dataset/ssvtp", "tvl_dataset/hct/*")
+EMPTY = "digit_background.png"  # the gel untouched
+NUMBERED = re.compile(r"image_(\d+)_rgb")
 
 
 @register_layout(
     "tvl",
-    title="TVL: touch, vision and language (SSVTP + HCT)",
+    title="TVL: DIGIT touch, camera images and adjectives (SSVTP and HCT)",
     source="https://github.com/Max-Fu/tvl (arXiv:2402.13232)",
-    licence="as stated with the data set's card; the code is Apache-2.0",
-    marks=(f"{SSVTP}|{HCT}",),
+    licence="Apache-2.0 for the authors' repository; none stated with the data: ask them before you redistribute",
+    marks=("|".join(f"{home}/{name}" for home in HOMES for name in LISTS),),
     facts={"touch": {"unit": "1", "sensor": "DIGIT"}, "image": {"unit": "1"}},
     whole="session",
     division="by_trajectory",
 )
-def read(folder: Path, skip: Skip, *, subset: str = "all", swapped: str = "report", contact: bool = True) -> Listing:
-    """Frames that the tables name. subset: "all", "ssvtp", "hct". swapped: "report" or "exchange" trajectories whose
-    two sides are exchanged. contact: frames in contact alone; false adds those of not_contact.json, as "background".
+def read(
+    folder: Path,
+    skip: Skip,
+    *,
+    subset: str = "all",
+    captions: bool = True,
+    not_contact: bool = False,
+    swapped: str = "report",
+) -> Listing:
+    """Pairs that the lists name.
+
+    subset: "all", "ssvtp" or "hct". captions: False leaves them out, and adds the frames that only contact.json names,
+    as the split "unlabelled". not_contact: add the frames of not_contact.json, captioned "background" as the authors
+    do, as the split "not_contact". swapped: "report" where the folders of a trajectory look exchanged, or "exchange"
+    them back.
     """
-    if subset not in SUBSETS:
-        raise DataError(f"option subset={subset!r} of 'tvl'.{did_you_mean(subset, SUBSETS)}")
-    if swapped not in ("report", "exchange"):
-        raise DataError(f"option swapped={swapped!r} of 'tvl': use 'report' or 'exchange'.")
-    robot, hand = first_match(folder, SSVTP), first_match(folder, HCT)
-    if (subset == "ssvtp" and robot is None) or (subset == "hct" and hand is None):
-        raise DataError(f"option subset={subset!r} of 'tvl': the folder has no such part.")
-    if robot is not None and subset != "hct":
-        yield from _checked(_ssvtp(robot.parent), robot.parent, skip)
-    if hand is not None and subset != "ssvtp":
-        for part in sorted(
-            {path.parent for path in hand.parents[1].glob("data*/*") if path.suffix in (".csv", ".json")}
-        ):
-            frames = _checked(_hct(part, contact), part, skip)
-            yield from _straightened(frames, skip, exchange=swapped == "exchange")
+    for name, value, known in (("subset", subset, SUBSETS), ("swapped", swapped, SWAPPED)):
+        if value not in known:
+            raise DataError(f"option {name}={value!r} of 'tvl' is unknown.{did_you_mean(value, known)}")
+    for home in _homes(folder, subset):
+        words, talks = synonyms(home / "synonyms.json"), conversations(home / "finetune.json")
+        places: dict[str, list[dict[str, Any]]] = {}
+        for pair in pairs_of(home, skip, captions=captions, not_contact=not_contact):
+            sample = _sample(home, pair, captions, skip)
+            if sample:
+                sample["meta"] |= _words(sample.get("text", ""), words)
+                sample["meta"] |= {"conversation": talks[pair.url]} if pair.url in talks else {}
+                places.setdefault("ssvtp" if home.name == "ssvtp" else sample["session"], []).append(sample)
+        for place, samples in places.items():
+            turned = _looks_exchanged(home, place, samples, swapped, skip)
+            for sample in samples:
+                if turned:
+                    sample["meta"]["swapped"] = SWAPPED[swapped]
+                yield _exchange(home, sample) if turned and swapped == "exchange" else sample
 
 
-def _ssvtp(home: Path) -> Listing:
-    for split in ("train", "test"):
-        for row in _table(home / f"{split}.csv", ("url", "tactile", "caption")):
-            number = re.search(r"image_(\d+)_rgb", row["url"])
-            key = f"ssvtp/{number[1] if number else Path(row['url']).stem}"
-            caption = row["caption"] or _labels(home / "text" / f"labels_{key.rpartition('/')[2]}.txt")
-            yield _sample(home, key, key, split, row["url"], row["tactile"], None, caption)
+def _homes(folder: Path, subset: str) -> list[Path]:
+    """The folders that hold lists; raise `DataError` if the subset has none."""
+    top = folder / "tvl_dataset" if (folder / "tvl_dataset").is_dir() else folder
+    wanted = [top / "ssvtp"] if subset != "hct" else []
+    if subset != "ssvtp" and (top / "hct").is_dir():
+        wanted += sorted(path for path in (top / "hct").iterdir() if path.is_dir())
+    homes = [home for home in wanted if any((home / name).is_file() for name in LISTS)]
+    if not homes:
+        raise DataError(f"option subset={subset!r} of 'tvl': {str(top)!r} holds no lists of it: use another subset.")
+    return homes
 
 
-def _hct(home: Path, contact: bool) -> Listing:
-    tables = [(split, home / f"{split}.csv") for split in ("train", "test")]
-    if any(path.is_file() for _, path in tables):
-        for split, path in tables:
-            for row in _table(path, ("url", "tactile", "tactile_background", "caption")):
-                sides = (row["url"], row["tactile"], row["tactile_background"])
-                yield _frame(home, split, *sides, row["caption"])
-    elif (home / "contact.json").is_file():
-        yield from _parallel(home, "contact.json", "")
-    if not contact and (home / "not_contact.json").is_file():
-        yield from _parallel(home, "not_contact.json", "background")
+def _sample(home: Path, pair: Pair, captions: bool, skip: Skip) -> dict[str, Any]:
+    """The sample of a pair, or nothing where something is missing, and then said."""
+    ssvtp, url = home.name == "ssvtp", PurePosixPath(pair.url)
+    session, touch = _in_ssvtp(url) if ssvtp else _in_hct(home, url)
+    key = session if ssvtp else f"{session}/{url.stem}"
+    missing = [side for side, path in (("image", url), ("touch", touch)) if not (home / path).is_file()]
+    caption = pair.caption or (_label(home, session) if ssvtp else "")
+    if not session or url.is_absolute() or ".." in url.parts:
+        skip(f"{home.name}/{url}", "odd path: it is not that of an image of TVL")
+    elif pair.tactile and pair.tactile != str(touch):
+        skip(key, f"other frames: {url} is paired with {pair.tactile}, which is not {touch}")
+    elif missing:
+        skip(key, f"missing {missing[0]} file: {url if missing[0] == 'image' else touch}")
+    elif captions and not caption:
+        skip(key, "no caption: its list gives none; captions=false converts it without")
+    else:
+        meta = {"sensor": "DIGIT", "subset": "ssvtp" if ssvtp else "hct", "contact": pair.contact, "rotate": 90}
+        paths = {"image": home / url, "touch": _touch(home, home / touch, pair.background)}
+        text = {"text": caption} if captions else {}
+        return {"key": key, **paths, **text, "session": session, "split": pair.split, "meta": meta}
+    return {}
 
 
-def _parallel(home: Path, name: str, caption: str) -> Listing:
-    try:
-        lists = json.loads((home / name).read_text(encoding="utf-8"))
-        rows = list(zip(lists["vision"], lists["tactile"], lists["background"], strict=True))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{home.name}/{name} is damaged ({error}): it needs equal lists vision, tactile, background."
-        ) from error
-    for vision, tactile, background in rows:
-        yield _frame(home, "train", vision, tactile, background, caption)
+def _in_ssvtp(url: PurePosixPath) -> tuple[str, PurePosixPath]:
+    """Session, "" for an odd path, and the path of the touch."""
+    number = NUMBERED.fullmatch(url.stem)
+    name = f"image_{number[1]}_tac{url.suffix}" if number else ""
+    return (f"ssvtp/{number[1]}" if number else "", url.parent.parent / "images_tac" / name)
 
 
-def _frame(home: Path, split: str, vision: str, tactile: str, background: str, caption: str) -> dict[str, Any]:
-    path = Path(tactile)
-    session = f"{home.name}/{path.parts[-3] if len(path.parts) > 2 else path.parent.name}"
-    return _sample(home, f"{session}/{path.stem}", session, split, vision, tactile, _rest(home, background), caption)
+def _in_hct(home: Path, url: PurePosixPath) -> tuple[str, PurePosixPath]:
+    """The same, of a frame of a trajectory."""
+    other = {"vision": "tactile", "tactile": "vision"}.get(url.parent.name)
+    trajectory = url.parent.parent
+    session = f"hct/{home.name}/{trajectory}" if other and trajectory.name else ""
+    return session, trajectory / (other or "") / url.name
 
 
-def _rest(home: Path, background: str) -> Path | None:
-    """The rest image of the gel: the named one, or the part's `digit_background.png`."""
-    named = home / background
-    places = (named, *(up / "digit_background.png" for up in (named.parents[1], home, home.parent)))
-    return next((path for path in places if background and path.is_file()), None)
+def _label(home: Path, session: str) -> str:
+    """The caption that SSVTP keeps in a file of its own: its first line."""
+    path = home / "text" / f"labels_{session.removeprefix('ssvtp/')}.txt"
+    lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+    return lines[0].strip() if lines else ""
 
 
-def _sample(
-    home: Path, key: str, session: str, split: str, vision: str, tactile: str, rest: Path | None, caption: str
-) -> dict[str, Any]:
-    words = [word.strip(" .") for word in caption.split(",") if word.strip(" .")]
-    touch: Any = home / tactile
-    return {
-        "key": key, "image": home / vision, "touch": {"value": touch, "background": rest} if rest else touch,
-        "text": caption.strip(), "session": session, "split": split, "meta": {"sensor": "DIGIT", "adjectives": words},
-    }  # fmt: skip
-
-
-def _checked(samples: Listing, home: Path, skip: Skip) -> Listing:
-    """Leave out what lacks a file or a caption, and keys that came before."""
-    seen: set[str] = set()
-    for sample in samples:
-        for side in ("image", "touch"):
-            path = value_of(sample, side)
-            if not path.is_file():
-                skip(sample["key"], f"missing {side} file: {path.relative_to(home)}")
-                break
-        else:
-            if not sample["text"]:
-                skip(sample["key"], "empty caption: the table has none")
-            elif sample["key"] in seen:
-                skip(sample["key"], "named twice: the tables list this frame more than once")
-            else:
-                yield sample
-            seen.add(sample["key"])
-
-
-def value_of(sample: dict[str, Any], side: str) -> Path:
-    """The main file of a side."""
-    value = sample[side]
-    path: Path = value["value"] if isinstance(value, dict) else value
+def _touch(home: Path, path: Path, background: str) -> Path | dict[str, Path]:
+    """The touch with the gel untouched, as far as the lists or the folder give it."""
+    named = PurePosixPath(background)
+    inside = background and not named.is_absolute() and ".." not in named.parts
+    for empty in (*([home / named] if inside else []), home / EMPTY):
+        if empty.is_file():
+            return {"value": path, "background": empty}
     return path
 
 
-def _straightened(samples: Listing, skip: Skip, *, exchange: bool) -> Listing:
-    """Look at the first frame of each trajectory; note, or put right, those whose sides are exchanged."""
-    found: dict[str, bool] = {}
-    for sample in samples:
-        session = sample["session"]
-        if session not in found:
-            found[session] = _exchanged(sample)
-            if found[session]:
-                done = "exchanged back" if exchange else "left as they are; option swapped=exchange puts them right"
-                skip.suspect(
-                    f"{session}: its vision and tactile folders are exchanged, by the gel's rest image: {done}."
-                )
-        if found[session] and exchange:
-            touch = sample["image"]
-            rest = sample["touch"]["background"] if isinstance(sample["touch"], dict) else None
-            sample |= {
-                "image": value_of(sample, "touch"),
-                "touch": {"value": touch, "background": rest} if rest else touch,
-            }
-        yield sample
+def _words(caption: str, synonyms: dict[str, list[str]]) -> dict[str, Any]:
+    """The caption's adjectives, as the authors split them, and what may stand for them."""
+    words = [word for part in caption.replace(".", "").lower().split(",") if (word := part.strip())]
+    others = {word: synonyms[word] for word in words if word in synonyms}
+    return ({"adjectives": words} if words else {}) | ({"synonyms": others} if others else {})
 
 
-def _exchanged(sample: dict[str, Any]) -> bool:
-    """Whether the image side looks more like the gel at rest than the touch side does."""
-    rest = sample["touch"].get("background") if isinstance(sample["touch"], dict) else None
-    sides = [rest, value_of(sample, "touch"), sample["image"]]
-    small = [_small(path) if path is not None else None for path in sides]
-    if any(pixels is None for pixels in small):
+def _main(touch: Any) -> Path:
+    path: Path = touch["value"] if isinstance(touch, dict) else touch
+    return path
+
+
+def _looks_exchanged(home: Path, place: str, samples: Sequence[dict[str, Any]], swapped: str, skip: Skip) -> bool:
+    """Whether the two folders of these samples are the wrong way round, and then said."""
+    empty = look([home / EMPTY])
+    touch, image = look([_main(s["touch"]) for s in samples]), look([s["image"] for s in samples])
+    if not exchanged(touch, image, empty[0] if len(empty) else None):
         return False
-    base, touch, image = small
-    return bool(np.abs(image - base).mean() < np.abs(touch - base).mean())
+    done = "exchanged back" if swapped == "exchange" else "convert with swapped=exchange to put them right"
+    skip.suspect(f"{place}: touch and image look exchanged in the folder, {len(samples)} samples: {done}.")
+    return True
 
 
-def _small(path: Path) -> np.ndarray | None:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize(SMALL), np.float32)
-    except OSError:  # a damaged file: the packer says so
-        return None
-
-
-def _table(path: Path, wanted: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """Rows of a CSV by header; nothing where there is no file."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        names = {name: name.strip(" ;\t").lower() for name in reader.fieldnames or ()}
-        for name in wanted:
-            if name not in names.values():
-                raise DataError(
-                    f"{path.parent.name}/{path.name} has no column {name!r}.{did_you_mean(name, names.values())}"
-                )
-        for row in reader:
-            yield {name: (row[raw] or "").strip() for raw, name in names.items()}
-
-
-def _labels(path: Path) -> str:
-    return path.read_text(encoding="utf-8").splitlines()[0].strip() if path.is_file() and path.stat().st_size else ""
+def _exchange(home: Path, sample: dict[str, Any]) -> dict[str, Any]:
+    """The sample with its sides exchanged; a background out of the touch folder is exchanged with them."""
+    touch, image = _main(sample["touch"]), sample["image"]
+    named = sample["touch"]["background"] if isinstance(sample["touch"], dict) else None
+    if named is not None and named.parent == touch.parent:
+        named = image.parent / named.name
+    background = str(named.relative_to(home)) if named is not None else ""
+    return sample | {"image": touch, "touch": _touch(home, image, background)}

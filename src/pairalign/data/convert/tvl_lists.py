@@ -1,0 +1,112 @@
+"""TVL's lists of pairs: tables, the parallel lists of contact.json, and what finetune.json and synonyms.json add.
+
+Where it bites: paths are compared whole, so that frame `12` is never taken for `120`; and a pair that stands in
+train.csv and in test.csv is a test pair only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from pairalign.data.convert.layout import Skip
+from pairalign.data.convert.table import read_table
+from pairalign.errors import DataError
+
+SIDES = ("vision", "tactile", "background")
+
+
+class Pair(NamedTuple):
+    """One pair as a list names it: paths relative to the list's folder, "" for what it does not name."""
+
+    url: str
+    tactile: str
+    background: str
+    caption: str
+    split: str
+    contact: bool = True
+
+
+def pairs_of(home: Path, skip: Skip, *, captions: bool, not_contact: bool) -> list[Pair]:
+    """The pairs of one folder's lists, each once: those of test.csv, of train.csv, then of the JSON lists."""
+    found: dict[str, Pair] = {}
+    contact = {pair.url: pair for pair in _parallel(home / "contact.json", "unlabelled")}
+    needed = ("url", "caption") if captions and not (home / "text").is_dir() else ("url",)
+    for split in ("test", "train"):
+        path = home / f"{split}.csv"
+        for cells in read_table(path, needed, skip) if path.is_file() else ():
+            url = _plain(cells["url"])
+            tactile, background = (_plain(cells.get(name, "")) for name in ("tactile", "tactile_background"))
+            spare = contact.get(url)
+            if spare is not None:
+                tactile, background = tactile or spare.tactile, background or spare.background
+            _add(found, Pair(url, tactile, background, cells.get("caption", ""), split), home, skip)
+    for pair in contact.values():
+        if pair.url not in found:
+            found[pair.url] = pair
+    for pair in _parallel(home / "not_contact.json", "not_contact") if not_contact else ():
+        _add(found, pair._replace(caption="background", contact=False), home, skip)
+    return list(found.values())
+
+
+def conversations(path: Path) -> dict[str, list[str]]:
+    """Question, answer, and further ones, by the image's path."""
+    found: dict[str, list[str]] = {}
+    for image, values in _read(path, _conversation, "[{image, conversations: [{value}]}]"):
+        found.setdefault(image, []).extend(values)
+    return found
+
+
+def synonyms(path: Path) -> dict[str, list[str]]:
+    """Other words by adjective."""
+    return dict(_read(path, _synonyms, "{word: [words]}"))
+
+
+def _add(found: dict[str, Pair], pair: Pair, home: Path, skip: Skip) -> None:
+    earlier = found.get(pair.url)
+    if earlier is None:
+        found[pair.url] = pair
+    else:
+        skip(f"{home.name}/{pair.url}", f"named twice: in {earlier.split} and in {pair.split}; kept in {earlier.split}")
+
+
+def _parallel(path: Path, split: str) -> list[Pair]:
+    """The pairs of parallel lists; none where there is no such file."""
+    return list(_read(path, lambda lists: _pairs(lists, split), "{vision: [paths], tactile: [as many], background: …}"))
+
+
+def _pairs(lists: Any, split: str) -> Iterator[Pair]:
+    vision, tactile = lists["vision"], lists["tactile"]
+    background = lists.get("background") or [""] * len(vision)
+    for url, touch, empty in zip(vision, tactile, background, strict=True):
+        yield Pair(_plain(url), _plain(touch), _plain(empty or ""), "", split)
+
+
+def _conversation(entries: Any) -> Iterator[tuple[str, list[str]]]:
+    for entry in entries:
+        if entry.get("image"):
+            yield _plain(entry["image"]), [str(turn["value"]) for turn in entry["conversations"]]
+
+
+def _synonyms(words: Any) -> Iterator[tuple[str, list[str]]]:
+    for word, others in words.items():
+        yield word.strip().lower(), [str(other) for other in others]
+
+
+def _read(path: Path, entries: Callable[[Any], Iterator[Any]], form: str) -> list[Any]:
+    """What a JSON file holds; raise `DataError` where it is of another form, and give nothing where it is not there."""
+    if not path.is_file():
+        return []
+    try:
+        return list(entries(json.loads(path.read_text(encoding="utf-8-sig"))))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path.parent.name}/{path.name} is not of the form {form} ({error}): copy it again."
+        ) from error
+
+
+def _plain(path: str) -> str:
+    """The path without "./" and doubled slashes, "" for none."""
+    return str(PurePosixPath(path)) if path else ""
