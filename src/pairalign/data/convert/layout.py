@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pairalign.errors import DataError, did_you_mean
 
 MODULES = {
+    "hub": "hub",
     "modelnet40": "modelnet",
     "objaverse": "objaverse",
     "physiclear": "physiclear",
@@ -36,6 +37,9 @@ class Skip(Protocol):
     """Called with a key and a reason for everything that is left out; the reason starts with what it is about."""
 
     def __call__(self, key: str, reason: str, /) -> None: ...
+
+    def suspect(self, message: str, /) -> None:
+        """Report something that looks wrong, and is converted all the same."""
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,17 @@ class Skipped:
 
     strict: bool = False
     entries: list[tuple[str, str]] = field(default_factory=list)
+    suspicions: list[str] = field(default_factory=list)
 
     def __call__(self, key: str, reason: str, /) -> None:
         """Note one."""
         if self.strict:
             raise DataError(f"{key}: {reason}")
         self.entries.append((key, reason))
+
+    def suspect(self, message: str, /) -> None:
+        """Keep a suspicion for the report."""
+        self.suspicions.append(message)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def convert_data(
         left_out=skipped.entries,
         on_shard=lambda record: doubles.append(record["ids"]),
     )
-    done = Conversion.of(layout, folder, out, index, options or {}, doubles, suspected_swaps(out, index, seed))
+    suspicions = [*skipped.suspicions, *suspected_swaps(out, index, seed)]
+    done = Conversion.of(layout, folder, out, index, options or {}, doubles, suspicions)
     done.write()
     return done
 
