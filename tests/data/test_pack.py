@@ -25,6 +25,7 @@ from conftest import heed_ctrl_c
 from pairalign.data import write
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import INDEX_NAME, load_index
+from pairalign.data.made import Made, Stored
 from pairalign.data.pack import pack_pairs
 from pairalign.data.shards import read_samples
 from pairalign.errors import DataError
@@ -368,3 +369,25 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
         pack(pairs(2), tmp_path / "file")
     with pytest.raises(DataError, match="cannot be written"):
         pack(pairs(2), tmp_path / "file" / "out")
+
+
+def test_stored_bytes_are_written_as_they_are(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(stream, "JPEG")
+    pack([{"image": Stored("JPEG", stream.getvalue())}, {"image": Made(Stored, ("jpg", stream.getvalue()))}], tmp_path)
+    assert load_index(tmp_path).modalities["image"].ext == ("jpg",)
+    with tarfile.open(next(tmp_path.glob("*.tar"))) as shard:
+        kept = [shard.extractfile(m).read() for m in shard if m.name.endswith(".image.jpg")]  # type: ignore[union-attr]
+    assert kept == [stream.getvalue()] * 2
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (Stored("jgp", b"x"), r"image: stored bytes of 'jgp': extension has no decoder.*'jpg'"),
+        (Stored("png", b"no picture"), "image: the bytes are no valid png"),
+    ],
+)
+def test_stored_bytes_that_cannot_be_read_back_are_named(tmp_path: Path, stored: Stored, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        pack([{"key": "a", "image": stored}], tmp_path)

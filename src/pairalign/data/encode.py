@@ -1,7 +1,7 @@
 """From a value in Python to stored bytes: what `pack_pairs` writes for each kind of value.
 
-A path is copied byte for byte, never re-encoded. A PIL image becomes jpg (or png where that would lose depth
-or alpha, or on request), an array npy, a string txt, a list of numbers an array. Where it bites: a string is
+A path and `Stored` bytes are copied byte for byte, never re-encoded. A PIL image becomes jpg (or png where that would
+lose depth or alpha, or on request), an array npy, a string txt, a list of numbers an array. Where it bites: a string is
 text; a file is named by a `pathlib.Path`.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pairalign.data.decode import DECODERS
-from pairalign.data.made import Made
+from pairalign.data.made import Made, Stored
 from pairalign.errors import DataError, did_you_mean
 
 _PNG_MODES = ("RGBA", "LA", "1", "I;16")  # alpha, bits and 16-bit depth, which a JPEG would lose
@@ -41,6 +41,8 @@ def encode(value: Any, image: ImageFormat) -> tuple[str, bytes]:
         value = value.value()
     if isinstance(value, Path):
         return _file(value)
+    if isinstance(value, Stored):
+        return _extension(value.extension, f"stored bytes of {value.extension!r}"), value.data
     if isinstance(value, str):
         return "txt", value.encode("utf-8")
     if isinstance(value, np.ndarray):
@@ -68,13 +70,18 @@ def is_numeric(value: Any) -> bool:
 
 
 def _file(path: Path) -> tuple[str, bytes]:
-    extension = path.suffix.lower().removeprefix(".")
-    if extension not in DECODERS:
-        raise DataError(f"file {path.name!r}: extension has no decoder.{did_you_mean(extension, DECODERS)}")
+    extension = _extension(path.suffix.removeprefix("."), f"file {path.name!r}")
     try:
-        return extension.replace("jpeg", "jpg"), path.read_bytes()
+        return extension, path.read_bytes()
     except OSError as error:
         raise DataError(f"file {path.name!r} cannot be read: {error.strerror}.") from error
+
+
+def _extension(name: str, what: str) -> str:
+    extension = name.lower()
+    if extension not in DECODERS:
+        raise DataError(f"{what}: extension has no decoder.{did_you_mean(extension, DECODERS)}")
+    return extension.replace("jpeg", "jpg")
 
 
 def _npy(value: np.ndarray) -> bytes:

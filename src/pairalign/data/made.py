@@ -1,4 +1,4 @@
-"""A value that is made where it is written: a function and its arguments instead of the array itself.
+"""A value that is made where it is written: a function and its arguments instead of the array itself; and stored bytes.
 
 A mesh that is sampled or a picture that is resized is then worked on by the process that writes its shard, and a list
 of a million samples stays a list of paths. Where it bites: packing may run in other processes, so `make` must be a
@@ -22,3 +22,11 @@ class Made:
     def value(self) -> Any:
         """Make it; a `DataError` makes the sample a bad one."""
         return self.make(*self.args)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file's bytes that are at hand without the file: written as they are. extension: of that file, without dot."""
+
+    extension: str
+    data: bytes

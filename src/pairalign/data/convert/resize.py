@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.data.decode import decode
-from pairalign.data.made import Made
+from pairalign.data.made import Made, Stored
+from pairalign.errors import DataError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".pgm")
+IMAGES = ("jpg", "jpeg", "png", "pgm")
 
 
 def reduced(sample: Mapping[str, Any], size: int) -> dict[str, Any]:
-    """The sample with its image files reduced to a shorter side of `size` pixels when they are written."""
+    """The sample with its images, files or made, reduced to a shorter side of `size` pixels when they are written."""
     return {name: _value(value, size) for name, value in sample.items()}
 
 
 def _value(value: Any, size: int) -> Any:
-    if isinstance(value, Path) and value.suffix.lower() in IMAGES:
+    if isinstance(value, Made) or (isinstance(value, Path) and _extension(value) in IMAGES):
         return Made(reduce_image, (value, size))
     if isinstance(value, Mapping):
         return {name: _value(part, size) for name, part in value.items()}
@@ -31,13 +32,31 @@ def _value(value: Any, size: int) -> Any:
     return value
 
 
-def reduce_image(path: Path, size: int) -> Any:
-    """The image with a shorter side of at most `size` pixels, or the path itself where nothing changes."""
+def reduce_image(value: Path | Made, size: int) -> Any:
+    """The image with a shorter side of at most `size` pixels, or the value itself where nothing changes."""
     from PIL import Image
 
-    image = decode(path.suffix.lower().removeprefix("."), path.read_bytes())
+    value = value.value() if isinstance(value, Made) else value
+    if isinstance(value, (Path, Stored)) and _extension(value) in IMAGES:
+        image = decode(_extension(value), value.read_bytes() if isinstance(value, Path) else value.data)
+    elif hasattr(value, "getbands"):
+        image = _loaded(value)
+    else:
+        return value
     shorter = min(image.size)
     if shorter <= size:
-        return path
+        return value
     target = tuple(round(side * size / shorter) for side in image.size)
     return image.resize(target, Image.Resampling.LANCZOS)
+
+
+def _loaded(image: Any) -> Any:
+    try:
+        image.load()
+    except Exception as error:  # a lazily opened file that is damaged
+        raise DataError(f"the image cannot be decoded ({error}).") from error
+    return image
+
+
+def _extension(value: Path | Stored) -> str:
+    return (value.suffix if isinstance(value, Path) else value.extension).lower().removeprefix(".")

@@ -1,82 +1,122 @@
-"""Touch100k (arXiv:2406.03813): tactile images, camera images, and descriptions as a sentence and as phrases.
+"""Touch100k (Cheng et al. 2024, arXiv:2406.03813): GelSight and camera frames with a sentence and with phrases.
 
-    touch100k/data_list.json            JSON lines {"img": …, "sentence_desc": …, "phrase_desc": …}
-    touch100k/{touch,vision}/<img>      the same name on both sides
+    touch100k/data_list.json             a JSON object a line: {"img", "sentence_desc", "phrase_desc"}; or one list
+    touch100k/{touch,vision}/<img>       the same name on both sides
 
-Where it bites: no official split is published, so every sample is "train" there; use the division "by_recording". A
-recording is known only where a file's name tells: the longest part of it before a last number. Where that is not so,
-frames of one recording may fall on both sides, and the audit's near-duplicates tell.
+Where it bites: there is no official split, so everything is "train". Frames come from the recordings of older data sets
+and the list does not say which; a recording is known only by a folder in `img`, or by the stamp of a Touch and Go
+recording in its name. All other frames count as one recording, so that "by_recording" never splits an unknown one; if
+none is known, that division has no other side. Captions are a language model's, not a person's.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
-from pairalign.errors import DataError
+from pairalign.errors import DataError, did_you_mean
 
-LIST = "data_list.json|touch100k/data_list.json"
-LAST_NUMBER = re.compile(r"[_\-./ ]?\d+$")
-FIELDS = {"sentence": "sentence_desc", "phrase": "phrase_desc"}
+TABLE = "data_list.json|touch100k/data_list.json"
+CAPTIONS = {"sentence": "sentence_desc", "phrase": "phrase_desc"}
+STAMP = re.compile(r"(?<!\d)\d{8}_\d{6}(?!\d)")
+UNKNOWN = "unknown"
 
 
 @register_layout(
     "touch100k",
-    title="Touch100k: tactile and camera images with a sentence and phrases",
+    title="Touch100k: GelSight and camera frames with sentences and phrases",
     source="https://github.com/cocacola-lab/TLV-Link (arXiv:2406.03813)",
-    licence="as stated with the data; it is drawn from other touch data sets, whose terms hold too",
-    marks=(LIST, "touch|touch100k/touch", "vision|touch100k/vision"),
+    licence="CC BY-NC 4.0",
+    marks=(TABLE, "touch|touch100k/touch", "vision|touch100k/vision"),
     facts={"touch": {"unit": "1", "sensor": "GelSight"}, "image": {"unit": "1"}},
     whole="session",
     division="by_recording",
 )
 def read(folder: Path, skip: Skip, *, text: str = "sentence") -> Listing:
-    """Samples of the list. text: "sentence" or "phrase", which is the caption; the other goes into meta."""
-    if text not in FIELDS:
-        raise DataError(f"option text={text!r} of 'touch100k': use 'sentence' or 'phrase'.")
-    path = first_match(folder, LIST)
-    assert path is not None  # a mark
-    other = next(name for name in FIELDS if name != text)
-    seen: set[str] = set()
-    for entry in _entries(path):
-        name = str(entry["img"])
-        caption = str(entry.get(FIELDS[text]) or "").strip()
-        sides = {"touch": path.parent / "touch" / name, "image": path.parent / "vision" / name}
-        missing = [side for side, file in sides.items() if not file.is_file()]
-        if name in seen:
-            skip(name, f"named twice: {name} stands in the list more than once")
-        elif missing:
-            skip(name, f"missing {missing[0]} file: {name}")
-        elif not caption:
-            skip(name, f"empty caption: {FIELDS[text]}")
-        else:
-            stem = name.rpartition(".")[0]
-            kept = {other: entry[FIELDS[other]]} if entry.get(FIELDS[other]) else {}
-            recording = LAST_NUMBER.sub("", stem) or stem
-            yield {"key": stem, **sides, "text": caption, "session": recording, "split": "train", "meta": kept}
-        seen.add(name)
+    """Frames of the list. text: the caption to pack, "sentence" or "phrase"; the other one is kept in the meta data."""
+    if text not in CAPTIONS:
+        raise DataError(f"option text={text!r} of 'touch100k' is unknown.{did_you_mean(text, CAPTIONS)}")
+    table = first_match(folder, TABLE)
+    assert table is not None  # a mark
+    other = next(name for name in CAPTIONS if name != text)
+    seen: dict[str, int] = {}
+    unknown = 0
+    for number, entry in _entries(table):
+        name = _name(entry, number)
+        key = os.path.splitext(name)[0]
+        if key in seen:
+            skip(name, f"listed twice: {table.name} entries {seen[key]} and {number}")
+            continue
+        seen[key] = number
+        captions = {kind: _caption(entry, field) for kind, field in CAPTIONS.items()}
+        if not captions[text]:
+            skip(name, f"no {text}: its {CAPTIONS[text]} is empty")
+            continue
+        files = _files(table.parent, name, skip)
+        if files:
+            session = _recording(name)
+            unknown += session == UNKNOWN
+            meta = {other: captions[other]} if captions[other] else {}
+            yield {"key": key, **files, "text": captions[text], "session": session, "meta": meta}
+    if unknown:
+        skip.suspect(f"the recording of {unknown} frames is unknown: by_recording counts them as one.")
 
 
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of JSON lines, or of one JSON list."""
-    with path.open(encoding="utf-8-sig") as stream:
-        start = stream.read(1)
+def _entries(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Numbered entries of JSON lines, read line by line, or of one JSON list; raise `DataError` for what is neither."""
+    with table.open(encoding="utf-8-sig") as stream:
+        start = stream.read(1024).lstrip()[:1]
         stream.seek(0)
-        lines = enumerate(json.load(stream), start=1) if start == "[" else _parsed(stream, path)
-        for number, entry in lines:
-            if not isinstance(entry, dict) or not entry.get("img"):
-                raise DataError(f"{path.name} entry {number}: has no 'img': write {{img, sentence_desc, phrase_desc}}.")
-            yield entry
+        try:
+            if start == "[":
+                lines: Iterator[tuple[int, Any]] = enumerate(json.load(stream), start=1)
+            else:
+                lines = ((number, json.loads(line)) for number, line in enumerate(stream, start=1) if line.strip())
+            number = 0
+            for number, entry in lines:
+                if not isinstance(entry, dict):
+                    raise DataError(f"{table.name} entry {number} is a {type(entry).__name__}: write an object.")
+                yield number, entry
+        except ValueError as error:  # JSON and UTF-8
+            raise DataError(f"{table.name} is damaged after entry {number} ({error}): copy it again.") from error
 
 
-def _parsed(stream: Any, path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(stream, start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path.name} line {number}: no valid JSON ({error}).") from error
+def _name(entry: dict[str, Any], number: int) -> str:
+    """The file's name; raise `DataError` for none, or for one that leaves the folder."""
+    name = entry.get("img")
+    if not isinstance(name, str) or not name:
+        raise DataError(f"data_list.json entry {number} has no 'img'.{did_you_mean('img', entry)}")
+    plain = os.path.normpath(name)
+    if os.path.isabs(plain) or plain.split(os.sep)[0] == "..":
+        raise DataError(f"data_list.json entry {number}: img {name!r} leaves the folder: correct it.")
+    return plain
+
+
+def _caption(entry: dict[str, Any], field: str) -> str:
+    """One caption; a list of phrases is joined, all else is none."""
+    value = entry.get(field)
+    if isinstance(value, list):
+        value = ", ".join(str(part).strip() for part in value)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _files(home: Path, name: str, skip: Skip) -> dict[str, Path]:
+    """Both sides of a frame, or nothing if one is missing."""
+    found = {"image": home / "vision" / name, "touch": home / "touch" / name}
+    for side, path in found.items():
+        if not path.is_file():
+            skip(name, f"missing {side} file: {path.relative_to(home)}")
+            return {}
+    return found
+
+
+def _recording(name: str) -> str:
+    """What the name tells of the recording that a frame is from."""
+    folder, base = os.path.split(name)
+    stamp = STAMP.search(base)
+    return folder or (stamp[0] if stamp else UNKNOWN)
