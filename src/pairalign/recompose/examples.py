@@ -137,9 +137,12 @@ class Task:
     def example(self, sample: RawSample) -> Example:
         """A sample as a question and its answer."""
         parts = [self._part(piece, sample) for piece in self.pieces]
-        answer = FIELD.sub(lambda match: str(sample.values[match[1]]), self.config.answer).strip()
         label = sample.meta.get("label")
-        return Example(sample.key, label if isinstance(label, str) else self.name, parts, answer)
+        return Example(sample.key, label if isinstance(label, str) else self.name, parts, self.reference(sample))
+
+    def reference(self, sample: RawSample) -> str:
+        """A sample's answer."""
+        return FIELD.sub(lambda match: str(sample.values[match[1]]), self.config.answer).strip()
 
     def _part(self, piece: str, sample: RawSample) -> dict[str, Any]:
         match = FIELD.fullmatch(piece)

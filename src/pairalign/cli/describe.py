@@ -1,0 +1,192 @@
+"""`pairalign describe PACK --pairs SHARDS`: what a model says of every touch of a split, and how right it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pairalign.errors import ConfigError, DataError
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("describe", help="score a model's descriptions of a sensor's signals", description=_ABOUT)
+    parser.add_argument("pack", metavar="PACK", help="folder of a sensor pack, or of a finished run of stage two")
+    parser.add_argument("--pairs", required=True, metavar="SHARDS", help="shard folder with signals and references")
+    parser.add_argument("--split", default="test", help="of the shards (test)")
+    parser.add_argument("--train", default="train", help="split whose commonest adjectives are chance (train)")
+    parser.add_argument("--base", help="hub name or folder of a pack's base; default: what the pack was made for")
+    parser.add_argument("--prompt", help="fields in braces; default: the sensor and a question for a few adjectives")
+    parser.add_argument("--reference", default="{text}", help='right answer, fields in braces ("{text}")')
+    parser.add_argument("--signal", action="append", default=[], metavar="FIELD=SENSOR", help="sensor of a field")
+    parser.add_argument("--protocol", help="tvl, ssvtp or tacquad: published data set that the shards hold")
+    parser.add_argument("--synonyms", metavar="FILE", help="JSON of adjective and its synonyms, as TVL ships it")
+    parser.add_argument("--vocabulary", metavar="FILE", help="adjectives to look for in running text, one a line")
+    parser.add_argument("--tokens", type=int, default=64, metavar="N", help="longest answer (64)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="samples at once (8)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N samples")
+    parser.add_argument("--device", help="cpu, cuda or cuda:1; default: cuda where there is one")
+    parser.add_argument("--out", metavar="DIR", help="where to write (PACK.descriptions, beside the pack)")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with the encoder")
+    parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint that scores from 1 to 10")
+    parser.add_argument("--judge-model", metavar="NAME", help="its model")
+    parser.add_argument("--judge-key", metavar="VARIABLE", help="environment variable that holds its key")
+    parser.add_argument("--judge-temperature", type=float, default=0.0, metavar="T", help="(0)")
+    parser.add_argument("--judge-chance", type=int, default=100, metavar="N", help="judged frequent answers (100)")
+    parser.add_argument("--seed", type=int, default=0, help="of decoding, bootstrap and shuffles")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run)
+
+
+_ABOUT = """Answers go to answers.jsonl as they come, and the same command goes on where it was stopped; scores to
+generation.json and generation.html."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, describe, score, print."""
+    from pairalign.evaluate.generation.published import published
+    from pairalign.evaluate.generation.run import score_descriptions
+    from pairalign.recompose.describe import Decoding, describe_split
+    from pairalign.registry import load_plugin
+
+    published(args.protocol)
+    scoring, decoding = _scoring(args), Decoding(args.tokens, args.batch_size, args.seed)
+    _check_shards(args)
+    for plugin in args.plugin:
+        load_plugin(plugin)
+    model, processor, identity, about = _load(args)
+    task = _task(args, list(processor.placeholders))
+    model.to(_device(args.device))
+    out = Path(args.out or f"{args.pack.rstrip('/')}.descriptions")
+    settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}
+    described = describe_split(model, processor, task, out / "answers.jsonl", **settings)
+    scoring, about = _with_training(scoring, task, args), about | _about(args, task, decoding, described)
+    found = score_descriptions(
+        described.descriptions,
+        out,
+        scoring,
+        about=about,
+        shown=described.shown,
+        synthetic=about["pairs"]["synthetic"],
+        progress=not args.quiet,
+    )
+    print(found.table)
+    print("\n".join(f"differs: {text}" for text in found.result["differs"]))
+    print(f"answers: {out / 'answers.jsonl'}\nmetrics: {found.path}\npage: {found.page}")
+    return 0
+
+
+def _scoring(args: argparse.Namespace) -> Any:
+    """What needs no model, checked before one is loaded."""
+    from pairalign.evaluate.generation.endpoint import Endpoint
+    from pairalign.evaluate.generation.keywords import build_lexicon, read_synonyms
+    from pairalign.evaluate.generation.run import Scoring
+
+    words: list[str] = []
+    if args.vocabulary:
+        try:
+            words = Path(args.vocabulary).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise DataError(f"--vocabulary {args.vocabulary!r} cannot be read: {error}") from error
+    lexicon = build_lexicon(read_synonyms(args.synonyms) if args.synonyms else None, words)
+    judge = None
+    if args.judge_url or args.judge_model:
+        if not (args.judge_url and args.judge_model):
+            raise ConfigError("a judge needs both: give --judge-url and --judge-model.")
+        judge = Endpoint(args.judge_url, args.judge_model, args.judge_key, args.judge_temperature)
+    return Scoring(args.protocol, lexicon, judge=judge, judge_chance=max(0, args.judge_chance), seed=args.seed)
+
+
+def _check_shards(args: argparse.Namespace) -> None:
+    from pairalign.data.index import load_index
+
+    if args.limit is not None and args.limit < 2:
+        raise ConfigError(f"--limit {args.limit}: give at least 2, one sample has no chance level.")
+    load_index(args.pairs).split(args.split, args.pairs)
+
+
+def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
+    """Model, processor, what identifies them, and what the result says of them."""
+    from pairalign.export.manifest import NAME, read_manifest, sha256
+    from pairalign.export.sensor_pack import load_sensor_model
+    from pairalign.recompose.run import load_recomposed
+
+    folder = Path(args.pack)
+    if (folder / "results.json").is_file() and not (folder / NAME).is_file():
+        if args.base:
+            raise ConfigError(f"--base {args.base!r}: a run has its own base; leave it out, or give an exported pack.")
+        loaded = load_recomposed(folder)
+        identity = f"run {sha256(folder / 'results.json')} {sha256(folder / 'bridge.safetensors')}"
+        about = {"model": {"run": folder.name, "base": loaded.config.base, "method": loaded.config.method}}
+        return loaded.model, loaded.processor, identity, about
+    manifest = read_manifest(folder)
+    base = args.base or manifest.base["name"]
+    model, processor = load_sensor_model(base, [folder])
+    identity = f"pack {sha256(folder / NAME)} {manifest.base['embedding']}"
+    about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}
+    return model, processor, identity, about
+
+
+def _task(args: argparse.Namespace, sensors: list[str]) -> Any:
+    from pairalign.data.index import load_index
+    from pairalign.evaluate.generation.published import PROMPT
+    from pairalign.recompose.examples import Task
+    from pairalign.recompose.settings import TaskConfig
+
+    signals = {}
+    for text in args.signal:
+        field, sign, sensor = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--signal {text!r}: write it as FIELD=SENSOR, such as tactile=touch.")
+        signals[field] = sensor
+    fields = [f for f in load_index(args.pairs).modalities if f in signals or f in sensors]
+    if args.prompt is None and not fields:
+        known = ", ".join(sensors)
+        raise ConfigError(
+            f"--pairs {args.pairs!r} hold no field of a sensor ({known}): name it with --signal FIELD=SENSOR."
+        )
+    prompt = args.prompt or f"{{{fields[0]}}} {PROMPT}"
+    config = TaskConfig(args.pairs, prompt, args.reference, args.split, signals, limit=args.limit)
+    return Task("describe", config, ".", sensors)
+
+
+def _device(name: str | None) -> Any:
+    import torch
+
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name!r}: give cpu, cuda or cuda:1.") from error
+
+
+def _with_training(scoring: Any, task: Any, args: argparse.Namespace) -> Any:
+    from dataclasses import replace
+
+    from pairalign.data.index import load_index
+    from pairalign.recompose.describe import references
+
+    known = load_index(args.pairs).every_split
+    there = args.train in known and known[args.train].count and args.train != args.split
+    return replace(scoring, training=references(task, args.train) if there else ())
+
+
+def _about(args: argparse.Namespace, task: Any, decoding: Any, described: Any) -> dict[str, Any]:
+    from pairalign import __version__
+    from pairalign.data.index import load_index
+    from pairalign.recompose.describe import GREEDY
+
+    index = load_index(args.pairs)
+    greedy = {name: value for name, value in GREEDY.items() if value is not None}
+    return {
+        "pairs": {"folder": Path(args.pairs).name, "content": index.content_hash, "source": index.source,
+                  "synthetic": index.synthetic},
+        "split": args.split,
+        "prompt": task.config.prompt,
+        "reference": task.config.answer,
+        "decoding": {"max_new_tokens": decoding.tokens, "batch_size": decoding.batch_size, **greedy},
+        "synonyms": Path(args.synonyms).name if args.synonyms else None,
+        "limit": args.limit,
+        "damaged": described.bad,
+        "pairalign": __version__,
+    }  # fmt: skip
