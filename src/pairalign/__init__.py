@@ -24,8 +24,10 @@ _HOME = {
     "SensorModel": "pairalign.recompose.mllm",
     "SensorProcessor": "pairalign.recompose.prompt",
     "align_pairs": "pairalign.align.run",
+    "convert_data": "pairalign.data.convert.run",
     "create_encoder": "pairalign.registry",
     "answer": "pairalign.recompose.answer",
+    "evaluate_protocol": "pairalign.evaluate.protocols.run",
     "evaluate_run": "pairalign.evaluate.run",
     "get_dormant_model": "pairalign.recompose.model",
     "export_pack": "pairalign.export.sensor_pack",
@@ -49,10 +51,12 @@ if TYPE_CHECKING:
     from pairalign.align.run import load_aligned as load_aligned
     from pairalign.config import AlignConfig as AlignConfig
     from pairalign.config import load_config as load_config
+    from pairalign.data.convert.run import convert_data as convert_data
     from pairalign.data.graph import PairGraph as PairGraph
     from pairalign.data.pack import pack_pairs as pack_pairs
     from pairalign.encoder import Encoder as Encoder
     from pairalign.errors import PairalignError as PairalignError
+    from pairalign.evaluate.protocols.run import evaluate_protocol as evaluate_protocol
     from pairalign.evaluate.run import evaluate_run as evaluate_run
     from pairalign.export.sensor_pack import export_pack as export_pack
     from pairalign.export.sensor_pack import install_pack as install_pack

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from pairalign.errors import DataError, did_you_mean
 
 MODULES = {
-    "hub": "hub",
     "modelnet40": "modelnet",
     "objaverse": "objaverse",
+    "physiclear": "physiclear",
     "scanobjectnn": "scanobjectnn",
     "shapenet": "shapenet",
     "tacquad": "tacquad",
