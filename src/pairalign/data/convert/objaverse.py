@@ -55,8 +55,8 @@ def read(
     trust_pickles: bool = False,
 ) -> Listing:
     """Objects with a caption. captions: path of a table, or "auto" for one in the folder. caption_source: which of
-    OpenShape's texts. colour: keep red, green, blue (0 to 1) beside the places. normalise: centre places in the unit ball.
-    trust_pickles: read OpenShape's files.
+    OpenShape's texts. colour: keep red, green, blue (0 to 1) beside the places. normalise: centre places in the unit
+    ball. trust_pickles: read OpenShape's files.
     """
     if caption_source not in TEXTS:
         raise DataError(
