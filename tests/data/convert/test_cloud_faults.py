@@ -211,15 +211,17 @@ def test_openshape_lists_overlap_and_what_is_test_is_not_trained_on(tmp_path: Pa
         tmp_path / "home",
         train_all=[entry(uid, dataset="Objaverse") for uid in "abcd"],
         train_no_lvis=[entry(uid) for uid in "abd"],
+        val=[entry("d")],
         lvis=[entry("c", "uid", category="teacup"), entry("z", "uid", category="mug"), entry("z", "uid")],
     )
     done = convert("objaverse", home, tmp_path / "out", options={"trust_pickles": True, "normalise": False})
     found = read_back(tmp_path / "out")
     splits = {key: (sample.meta["split"], sample.meta.get("label")) for key, sample in found.items()}
-    assert splits == {
-        "a": ("train", None), "b": ("train", None), "d": ("train", None), "c": ("test", "teacup"),
+    assert splits == dict.fromkeys("ab", ("train", None)) | {
+        "d": ("val", None),
+        "c": ("test", "teacup"),
         "z": ("test", "mug"),
-    }  # fmt: skip
+    }
     assert done.report["reasons"] == {"named twice": 1}
     assert done.index.modalities["points"].up == "+y"  # as stored: y and z are not exchanged
     np.testing.assert_array_equal(found["a"].values["points"], cloud(ord("a"), 9, 3))
