@@ -88,6 +88,7 @@ def convert_data(
         left_out=skipped.entries,
         on_shard=lambda record: doubles.append(record["ids"]),
     )
+    spool.close()
     suspicions = [*skipped.suspicions, *suspected_swaps(out, index, seed)]
     done = Conversion.of(layout, folder, out, index, options or {}, doubles, suspicions)
     done.write()
