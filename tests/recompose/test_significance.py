@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 import torch
 from recompose_models import tiny_llama, token_batches
+from tiny_mllms import FAMILIES, Family
 from torch import Tensor, nn
 
 from pairalign.errors import DormantError
 from pairalign.recompose.linears import find_linears
-from pairalign.recompose.significance import input_moments, score_model
+from pairalign.recompose.significance import dowser, input_moments, score_model
 from pairalign.recompose.significance.dowser import written_prompts
 from pairalign.recompose.significance.mnaft import measure_importance, neuron_scores
 
@@ -124,25 +128,131 @@ def test_scoring_leaves_the_model_as_it_was() -> None:
     assert all(p.equal(b) and p.grad is None for p, b in zip(model.parameters(), before, strict=True))
 
 
-def test_dowser_is_the_mean_over_probes_and_samples() -> None:
-    model = tiny_llama()
-    linears = find_linears(model)
-    whole, half = token_batches(2)
-    batches = [whole, {name: value[:1] for name, value in half.items()}]
-    scores = score_model("dowser", model, linears, batches, probes=3, seed=4)
-    name = "model.layers.1.mlp.up_proj"
-    kept: dict[str, Tensor] = {}
-    hook = linears[name].register_forward_hook(lambda _, args, out: kept.update(x=args[0], y=out))
-    generator, products = torch.Generator().manual_seed(4), []
-    for batch, size in zip(batches, (4, 1), strict=True):
-        for _ in range(3):
-            last = model(**batch).logits[:, -1]
+def dowser_by_hand(
+    model: nn.Module, linears: dict[str, nn.Linear], batches: list[dict[str, Tensor]], probes: int, seed: int
+) -> dict[str, Tensor]:
+    """One probe at a time through the whole graph, one token at a time, gradients asked for at every output."""
+    kept: dict[str, tuple[Tensor, Tensor]] = {}
+    hooks = [
+        m.register_forward_hook(lambda _, args, out, name=name: kept.update({name: (args[0], out)}))
+        for name, m in linears.items()
+    ]
+    generator, found = torch.Generator().manual_seed(seed), {n: torch.zeros_like(m.weight) for n, m in linears.items()}
+    for batch in batches:
+        mask = batch["attention_mask"].bool()
+        ends = [max(n for n, real in enumerate(row) if real) for row in mask.tolist()]
+        for _ in range(probes):
+            every = model(**batch).logits
+            last = torch.stack([row[end] for row, end in zip(every, ends, strict=True)])
             signs = torch.randint(0, 2, last.shape, generator=generator) * 2.0 - 1
-            moved = torch.autograd.grad((signs * last).sum() / size, kept["y"])[0].abs().mean((0, 1))
-            products += [torch.outer(moved, kept["x"].detach().abs().mean((0, 1)))] * size
-    hook.remove()
-    wanted = linears[name].weight.detach().abs() * torch.stack(products).mean(0)
-    torch.testing.assert_close(scores[name], wanted, rtol=1e-4, atol=1e-12)
+            total = (signs * last).sum() / len(last)
+            gradients = torch.autograd.grad(total, [y for _, y in kept.values()], allow_unused=True)
+            for (name, (x, _)), gradient in zip(kept.items(), gradients, strict=True):
+                real = mask if x.shape[:2] == mask.shape else torch.ones(x.shape[:-1], dtype=torch.bool)
+                moved = torch.stack([g for g, r in zip(gradient.flatten(0, -2), real.flatten(), strict=True) if r])
+                large = torch.stack([v for v, r in zip(x.flatten(0, -2), real.flatten(), strict=True) if r])
+                found[name] += len(last) * torch.outer(moved.abs().mean(0), large.detach().abs().mean(0))
+    for hook in hooks:
+        hook.remove()
+    samples = sum(len(batch["attention_mask"]) for batch in batches)
+    return {n: linears[n].weight.detach().abs() * total / probes / samples for n, total in found.items()}
+
+
+def close_enough(scores: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    for name, score in wanted.items():
+        assert score.max() > 0, name
+        torch.testing.assert_close(scores[name], score, rtol=1e-5, atol=1e-5 * float(score.max()))
+
+
+def test_dowser_is_the_mean_over_batches_and_probes_without_padding() -> None:
+    model = tiny_llama()
+    linears, batches = find_linears(model), token_batches(2)
+    batches[1] = {name: value[:1].flip(1) for name, value in batches[1].items()}  # one sample, padded on the left
+    scores = score_model("dowser", model, linears, batches, probes=3, seed=4)
+    close_enough(scores, dowser_by_hand(model, linears, batches, 3, 4))
+
+
+def prompts(family: Family, images: bool) -> dict[str, Tensor]:
+    """Two prompts of unlike length, padded, with an image each or none."""
+    rows = [[1, 5, *family.image, 6, 7, 8], [1, 9, *family.image, 4]] if images else [[1, 5, 6, 7, 8], [1, 9, 4]]
+    ids = torch.zeros(2, len(rows[0]), dtype=torch.int64)
+    for n, row in enumerate(rows):
+        ids[n, : len(row)] = torch.tensor(row)
+    return {"input_ids": ids, "attention_mask": (ids > 0).long(), **family.inputs(ids, 2 * images)}
+
+
+@pytest.mark.parametrize("images", [True, False], ids=["images", "text"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_dowser_by_layer_is_dowser_by_hand(name: str, images: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = FAMILIES[name].model(), prompts(FAMILIES[name], images)
+    linears = find_linears(model)
+    wanted = dowser_by_hand(model, linears, [batch], 2, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(dowser, "whole", lambda *_: pytest.fail("the whole graph was kept"))
+        close_enough(score_model("dowser", model, linears, [batch], probes=2), wanted)
+    monkeypatch.setattr(dowser, "decoder_layers", lambda *_: {})
+    close_enough(score_model("dowser", model, linears, [batch], probes=2), wanted)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_dowser_hears_a_vision_tower_and_leaves_gradients_as_they_were(trained: bool) -> None:
+    family = FAMILIES["llava"]
+    model, batch = family.model(), prompts(family, images=True)
+    linears = find_linears(model, r".*layers\.0\..*(q_proj|fc1)")
+    assert {layer.split(".")[1] for layer in linears} == {"vision_tower", "language_model"}
+    wanted = dowser_by_hand(model, linears, [batch], 2, 0)
+    model.requires_grad_(trained)
+    close_enough(score_model("dowser", model, linears, [batch], probes=2), wanted)
+    assert all(p.requires_grad is trained and p.grad is None for p in model.parameters())
+    with pytest.raises(DormantError, match=r"the calibration data never reached model\.vision_tower"):
+        score_model("dowser", model, linears, [prompts(family, images=False)], probes=2)
+
+
+@pytest.mark.parametrize("handed", [True, False], ids=["handed something", "by itself"])
+def test_dowser_keeps_the_whole_graph_of_a_layer_that_remembers(handed: bool) -> None:
+    model = tiny_llama()
+    layer, calls = model.model.layers[0], [0]
+
+    def remember(_: nn.Module, args: Any, output: Tensor) -> Tensor:
+        calls[0] += 1
+        return output * (1 + calls[0] % 2)
+
+    if handed:
+        layer.register_forward_pre_hook(lambda _, args, kwargs: (args, {**kwargs, "shared": {}}), with_kwargs=True)
+    else:
+        layer.register_forward_hook(remember)
+    linears = find_linears(model)
+    scores = score_model("dowser", model, linears, token_batches(1), probes=1)
+    assert calls == [0 if handed else 3]  # cut, run again and found unlike, whole
+    calls[0] = 2
+    close_enough(scores, dowser_by_hand(model, linears, token_batches(1), 1, 0))
+
+
+def test_dowser_holds_one_layers_graph_at_a_time() -> None:
+    most = {}
+    for layers in (3, 9):
+        model = tiny_llama(layers=layers)
+        alive = most[layers] = [0, 0]
+
+        def pack(value: Tensor, alive: list[int] = alive) -> Any:
+            held = Held(value.detach(), alive)  # an output that held itself would never be freed
+            alive[0] += 1
+            alive[1] = max(alive)
+            return held
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held.value):
+            score_model("dowser", model, find_linears(model), token_batches(1), probes=2)
+    assert most[9][1] <= most[3][1] + 3
+
+
+class Held:
+    """A tensor that a graph holds, counted while it does."""
+
+    def __init__(self, value: Tensor, alive: list[int]) -> None:
+        self.value, self.alive = value, alive
+
+    def __del__(self) -> None:
+        self.alive[0] -= 1
 
 
 def test_dowser_needs_no_data() -> None:

@@ -1,6 +1,7 @@
 """Linear layers watched in forward passes, and a model whose activations have gradients though its base is frozen.
 
-Where it bites: a frozen base gives no gradient by itself, so the input embeddings are made to require one.
+Where it bites: a frozen base gives no gradient by itself, so the input embeddings are made to require one, and so is
+the output of a watched layer that no embedding reaches, such as a vision tower's.
 """
 
 from __future__ import annotations
@@ -14,35 +15,59 @@ from torch import Tensor, nn
 
 from pairalign.recompose.significance.scores import Linears
 
+See = Callable[[str, Tensor, Tensor], None]
+
 
 @contextmanager
-def watched(
-    model: nn.Module, linears: Linears, see: Callable[[str, Tensor, Tensor], None]
-) -> Iterator[Callable[[], Tensor]]:
-    """Within it, `see(name, x, y)` gets every layer's input (B, T, in) and output (B, T, out) of every forward pass.
+def frozen(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Within it, no weight requires a gradient and the input embeddings do; evaluation mode. All is put back after.
 
-    Yields a function that returns the last pass's input embeddings, a leaf that requires a gradient.
+    Yields the leaves of the last forward pass.
     """
-    last: list[Tensor] = []
+    leaves: list[Tensor] = []
 
     def embed(output: Tensor) -> Tensor:
-        last[:] = [output.detach().requires_grad_(True)]
-        return last[0]
+        leaves.append(output.detach().requires_grad_(True))
+        return leaves[-1]
 
-    handles = [
-        module.register_forward_hook(lambda _, args, output, name=name: see(name, args[0], output))
-        for name, module in linears.items()
-    ]
+    handles = [model.register_forward_pre_hook(lambda *_: leaves.clear())]
     find: Any = getattr(model, "get_input_embeddings", None)
     if find is not None:
         handles.append(find().register_forward_hook(lambda _, args, output: embed(output)))
-    training = model.training
+    training, trained = model.training, [p for p in model.parameters() if p.requires_grad]
     try:
         model.eval()
+        for parameter in trained:
+            parameter.requires_grad_(False)
         with torch.enable_grad():
-            yield lambda: last[0]
+            yield leaves
     finally:
         model.train(training)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def hooked(linears: Linears, see: See, leaves: list[Tensor]) -> Iterator[None]:
+    """Within it, `see(name, x, y)` gets every layer's input (B, T, in) and output (B, T, out), which has a gradient.
+
+    Outputs that no leaf reaches become `leaves` themselves.
+    """
+
+    def meet(name: str, input: Tensor, output: Tensor) -> None:
+        if not output.requires_grad:
+            leaves.append(output.requires_grad_(True))
+        see(name, input, output)
+
+    handles = [
+        module.register_forward_hook(lambda _, args, output, name=name: meet(name, args[0], output))
+        for name, module in linears.items()
+    ]
+    try:
+        yield
+    finally:
         for handle in handles:
             handle.remove()
 
@@ -56,5 +81,5 @@ def captured(model: nn.Module, linears: Linears) -> Iterator[tuple[dict[str, Ten
     def keep(name: str, input: Tensor, output: Tensor) -> None:
         inputs[name], outputs[name] = input.detach(), output
 
-    with watched(model, linears, keep):
+    with frozen(model) as leaves, hooked(linears, keep, leaves):
         yield inputs, outputs
