@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from stage_two import make_setup, short_run
+from torch import nn
 
 import pairalign as pa
 from pairalign.cli.main import main
 from pairalign.data.shards import read_samples
 from pairalign.data.world import World
+from pairalign.recompose.describe import Decoding, describe_split
+from pairalign.recompose.examples import Task
 from pairalign.recompose.mllm import SensorModel
+from pairalign.recompose.settings import TaskConfig
 
 WORDS = {"soft": ["yielding"], "hard": ["firm"]}
 
@@ -23,17 +28,6 @@ WORDS = {"soft": ["yielding"], "hard": ["firm"]}
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_setup(tmp_path_factory.getbasetemp().parent / "stage_two")
-
-
-@pytest.fixture(scope="module")
-def run(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    dormant = {"structure": "rows", "density": 0.2}
-    return short_run(setup, tmp_path_factory.mktemp("runs") / "touch", dormant=dormant).folder
-
-
-@pytest.fixture(scope="module")
-def pack(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pa.export_pack(run, tmp_path_factory.mktemp("packs") / "touch")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +45,21 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     units = {"touch": {"unit": "1"}}
     pa.pack_pairs(rows, folder, units=units, progress=False)
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(setup: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Taught for long enough to say adjectives, and too short to say the right ones."""
+    task = {"shards": str(shards), "prompt": "{touch} what is it like?", "answer": "{text}"}
+    train = {"steps": 40, "batch_size": 8, "warmup": 1, "accelerator": "cpu", "lr": 0.02, "bridge_lr": 0.02}
+    changes = {"dormant": {"structure": "rows", "density": 0.3}, "tasks": {"describe": task}, "train": train}
+    changes["validation"] = {"describe": {**task, "split": "test", "limit": 4}}
+    return short_run(setup, tmp_path_factory.mktemp("runs") / "touch", **changes).folder
+
+
+@pytest.fixture(scope="module")
+def pack(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pa.export_pack(run, tmp_path_factory.mktemp("packs") / "touch")
 
 
 def describe(pack: Path, shards: Path, out: Path, *more: str) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def test_answers_scores_and_page(pack: Path, shards: Path, tmp_path: Path, capsy
     assert "2402.13232" in result["source"]
     assert any("GPT-4" in text for text in result["differs"])
     assert result["decoding"] == {
-        "max_new_tokens": 5, "batch_size": 4, "seed": 0, "do_sample": False, "num_beams": 1,
+        "max_new_tokens": 5, "batch_size": 4, "do_sample": False, "num_beams": 1,
     }  # fmt: skip
     assert result["prompt"].startswith("{touch} Describe")
     page = (tmp_path / "generation.html").read_text()
@@ -95,16 +104,40 @@ def test_answers_scores_and_page(pack: Path, shards: Path, tmp_path: Path, capsy
         assert words in printed
 
 
+class Loud(nn.Module):
+    """A bridge whose vectors are driven away from those of a blank touch."""
+
+    def __init__(self, bridge: Any, blank: torch.Tensor) -> None:
+        super().__init__()
+        self.bridge, self.blank, self.length = bridge, blank.detach(), bridge.length
+
+    def forward(self, sensed: Any) -> torch.Tensor:
+        vectors = self.bridge(sensed)
+        return self.blank + 3000 * (vectors - self.blank)
+
+
 def test_a_batch_says_what_each_sample_alone_says(pack: Path, setup: Path, shards: Path, tmp_path: Path) -> None:
-    describe(pack, shards, tmp_path, "--prompt", "{touch} is it soft?", "--limit", "6")
+    """Wild weights and a loud bridge make answers depend on the touch, so that a swapped sample would show."""
     model, processor = pa.load_sensor_model(str(setup / "base"), [pack])
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in model.llm.parameters():
+            p.copy_(torch.randn(p.shape, generator=draw) * (0.3 if p.ndim > 1 else 1))
+    sense = model.senses["touch"]
+    sense.bridge = Loud(sense.bridge, sense(torch.zeros(1, *sense.encoder.signal.shape)))
+    task = Task("it", TaskConfig(str(shards), "{touch} what is it like?", "{text}", "test", limit=6), ".", ["touch"])
+    decoding = Decoding(tokens=5, batch_size=4)
+    found = describe_split(
+        model, processor, task, tmp_path / "a.jsonl", identity="loud", decoding=decoding, progress=False
+    )
     samples = list(read_samples(shards, "test", ["touch"]))[:6]
     alone = {
-        s.key: pa.answer(model, processor, "{touch} is it soft?", signals={"touch": [s.values["touch"]]}, tokens=5)
+        s.key: pa.answer(model, processor, "{touch} what is it like?", signals={"touch": [s.values["touch"]]}, tokens=5)
         for s in samples
     }
-    assert {record["key"]: record["answer"] for record in lines(tmp_path)} == alone
-    assert len(set(alone.values())) > 1
+    assert {d.key: d.answer for d in found.descriptions} == alone
+    assert len(set(alone.values())) > 2
+    assert [d.meta["group"] for d in found.descriptions] == [s.meta["group"] for s in samples]
 
 
 def test_a_run_answers_as_its_pack(run: Path, pack: Path, shards: Path, tmp_path: Path) -> None:
@@ -121,22 +154,22 @@ def test_the_same_command_goes_on_where_it_was_stopped(
     sizes: list[int] = []
     generate = SensorModel.generate
 
-    def counted(self: SensorModel, input_ids: Any, *args: Any, **inputs: Any) -> Any:
+    def recorded(self: SensorModel, input_ids: Any, **inputs: Any) -> Any:
+        sizes.append(len(input_ids))
+        return generate(self, input_ids, **inputs)
+
+    def killed(self: SensorModel, input_ids: Any, **inputs: Any) -> Any:
         if len(sizes) == 2:
             raise KeyboardInterrupt
-        sizes.append(len(input_ids))
-        return generate(self, input_ids, *args, **inputs)
+        return recorded(self, input_ids, **inputs)
 
-    monkeypatch.setattr(SensorModel, "generate", counted)
+    monkeypatch.setattr(SensorModel, "generate", killed)
     words = ["--tokens", "5", "--batch-size", "4", "--device", "cpu", "--quiet", "--out", str(tmp_path / "cut")]
     assert main(["describe", str(pack), "--pairs", str(shards), *words]) == 130
     with (tmp_path / "cut" / "answers.jsonl").open("r+b") as stream:
         stream.truncate(stream.seek(0, 2) - 5)  # the kill came in the middle of the last line
-    monkeypatch.setattr(SensorModel, "generate", generate)
     sizes.clear()
-    monkeypatch.setattr(
-        SensorModel, "generate", lambda self, ids, *a, **k: (sizes.append(len(ids)), generate(self, ids, *a, **k))[1]
-    )
+    monkeypatch.setattr(SensorModel, "generate", recorded)
     assert describe(pack, shards, tmp_path / "cut") == whole
     assert sizes == [1, 4]
     sizes.clear()
@@ -175,7 +208,7 @@ class _Judge(BaseHTTPRequestHandler):
 
 def test_a_judge_scores_too(pack: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("MY_KEY", "hidden")
+    monkeypatch.setenv("MY_KEY", "k3y-of-mine")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Judge)
     server.asked = []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -191,7 +224,7 @@ def test_a_judge_scores_too(pack: Path, shards: Path, tmp_path: Path, monkeypatc
     assert judged["score"]["value"] == judged["score"]["chance"] == 4.0
     assert (judged["score"]["n"], judged["unparsable"], judged["chance"]["replies"]) == (11, 0, 3)
     assert (judged["model"], judged["temperature"], judged["host"]) == ("judge-1", 0.0, url.split("/")[2])
-    assert "hidden" not in "".join(path.read_text() for path in tmp_path.iterdir())
+    assert "k3y-of-mine" not in "".join(path.read_text() for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

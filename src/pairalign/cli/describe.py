@@ -71,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
         synthetic=about["pairs"]["synthetic"],
         progress=not args.quiet,
     )
-    print(found.table)
-    print("\n".join(f"differs: {text}" for text in found.result["differs"]))
+    print("\n".join([found.table, *(f"differs: {text}" for text in found.result["differs"])]))
     print(f"answers: {out / 'answers.jsonl'}\nmetrics: {found.path}\npage: {found.page}")
     return 0
 

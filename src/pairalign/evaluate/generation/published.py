@@ -25,11 +25,12 @@ TVL_JUDGE = (
 
 @dataclass(frozen=True)
 class Published:
-    """title, source and, in words, what differs from it whatever the settings."""
+    """title, source and, in words, what differs from it whatever the settings. pairs: in the published test set."""
 
     title: str
     source: str
     differs: tuple[str, ...]
+    pairs: int | None = None
 
 
 PROTOCOLS = {
@@ -37,6 +38,7 @@ PROTOCOLS = {
         "touch descriptions of TVL's test set, SSVTP and HCT",
         "TVL (arXiv:2402.13232), code Max-Fu/tvl tvl_llama/evaluate.py",
         KEYWORDS + TVL_JUDGE,
+        402,
     ),
     "ssvtp": Published(
         "touch descriptions of SSVTP's part of TVL's test set",

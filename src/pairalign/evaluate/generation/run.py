@@ -18,7 +18,7 @@ from pairalign.evaluate.generation.endpoint import Endpoint
 from pairalign.evaluate.generation.judge import Item, Judged, judge_answers
 from pairalign.evaluate.generation.keywords import Counts, KeywordScores, Lexicon, count_all, score_counts
 from pairalign.evaluate.generation.page import Shown, build_page
-from pairalign.evaluate.generation.published import published
+from pairalign.evaluate.generation.published import Published, published
 from pairalign.evaluate.generation.words import Phrase, adjectives, is_list, spelled
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.report import text_table, write_metrics
@@ -93,7 +93,7 @@ def score_descriptions(
         "protocol": scoring.protocol,
         "title": facts.title,
         "source": facts.source,
-        "differs": [*facts.differs, *_warnings(kept, scores)],
+        "differs": [*facts.differs, *_warnings(facts, descriptions, scores)],
         **(about or {}),
         "n": len(kept),
         "left_out": len(descriptions) - len(kept),
@@ -146,11 +146,14 @@ def _record(scores: KeywordScores, frequent: Sequence[Phrase], origin: str, lexi
     }
 
 
-def _warnings(kept: Sequence[Description], scores: KeywordScores) -> list[str]:
-    recorded = any(d.meta.get(name) is not None for d in kept for name in NAMES)
+def _warnings(facts: Published, descriptions: Sequence[Description], scores: KeywordScores) -> list[str]:
+    found = []
+    if facts.pairs is not None and len(descriptions) != facts.pairs:
+        found.append(f"{len(descriptions)} samples instead of the published {facts.pairs}.")
+    recorded = any(d.meta.get(name) is not None for d in descriptions for name in NAMES)
     if recorded and scores.micro["f1"].clusters is None:
-        return ["all samples are of one group or session: they are resampled one by one, the intervals are too narrow."]
-    return []
+        found.append("all samples are of one group or session and resampled one by one: intervals are too narrow.")
+    return found
 
 
 def _judge(
