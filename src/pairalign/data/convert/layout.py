@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pairalign.errors import DataError, did_you_mean
 
 MODULES = {
+    "hub": "hub",
     "modelnet40": "modelnet",
     "objaverse": "objaverse",
     "physiclear": "physiclear",
