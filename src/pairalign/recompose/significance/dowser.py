@@ -163,7 +163,7 @@ class _Products(Mapping[str, Tensor]):
         weight = self.linears[name].weight.detach()
         parts = zip(*self.sizes[name], strict=True)
         inputs, outputs, samples = (torch.stack(part).to(weight.device) for part in parts)
-        return weight.abs().float() * ((outputs.mT * samples) @ inputs) / samples.sum()
+        return ((outputs.mT * samples) @ inputs).mul_(weight.abs()).div_(samples.sum())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.linears)

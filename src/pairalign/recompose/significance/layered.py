@@ -111,7 +111,8 @@ def walk_back(calls: list[Call], totals: Sequence[Tensor], linears: Linears, see
         for probe, gradient in enumerate(own):
             if gradient is None:
                 continue
-            through = torch.autograd.grad(output, inputs, gradient, retain_graph=True, allow_unused=True)
+            again = probe + 1 < len(own)
+            through = torch.autograd.grad(output, inputs, gradient, retain_graph=again, allow_unused=True)
             moved = [(v, g) for v, g in zip(call.moving(), through, strict=True) if g is not None]
             if outputs and moved:
                 ends, pushed = zip(*moved, strict=True)
