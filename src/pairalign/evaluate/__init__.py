@@ -8,5 +8,6 @@ Nothing is imported here: a metric needs no matplotlib, and a picture no trained
 - `probe`: linear probe, linear and kernel R²
 - `zero_shot`: prompt templates, class embeddings, top-k accuracy
 - `pictures`, `space_map`, `report`: the figures, the self-contained HTML page and `metrics.json`
+- `generation`: descriptions of a signal, by keywords and by a judge; `abilities`: lmms-eval before and after
 - `pool`, `measure`, `tables`, `page`, `run`: a run encoded, measured and reported
 """

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from lmms_eval_log import Scores, ai2d, plain, write_results
 
+from lmms_eval_log import Scores, ai2d, plain, write_results
 from pairalign.errors import DataError
 from pairalign.evaluate.abilities.__main__ import main
 from pairalign.evaluate.abilities.compare import _stratified, compare_results
 from pairalign.evaluate.intervals import resample_weights
-
 
 PERCEPTION = {"mme_perception_score": {"question_id": "i", "category": "color", "score": 1.0}}
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lmms_eval_log import plain
 
+from lmms_eval_log import plain
 from pairalign.errors import ConfigError
 from pairalign.evaluate.abilities.commands import chosen_tasks, command_lines
 from pairalign.evaluate.abilities.compare import compare_results, disagreements
