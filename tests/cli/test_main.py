@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pairalign.cli import align
 from pairalign.cli.main import main
+
+VERBS = ["demo", "encoders", "data", "plan", "align", "evaluate", "score", "recompose", "export", "ask", "describe"]
 
 
 @pytest.mark.parametrize(
@@ -62,3 +66,11 @@ def test_a_deliberate_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
     assert error.startswith("pairalign: ")
     assert error.count("\n") == 1
     assert "no_such.yaml" in error
+
+
+def test_the_verbs_are_these(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    listed = re.findall(r"^    (\w+)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
+    assert listed == VERBS

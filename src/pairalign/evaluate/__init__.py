@@ -3,6 +3,7 @@
 Nothing is imported here: a metric needs no matplotlib, and a picture no trained run.
 
 - `intervals`: `Score`, the bootstrap (plain and clustered), the Wilson interval
+- `generation`: descriptions of a signal, by keywords and by a judge; `abilities`: lmms-eval before and after
 - `retrieval`: R@k, median rank, factor agreement, each with its exact chance; `ranking`: ties and chance
 - `geometry`: alignment, uniformity, modality gap, the dimensions that an edge uses, centred kernel alignment
 - `probe`: linear probe, linear and kernel R²

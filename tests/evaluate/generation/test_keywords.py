@@ -188,9 +188,10 @@ def test_scores_carry_the_higher_chance_and_follow_from_the_seed() -> None:
 
 
 def test_the_frequent_answer_is_the_commonest_of_training() -> None:
-    references = [[("soft",), ("warm",)], [("soft",), ("hard",)], [("hard",), ("soft",), ("warm",)], [("soft",)]]
+    references = [[("warm",), ("soft",)], [("soft",), ("hard",)], [("hard",), ("soft",), ("warm",)], [("soft",)]]
     assert frequent_phrases(references) == [("soft",), ("hard",)]  # two on average; hard before warm at a tie
     assert frequent_phrases(references, 1) == [("soft",)]
+    assert frequent_phrases([[("a",), ("z",)], [("b",), ("z",)], [("c",), ("z",)]], 1) == [("z",)]
     with pytest.raises(DataError, match="no references"):
         frequent_phrases([])
 

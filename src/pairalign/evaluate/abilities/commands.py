@@ -1,0 +1,62 @@
+"""The command lines that measure a base and its merged checkpoint, equal in all but the model.
+
+Where it bites: lmms-eval splits the model's arguments at commas, and names its result folder by the last two parts of
+the model's path; so each side gets an output folder of its own.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from pairalign.errors import ConfigError, did_you_mean
+from pairalign.evaluate.abilities.suites import ABILITIES, PAPERS
+
+
+def chosen_tasks(names: Sequence[str] = ()) -> list[str]:
+    """lmms-eval tasks of some papers ("2510.08564", "splash") or tasks; all of them by default."""
+    tasks: list[str] = []
+    for name in names or PAPERS:
+        if name not in PAPERS and name not in ABILITIES:
+            raise ConfigError(f"tasks={name!r} is unknown.{did_you_mean(name, [*PAPERS, *ABILITIES])}")
+        tasks += [ability.task for ability in PAPERS[name]] if name in PAPERS else [name]
+    return list(dict.fromkeys(tasks))
+
+
+def command_lines(
+    base: str,
+    merged: str,
+    family: str,
+    out: str | Path,
+    *,
+    tasks: Sequence[str] = (),
+    batch_size: int = 1,
+    limit: int | None = None,
+    arguments: str = "",
+) -> list[str]:
+    """Two lines for a shell: the base into `out/base`, the merged checkpoint into `out/merged`.
+
+    family: lmms-eval's name of the model's class, such as "llava_hf" or "qwen2_5_vl". arguments: further model
+    arguments for both, such as "device_map=auto".
+    """
+    if base == merged:
+        raise ConfigError(
+            f"base={base!r} and merged are the same: give the checkpoint that `pairalign export --merge` wrote."
+        )
+    return [
+        _line(name, model, family, Path(out), chosen_tasks(tasks), batch_size, limit, arguments)
+        for name, model in (("base", base), ("merged", merged))
+    ]
+
+
+def _line(
+    name: str, model: str, family: str, out: Path, tasks: list[str], batch_size: int, limit: int | None, arguments: str
+) -> str:
+    if "," in model:
+        raise ConfigError(f"{name}={model!r}: lmms-eval splits model arguments at commas; give a path without one.")
+    words = ["python", "-m", "lmms_eval", "--model", family]
+    words += ["--model_args", ",".join([f"pretrained={model}", *filter(None, [arguments])])]
+    words += ["--tasks", ",".join(tasks), "--batch_size", str(batch_size), "--log_samples"]
+    words += ["--output_path", str(out / name)] + (["--limit", str(limit)] if limit is not None else [])
+    return shlex.join(words)
