@@ -17,7 +17,7 @@ from pairalign.align.feed import PairFeed
 from pairalign.align.model import PairAligner, build_aligner, config_graph
 from pairalign.config import AlignConfig
 from pairalign.data.graph import PairGraph, edge_name
-from pairalign.data.index import load_index
+from pairalign.data.shards import count_samples
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFee
     for edge in config.edges:
         sides = {end: SideSource(config.modalities[end].source or end, aligner.encoder(end)) for end in edge.between}
         folder = Path(config.data.root) / edge.shards
-        count = load_index(folder).every_split[config.data.train_split].count
+        count = count_samples(folder, config.data.train_split)
         size = min(config.train.batch_size, count)
         feeds[edge_name(edge.between)] = PairFeed(
             folder, config.data.train_split, edge.between, sides, size, seed=config.seed, augment=config.data.augment
@@ -165,7 +165,7 @@ def _count(aligner: PairAligner) -> tuple[dict[str, int], dict[str, int]]:
 
 def _samples(config: AlignConfig) -> dict[str, int]:
     root, split = Path(config.data.root), config.data.train_split
-    return {edge_name(e.between): load_index(root / e.shards).every_split[split].count for e in config.edges}
+    return {edge_name(e.between): count_samples(root / e.shards, split) for e in config.edges}
 
 
 def _clock(seconds: float) -> str:

@@ -98,10 +98,10 @@ def pack_pairs(
     try:
         with tqdm(total=total, desc=f"pack {out.name}", unit="sample", disable=not progress) as bar:
             records = []
-            for written in _write_all(_tasks(rows, out, shard_samples, options), workers, bar):
+            for part, name, record in _write_all(_tasks(rows, out, shard_samples, options), workers, bar):
+                records.append((part, name, condensed(part, record)))
                 if on_shard is not None:
-                    on_shard(written[2])
-                records.append(written)
+                    on_shard(records[-1][2])
         described = {"licence": licence, "source": origin, "synthetic": synthetic}
         index = summarise(records, skipped, units or {}, described)
         save_index(index, out)
@@ -193,7 +193,7 @@ def _write_all(
             plan = task.plan()
             record = finished_record(task, plan) or write_shard(task, plan)
             bar.update(len(task.rows))
-            yield split, task.name, condensed(split, record)
+            yield split, task.name, record
         return
     from pairalign.data.parallel import write_in_processes
 

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from pairalign.data.summary import condensed
 from pairalign.data.write import ShardTask, finished_record, write_shard
 from pairalign.errors import DataError
 
@@ -53,7 +52,7 @@ def _next(waiting: Waiting, bar: Any) -> tuple[str, str, dict[str, Any]]:
     split, task, result = waiting.popleft()
     record = result.result() if isinstance(result, Future) else result
     bar.update(len(task.rows))
-    return split, task.name, condensed(split, record)
+    return split, task.name, record
 
 
 def _ignore_interrupt() -> None:

@@ -1,10 +1,9 @@
 """Samples in, rows out: one checked `Row` for every sample that `pack_pairs` is given.
 
 A sample is a dict: a value by modality, and optionally "key", "label", "group", "session", "split", "splits" (its
-split under other divisions of the same data, by the division's name) and "meta"
-(a dict of anything JSON). A value may be a dict of parts ("value", "frames", "background", "sensor", …); a list that is
-not numeric is frames. Where it bites: a split by fractions is decided by group where there is one, so that no object or
-session falls on both sides.
+split under other divisions of the same data, by the division's name) and "meta" (a dict of anything JSON). A value may
+be a dict of parts ("value", "frames", "background", "sensor", …); a list that is not numeric is frames. Where it bites:
+a split by fractions is decided by group where there is one, so that no object or session falls on both sides.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def rows_from(
         if not isinstance(sample, Mapping):
             raise DataError(f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality.")
         key = str(sample.get("key", f"{number:08d}"))
-        digest = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())  # a million keys in few bytes
+        digest = key_digest(key)
         if digest in seen:
             raise DataError(f"sample {number}: key {key!r} is used twice: give each its own key, or none any.")
         seen.add(digest)
@@ -87,6 +86,11 @@ def rows_from(
             on_bad(key, str(error))
             continue
         yield row
+
+
+def key_digest(key: str) -> int:
+    """Eight bytes that stand for a key, so that a million of them can be remembered."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
 
 
 def check_modalities(names: Sequence[str]) -> list[str]:

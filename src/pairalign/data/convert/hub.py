@@ -13,7 +13,6 @@ that name files is text.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 from pairalign.data.convert.hub_rows import is_readable, open_splits, read_cell, state_of
 from pairalign.data.convert.layout import Listing, Skip, register_layout
 from pairalign.data.made import Made
+from pairalign.data.rows import key_digest
 from pairalign.errors import DataError, did_you_mean
 
 
@@ -52,7 +52,7 @@ def read(folder: Path, skip: Skip, *, columns: str = "", key: str = "", group: s
             _known(column, data.features, f"split {split!r}")
         for row, cells in enumerate(_cells(data, roles)):
             name = str(cells.pop("key", f"{split}/{row:08d}"))
-            digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
+            digest = key_digest(name)
             if digest in seen:
                 skip(name, f"duplicate key: row {row} of {split} has that of an earlier one")
                 continue
