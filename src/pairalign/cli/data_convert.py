@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from typing import Any
 
-from pairalign.errors import DataError
+from pairalign.cli.settings import read_settings
 
 
 class ListLayouts(argparse.RawDescriptionHelpFormatter):
@@ -47,11 +47,12 @@ def run(args: argparse.Namespace) -> int:
     """Convert and print the report."""
     from pairalign.data.convert import convert_data, find_layout
 
+    texts = [name for name, default in find_layout(args.layout).options.items() if isinstance(default, str)]
     done = convert_data(
         args.layout,
         args.folder,
         args.out,
-        options=_options(args.option, find_layout(args.layout).options),
+        options=read_settings(args.option, "--option", plain=texts),
         shard_samples=args.shard_samples,
         workers=args.workers,
         seed=args.seed,
@@ -63,16 +64,3 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"{done.text()}\nnext: pairalign data audit {args.out}")
     return 0
-
-
-def _options(texts: list[str], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Options as their default's type; an unknown one stays text, and is refused by its name later."""
-    import yaml
-
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name:
-            raise DataError(f"--option {text!r}: write it as NAME=VALUE.")
-        found[name] = value if isinstance(defaults.get(name), str) else yaml.safe_load(value)
-    return found

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pairalign.cli.settings import read_settings
 from pairalign.errors import ConfigError
 from pairalign.registry import create_encoder, encoder_entries, find_encoder, load_plugin
 
@@ -154,12 +155,4 @@ def _load(args: argparse.Namespace) -> None:
 
 
 def _create(args: argparse.Namespace) -> Any:
-    import yaml
-
-    options = {}
-    for option in args.options:
-        name, sign, value = option.partition("=")
-        if not sign:
-            raise ConfigError(f"option {option!r}: write it as name=value.")
-        options[name] = yaml.safe_load(value)
-    return create_encoder(args.name, **options)
+    return create_encoder(args.name, **read_settings(args.options, "option", "name=value"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.settings import read_settings
 from pairalign.errors import ConfigError
 from pairalign.evaluate.protocols.registry import MODULES
 
@@ -59,8 +60,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _protocol(args: argparse.Namespace) -> int:
     """Measure by one published protocol."""
-    import yaml
-
     from pairalign.evaluate.protocols.run import evaluate_protocol
 
     fixed = {"--class": args.classes, "--template": args.templates, "--known": args.known}
@@ -72,16 +71,7 @@ def _protocol(args: argparse.Namespace) -> int:
             "--protocol measures one shard folder, and one split or its own: give one --pairs, one --split."
         )
     settings: dict[str, Any] = {"split": args.split[0]} if args.split else {}
-    for text in args.set or ():
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise ConfigError(f"--set {text!r}: write it as NAME=VALUE.")
-        try:
-            settings[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(
-                f"--set {text!r}: {value!r} is no YAML value: close its brackets, or quote it."
-            ) from error
+    settings |= read_settings(args.set or (), "--set")
     found = evaluate_protocol(
         args.run_folder,
         args.pairs[0],

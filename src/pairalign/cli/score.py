@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.settings import read_settings
 from pairalign.errors import ConfigError
 
 
@@ -30,14 +31,7 @@ def register(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, then say where the file is."""
-    import yaml
-
-    options = {}
-    for text in args.option:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise ConfigError(f"--option {text!r}: write it as NAME=VALUE.")
-        options[name] = yaml.safe_load(value)
+    options = read_settings(args.option, "--option")
     from pairalign.recompose.examples import Collator, Task, calibration_batches
     from pairalign.recompose.linears import find_linears
     from pairalign.recompose.prompt import SensorProcessor, load_base

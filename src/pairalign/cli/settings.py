@@ -1,0 +1,31 @@
+"""`NAME=VALUE` on the command line: settings of whatever a verb builds, their values read as YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from pairalign.errors import ConfigError
+
+
+def read_settings(
+    texts: Iterable[str], what: str, form: str = "NAME=VALUE", plain: Collection[str] = ()
+) -> dict[str, Any]:
+    """Value by name; raise `ConfigError` for a text of another form, or a value that is no YAML.
+
+    what: how an error calls a text, such as "--option". plain: names whose values stay text.
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise ConfigError(f"{what} {text!r}: write it as {form}.")
+        try:
+            found[name] = value if name in plain else yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"{what} {text!r}: {value!r} is no YAML value: close its brackets, or quote it."
+            ) from error
+    return found
