@@ -8,7 +8,6 @@ folder is run. A format that shards do not hold (WebP, TIFF, GIF, BMP) is decode
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import os
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.data.convert.extra import need
 from pairalign.data.made import Stored
 from pairalign.errors import DataError
 
@@ -25,10 +25,7 @@ STARTS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png", b"\x93NUMPY": "np
 
 def need_datasets() -> Any:
     """The package `datasets`, or a `DataError` that says how to get it."""
-    try:
-        return importlib.import_module("datasets")
-    except ImportError as error:
-        raise DataError("this layout is read by the package datasets: pip install 'pairalign[hub]'.") from error
+    return need("datasets", "hub", "this layout is read by the package datasets")
 
 
 def state_of(folder: Path) -> str:

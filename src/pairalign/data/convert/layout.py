@@ -7,7 +7,6 @@ it opens tables and never an image, runs in a fixed order, and says by `skip(key
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pairalign.errors import DataError, did_you_mean
+from pairalign.lazy import LazyEntries
 
 MODULES = {
     "hub": "hub",
@@ -67,6 +67,11 @@ class Layout:
     shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
 
     @property
+    def owner(self) -> str:
+        """The module that registered it."""
+        return self.read.__module__
+
+    @property
     def options(self) -> dict[str, Any]:
         """Default by option."""
         parameters = list(inspect.signature(self.read).parameters.values())[2:]
@@ -86,16 +91,23 @@ def first_match(folder: Path, patterns: str) -> Path | None:
     return None
 
 
-_LAYOUTS: dict[str, Layout] = {}
+def present(files: dict[str, Path], home: Path, key: str, skip: Skip) -> dict[str, Path]:
+    """The files of a sample by modality, or nothing if one is missing, and then said."""
+    for modality, path in files.items():
+        if not path.is_file():
+            skip(key, f"missing {modality} file: {path.relative_to(home)}")
+            return {}
+    return files
+
+
+_LAYOUTS: LazyEntries[Layout] = LazyEntries("layout", "pairalign.data.convert", MODULES, DataError)
 
 
 def register_layout(name: str, **facts: Any) -> Callable[[Callable[..., Listing]], Callable[..., Listing]]:
     """Register the decorated function as the `read` of a layout; `facts` are the other fields of `Layout`."""
 
     def register(read: Callable[..., Listing]) -> Callable[..., Listing]:
-        if name in _LAYOUTS and _LAYOUTS[name].read.__module__ != read.__module__:
-            raise DataError(f"layout {name!r} is registered already, by {_LAYOUTS[name].read.__module__}.")
-        _LAYOUTS[name] = Layout(name=name, read=read, **facts)
+        _LAYOUTS.add(name, Layout(name=name, read=read, **facts))
         return read
 
     return register
@@ -103,16 +115,12 @@ def register_layout(name: str, **facts: Any) -> Callable[[Callable[..., Listing]
 
 def find_layout(name: str) -> Layout:
     """The layout of that name; raise `DataError` with the nearest one."""
-    if name not in _LAYOUTS:
-        if name not in MODULES:
-            raise DataError(f"layout {name!r} is unknown.{did_you_mean(name, {*MODULES, *_LAYOUTS})}")
-        importlib.import_module(f"pairalign.data.convert.{MODULES[name]}")
-    return _LAYOUTS[name]
+    return _LAYOUTS.find(name)
 
 
 def known_layouts() -> dict[str, Layout]:
     """Every layout by name, sorted."""
-    return {name: find_layout(name) for name in sorted({*MODULES, *_LAYOUTS})}
+    return _LAYOUTS.every()
 
 
 def check_folder(layout: Layout, folder: Path) -> None:

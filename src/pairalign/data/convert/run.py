@@ -54,18 +54,8 @@ def convert_data(
     _check(out, limit, resize, overwrite)
     skipped, sizes, doubles = Skipped(strict), Counter[str](), list[dict[str, Any]]()
     listed = _listed(layout.read(folder, skipped, **(options or {})), layout, sizes, limit, progress)
-    made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        spool = Spool(listed, out, seed)
-        if not len(spool.places):
-            first = f" First: {skipped.entries[0][0]}: {skipped.entries[0][1]}" if skipped.entries else ""
-            raise DataError(f"{str(folder)!r}: no sample of {layout.name} is left to convert.{first}")
-    except BaseException:
-        if made:
-            out.rmdir()
-        raise
-    parts = divide(sizes, layout.shares, seed)
+    spool = _spooled(listed, out, seed, skipped, f"{str(folder)!r}: no sample of {layout.name}")
+    parts = divide(sizes, layout.shares, seed) if layout.division else {}
 
     def finish(sample: dict[str, Any]) -> dict[str, Any]:
         sample = sample if resize is None else reduced(sample, resize)
@@ -121,6 +111,22 @@ def _listed(
             return
         sizes[group_of(sample, layout)] += 1
         yield sample
+
+
+def _spooled(listed: Iterator[dict[str, Any]], out: Path, seed: int, skipped: Skipped, none: str) -> Spool:
+    """The samples, kept in the new folder `out`, which goes again where listing fails or finds nothing."""
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        spool = Spool(listed, out, seed)
+        if not len(spool.places):
+            first = f" First: {skipped.entries[0][0]}: {skipped.entries[0][1]}" if skipped.entries else ""
+            raise DataError(f"{none} is left to convert.{first}")
+        return spool
+    except BaseException:
+        if made:
+            out.rmdir()
+        raise
 
 
 def _facts(layout: Layout, sample: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

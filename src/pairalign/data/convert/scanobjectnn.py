@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.data.convert.extra import need
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.made import Made
@@ -82,11 +83,7 @@ def _home(folder: Path, background: bool) -> Path:
 
 
 def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise DataError("'scanobjectnn' needs h5py: pip install 'pairalign[h5]'.") from error
-    return h5py
+    return need("h5py", "h5", "'scanobjectnn' needs h5py")
 
 
 def _labels(path: Path) -> np.ndarray:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.layout import Listing, Skip, first_match, present, register_layout
 from pairalign.errors import DataError, did_you_mean
 
 TABLE = "data_list.json|touch100k/data_list.json"
@@ -57,7 +57,8 @@ def read(folder: Path, skip: Skip, *, text: str = "sentence") -> Listing:
         if not captions[text]:
             skip(name, f"no {text}: its {CAPTIONS[text]} is empty")
             continue
-        files = _files(table.parent, name, skip)
+        home = table.parent
+        files = present({"image": home / "vision" / name, "touch": home / "touch" / name}, home, name, skip)
         if files:
             session = _recording(name)
             unknown += session == UNKNOWN
@@ -103,16 +104,6 @@ def _caption(entry: dict[str, Any], field: str) -> str:
     if isinstance(value, list):
         value = ", ".join(str(part).strip() for part in value)
     return value.strip() if isinstance(value, str) else ""
-
-
-def _files(home: Path, name: str, skip: Skip) -> dict[str, Path]:
-    """Both sides of a frame, or nothing if one is missing."""
-    found = {"image": home / "vision" / name, "touch": home / "touch" / name}
-    for side, path in found.items():
-        if not path.is_file():
-            skip(name, f"missing {side} file: {path.relative_to(home)}")
-            return {}
-    return found
 
 
 def _recording(name: str) -> str:

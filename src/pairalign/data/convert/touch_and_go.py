@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.layout import Listing, Skip, first_match, present, register_layout
 from pairalign.errors import DataError
 
 MATERIALS = (  # by their number in the lists
@@ -71,12 +71,10 @@ def _files(recordings: Path, frame: str, skip: Skip) -> dict[str, Any]:
     """Both sides of a frame, or nothing if one is missing."""
     recording, name = frame.split("/")
     sides = {"image": "video_frame", "touch": "gelsight_frame"}
-    found = {side: recordings / recording / part / name for side, part in sides.items()}
-    for side, path in found.items():
-        if not path.is_file():
-            skip(frame, f"missing {side} file: {path.relative_to(recordings)}")
-            return {}
-    return {"key": frame.removesuffix(".jpg"), **found, "session": recording}
+    found = present(
+        {side: recordings / recording / part / name for side, part in sides.items()}, recordings, frame, skip
+    )
+    return {"key": frame.removesuffix(".jpg"), **found, "session": recording} if found else {}
 
 
 def _table(folder: Path, name: str, classes: int) -> dict[str, int]:

@@ -7,19 +7,16 @@ one: a seek to a key frame misses the frames before it that refer to it.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
+from pairalign.data.convert.extra import need
 from pairalign.errors import DataError
 
 
 def need_av() -> Any:
     """The package `av`, or a `DataError` that says how to get it."""
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise DataError("videos are decoded by the package av: pip install 'pairalign[video]'.") from error
+    return need("av", "video", "videos are decoded by the package av")
 
 
 def frame_times(path: Path) -> list[int]:

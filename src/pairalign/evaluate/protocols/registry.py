@@ -7,7 +7,6 @@ measurement belongs into `differs`, in words.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pairalign.errors import ConfigError, did_you_mean
+from pairalign.lazy import LazyEntries
 
 if TYPE_CHECKING:
     from pairalign.evaluate.protocols.result import Measurement
@@ -47,22 +47,25 @@ class Protocol:
     differs: tuple[str, ...] = ()
 
     @property
+    def owner(self) -> str:
+        """The module that registered it."""
+        return self.measure.__module__
+
+    @property
     def settings(self) -> dict[str, inspect.Parameter]:
         """Parameter by setting."""
         parameters = list(inspect.signature(self.measure, eval_str=True).parameters.values())[1:]
         return {parameter.name: parameter for parameter in parameters}
 
 
-_PROTOCOLS: dict[str, Protocol] = {}
+_PROTOCOLS: LazyEntries[Protocol] = LazyEntries("protocol", "pairalign.evaluate.protocols", MODULES, ConfigError)
 
 
 def register_protocol(name: str, **facts: Any) -> Callable[[Measure], Measure]:
     """Register the decorated function as the `measure` of a protocol; `facts` are the other fields of `Protocol`."""
 
     def register(measure: Measure) -> Measure:
-        if name in _PROTOCOLS and _PROTOCOLS[name].measure.__module__ != measure.__module__:
-            raise ConfigError(f"protocol {name!r} is registered already, by {_PROTOCOLS[name].measure.__module__}.")
-        _PROTOCOLS[name] = Protocol(name=name, measure=measure, **facts)
+        _PROTOCOLS.add(name, Protocol(name=name, measure=measure, **facts))
         return measure
 
     return register
@@ -70,16 +73,12 @@ def register_protocol(name: str, **facts: Any) -> Callable[[Measure], Measure]:
 
 def find_protocol(name: str) -> Protocol:
     """The protocol of that name; raise `ConfigError` with the nearest one."""
-    if name not in _PROTOCOLS:
-        if name not in MODULES:
-            raise ConfigError(f"protocol {name!r} is unknown.{did_you_mean(name, {*MODULES, *_PROTOCOLS})}")
-        importlib.import_module(f"pairalign.evaluate.protocols.{MODULES[name]}")
-    return _PROTOCOLS[name]
+    return _PROTOCOLS.find(name)
 
 
 def known_protocols() -> dict[str, Protocol]:
     """Every protocol by name, sorted."""
-    return {name: find_protocol(name) for name in sorted({*MODULES, *_PROTOCOLS})}
+    return _PROTOCOLS.every()
 
 
 def check_settings(protocol: Protocol, settings: Mapping[str, Any]) -> None:
