@@ -22,7 +22,7 @@ from typing import Any
 
 from pairalign.data.convert.gel_side import exchanged, look
 from pairalign.data.convert.layout import Listing, Skip, register_layout
-from pairalign.data.convert.tvl_lists import Pair, conversations, pairs_of, synonyms
+from pairalign.data.convert.tvl_lists import Pair, conversations, pairs_of, synonyms, words_of
 from pairalign.errors import DataError, did_you_mean
 
 SUBSETS = ("all", "ssvtp", "hct")
@@ -147,8 +147,8 @@ def _touch(home: Path, path: Path, background: str) -> Path | dict[str, Path]:
 
 
 def _words(caption: str, synonyms: dict[str, list[str]]) -> dict[str, Any]:
-    """The caption's adjectives, as the authors split them, and what may stand for them."""
-    words = [word for part in caption.replace(".", "").lower().split(",") if (word := part.strip())]
+    """The caption's adjectives and what may stand for them."""
+    words = words_of(caption)
     others = {word: synonyms[word] for word in words if word in synonyms}
     return ({"adjectives": words} if words else {}) | ({"synonyms": others} if others else {})
 

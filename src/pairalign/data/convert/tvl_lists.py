@@ -64,6 +64,12 @@ def synonyms(path: Path) -> dict[str, list[str]]:
     return dict(_read(path, _synonyms, "{word: [words]}"))
 
 
+def words_of(caption: str) -> list[str]:
+    """The adjectives of a caption, as the authors split them: at commas, lower case, without full stops."""
+    words = (word.strip() for word in caption.replace(".", "").replace("\n", "").lower().split(","))
+    return [word for word in words if word]
+
+
 def _add(found: dict[str, Pair], pair: Pair, home: Path, skip: Skip) -> None:
     earlier = found.get(pair.url)
     if earlier is None:

@@ -14,17 +14,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pairalign.data.convert.tvl_lists import words_of
 from pairalign.data.shards import read_samples
 from pairalign.errors import ConfigError, DataError, did_you_mean
 from pairalign.evaluate.protocols.task import Task
 
 BATCH = 256
-
-
-def words_of(caption: str) -> list[str]:
-    """The adjectives of a caption: split at commas, lower case, without full stops."""
-    words = (word.strip() for word in caption.replace(".", "").replace("\n", "").lower().split(","))
-    return [word for word in words if word]
 
 
 def sentence(words: Sequence[str]) -> str:

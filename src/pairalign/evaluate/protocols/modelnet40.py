@@ -7,10 +7,7 @@ the class mean too.
 
 from __future__ import annotations
 
-from pairalign.evaluate.protocols.registry import register_protocol
-from pairalign.evaluate.protocols.result import Measurement
-from pairalign.evaluate.protocols.shapes import PAPERS, zero_shot_shapes
-from pairalign.evaluate.protocols.task import Task
+from pairalign.evaluate.protocols.shapes import Benchmark, register_benchmark
 
 CLASSES = (
     "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone", "cup", "curtain",
@@ -20,34 +17,14 @@ CLASSES = (
 )  # fmt: skip
 PUBLISHED = {"OpenShape": 0.844, "ULIP-2": 0.847, "Uni3D-g": 0.882}
 
-
-@register_protocol(
+register_benchmark(
     "modelnet40",
+    Benchmark(
+        {"samples": 2468, "classes": 40}, PUBLISHED, CLASSES, spell=lambda label: label.replace("_", " ").lower()
+    ),
     title="zero-shot classification of shapes, 40 classes",
-    source=f"ModelNet40 (arXiv:1406.5670) as in {PAPERS}",
+    source="ModelNet40 (arXiv:1406.5670)",
     differs=(
-        "the text side is this run's text tower and head; the papers' is a frozen CLIP text tower.",
         "points are those of the shards, preprocessed by this run's encoder; OpenShape and Uni3D use 10,000 a shape.",
     ),
 )
-def measure(
-    task: Task,
-    points: str | None = None,
-    text: str | None = None,
-    split: str | None = None,
-    templates: list[str] | None = None,
-) -> list[Measurement]:
-    """points, text: modalities of the run, default the only one of each kind. split: default "test", and leakage-free
-    ones beside it. templates: prompts instead of the 64.
-    """
-    return zero_shot_shapes(
-        task,
-        classes=CLASSES,
-        expected={"samples": 2468, "classes": 40},
-        published=PUBLISHED,
-        points=points,
-        text=text,
-        split=split,
-        templates=templates,
-        spell=lambda label: label.replace("_", " ").lower(),
-    )

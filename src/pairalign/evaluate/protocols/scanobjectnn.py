@@ -7,45 +7,15 @@ variant (PB_T50_RS, 2882 views, moved, turned and scaled) is what supervised fig
 
 from __future__ import annotations
 
-from pairalign.evaluate.protocols.registry import register_protocol
-from pairalign.evaluate.protocols.result import Measurement
-from pairalign.evaluate.protocols.shapes import PAPERS, zero_shot_shapes
-from pairalign.evaluate.protocols.task import Task
+from pairalign.data.convert.scanobjectnn import CLASSES
+from pairalign.evaluate.protocols.shapes import Benchmark, register_benchmark
 
-CLASSES = (
-    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink",
-    "sofa", "toilet",
-)  # fmt: skip
 PUBLISHED = {"Uni3D-g": 0.653}
 
-
-@register_protocol(
+register_benchmark(
     "scanobjectnn",
+    Benchmark({"samples": 581, "classes": 15}, PUBLISHED, CLASSES, spell=str.lower),
     title="zero-shot classification of scanned objects, 15 classes",
-    source=f"ScanObjectNN (arXiv:1908.04616) as in {PAPERS}",
-    differs=(
-        "the text side is this run's text tower and head; the papers' is a frozen CLIP text tower.",
-        "the published figure is on the variant of objects alone (OBJ_ONLY); compare on the same variant only.",
-    ),
+    source="ScanObjectNN (arXiv:1908.04616)",
+    differs=("the published figure is on the variant of objects alone (OBJ_ONLY); compare on the same variant only.",),
 )
-def measure(
-    task: Task,
-    points: str | None = None,
-    text: str | None = None,
-    split: str | None = None,
-    templates: list[str] | None = None,
-) -> list[Measurement]:
-    """points, text: modalities of the run, default the only one of each kind. split: default "test", and leakage-free
-    ones beside it. templates: prompts instead of the 64.
-    """
-    return zero_shot_shapes(
-        task,
-        classes=CLASSES,
-        expected={"samples": 581, "classes": 15},
-        published=PUBLISHED,
-        points=points,
-        text=text,
-        split=split,
-        templates=templates,
-        spell=str.lower,
-    )

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from pairalign.errors import DataError
 from pairalign.evaluate.protocols.classes import check_templates, class_vectors, known_labels, score_split, top_k
+from pairalign.evaluate.protocols.registry import register_protocol
 from pairalign.evaluate.protocols.result import Measurement
 from pairalign.evaluate.protocols.task import Task, labelled
 
 PAPERS = "ULIP (arXiv:2212.05171), ULIP-2 (arXiv:2305.08275), OpenShape (arXiv:2305.10764), Uni3D (arXiv:2310.06773)"
+TEXT_SIDE = "the text side is this run's text tower and head; the papers' is a frozen CLIP text tower."
 FACTORS = ("class", "category", "label")  # where a conversion may keep the class in a label of several parts
 
 
@@ -28,45 +31,68 @@ def templates_64() -> tuple[str, ...]:
     return tuple(json.loads(text)["templates"])
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """Shapes with classes. expected: samples and classes of the published test set, for `differs`.
+
+    classes: `None` takes all that the shards name. spell: from a stored label to a name in `classes`. whole: the
+    published test set is the whole data set, so that the figures stand beside any split of its own, and not beside
+    "test" alone.
+    """
+
+    expected: Mapping[str, int]
+    published: Mapping[str, float]
+    classes: Sequence[str] | None = None
+    spell: Callable[[str], str] = str
+    whole: bool = False
+
+
+def register_benchmark(name: str, benchmark: Benchmark, title: str, source: str, differs: tuple[str, ...]) -> None:
+    """Register the zero-shot protocol of a benchmark; `differs`: beside that of the text side."""
+
+    @register_protocol(name, title=title, source=f"{source} as in {PAPERS}", differs=(TEXT_SIDE, *differs))
+    def measure(
+        task: Task,
+        points: str | None = None,
+        text: str | None = None,
+        split: str | None = None,
+        templates: list[str] | None = None,
+    ) -> list[Measurement]:
+        """points, text: modalities of the run, default the only one of each kind. split: default "test", and
+        leakage-free ones beside it. templates: prompts instead of the 64.
+        """
+        return zero_shot_shapes(task, benchmark, points, text, split, templates)
+
+
 def zero_shot_shapes(
     task: Task,
-    *,
-    classes: Sequence[str] | None,
-    expected: Mapping[str, int],
-    published: Mapping[str, float],
+    benchmark: Benchmark,
     points: str | None,
     text: str | None,
     split: str | None,
     templates: list[str] | None,
-    spell: Callable[[str], str] = str,
-    whole: bool = False,
 ) -> list[Measurement]:
-    """Top-1, 3 and 5 of every test split.
-
-    classes: of the benchmark; `None` takes all that the shards name. expected: samples and classes of the published
-    test set ({"samples": 2468, "classes": 40}), for `differs`. spell: from a stored label to a name in `classes`.
-    points, text, split, templates: the settings of the protocol. whole: the published test set is the whole data set,
-        so that the figures stand beside any split of its own, and not beside "test" alone.
-    """
+    """Top-1, 3 and 5 of every test split; points, text, split, templates: the settings of the protocol."""
     points = task.of_kind("points", "points", points)
     text = task.of_kind("text", "text", text, stored=False)
     task.joined(text, points)
     forms = check_templates(templates, templates_64())
     splits = task.splits(split)
-    stored = {split: _labels(task, split, spell) for split in splits}
-    names = tuple(classes or sorted({label for each in stored.values() for label in each.values()}))
+    stored = {split: _labels(task, split, benchmark.spell) for split in splits}
+    names = tuple(benchmark.classes or sorted({label for each in stored.values() for label in each.values()}))
     where = f"pairs {str(task.folder)!r}, split"
     labels = {split: known_labels(each, names, f"{where} {split!r}") for split, each in stored.items()}
     if len(names) < 2:
         raise DataError(f"pairs {str(task.folder)!r} name one class, {names[0]!r}: zero-shot needs at least two.")
-    _note_size(task, splits, labels, names, expected)
+    _note_size(task, splits, labels, names, benchmark.expected)
     if templates:
         task.notes.append(f"{len(forms)} prompts of your own instead of the 64 published ones.")
     vectors = class_vectors(task, text, points, names, forms)
     found = []
     for each, division in splits.items():
         score = score_split(task, each, points, text, vectors, names, labels[each])
-        figures = published if each == "test" or (whole and division == "official") else {}
+        theirs = each == "test" or (benchmark.whole and division == "official")
+        figures = benchmark.published if theirs else {}
         found += top_k(task, score, f"{points} by {text}", each, division, labels[each], figures)
     return found
 
