@@ -6,7 +6,7 @@ from typing import Any
 
 from pairalign.recompose.linears import layer_of
 from pairalign.recompose.meta_plan import MetaPlan
-from pairalign.recompose.plan import TRAIN_BYTES, format_bytes
+from pairalign.recompose.plan import TRAIN_BYTES, aligned, format_bytes
 
 HEADS = ("recipe", "base", "weights that train", "of the layers", "of the model", "memory", "delta", "TFLOP a step")
 
@@ -15,7 +15,7 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
     """Counts by kind of module, memory, delta, arithmetic and, at a speed in TFLOP/s, hours."""
     dtype = str(plan.dtype).removeprefix("torch.")
     lines = [f"{plan.model}: {plan.parameters:,} parameters in {dtype}", ""]
-    lines += _table([("module", "layers", "entries", "dormant", "share"), *_kinds(plan)])
+    lines += aligned([("module", "layers", "entries", "dormant", "share"), *_kinds(plan)])
     if not plan.exact:
         lines += ["about: under this budget the split over layers depends on scores; each stands at the mean share"]
     sums = {
@@ -84,10 +84,3 @@ def _kind(name: str, layers: list[Any]) -> tuple[str, ...]:
     run = bool(numbers) and numbers == list(range(numbers[0], numbers[-1] + 1))
     which = f"{numbers[0]}-{numbers[-1]}" if run else ",".join(map(str, numbers))
     return name, which, f"{entries:,}", f"{trained:,}", f"{trained / entries:.4f}"
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join([r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:], strict=True))]) for r in rows
-    ]

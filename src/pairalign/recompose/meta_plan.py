@@ -23,7 +23,7 @@ from pairalign.recompose.config import DormantConfig
 from pairalign.recompose.linears import decoder_prefix, find_linears
 from pairalign.recompose.pieces import pieces_of
 from pairalign.recompose.places import SKIP
-from pairalign.recompose.plan import LayerPlan, plan_directions
+from pairalign.recompose.plan import LayerPlan, piece_bytes, plan_directions
 from pairalign.recompose.select import check_settings, count_out, parse_n_of_m
 from pairalign.recompose.settings import RecomposeConfig
 
@@ -123,7 +123,7 @@ def _layer(name: str, linear: nn.Linear, config: DormantConfig, dtype: torch.dty
     if config.structure in ("rows", "columns", "neurons", "matrices"):
         size, across = (inputs, rows) if columns else (rows, inputs)
         k = size if config.structure == "matrices" else count_out(name, config.density, size, "pieces")
-        trained, held, stored = k * across, 8 * k, 4 * k
+        trained, (held, stored) = k * across, piece_bytes(k)
     else:
         trained = _entries(name, rows, inputs, config)
         held = stored = _place_bytes(entries, trained)

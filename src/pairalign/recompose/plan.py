@@ -6,7 +6,7 @@ the model as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -56,12 +56,7 @@ class DormantPlan:
             ("all", entries, trained, memory, delta),
         ]:
             rows.append(_row(name, *numbers))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join([r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:], strict=True))])
-            for r in rows
-        ]
-        return "\n".join(line.rstrip() for line in lines)
+        return "\n".join(line.rstrip() for line in aligned(rows))
 
 
 def plan_dormant(model: nn.Module, config: DormantConfig, calibration: Iterable[Batch] | None = None) -> DormantPlan:
@@ -83,9 +78,14 @@ def _layer(name: str, linear: nn.Linear, mask: Mask) -> LayerPlan:
     if mask.kind == "entries":
         held = stored = encode_places(mask.index)[1].numel()
     else:
-        held, stored = 8 * len(mask.index), 4 * len(mask.index)
+        held, stored = piece_bytes(len(mask.index))
     kept = size * mask.count
     return LayerPlan(name, linear.weight.numel(), mask.count, held, kept, kept + stored)
+
+
+def piece_bytes(count: int) -> tuple[int, int]:
+    """Bytes of the places of whole rows or columns, in memory and on disk."""
+    return 8 * count, 4 * count
 
 
 def plan_directions(name: str, linear: nn.Linear, density: float) -> LayerPlan:
@@ -97,6 +97,14 @@ def plan_directions(name: str, linear: nn.Linear, density: float) -> LayerPlan:
 
 def _row(name: str, entries: int, trained: int, memory: int, delta: int) -> list[str]:
     return [name, f"{entries:,}", f"{trained:,}", f"{trained / entries:.4f}", format_bytes(memory), format_bytes(delta)]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, the first column to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join([r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:], strict=True))]) for r in rows
+    ]
 
 
 def format_bytes(count: float) -> str:
