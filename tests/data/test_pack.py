@@ -27,7 +27,9 @@ from pairalign.data.encode import ImageFormat
 from pairalign.data.index import INDEX_NAME, load_index
 from pairalign.data.made import Made, Stored
 from pairalign.data.pack import pack_pairs
+from pairalign.data.rows import Row
 from pairalign.data.shards import read_samples
+from pairalign.data.write import RECORDS, ShardTask, WriteOptions, finished_record, write_shard
 from pairalign.errors import DataError
 
 
@@ -276,6 +278,26 @@ def test_every_bad_sample_fails_the_pack_by_its_key_or_is_skipped_and_listed(tmp
     assert {key for key, _ in index.skipped} == set(found)
     assert [s.key for s in read_samples(tmp_path / "skip", "train", ["force"])] == ["fine"]
     assert sorted(p.name for p in (tmp_path / "skip").glob("*.tar")) == [s.name for s in index.splits["train"].shards]
+
+
+def test_a_key_too_long_for_a_tar_is_one_bad_sample(tmp_path: Path) -> None:
+    rows = [{"key": key, "force": np.arange(3.0)} for key in ("a", "k" * 120, "z")]
+    with pytest.raises(DataError, match=r"sample 'k+': key 'k+' is too long .* shorten it"):
+        pack(rows, tmp_path / "fail", seed=None)
+    index = pack(rows, tmp_path / "skip", seed=None, on_bad="skip")
+    assert [key for key, _ in index.skipped] == ["k" * 120]
+    assert [s.key for s in read_samples(tmp_path / "skip", "train", ["force"])] == ["a", "z"]
+
+
+def test_records_of_another_format_are_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Row("a", "train", {"force": np.arange(3.0)}, {"split": "train"})
+    (tmp_path / RECORDS).mkdir()
+    task = ShardTask(tmp_path, "train-000000.tar", [row], WriteOptions())
+    with monkeypatch.context() as patched:
+        patched.setattr("pairalign.data.write._FORMAT", 1)
+        write_shard(task, task.plan())
+        assert finished_record(task, task.plan())
+    assert finished_record(task, task.plan()) is None
 
 
 def test_constant_values_pass_where_they_are_allowed(tmp_path: Path) -> None:

@@ -60,8 +60,26 @@ def test_keys_have_no_dot_or_slash_in_the_tar() -> None:
 
 
 def test_a_key_that_no_header_holds_is_refused() -> None:
+    stream = io.BytesIO()
     with pytest.raises(DataError, match="too long for a tar member"):
-        write_sample(io.BytesIO(), "k" * 100, [("a.jpg", b"")])
+        write_sample(stream, "k" * 95, [("a.jpg", b"x"), ("longer.jpg", b"y")])
+    assert not stream.getvalue()  # the field that would have fitted was not written either
+
+
+@given(st.text("abc", min_size=1, max_size=90), st.binary(max_size=3000))
+def test_headers_are_those_of_the_standard_library(key: str, data: bytes) -> None:
+    info = tarfile.TarInfo(f"{key}.a.jpg")
+    info.size, info.mode = len(data), 0o644
+    assert written({key: {"a.jpg": data}})[:512] == info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+
+
+def test_a_member_larger_than_a_header_can_say_is_refused() -> None:
+    class Huge(bytes):
+        def __len__(self) -> int:
+            return 8**11
+
+    with pytest.raises(DataError, match="larger than a tar can say"):
+        write_sample(io.BytesIO(), "k", [("a.jpg", Huge())])
 
 
 def test_a_flipped_bit_in_any_header_is_found(tmp_path: Path) -> None:

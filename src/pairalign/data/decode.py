@@ -44,12 +44,19 @@ def check_finite(value: Any) -> None:
 
 def content_id(extension: str, parts: Sequence[bytes]) -> int:
     """63-bit id of a field's stored bytes; of text, its caption without regard to case and white space."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        if extension == "txt":
-            part = " ".join(part.decode("utf-8", "replace").casefold().split()).encode()
-        digest.update(part if len(parts) == 1 else len(part).to_bytes(8, "little") + part)
-    return int.from_bytes(digest.digest(), "little") >> 1
+    digest = caption_digest if extension == "txt" else lambda data: hashlib.sha256(data).digest()
+    return joined_id([digest(part) for part in parts])
+
+
+def caption_digest(data: bytes) -> bytes:
+    """SHA-256 of a text without regard to case and white space."""
+    return hashlib.sha256(" ".join(data.decode("utf-8", "replace").casefold().split()).encode()).digest()
+
+
+def joined_id(digests: Sequence[bytes]) -> int:
+    """The content id of a field from the digests of its parts."""
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
+    return int.from_bytes(whole[:8], "little") >> 1
 
 
 def _image(data: bytes) -> Any:

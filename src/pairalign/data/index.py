@@ -27,7 +27,7 @@ class ModalityInfo:
     ext: stored formats. parts: names of its parts, "" for the value itself, "00", "01" for frames. unit, rate
     (Hz), axes, sensor (make or model), up (axis that points up, such as "+y"): as packed, None where not said.
     dtype, shape: of the decoded value, None where it varies.
-    range: smallest and largest value met; None for text.
+    range: smallest and largest value met, of JPEG 0 and 255; None for text.
     """
 
     ext: tuple[str, ...]

@@ -21,6 +21,10 @@ import numpy as np
 from pairalign.errors import DataError
 
 BLOCK = 512
+_BLANK = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+_MODE_AND_OWNER, _TIME, _REST = _BLANK[100:124], _BLANK[136:148], _BLANK[156:]
+_REST_SUM = sum(_REST) + 8 * ord(" ")  # the checksum counts itself as eight spaces
+_MOST = 8**11 - 1
 
 
 class Entry(NamedTuple):
@@ -36,16 +40,25 @@ def encode_key(key: str) -> str:
 
 
 def write_sample(stream: BinaryIO, key: str, fields: Iterable[tuple[str, bytes]]) -> None:
-    """Append one sample. Times, owners and modes are fixed, so that equal input gives equal bytes."""
+    """Append one sample, or nothing of it if its key is too long. Times, owners and modes are fixed, so that equal
+    input gives equal bytes.
+    """
+    stem, blocks = encode_key(key), []
     for field, data in fields:
-        name = f"{encode_key(key)}.{field}"
+        name = f"{stem}.{field}"
         if len(name) > 100:
             raise DataError(f"key {key!r} is too long for a tar member ({len(name)} of 100 bytes): shorten it.")
-        info = tarfile.TarInfo(name)
-        info.size, info.mode = len(data), 0o644
-        stream.write(info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
-        stream.write(data)
-        stream.write(b"\0" * (-len(data) % BLOCK))
+        blocks += [_header(name, len(data)), data, b"\0" * (-len(data) % BLOCK)]
+    stream.writelines(blocks)
+
+
+def _header(name: str, size: int) -> bytes:
+    """A ustar header as the standard library writes it, from one that it wrote."""
+    if size > _MOST:
+        raise DataError(f"tar member {name!r} of {size} bytes is larger than a tar can say: make the sample smaller.")
+    start, rest = name.encode("ascii").ljust(100, b"\0") + _MODE_AND_OWNER, b"%011o\0" % size + _TIME
+    total = sum(start) + sum(rest) + _REST_SUM
+    return b"%b%b%06o\0 %b" % (start, rest, total, _REST)
 
 
 def write_end(stream: BinaryIO) -> None:

@@ -18,13 +18,17 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from pairalign.data.decode import content_id, decode, wav_rate
+from pairalign.data.decode import caption_digest, decode, joined_id, wav_rate
 from pairalign.data.encode import ImageFormat, encode
+from pairalign.data.jpeg import WholeJpegs
 from pairalign.data.rows import Row
 from pairalign.data.tar import write_end, write_sample
 from pairalign.errors import DataError
 
 RECORDS = ".pack"
+_FORMAT = 2  # of the records: a shard that was recorded otherwise is made again
+_BYTES: dict[str, Any] = {"dtype": "uint8", "range": [0.0, 255.0]}  # what a JPEG can hold
+_WHOLE = WholeJpegs()
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -50,7 +54,7 @@ class ShardTask:
 
     def plan(self) -> str:
         """Hash of all that decides this shard's bytes."""
-        digest = hashlib.sha256(repr(self.options).encode())
+        digest = hashlib.sha256(f"{_FORMAT} {self.options!r}".encode())
         for row in self.rows:
             digest.update(row.fingerprint().encode())
         return digest.hexdigest()
@@ -112,7 +116,8 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
     for row in task.rows:
         stats: dict[str, Any] = {}
         try:
-            stored, ids = _encode(row, task.options, stats)
+            stored, ids, digest = _encode(row, task.options, stats)
+            write_sample(stream, row.key, stored)
         except DataError as error:
             if task.options.on_bad == "fail":
                 raise DataError(
@@ -120,11 +125,7 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
                 ) from None
             record["bad"].append([row.key, str(error)])
             continue
-        write_sample(stream, row.key, stored)
-        digest = hashlib.sha256()
-        for name, data in sorted(stored):
-            digest.update(f"{name} {len(data)} ".encode() + data)
-        record["samples"].append([row.key, digest.hexdigest()])
+        record["samples"].append([row.key, digest])
         record["stats"] = merge_stats(record["stats"], stats)
         record["count"] += 1
         for name, found in ids.items():
@@ -141,30 +142,35 @@ def _label_names(label: Any) -> set[str]:
     return set() if label is None else {str(label)}
 
 
-def _encode(row: Row, options: WriteOptions, stats: dict[str, Any]) -> tuple[list[tuple[str, bytes]], dict[str, int]]:
-    """Stored fields of a row, meta.json first, and content ids by modality; fills `stats` by modality."""
+def _encode(
+    row: Row, options: WriteOptions, stats: dict[str, Any]
+) -> tuple[list[tuple[str, bytes]], dict[str, int], str]:
+    """Stored fields of a row, meta.json first, content ids by modality, and a digest of all; fills `stats` by
+    modality.
+    """
     stored: list[tuple[str, bytes]] = []
     mains: dict[str, list[bytes]] = {}
-    extensions: dict[str, str] = {}
+    digests: dict[str, bytes] = {}
     for name, value in row.fields.items():
         modality, _, part = name.partition(".")
         try:
             extension, data = encode(value, options.image)
-            main = not part or (part.isdigit() and modality not in row.fields)
             seen = _describe(extension, data, part, modality in options.allow_constant)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         stats[modality] = merge_one(stats.get(modality), seen)
         stored.append((f"{name}.{extension}", data))
-        if main:
-            mains.setdefault(modality, []).append(data)
-            extensions[modality] = extension
-    ids = {name: content_id(extensions[name], parts) for name, parts in mains.items()}
+        digest = digests[f"{name}.{extension}"] = hashlib.sha256(data).digest()
+        if not part or (part.isdigit() and modality not in row.fields):
+            mains.setdefault(modality, []).append(caption_digest(data) if extension == "txt" else digest)
+    ids = {name: joined_id(found) for name, found in mains.items()}
     try:
-        meta = json.dumps({**row.meta, "ids": ids}, sort_keys=True, ensure_ascii=False, default=_plain)
+        meta = json.dumps({**row.meta, "ids": ids}, sort_keys=True, ensure_ascii=False, default=_plain).encode()
     except TypeError as error:
         raise DataError(f"label, group, session or meta is no JSON ({error}).") from None
-    return [("meta.json", meta.encode()), *stored], ids
+    digests["meta.json"] = hashlib.sha256(meta).digest()
+    whole = hashlib.sha256(b"".join(name.encode() + b" " + digests[name] for name in sorted(digests)))
+    return [("meta.json", meta), *stored], ids, whole.hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -176,7 +182,6 @@ def _plain(value: Any) -> Any:
 
 def _describe(extension: str, data: bytes, part: str, allow_constant: bool) -> dict[str, Any]:
     """Decode what was stored; raise `DataError` if it is damaged, not finite, blank or empty."""
-    value = decode(extension, data)
     seen: dict[str, Any] = {
         "ext": [extension],
         "parts": [part],
@@ -185,7 +190,12 @@ def _describe(extension: str, data: bytes, part: str, allow_constant: bool) -> d
         "range": None,
         "rate": [],
     }
-    if part and not part.isdigit():  # background, sensor: neither measured nor aligned
+    measured = not part or part.isdigit()  # background, sensor: neither measured nor aligned
+    shape = _WHOLE.shape(data) if extension == "jpg" else None
+    if shape is not None:
+        return seen | ({**_BYTES, "shape": list(shape)} if measured else {})
+    value = decode(extension, data)
+    if not measured:
         return seen
     if isinstance(value, str) and not value.strip():
         raise DataError("the text is empty.")
@@ -197,6 +207,9 @@ def _describe(extension: str, data: bytes, part: str, allow_constant: bool) -> d
     low, high = float(array.min()), float(array.max())
     if low == high and array.size > 1 and not allow_constant:
         raise DataError(f"is constant: all {array.size} values are {low:g}.")
+    if extension == "jpg":
+        _WHOLE.learn(data, array.shape)
+        return seen | {**_BYTES, "shape": list(array.shape)}
     rate = [wav_rate(data)] if extension == "wav" else []
     return seen | {"dtype": str(array.dtype), "shape": list(array.shape), "range": [low, high], "rate": rate}
 
@@ -208,7 +221,7 @@ def merge_stats(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 
 def merge_one(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, Any]:
     """Statistics of one modality over two sets: sets unite, shapes keep what agrees, ranges widen."""
-    if a is None or b is None:
+    if a is None or b is None or a == b:
         return a or b or {}
     merged: dict[str, Any] = {name: sorted({*a[name], *b[name]}) for name in ("ext", "parts", "rate")}
     if a["range"] is None or b["range"] is None:

@@ -73,17 +73,18 @@ def picture_cues(picture: np.ndarray) -> np.ndarray:
     and how alike its colour channels are across the picture (a gel is lit by lamps of other colours from other sides:
     near 0 or negative; a photo near 1).
     """
-    grey = picture.mean(-1)
-    flat = picture.reshape(-1, 3)
-    centred = flat - flat.mean(0)
-    norms = np.sqrt((centred**2).sum(0)) + 1e-3
-    alike = [float(centred[:, i] @ centred[:, j] / (norms[i] * norms[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
+    planes = np.ascontiguousarray(picture.reshape(-1, 3).T)  # sums along the short axis are slow
+    means, deviations = planes.mean(1), planes.std(1)
+    grey = planes.mean(0).reshape(picture.shape[:2])
+    centred = planes - means[:, None]
+    norms = np.sqrt((centred**2).sum(1)) + 1e-3
+    alike = [float(centred[i] @ centred[j] / (norms[i] * norms[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
     low, q1, middle, q3, high = np.percentile(grey, [1, 25, 50, 75, 99])
-    colour = flat.max(1) - flat.min(1)
+    colour = planes.max(0) - planes.min(0)
     edge = border(shrink(picture)).reshape(-1, 3)
-    numbers = [high - low, float(flat.std(0).mean()), float(np.mean(alike)), *alike, *flat.mean(0), *flat.std(0)]
+    numbers = [high - low, float(deviations.mean()), float(np.mean(alike)), *alike, *means, *deviations]
     numbers += [colour.mean(), colour.std(), low, q1, middle, q3, high, np.log(grey.std() + 1e-4)]
-    numbers += [*(edge.mean(0) - flat.mean(0)), *edge.std(0), *_fineness(grey)]
+    numbers += [*(edge.mean(0) - means), *edge.std(0), *_fineness(grey)]
     return np.asarray(numbers, np.float32)
 
 

@@ -22,7 +22,7 @@ from pairalign.data.kinds import names_touch
 from pairalign.errors import DataError
 
 REPORT = "conversion.json"
-LOOKED_AT = 150  # samples of each split, for exchanged pairs
+LOOKED_AT = 100  # samples of each split, for exchanged pairs
 
 
 @dataclass
