@@ -89,7 +89,7 @@ def _longest_zeros(tables: Iterable[bytes]) -> list[int]:
 def _flat(frame: bytes, bits: int) -> int:
     """Most bytes of a picture all of whose blocks say "as the last", in two codes of `bits` together.
 
-    No code is all ones, so that two of them hold at most `bits` − 2 ones in a row; eight make a byte that takes a filler.
+    No code is all ones, so two of them hold at most `bits` − 2 ones in a row; eight make a byte that takes a filler.
     """
     height, width = frame[1] << 8 | frame[2], frame[3] << 8 | frame[4]
     across, down = [s >> 4 for s in frame[7::3]], [s & 15 for s in frame[7::3]]
