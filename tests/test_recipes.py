@@ -19,7 +19,7 @@ from pairalign.data.pack import pack_pairs
 
 ROOT = Path(__file__).parents[1]
 EVERY = sorted(p for p in (ROOT / "configs").rglob("*.yaml"))
-STAGE_ONE = ("tvl", "anytouch", "uni3d", "text_points", "pairwise")
+STAGE_ONE = ("tvl", "anytouch", "uni3d", "text_points", "touch_text", "pairwise")
 TINY = {
     "image": {"config": "tiny-vit"},
     "text": {"config": "tiny"},

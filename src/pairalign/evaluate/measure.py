@@ -58,7 +58,7 @@ def measure_pair(
     a, b = pair_embeddings(aligner, pool, *pair)
     same = (pool.ids[pair[0]][:, None] == pool.ids[pair[0]]) | (pool.ids[pair[1]][:, None] == pool.ids[pair[1]])
     groups = (pool.groups, pool.groups) if pool.groups else None
-    clusters = groups if pool.groups and len(set(pool.groups)) < len(pool.groups) else None
+    clusters = (pool.clusters, pool.clusters) if pool.clusters else None
     settings: dict[str, Any] = {"relevant": same, "groups": clusters, "seed": seed}
     record: dict[str, Any] = {
         "status": "trained" if len(path) == 2 else "emergent",
@@ -122,7 +122,7 @@ def _control_chance(pool: EvalPool, seen: Sequence[str], factor: str) -> float:
 
 def measure_probes(pool: EvalPool, *, seed: int = 0) -> dict[str, Any]:
     """Linear probes of every factor from each modality's shared and private part; half of the pool trains them."""
-    groups = pool.groups if pool.groups and len(set(pool.groups)) > 3 else None
+    groups = pool.clusters if pool.clusters and len(set(pool.clusters)) > 3 else None
     train, test = split_rows(len(pool.keys), 0.5, groups=groups, seed=seed)
     record: dict[str, Any] = {}
     for modality, latents in pool.latents.items():

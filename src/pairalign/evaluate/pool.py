@@ -21,6 +21,7 @@ from pairalign.align.run import AlignRun
 from pairalign.data.index import load_index
 from pairalign.data.shards import RawSample, count_samples, read_samples
 from pairalign.errors import DataError, SignalError, did_you_mean
+from pairalign.evaluate.clusters import clusters_of, group_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class EvalPool:
     """N encoded samples.
 
     latents: modality -> shared (N, d_s) and private (N, d_p). ids: modality -> content ids (N,).
-    factors: name -> N labels; a plain label is the one factor "label". groups: N groups, or `None`.
+    factors: name -> N labels; a plain label is the one factor "label". groups: N objects or sessions, or `None`.
+    clusters: what an interval counts as one, see `clusters_of`.
     examples: the first few raw samples, for pictures. bad: (key, reason) of samples that were left out.
     """
 
@@ -38,6 +40,7 @@ class EvalPool:
     ids: dict[str, Tensor]
     factors: dict[str, list[Any]]
     groups: list[Any] | None
+    clusters: list[int] | None
     examples: list[RawSample]
     bad: list[tuple[str, str]]
     synthetic: bool
@@ -86,7 +89,7 @@ def encode_pool(
         raise DataError(f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two.")
     latents = {m: Latents(*(torch.cat(z) for z in zip(*found, strict=True))) for m, found in parts.items()}
     content = {m: torch.tensor(values) for m, values in ids.items()}
-    groups = [meta.get("group") for meta in metas]
+    groups = [group_of(meta) for meta in metas]
     return EvalPool(
         f"{Path(folder).name}/{split}",
         keys,
@@ -94,6 +97,7 @@ def encode_pool(
         content,
         _factors(metas),
         groups if all(g is not None for g in groups) else None,
+        clusters_of(metas),
         kept,
         bad,
         bool(index.synthetic),

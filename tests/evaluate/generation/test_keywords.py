@@ -11,7 +11,6 @@ import torch
 
 from pairalign.errors import DataError
 from pairalign.evaluate.generation.chance import chance_scores, frequent_phrases, others
-from pairalign.evaluate.generation.clusters import clusters_of
 from pairalign.evaluate.generation.keywords import (
     METRICS,
     Lexicon,
@@ -221,23 +220,6 @@ def test_others_are_of_other_groups() -> None:
     assert rows == others(groups, 50, seed=1) != others(groups, 50, seed=2)
     with pytest.raises(DataError, match="at least two"):
         others(["a"])
-
-
-def test_samples_that_share_group_or_session_are_joined() -> None:
-    metas = [
-        {"group": "cup", "session": 1},
-        {"session": 1},
-        {"group": "cup", "session": 2},
-        {"session": 2},
-        {},
-        {"group": "pan"},
-    ]
-    found = clusters_of(metas)
-    assert found is not None
-    assert len({found[i] for i in range(4)}) == 1
-    assert len(set(found)) == 3
-    assert clusters_of([{}, {"label": 1}]) is None
-    assert clusters_of([{"group": 1}, {"group": 1}]) is None
 
 
 def test_synonyms_of_another_form_are_refused(tmp_path: Path) -> None:

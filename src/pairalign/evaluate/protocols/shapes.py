@@ -78,7 +78,11 @@ def zero_shot_shapes(
     task.joined(text, points)
     forms = check_templates(templates, templates_64())
     splits = task.splits(split)
-    stored = {split: _labels(task, split, benchmark.spell) for split in splits}
+    stored = {each: _labels(task, each, benchmark.spell) for each in splits}
+    for each in [each for each, division in splits.items() if division != "official" and len(stored[each]) < 2]:
+        if split is None:
+            task.notes.append(f"{each} is left out: {len(stored[each])} of its samples have a label.")
+            del splits[each], stored[each]
     names = tuple(benchmark.classes or sorted({label for each in stored.values() for label in each.values()}))
     where = f"pairs {str(task.folder)!r}, split"
     labels = {split: known_labels(each, names, f"{where} {split!r}") for split, each in stored.items()}

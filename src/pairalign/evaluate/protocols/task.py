@@ -18,6 +18,7 @@ from pairalign.align.run import AlignRun
 from pairalign.data.index import INDEX_NAME, ShardIndex, load_index
 from pairalign.data.shards import read_samples
 from pairalign.errors import ConfigError, DataError, PairalignError, did_you_mean
+from pairalign.evaluate.clusters import group_of
 from pairalign.evaluate.pool import EvalPool, encode_pool
 
 LEAKAGE_FREE = "by_"  # how conversions name divisions that keep objects, recordings or trajectories whole
@@ -117,17 +118,6 @@ def division_of(split: str) -> str:
 def train_part(test: str) -> str:
     """The training split that belongs to a test split: "train", "rough/train", "by_recording/train"."""
     return "".join(test.rpartition("/")[:2]) + "train"
-
-
-def group_of(meta: Mapping[str, Any]) -> Any:
-    """The object, recording or trajectory that a sample belongs to, or `None`."""
-    return meta.get("group", meta.get("session"))
-
-
-def clusters(metas: Sequence[Meta]) -> list[Any] | None:
-    """Groups for a cluster bootstrap; `None` where samples have none, or each its own."""
-    groups = [group_of(meta) for meta in metas]
-    return groups if None not in groups and 1 < len(set(groups)) < len(groups) else None
 
 
 def overlap(task: Task, metas: Mapping[str, Meta], *trained: str) -> dict[str, Any]:

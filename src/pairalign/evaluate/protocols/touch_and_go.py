@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pairalign.data.convert.touch_and_go import MATERIALS
 from pairalign.errors import ConfigError, DataError, did_you_mean
+from pairalign.evaluate.clusters import clusters_of, group_of
 from pairalign.evaluate.pool import EvalPool
 from pairalign.evaluate.probe import linear_probe
 from pairalign.evaluate.protocols.classes import (
@@ -26,7 +27,7 @@ from pairalign.evaluate.protocols.classes import (
 )
 from pairalign.evaluate.protocols.registry import register_protocol
 from pairalign.evaluate.protocols.result import Measurement
-from pairalign.evaluate.protocols.task import Task, clusters, division_of, group_of, labelled, overlap, train_part
+from pairalign.evaluate.protocols.task import Task, division_of, labelled, overlap, train_part
 from pairalign.evaluate.zero_shot import TEMPLATES
 
 CLASSES = {"material": MATERIALS, "hardness": ("hard", "soft"), "roughness": ("rough", "smooth")}
@@ -165,7 +166,7 @@ def _probe(task: Task, touch: str, part: str, factor: str, train: str, test: str
     z, truth, keys = _labelled_rows(task, touch, part, factor, test)
     metas, trained = task.meta(test), [group_of(task.meta(train)[key]) for key in train_keys]
     whole = trained if None not in trained and 4 < len(set(trained)) < len(trained) else None
-    groups = clusters([metas[key] for key in keys])
+    groups = clusters_of([metas[key] for key in keys])
     score = linear_probe(x, y, z, truth, groups=groups, train_groups=whole, seed=task.seed).accuracy
     published: Mapping[str, float] = PUBLISHED[factor] if test == official_test(factor) else {}
     seen = overlap(task, {key: metas[key] for key in keys}, train)

@@ -12,7 +12,7 @@ is near enough is right, so read each score beside its chance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,12 @@ from torch import Tensor
 
 from pairalign.align.partial import gated_cosine
 from pairalign.errors import ConfigError, DataError, did_you_mean
+from pairalign.evaluate.clusters import clusters_of
 from pairalign.evaluate.intervals import Score, bootstrap_mean
 from pairalign.evaluate.protocols.captions import check_form, encode_captions, read_captions
 from pairalign.evaluate.protocols.registry import register_protocol
 from pairalign.evaluate.protocols.result import Measurement
-from pairalign.evaluate.protocols.task import Task, clusters, overlap
+from pairalign.evaluate.protocols.task import Task, overlap
 from pairalign.evaluate.ranking import TIE, hit_probability, rank_counts, similarities
 
 TAU = 0.6356450319  # the published .636; the tool's other three are .8591097295, .8927201033, .9208499491
@@ -120,7 +121,7 @@ def _split(
     if "text" in roles:
         shared["text"], tower = encode_captions(task, roles["text"], [captions[key] for key in pool.keys])
         affinity = text_affinity(tower if similarity == "tower" else shared["text"])
-    groups = clusters([metas[key] for key in pool.keys])
+    groups = clusters_of([metas[key] for key in pool.keys])
     seen = overlap(task, {key: metas[key] for key in pool.keys})
     found = []
     for a, b in _pairs(roles):
@@ -145,7 +146,7 @@ def text_affinity(features: Tensor) -> Tensor:
 
 
 def both_ways(
-    x: Tensor, y: Tensor, right: Tensor, names: tuple[str, str], groups: list[object] | None, seed: int
+    x: Tensor, y: Tensor, right: Tensor, names: tuple[str, str], groups: Sequence[object] | None, seed: int
 ) -> list[tuple[str, str, Score]]:
     """(name, metric, score) of x → y, y → x and their mean, top-1 and top-5.
 
