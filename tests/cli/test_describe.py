@@ -113,7 +113,7 @@ class Loud(nn.Module):
 
     def forward(self, sensed: Any) -> torch.Tensor:
         vectors = self.bridge(sensed)
-        return self.blank + 3000 * (vectors - self.blank)
+        return self.blank + 30000 * (vectors - self.blank)
 
 
 def test_a_batch_says_what_each_sample_alone_says(pack: Path, setup: Path, shards: Path, tmp_path: Path) -> None:

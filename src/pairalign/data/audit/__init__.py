@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairalign.data.audit import blank, captions, duplicates, groups, leak, swapped
+from pairalign.data.audit import blank, captions, clusters, duplicates, groups, leak, pairing, swapped
 from pairalign.data.audit.findings import SEVERITIES, Audit, Finding, Severity
 from pairalign.data.audit.survey import Survey, take_survey
 from pairalign.errors import DataError, did_you_mean
@@ -23,6 +23,8 @@ CHECKS: dict[str, Callable[[Survey, int, bool], tuple[list[Finding], Any]]] = {
     "swapped": swapped.find,
     "blank": blank.find,
     "groups": groups.find,
+    "clusters": clusters.find,
+    "pairing": pairing.find,
     "leak": leak.find,
 }
 
