@@ -55,7 +55,8 @@ def draw_samples(signal: Signal, count: int, seed: int = 0) -> list[Any]:
         named = dict(zip(signal.axes, signal.shape, strict=True)) if signal.axes else {}
         longest = max((size for size in signal.shape if size), default=32)
         height, width = (named.get(axis) or longest for axis in ("height", "width"))
-        return [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(count)]
+        colours = () if named.get("channel") == 1 else (3,)
+        return [rng.integers(0, 256, (height, width, *colours), dtype=np.uint8) for _ in range(count)]
     low, high = signal.range or (-1.0, 1.0)
     sizes = [16 if size is None else size for size in signal.shape]
     return [rng.uniform(low, high, sizes).astype(signal.dtype) for _ in range(count)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pairalign.data.audit import Audit
+from pairalign.data.audit import Audit, audit_pairs
 from pairalign.data.audit.near import OVERLAP, picture_difference, series_difference
 
 
@@ -60,3 +61,17 @@ def test_a_picture_and_its_copy_differ_by_less_than_two_pictures() -> None:
     spot = a.copy()
     spot[8:12, 8:12] = 1 - spot[8:12, 8:12]  # the same scene with another small thing in it
     assert picture_difference(a, spot, spread) > 1
+
+
+def test_depth_images_in_a_wide_range_are_told_apart(pack: Callable[..., Path]) -> None:
+    """One far corner widens the range that the index records, in which all others would be flat and alike."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(40):
+        shape = np.kron(rng.normal(0, 30, (4, 4)), np.ones((12, 12))) + rng.normal(0, 2, (48, 48)) + 4900
+        shape[:12, :12] += 50_000 * (number == 5)
+        split = "test" if number % 4 == 3 else "train"
+        rows.append({"key": f"d{number:02d}", "depth": shape.astype(np.uint16), "text": f"{number}", "split": split})
+    rows[7]["depth"] = (rows[4]["depth"].astype(int) + rng.integers(-1, 2, (48, 48))).astype(np.uint16)
+    units = {"depth": {"axes": ("height", "width")}}
+    found = audit_pairs(pack(rows, units=units), checks=["duplicates"], progress=False)
+    assert [finding.keys for finding in found.findings] == [("d07",)]

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pairalign.data.audit.clouds import surface_ratio
-from pairalign.data.audit.pixels import small_picture
+from pairalign.data.audit.pixels import contrasted, small_picture
 from pairalign.data.audit.survey import Column, Survey
 from pairalign.data.index import ModalityInfo
 from pairalign.data.kinds import series_array
@@ -69,7 +69,7 @@ def _values(survey: Survey, column: Column, rows: np.ndarray) -> list[Any]:
 
 def _prepare(value: Any, kind: str, info: ModalityInfo | None) -> np.ndarray:
     if kind == "image":
-        return small_picture(value, info, 32)
+        return contrasted(value, small_picture(value, info, 32))
     return series_array(value, info) if kind == "series" else np.asarray(value, np.float32)
 
 

@@ -14,12 +14,13 @@ from pairalign.data.index import ModalityInfo
 
 SIDE = 64  # of the picture that cues are computed on
 LOOK = 16  # of the picture that is kept
+_BYTES = ("RGB", "RGBA", "L", "P", "1", "CMYK", "YCbCr")
 CONTRAST, ALIKE, COLOUR = 0, 2, slice(6, 9)  # places of the cues that differ between gel images and photos
 
 
 def small_picture(value: Any, info: ModalityInfo | None = None, side: int = SIDE) -> np.ndarray:
     """(side, side, 3) float32 in [0, 1] of a PIL image or an array in any layout; of a stack, its last frame."""
-    if hasattr(value, "getbands") and value.mode in ("RGB", "RGBA", "L", "P", "1", "CMYK", "YCbCr"):
+    if hasattr(value, "getbands") and value.mode in _BYTES:
         from PIL import Image
 
         small = value.convert("RGB").resize((side, side), Image.Resampling.BOX)
@@ -50,6 +51,17 @@ def _box(array: np.ndarray, side: int) -> np.ndarray:
         sums = np.add.reduceat(array, edges[:-1], axis)
         array = sums / np.diff(edges).reshape([-1 if a == axis else 1 for a in range(3)])
     return array
+
+
+def contrasted(value: Any, picture: np.ndarray) -> np.ndarray:
+    """The small `picture` of `value`, stretched to its own 1st and 99th percentile unless it was made of bytes: in a
+    range of 65,536 values all depth images would look alike.
+    """
+    if getattr(value, "mode", "") in _BYTES or getattr(value, "dtype", None) == np.uint8:
+        return picture
+    low, high = np.percentile(picture, [1, 99])
+    stretched: np.ndarray = ((picture - low) / max(float(high - low), 1e-12)).clip(0, 1).astype(np.float32)
+    return stretched
 
 
 def shrink(picture: np.ndarray, side: int = LOOK) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pairalign.data.audit.pixels import border, picture_cues, shrink, small_picture
+from pairalign.data.audit.pixels import border, contrasted, picture_cues, shrink, small_picture
 from pairalign.data.index import ModalityInfo
 from pairalign.data.kinds import main_value, series_array
 from pairalign.types import Kind
@@ -50,7 +50,7 @@ def _sketch_image(value: Any, info: ModalityInfo | None) -> Sketch:
     look = shrink(picture)
     array = np.asarray(value)
     return {
-        "look": np.round(255 * look).astype(np.uint8).ravel(),
+        "look": np.round(255 * shrink(contrasted(value, picture))).astype(np.uint8).ravel(),
         "cues": picture_cues(picture),
         "levels": _levels(array, _whole_range(array, info)),
         "mean": look.mean((0, 1)),
