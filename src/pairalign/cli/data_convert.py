@@ -46,13 +46,13 @@ def register(subverbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert and print the report."""
     from pairalign.data.convert import convert_data, find_layout
+    from pairalign.parameters import text_settings
 
-    texts = [name for name, default in find_layout(args.layout).options.items() if isinstance(default, str)]
     done = convert_data(
         args.layout,
         args.folder,
         args.out,
-        options=read_settings(args.option, "--option", plain=texts),
+        options=read_settings(args.option, "--option", plain=text_settings(find_layout(args.layout).parameters)),
         shard_samples=args.shard_samples,
         workers=args.workers,
         seed=args.seed,

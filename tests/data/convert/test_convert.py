@@ -112,7 +112,7 @@ def test_wrong_input_is_named_before_anything_is_written(tmp_path: Path) -> None
     cases = [
         ({"name": "touch-and-gone"}, "Did you mean 'touch-and-go'"),
         ({"options": {"txt": "x"}}, "has no option 'txt'. Did you mean 'text'"),
-        ({"options": {"text": 3}}, "give str"),
+        ({"options": {"text": 3}}, "give text"),
         ({"limit": 0}, "limit=0"),
         ({"resize": 2}, "resize=2"),
         ({"name": "tvl"}, "is no tvl: it lacks .*This looks like touch-and-go"),

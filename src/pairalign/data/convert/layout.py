@@ -7,14 +7,14 @@ it opens tables and never an image, runs in a fixed order, and says by `skip(key
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pairalign.errors import DataError, did_you_mean
+from pairalign.errors import DataError
 from pairalign.lazy import LazyEntries
+from pairalign.parameters import Parameters, check_values, settings_of
 
 MODULES = {
     "hub": "hub",
@@ -72,10 +72,14 @@ class Layout:
         return self.read.__module__
 
     @property
+    def parameters(self) -> Parameters:
+        """Parameter by option."""
+        return settings_of(self.read, 2)
+
+    @property
     def options(self) -> dict[str, Any]:
         """Default by option."""
-        parameters = list(inspect.signature(self.read).parameters.values())[2:]
-        return {parameter.name: parameter.default for parameter in parameters}
+        return {name: parameter.default for name, parameter in self.parameters.items()}
 
     def missing(self, folder: Path) -> list[str]:
         """Marks that the folder lacks."""
@@ -137,12 +141,5 @@ def check_folder(layout: Layout, folder: Path) -> None:
 
 
 def check_options(layout: Layout, options: Mapping[str, Any]) -> None:
-    """Raise `DataError` for an option that the layout does not have, or a value of another type than its default."""
-    known = layout.options
-    for name, value in options.items():
-        if name not in known:
-            raise DataError(f"layout {layout.name!r} has no option {name!r}.{did_you_mean(name, known)}")
-        default = known[name]
-        if default is not None and not isinstance(value, type(default)):
-            kind = type(default).__name__
-            raise DataError(f"option {name}={value!r} of {layout.name!r}: give {kind}, such as {default!r}.")
+    """Raise `DataError` for an option that the layout does not have, or a value of another type than it takes."""
+    check_values(layout.parameters, options, "option", f"layout {layout.name!r}", DataError)

@@ -7,14 +7,13 @@ measurement belongs into `differs`, in words.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import UnionType
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
-from pairalign.errors import ConfigError, did_you_mean
+from pairalign.errors import ConfigError
 from pairalign.lazy import LazyEntries
+from pairalign.parameters import Parameters, check_values, settings_of
 
 if TYPE_CHECKING:
     from pairalign.evaluate.protocols.result import Measurement
@@ -52,10 +51,9 @@ class Protocol:
         return self.measure.__module__
 
     @property
-    def settings(self) -> dict[str, inspect.Parameter]:
+    def settings(self) -> Parameters:
         """Parameter by setting."""
-        parameters = list(inspect.signature(self.measure, eval_str=True).parameters.values())[1:]
-        return {parameter.name: parameter for parameter in parameters}
+        return settings_of(self.measure, 1)
 
 
 _PROTOCOLS: LazyEntries[Protocol] = LazyEntries("protocol", "pairalign.evaluate.protocols", MODULES, ConfigError)
@@ -83,19 +81,4 @@ def known_protocols() -> dict[str, Protocol]:
 
 def check_settings(protocol: Protocol, settings: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a setting that the protocol does not have, or a value of another type than it takes."""
-    known = protocol.settings
-    for name, value in settings.items():
-        if name not in known:
-            raise ConfigError(f"protocol {protocol.name!r} has no setting {name!r}.{did_you_mean(name, known)}")
-        accepted = _types(known[name].annotation)
-        if accepted and (not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted)):
-            words = {type(None): "null", list: "a list such as [a, b]", str: "text", float: "a number"}
-            names = " or ".join(words.get(kind, kind.__name__) for kind in accepted if kind is not int)
-            raise ConfigError(f"setting {name}={value!r} of protocol {protocol.name!r}: give {names}.")
-
-
-def _types(annotation: Any) -> tuple[type, ...]:
-    """The classes that an annotation such as `list[str] | None` accepts; none for a parameter without one."""
-    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    found = [get_origin(kind) or kind for kind in kinds if kind not in (inspect.Parameter.empty, Any)]
-    return tuple(kind for kind in found if isinstance(kind, type))
+    check_values(protocol.settings, settings, "setting", f"protocol {protocol.name!r}", ConfigError)
