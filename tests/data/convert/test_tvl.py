@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from PIL import Image
 
 from pairalign.cli.main import main
 from pairalign.data.convert.gel_side import exchanged, look
+from pairalign.data.convert.report import Skipped
+from pairalign.data.convert.shelf import Shelf
+from pairalign.data.convert.tvl import read
 from pairalign.data.index import load_index
 from pairalign.data.shards import read_samples
 from pairalign.errors import DataError
@@ -320,6 +325,57 @@ def test_wrong_options_and_a_subset_that_is_not_there(folder: Path, tmp_path: Pa
     with pytest.raises(DataError, match="holds no lists of it"):
         convert("tvl", folder, tmp_path / "out", options={"subset": "ssvtp"})
     assert not (tmp_path / "out").exists()
+
+
+def many(home: Path, count: int) -> Path:
+    """A collection of two trajectories, their frames mixed in the lists, all of one gel and one photo."""
+    gel(home / "gel.jpg", 0)
+    photo(home / "photo.jpg", 0)
+    rows = []
+    for i in range(count):
+        sides = {side: f"t{i % 2}/{side}/{i}.jpg" for side in ("vision", "tactile")}
+        for side, path in sides.items():
+            (home / path).parent.mkdir(parents=True, exist_ok=True)
+            (home / path).hardlink_to(home / ("photo.jpg" if side == "vision" else "gel.jpg"))
+        rows.append({"url": sides["vision"], "tactile": sides["tactile"], "caption": f"soft, number {i}"})
+    write_csv(home / "train.csv", ["url", "tactile", "caption"], rows)
+    return home.parents[1]
+
+
+def test_listing_takes_no_more_memory_for_more_pairs(tmp_path: Path) -> None:
+    peaks = {}
+    for count in (500, 500, 4000):  # the first warms up
+        folder = tmp_path / f"{count}-{len(peaks)}"
+        many(folder / "hct" / "data1", count)
+        tracemalloc.start()
+        sessions = [sample["session"] for sample in read(folder, Skipped(strict=True))]
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert sessions == sorted(sessions)  # a trajectory at a time
+        assert len(sessions) == count
+        del sessions
+    assert peaks[4000] < 1.3 * peaks[500]
+
+
+def test_the_shelf_looks_up_and_sorts_as_dicts_do() -> None:
+    draw = random.Random(0)
+    kept: dict[str, int] = {}
+    heaps: dict[str, list[int]] = {}
+    shelf = Shelf()
+    for value in range(300):
+        name = draw.choice("abcdefgh")
+        kept[name] = value
+        heaps.setdefault(name, []).append(value)
+        shelf.put("one", name, value)
+        shelf.put("other", name, -value)
+        shelf.file(name, value)
+    assert list(shelf.values("one")) == list(kept.values())
+    assert [shelf.get("other", name) for name in "abz"] == [-kept["a"], -kept["b"], None]
+    assert [(name, count, list(shelf.filed(name))) for name, count in shelf.heaps()] == [
+        (name, len(values), values) for name, values in heaps.items()
+    ]
+    assert [shelf.nth("c", n) for n in range(3)] == heaps["c"][:3]
+    shelf.close()
 
 
 def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

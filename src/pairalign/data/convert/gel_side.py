@@ -22,10 +22,13 @@ CLEAR = 0.6  # a side's change or distance is clearly the smaller one below this
 
 def look(paths: Sequence[Path]) -> np.ndarray:
     """(n, 64, 64, 3) small pictures in [0, 1] of up to `FRAMES` files, evenly spread; damaged ones are left out."""
-    count = len(paths)
-    places = sorted({round(place) for place in np.linspace(0, count - 1, min(FRAMES, count))})
-    found = [picture for place in places if (picture := _picture(paths[place])) is not None]
+    found = [picture for place in spread(len(paths)) if (picture := _picture(paths[place])) is not None]
     return np.stack(found) if found else np.zeros((0, SIDE, SIDE, 3), np.float32)
+
+
+def spread(count: int) -> list[int]:
+    """The places of up to `FRAMES` of `count` files, evenly spread."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(FRAMES, count))})
 
 
 def exchanged(touch: np.ndarray, image: np.ndarray, background: np.ndarray | None = None) -> bool:

@@ -10,19 +10,21 @@ by its file's name. Files are stored as they are: the authors' loader pads the t
 counter-clockwise, so each sample's meta says "rotate": 90 for an encoder that is to see the same.
 Where it bites: HCT's official split puts frames of one trajectory on both sides; "by_trajectory" keeps them whole.
 SSVTP has no trajectories, so each of its pairs is its own session, and neighbouring touches of one cloth may be
-divided. Some copies have the folders of a trajectory exchanged: a few images of each are opened while listing.
+divided. Some copies have the folders of a trajectory exchanged: a few images of each are opened while listing. Samples
+come a trajectory at a time, while the lists mix them: until all of a folder's lists are read they wait on disk.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pairalign.data.convert.gel_side import exchanged, look
+from pairalign.data.convert.gel_side import exchanged, look, spread
 from pairalign.data.convert.layout import Listing, Skip, register_layout
-from pairalign.data.convert.tvl_lists import Pair, conversations, pairs_of, synonyms, words_of
+from pairalign.data.convert.shelf import Shelf
+from pairalign.data.convert.tvl_lists import Pair, keep_conversations, pairs_of, synonyms, words_of
 from pairalign.errors import DataError, did_you_mean
 
 SUBSETS = ("all", "ssvtp", "hct")
@@ -63,20 +65,22 @@ def read(
         if value not in known:
             raise DataError(f"option {name}={value!r} of 'tvl' is unknown.{did_you_mean(value, known)}")
     for home in _homes(folder, subset):
-        words, talks = synonyms(home / "synonyms.json"), conversations(home / "finetune.json")
-        places: dict[str, list[dict[str, Any]]] = {}
-        for pair in pairs_of(home, skip, captions=captions, not_contact=not_contact):
-            sample = _sample(home, pair, captions, skip)
-            if sample:
-                sample["meta"] |= _words(sample.get("text", ""), words)
-                sample["meta"] |= {"conversation": talks[pair.url]} if pair.url in talks else {}
-                places.setdefault("ssvtp" if home.name == "ssvtp" else sample["session"], []).append(sample)
-        for place, samples in places.items():
-            turned = _looks_exchanged(home, place, samples, swapped, skip)
-            for sample in samples:
-                if turned:
-                    sample["meta"]["swapped"] = SWAPPED[swapped]
-                yield _exchange(home, sample) if turned and swapped == "exchange" else sample
+        with closing(Shelf()) as shelf:
+            words = synonyms(home / "synonyms.json")
+            keep_conversations(home / "finetune.json", shelf)
+            for pair in pairs_of(home, skip, shelf, captions=captions, not_contact=not_contact):
+                sample = _sample(home, pair, captions, skip)
+                if sample:
+                    talk = shelf.get("conversation", pair.url)
+                    sample["meta"] |= _words(sample.get("text", ""), words)
+                    sample["meta"] |= {} if talk is None else {"conversation": talk}
+                    shelf.file("ssvtp" if home.name == "ssvtp" else sample["session"], sample)
+            for place, count in shelf.heaps():
+                turned = _looks_exchanged(home, place, shelf, count, swapped, skip)
+                for sample in shelf.filed(place):
+                    if turned:
+                        sample["meta"]["swapped"] = SWAPPED[swapped]
+                    yield _exchange(home, sample) if turned and swapped == "exchange" else sample
 
 
 def _homes(folder: Path, subset: str) -> list[Path]:
@@ -158,14 +162,14 @@ def _main(touch: Any) -> Path:
     return path
 
 
-def _looks_exchanged(home: Path, place: str, samples: Sequence[dict[str, Any]], swapped: str, skip: Skip) -> bool:
-    """Whether the two folders of these samples are the wrong way round, and then said."""
-    empty = look([home / EMPTY])
+def _looks_exchanged(home: Path, place: str, shelf: Shelf, count: int, swapped: str, skip: Skip) -> bool:
+    """Whether the two folders of a place's samples are the wrong way round, by a few of them, and then said."""
+    empty, samples = look([home / EMPTY]), [shelf.nth(place, number) for number in spread(count)]
     touch, image = look([_main(s["touch"]) for s in samples]), look([s["image"] for s in samples])
     if not exchanged(touch, image, empty[0] if len(empty) else None):
         return False
     done = "exchanged back" if swapped == "exchange" else "convert with swapped=exchange to put them right"
-    skip.suspect(f"{place}: touch and image look exchanged in the folder, {len(samples)} samples: {done}.")
+    skip.suspect(f"{place}: touch and image look exchanged in the folder, {count} samples: {done}.")
     return True
 
 

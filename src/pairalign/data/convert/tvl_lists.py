@@ -1,7 +1,8 @@
 """TVL's lists of pairs: tables, the parallel lists of contact.json, and what finetune.json and synonyms.json add.
 
 Where it bites: paths are compared whole, so that frame `12` is never taken for `120`; and a pair that stands in
-train.csv and in test.csv is a test pair only.
+train.csv and in test.csv is a test pair only. Tables are read line by line, a JSON list whole, one at a time; what has
+to be looked up later lies on a `Shelf`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from pairalign.data.convert.layout import Skip
+from pairalign.data.convert.shelf import Shelf
 from pairalign.data.convert.table import read_table
 from pairalign.errors import DataError
 
@@ -29,34 +31,34 @@ class Pair(NamedTuple):
     contact: bool = True
 
 
-def pairs_of(home: Path, skip: Skip, *, captions: bool, not_contact: bool) -> list[Pair]:
+def pairs_of(home: Path, skip: Skip, shelf: Shelf, *, captions: bool, not_contact: bool) -> Iterator[Pair]:
     """The pairs of one folder's lists, each once: those of test.csv, of train.csv, then of the JSON lists."""
-    found: dict[str, Pair] = {}
-    contact = {pair.url: pair for pair in _parallel(home / "contact.json", "unlabelled")}
+    for pair in _parallel(home / "contact.json", "unlabelled"):
+        shelf.put("contact", pair.url, pair)
     needed = ("url", "caption") if captions and not (home / "text").is_dir() else ("url",)
     for split in ("test", "train"):
         path = home / f"{split}.csv"
         for cells in read_table(path, needed, skip) if path.is_file() else ():
             url = _plain(cells["url"])
             tactile, background = (_plain(cells.get(name, "")) for name in ("tactile", "tactile_background"))
-            spare = contact.get(url)
+            spare = shelf.get("contact", url)
             if spare is not None:
                 tactile, background = tactile or spare.tactile, background or spare.background
-            _add(found, Pair(url, tactile, background, cells.get("caption", ""), split), home, skip)
-    for pair in contact.values():
-        if pair.url not in found:
-            found[pair.url] = pair
+            if _new(url, split, home, skip, shelf):
+                yield Pair(url, tactile, background, cells.get("caption", ""), split)
+    for pair in shelf.values("contact"):
+        if shelf.get("split", pair.url) is None:
+            shelf.put("split", pair.url, pair.split)
+            yield pair
     for pair in _parallel(home / "not_contact.json", "not_contact") if not_contact else ():
-        _add(found, pair._replace(caption="background", contact=False), home, skip)
-    return list(found.values())
+        if _new(pair.url, pair.split, home, skip, shelf):
+            yield pair._replace(caption="background", contact=False)
 
 
-def conversations(path: Path) -> dict[str, list[str]]:
-    """Question, answer, and further ones, by the image's path."""
-    found: dict[str, list[str]] = {}
+def keep_conversations(path: Path, shelf: Shelf) -> None:
+    """Question, answer, and further ones, onto the shelf as "conversation" by the image's path."""
     for image, values in _read(path, _conversation, "[{image, conversations: [{value}]}]"):
-        found.setdefault(image, []).extend(values)
-    return found
+        shelf.put("conversation", image, [*(shelf.get("conversation", image) or []), *values])
 
 
 def synonyms(path: Path) -> dict[str, list[str]]:
@@ -70,17 +72,19 @@ def words_of(caption: str) -> list[str]:
     return [word for word in words if word]
 
 
-def _add(found: dict[str, Pair], pair: Pair, home: Path, skip: Skip) -> None:
-    earlier = found.get(pair.url)
+def _new(url: str, split: str, home: Path, skip: Skip, shelf: Shelf) -> bool:
+    """Whether no list named this pair before; else it is said."""
+    earlier = shelf.get("split", url)
     if earlier is None:
-        found[pair.url] = pair
+        shelf.put("split", url, split)
     else:
-        skip(f"{home.name}/{pair.url}", f"named twice: in {earlier.split} and in {pair.split}; kept in {earlier.split}")
+        skip(f"{home.name}/{url}", f"named twice: in {earlier} and in {split}; kept in {earlier}")
+    return earlier is None
 
 
-def _parallel(path: Path, split: str) -> list[Pair]:
+def _parallel(path: Path, split: str) -> Iterator[Pair]:
     """The pairs of parallel lists; none where there is no such file."""
-    return list(_read(path, lambda lists: _pairs(lists, split), "{vision: [paths], tactile: [as many], background: …}"))
+    return _read(path, lambda lists: _pairs(lists, split), "{vision: [paths], tactile: [as many], background: …}")
 
 
 def _pairs(lists: Any, split: str) -> Iterator[Pair]:
@@ -101,12 +105,12 @@ def _synonyms(words: Any) -> Iterator[tuple[str, list[str]]]:
         yield word.strip().lower(), [str(other) for other in others]
 
 
-def _read(path: Path, entries: Callable[[Any], Iterator[Any]], form: str) -> list[Any]:
+def _read(path: Path, entries: Callable[[Any], Iterator[Any]], form: str) -> Iterator[Any]:
     """What a JSON file holds; raise `DataError` where it is of another form, and give nothing where it is not there."""
     if not path.is_file():
-        return []
+        return
     try:
-        return list(entries(json.loads(path.read_text(encoding="utf-8-sig"))))
+        yield from entries(json.loads(path.read_text(encoding="utf-8-sig")))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{path.parent.name}/{path.name} is not of the form {form} ({error}): copy it again."
