@@ -49,7 +49,7 @@ class StageTwo(L.LightningModule):
             loss = loss + penalty
         self.keys = batch.keys
         if not torch.isfinite(loss):
-            raise self._diverged(f"the loss became {float(loss)}")
+            raise self._diverged(f"the loss became {float(loss.detach())}")
         return loss
 
     def _diverged(self, what: str) -> DataError:
