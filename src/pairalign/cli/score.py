@@ -32,7 +32,6 @@ def register(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, then say where the file is."""
     options = read_settings(args.option, "--option")
-    from pairalign.recompose.calibration import Calibration
     from pairalign.recompose.examples import Collator, Task, calibration_batches
     from pairalign.recompose.linears import find_linears
     from pairalign.recompose.prompt import SensorProcessor, load_base
@@ -40,16 +39,16 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.recompose.significance import save_scores, score_model
 
     model, processor = load_base(args.model, args.dtype)
-    linears, batches = find_linears(model), Calibration()
+    linears, batches = find_linears(model), None
     if args.calibration:
         prompt = args.prompt or _prompt(args.calibration)
         config = TaskConfig(args.calibration, prompt, args.answer, args.split)
         task = Task("calibration", config, ".", (), answered=False)
         batches = calibration_batches(task, Collator(SensorProcessor(processor, {})), args.count)
-    scores = score_model(args.method, model, linears, batches or None, seed=args.seed, **options)
+    scores = score_model(args.method, model, linears, batches, seed=args.seed, **options)
     about = {"method": args.method, "model": args.model, "seed": args.seed, "options": options}
     if args.calibration:
-        about["calibration"] = batches.origin
+        about |= {"calibration": args.calibration, "count": args.count, "prompt": prompt}
     save_scores(scores, linears, args.out, progress=not args.quiet, **about)
     total = sum(linear.weight.numel() for linear in linears.values())
     print(

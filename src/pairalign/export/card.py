@@ -29,8 +29,7 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path) -> Non
         about = manifest.provenance["dormant"]
         lines.append(
             f"- **delta**: {trained:,} of the model's weights ({about['structure']}, density {about['density']:g}, "
-            f"score {about['score']}{_looked_at(manifest)}); all others are compared with the base bit by bit in "
-            "`receipt.json`."
+            f"score {about['score']}); all others are compared with the base bit by bit in `receipt.json`."
         )
     lines += ["", "## Measured", ""]
     for figure, sign in (("learning", "gained"), ("forgetting", "lost")):
@@ -43,11 +42,6 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path) -> Non
             lines += ["", f"### {title}", "", "| question | n | base | now | interval |", "|---|---|---|---|---|"]
             lines += list(_rows(results, part))
     return _write(folder / "README.md", "\n".join(lines) + "\n")
-
-
-def _looked_at(manifest: Manifest) -> str:
-    count = sum(one["keys"] for one in manifest.provenance.get("calibration", []))
-    return f" on the {count} samples that its config lists" if count else ""
 
 
 def _rows(results: dict[str, Any], part: str) -> list[str]:

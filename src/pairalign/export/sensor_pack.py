@@ -85,7 +85,6 @@ def _write(run: RecomposeRun, folder: Path) -> None:
             "seed": run.config.seed,
             "method": run.config.method,
             "dormant": to_dict(run.config.dormant) if delta else None,
-            "calibration": _calibration(run, delta),
             "stage_one": {name: to_dict(s.config) for name, s in stages.items()},
             "tasks": {name: to_dict(task) for name, task in run.config.tasks.items()},
         },
@@ -93,12 +92,6 @@ def _write(run: RecomposeRun, folder: Path) -> None:
     write_card(manifest, run.results, folder)
     files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
     write_manifest(Manifest(**{**vars(manifest), "files": files}), folder)
-
-
-def _calibration(run: RecomposeRun, delta: str | None) -> list[dict[str, Any]]:
-    """By what the delta's weights were chosen; the delta itself lists the samples."""
-    chosen = run.model.llm.calibrated.get(delta, []) if isinstance(run.model.llm, DormantModel) and delta else []
-    return [{**one, "keys": len(one["keys"])} for one in chosen]
 
 
 def _recipe(name: str, sense: Sense) -> SenseRecipe:

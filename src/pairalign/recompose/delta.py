@@ -1,8 +1,8 @@
 """A sensor's delta on disk: replacement values in the base's dtype, where they belong, and which base they fit.
 
-`dormant_config.json` holds the settings, the format version, the keys of the calibration samples that the weights were
-chosen by, and for every weight its shape, kind and the SHA-256 of the base's bytes; `dormant_model.safetensors` the
-values and their places (rows and columns as positions, entries as `places` encodes them). Nothing is ever unpickled.
+`dormant_config.json` holds the settings, the format version, and for every weight its shape, kind and the SHA-256 of
+the base's bytes; `dormant_model.safetensors` the values and their places (rows and columns as positions, entries
+as `places` encodes them). Nothing is ever unpickled.
 Where it bites: fp32 masters are rounded to the base's dtype, which is what acts; to go on training exactly, keep a
 checkpoint of the run.
 """
@@ -39,7 +39,6 @@ def save_delta(model: DormantModel, sensor: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights, tensors = delta_parts(model, sensor)
     record = {"format": FORMAT, "sensor": sensor, "config": to_dict(model.dormant[sensor]), "weights": weights}
-    record["calibration"] = model.calibrated.get(sensor, [])
     partial = folder / f"{WEIGHTS}.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
     partial.replace(folder / WEIGHTS)
@@ -61,7 +60,6 @@ def load_delta(model: DormantModel, folder: Path, trainable: bool = False) -> No
     for update in updates.values():
         update.values.requires_grad_(trainable)
     model.add(record["sensor"], load_config(DormantConfig, record["config"]), updates)
-    model.calibrated[record["sensor"]] = record.get("calibration", [])
 
 
 def delta_parts(model: DormantModel, sensor: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

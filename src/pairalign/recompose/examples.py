@@ -24,7 +24,6 @@ from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.errors import ConfigError, DataError, did_you_mean
 from pairalign.recompose.bridge import Sensed
-from pairalign.recompose.calibration import Calibration
 from pairalign.recompose.prompt import SensorProcessor
 from pairalign.recompose.settings import TaskConfig
 
@@ -260,24 +259,21 @@ def batches(task: Task, collate: Collator, size: int) -> Iterator[Batch]:
         yield collate(held)
 
 
-def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8) -> Calibration:
-    """The model's inputs for `count` examples, answers and labels included, and their keys; raise `DataError` if the
-    task has fewer.
-    """
+def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8) -> list[dict[str, Any]]:
+    """The model's inputs for `count` examples, answers and labels included; raise `DataError` if the task has fewer."""
     if len(task) < count:
         raise DataError(
             f"calibration.{task.name}: {str(task.folder)!r} has {len(task)} samples, calibration_size={count} asks for "
             "more: give more samples or lower it."
         )
-    found, keys = [], list[str]()
+    found, taken = [], 0
     for batch in batches(task, collate, size):
         answered = bool((batch.labels != IGNORED).any())
         found.append({**batch.inputs, **({"labels": batch.labels} if answered else {})})
-        keys += batch.keys
-        if len(keys) >= count:
+        taken += len(batch.keys)
+        if taken >= count:
             break
-    about = {"set": task.name, "split": task.config.split, "prompt": task.config.prompt}
-    return Calibration(found, [{**about, "content_hash": load_index(task.folder).content_hash, "keys": keys}])
+    return found
 
 
 def _to(value: Any, device: torch.device) -> Any:

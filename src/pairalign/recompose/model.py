@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.errors import DormantError
-from pairalign.recompose.calibration import origin_of
 from pairalign.recompose.config import DormantConfig
 from pairalign.recompose.direction import Direction, Use, choose_basis
 from pairalign.recompose.dormant import DormantLinear, adapt, attach, detach, dormant_linears, release
@@ -57,7 +56,6 @@ class DormantModel(nn.Module):
         super().__init__()
         self.base_model = base_model
         self.dormant: dict[str, DormantConfig] = {}
-        self.calibrated: dict[str, list[dict[str, Any]]] = {}  # by sensor, what its weights were chosen by
 
     forward = _BaseForward()
 
@@ -103,7 +101,6 @@ class DormantModel(nn.Module):
                 detach(layer, sensor)
         self._release_unused()
         del self.dormant[sensor]
-        self.calibrated.pop(sensor, None)
 
     def _release_unused(self) -> None:
         for _, layer in list(dormant_linears(self.base_model)):
@@ -134,7 +131,6 @@ class DormantModel(nn.Module):
         for _, layer in list(dormant_linears(self.base_model)):
             release(layer, merge)
         self.dormant.clear()
-        self.calibrated.clear()
         return self.base_model
 
     def updates(self, sensor: str) -> dict[str, Replacement | Direction]:
@@ -198,14 +194,12 @@ def get_dormant_model(
     base = whole.base_model
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
     updates: Mapping[str, Replacement | Direction]
-    chosen = masks is None and config.structure != "matrices"
     if config.structure == "directions":
         updates = _directions(base, linears, config, calibration)
     else:
         masks = masks or choose_masks(base, linears, config, calibration, scores)
         updates = {name: REPLACEMENTS[mask.kind](linears[name].weight, mask.index) for name, mask in masks.items()}
     whole.add(sensor, config, updates)
-    whole.calibrated[sensor] = origin_of(config.score, calibration, scores) if chosen else []
     whole.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(True)

@@ -26,7 +26,6 @@ from pairalign.evaluate.forgetting import change
 from pairalign.recompose.assemble import assemble
 from pairalign.recompose.baselines import Method, create_method
 from pairalign.recompose.baselines.method import Setup
-from pairalign.recompose.calibration import Calibration
 from pairalign.recompose.examples import Batch, Collator, Task, batches, calibration_batches
 from pairalign.recompose.feed import TaskFeed
 from pairalign.recompose.measure import answer_words
@@ -112,7 +111,7 @@ def plan_recompose(config: RecomposeConfig) -> DormantPlan:
 
 def read_tasks(
     config: RecomposeConfig, processor: SensorProcessor
-) -> tuple[list[Task], dict[str, dict[str, list[Batch]]], Calibration | None]:
+) -> tuple[list[Task], dict[str, dict[str, list[Batch]]], list[dict[str, Any]] | None]:
     """Training tasks, the batches of what is measured by part and task, and the calibration set's inputs."""
     if not config.tasks:
         raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
@@ -128,7 +127,7 @@ def read_tasks(
     for one in itertools.chain(*checked.values()):
         one.keep(processor, config.train.memory)
     sets = {part: {t.name: list(batches(t, collate, MEASURE_SIZE)) for t in of} for part, of in checked.items()}
-    shown = Calibration.joined(calibration_batches(one, collate, config.calibration_size) for one in known)
+    shown = [batch for one in known for batch in calibration_batches(one, collate, config.calibration_size)]
     return tasks, sets, shown or None
 
 
