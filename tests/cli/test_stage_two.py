@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from stage_two import make_setup, values
 
 from pairalign.cli.main import main
+from pairalign.data.shards import read_samples
 from pairalign.data.world import World
 from pairalign.recompose.significance import load_scores
 
@@ -88,13 +90,18 @@ def test_scores_go_into_a_file_and_from_there_into_a_run(
     scores = load_scores(out)
     assert len(scores) == 14
     assert main(["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'scored'}", f"scores={out}"]) == 0
+    keys = [sample.key for sample in read_samples(shards, "train", ["question"])][:16]
+    record = json.loads((work / "scored" / "dormant" / "dormant_config.json").read_text())["origin"]
+    (samples,) = record["calibration"]["samples"]
+    assert (samples["keys"], samples["prompt"], samples["shards"]) == (keys, "{image} {question}", shards)
+    assert (record["scores"]["method"], record["scores"]["seed"]) == ("splash", 0)
 
 
 def test_dowser_needs_no_calibration(setup: Path, work: Path) -> None:
     out = work / "dowser.safetensors"
     options = ["--option", "prompts=4", "--option", "length=8", "--option", "probes=2"]
     assert main(["score", str(setup / "base"), "--method", "dowser", *options, "--out", str(out), "--quiet"]) == 0
-    assert out.is_file()
+    assert load_scores(out).about["calibration"]["batches"] == 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

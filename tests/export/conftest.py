@@ -17,7 +17,11 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def touch(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> RecomposeRun:
-    return short_run(setup, tmp_path_factory.mktemp("runs") / "touch", dormant={"structure": "rows", "density": 0.2})
+    return short_run(
+        setup,
+        tmp_path_factory.mktemp("runs") / "touch",
+        dormant={"score": "splash", "structure": "rows", "density": 0.2},
+    )
 
 
 @pytest.fixture(scope="module")

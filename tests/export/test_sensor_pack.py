@@ -58,8 +58,12 @@ def test_a_pack_is_weights_and_text_with_hashes(packs: dict[str, Path]) -> None:
     assert manifest.temperature
     assert manifest.provenance["seed"] == 0
     assert json.loads((packs["touch"] / "receipt.json").read_text())["clean"]
+    (samples,) = manifest.provenance["origin"]["calibration"]["samples"]
+    assert (samples["count"], len(samples["keys"])) == (16, 16)
     card = (packs["touch"] / "README.md").read_text()
-    for words in ("sense of **touch**", "touch.hardness", "learning", "Wilson", "load_sensor_model"):
+    told = "16 samples of `lessons/image`, split train; their keys are in `manifest.json`, SHA-256 "
+    told += samples["sha256"][:12]
+    for words in (told, "sense of **touch**", "touch.hardness", "learning", "Wilson", "load_sensor_model"):
         assert words in card
 
 

@@ -45,6 +45,8 @@ def test_train_save_load_merge(tmp_path: Path, structure: str) -> None:
     model.save_pretrained(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} >= {"adapter_config.json", "adapter_model.safetensors"}
     again = peft.PeftModel.from_pretrained(tiny_llama(), tmp_path).eval()
+    assert again.base_model.tuned.origins == model.base_model.tuned.origins
+    assert again.base_model.tuned.origins["default"]["calibration"]["batches"] == 3
     torch.testing.assert_close(logits(again), logits(model), atol=1e-6, rtol=0)
     assert not any(p.requires_grad for p in again.parameters())
     merged = again.merge_and_unload()

@@ -34,21 +34,21 @@ def run(args: argparse.Namespace) -> int:
     options = read_settings(args.option, "--option")
     from pairalign.recompose.examples import Collator, Task, calibration_batches
     from pairalign.recompose.linears import find_linears
+    from pairalign.recompose.origin import Seen, read_by
     from pairalign.recompose.prompt import SensorProcessor, load_base
     from pairalign.recompose.settings import TaskConfig
     from pairalign.recompose.significance import save_scores, score_model
 
     model, processor = load_base(args.model, args.dtype)
-    linears, batches = find_linears(model), None
+    linears, seen = find_linears(model), None
     if args.calibration:
         prompt = args.prompt or _prompt(args.calibration)
         config = TaskConfig(args.calibration, prompt, args.answer, args.split)
         task = Task("calibration", config, ".", (), answered=False)
-        batches = calibration_batches(task, Collator(SensorProcessor(processor, {})), args.count)
-    scores = score_model(args.method, model, linears, batches, seed=args.seed, **options)
+        seen = Seen(calibration_batches(task, Collator(SensorProcessor(processor, {})), args.count))
+    scores = score_model(args.method, model, linears, seen, seed=args.seed, **options)
     about = {"method": args.method, "model": args.model, "seed": args.seed, "options": options}
-    if args.calibration:
-        about |= {"calibration": args.calibration, "count": args.count, "prompt": prompt}
+    about |= {"calibration": read_by(scores, seen)}
     save_scores(scores, linears, args.out, progress=not args.quiet, **about)
     total = sum(linear.weight.numel() for linear in linears.values())
     print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path) -> Non
             f"- **delta**: {trained:,} of the model's weights ({about['structure']}, density {about['density']:g}, "
             f"score {about['score']}); all others are compared with the base bit by bit in `receipt.json`."
         )
+        lines += list(_calibration(manifest.provenance.get("origin") or {}))
     lines += ["", "## Measured", ""]
     for figure, sign in (("learning", "gained"), ("forgetting", "lost")):
         if figure in manifest.figures:
@@ -42,6 +44,19 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path) -> Non
             lines += ["", f"### {title}", "", "| question | n | base | now | interval |", "|---|---|---|---|---|"]
             lines += list(_rows(results, part))
     return _write(folder / "README.md", "\n".join(lines) + "\n")
+
+
+def _calibration(origin: dict[str, Any]) -> Iterator[str]:
+    """What the delta's weights were chosen by; nothing where an older version kept no record."""
+    read = origin.get("calibration")
+    for one in read.get("samples", []) if isinstance(read, dict) else []:
+        yield (
+            f"- **calibration**: {one['count']} samples of `{one['shards']}`, split {one['split']}; their keys are in "
+            f"`manifest.json`, SHA-256 {one['sha256'][:12]}…."
+        )
+    if isinstance(read, dict) and not read.get("samples"):
+        tokens = read["tokens"][:12]
+        yield f"- **calibration**: {read['batches']} batches without keys, SHA-256 of their tokens {tokens}…."
 
 
 def _rows(results: dict[str, Any], part: str) -> list[str]:

@@ -25,9 +25,9 @@ from pairalign.config import to_dict
 from pairalign.errors import CheckpointError, ConfigError, PackError, RegistryError
 from pairalign.export.card import write_card
 from pairalign.export.manifest import FORMAT, Manifest, read_manifest, sha256, write_manifest
-from pairalign.recompose.delta import fingerprint
 from pairalign.recompose.mllm import SensorModel
 from pairalign.recompose.model import DormantModel
+from pairalign.recompose.origin import fingerprint
 from pairalign.recompose.prompt import SensorProcessor, load_base
 from pairalign.recompose.run import RecomposeRun, load_recomposed
 from pairalign.recompose.sense import Sense, SenseRecipe, build_sense, embedding_of
@@ -76,7 +76,9 @@ def _write(run: RecomposeRun, folder: Path) -> None:
         delta=delta,
         licences={name: str(sense.encoder.card.get("licence", "not stated")) for name, sense in senses.items()},
         temperature={
-            f"{name}: {edge}": float(scale()) for name, s in stages.items() for edge, scale in s.aligner.scales.items()
+            f"{name}: {edge}": float(scale().detach())
+            for name, s in stages.items()
+            for edge, scale in s.aligner.scales.items()
         },
         figures={key: run.results[key] for key in ("learning", "forgetting", "trained") if key in run.results},
         provenance={
@@ -85,6 +87,7 @@ def _write(run: RecomposeRun, folder: Path) -> None:
             "seed": run.config.seed,
             "method": run.config.method,
             "dormant": to_dict(run.config.dormant) if delta else None,
+            "origin": run.model.llm.origins[delta] if isinstance(run.model.llm, DormantModel) and delta else None,
             "stage_one": {name: to_dict(s.config) for name, s in stages.items()},
             "tasks": {name: to_dict(task) for name, task in run.config.tasks.items()},
         },

@@ -1,15 +1,14 @@
 """A sensor's delta on disk: replacement values in the base's dtype, where they belong, and which base they fit.
 
-`dormant_config.json` holds the settings, the format version, and for every weight its shape, kind and the SHA-256 of
-the base's bytes; `dormant_model.safetensors` the values and their places (rows and columns as positions, entries
-as `places` encodes them). Nothing is ever unpickled.
+`dormant_config.json` holds the settings, what the weights were chosen by (`origin`), the format version, and for every
+weight its shape, kind and the SHA-256 of the base's bytes; `dormant_model.safetensors` the values and their places
+(rows and columns as positions, entries as `places` encodes them). Nothing is ever unpickled.
 Where it bites: fp32 masters are rounded to the base's dtype, which is what acts; to go on training exactly, keep a
 checkpoint of the run.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from pairalign.errors import DeltaError
 from pairalign.recompose.config import DormantConfig
 from pairalign.recompose.direction import Direction
 from pairalign.recompose.dormant import DormantLinear
+from pairalign.recompose.origin import fingerprint
 from pairalign.recompose.places import Code, decode_places
 from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows
 
@@ -38,7 +38,8 @@ def save_delta(model: DormantModel, sensor: str, folder: Path) -> None:
     """Write the delta of one sensor into a folder, each file under a temporary name first."""
     folder.mkdir(parents=True, exist_ok=True)
     weights, tensors = delta_parts(model, sensor)
-    record = {"format": FORMAT, "sensor": sensor, "config": to_dict(model.dormant[sensor]), "weights": weights}
+    about = {"config": to_dict(model.dormant[sensor]), "origin": model.origins[sensor]}
+    record = {"format": FORMAT, "sensor": sensor, **about, "weights": weights}
     partial = folder / f"{WEIGHTS}.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
     partial.replace(folder / WEIGHTS)
@@ -59,7 +60,7 @@ def load_delta(model: DormantModel, folder: Path, trainable: bool = False) -> No
     model.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(trainable)
-    model.add(record["sensor"], load_config(DormantConfig, record["config"]), updates)
+    model.add(record["sensor"], load_config(DormantConfig, record["config"]), updates, record.get("origin"))
 
 
 def delta_parts(model: DormantModel, sensor: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -89,11 +90,6 @@ def delta_updates(
         updates[name] = _update(linear, about, parts)
         updates[name].values.requires_grad_(trainable)
     return updates
-
-
-def fingerprint(weight: Tensor) -> str:
-    """SHA-256 of a weight's bytes, row by row as stored."""
-    return hashlib.sha256(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()
 
 
 def _kind(update: Replacement | Direction) -> str:

@@ -24,6 +24,7 @@ from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.errors import ConfigError, DataError, did_you_mean
 from pairalign.recompose.bridge import Sensed
+from pairalign.recompose.origin import Calibration, record_samples
 from pairalign.recompose.prompt import SensorProcessor
 from pairalign.recompose.settings import TaskConfig
 
@@ -247,10 +248,10 @@ class Collator:
         return Batch(inputs, labels, tuple(e.key for e in examples), tuple(e.kind for e in examples))
 
 
-def batches(task: Task, collate: Collator, size: int) -> Iterator[Batch]:
-    """All examples of a task, in stored order."""
+def batches(task: Task, collate: Collator, size: int, count: int | None = None) -> Iterator[Batch]:
+    """All examples of a task, or the first `count`, in stored order."""
     held: list[Example] = []
-    for example in task.read():
+    for example in itertools.islice(task.read(), count):
         held.append(example)
         if len(held) == size:
             yield collate(held)
@@ -259,20 +260,22 @@ def batches(task: Task, collate: Collator, size: int) -> Iterator[Batch]:
         yield collate(held)
 
 
-def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8) -> list[dict[str, Any]]:
-    """The model's inputs for `count` examples, answers and labels included; raise `DataError` if the task has fewer."""
+def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8) -> Calibration:
+    """The model's inputs for `count` examples, answers and labels included, with the keys of these; raise `DataError`
+    if the task has fewer."""
     if len(task) < count:
         raise DataError(
             f"calibration.{task.name}: {str(task.folder)!r} has {len(task)} samples, calibration_size={count} asks for "
             "more: give more samples or lower it."
         )
-    found, taken = [], 0
-    for batch in batches(task, collate, size):
+    found, keys = Calibration(), list[str]()
+    for batch in batches(task, collate, size, count):
         answered = bool((batch.labels != IGNORED).any())
         found.append({**batch.inputs, **({"labels": batch.labels} if answered else {})})
-        taken += len(batch.keys)
-        if taken >= count:
-            break
+        keys += batch.keys
+    told = {name: getattr(task.config, name) for name in ("shards", "split", "prompt", "answer")}
+    content = load_index(task.folder).content_hash
+    found.samples.append(record_samples(keys, set=task.name, **told, content_hash=content))
     return found
 
 

@@ -25,6 +25,7 @@ from pairalign.recompose.direction import Direction, Use, choose_basis
 from pairalign.recompose.dormant import DormantLinear, adapt, attach, detach, dormant_linears, release
 from pairalign.recompose.linears import find_linears
 from pairalign.recompose.mask import Mask
+from pairalign.recompose.origin import Seen, origin_of
 from pairalign.recompose.replacement import Columns, Entries, Replacement, Rows
 from pairalign.recompose.select import check_settings, count_out, select_dormant
 from pairalign.recompose.significance import Batch, ScoresOf, input_moments, score_model
@@ -50,12 +51,14 @@ class _BaseForward:
 
 
 class DormantModel(nn.Module):
-    """A model whose linear layers carry updates by sensor name, and the configuration of each."""
+    """A model whose linear layers carry updates by sensor name; `dormant` has the configuration of each, `origins` what
+    its weights were chosen by, as `origin_of` tells it, as far as that is known."""
 
     def __init__(self, base_model: nn.Module) -> None:
         super().__init__()
         self.base_model = base_model
         self.dormant: dict[str, DormantConfig] = {}
+        self.origins: dict[str, dict[str, Any]] = {}
 
     forward = _BaseForward()
 
@@ -69,7 +72,13 @@ class DormantModel(nn.Module):
         """The model's own."""
         return self.base_model.generate(*args, **kwargs)  # type: ignore[operator]
 
-    def add(self, sensor: str, config: DormantConfig, updates: Mapping[str, Replacement | Direction]) -> None:
+    def add(
+        self,
+        sensor: str,
+        config: DormantConfig,
+        updates: Mapping[str, Replacement | Direction],
+        origin: Mapping[str, Any] | None = None,
+    ) -> None:
         """Attach updates by module name under a sensor's name; all or none."""
         if sensor in self.dormant:
             raise DormantError(f"sensor {sensor!r} is there already: uninstall it first.")
@@ -85,6 +94,7 @@ class DormantModel(nn.Module):
             self._release_unused()
             raise
         self.dormant[sensor] = config
+        self.origins[sensor] = dict(origin or {})
 
     def install(self, folder: str | Path) -> None:
         """Install the delta that a folder holds, such as a sensor pack; raise `DeltaError` if it does not fit."""
@@ -100,7 +110,7 @@ class DormantModel(nn.Module):
             if sensor in layer.updates:
                 detach(layer, sensor)
         self._release_unused()
-        del self.dormant[sensor]
+        del self.dormant[sensor], self.origins[sensor]
 
     def _release_unused(self) -> None:
         for _, layer in list(dormant_linears(self.base_model)):
@@ -131,6 +141,7 @@ class DormantModel(nn.Module):
         for _, layer in list(dormant_linears(self.base_model)):
             release(layer, merge)
         self.dormant.clear()
+        self.origins.clear()
         return self.base_model
 
     def updates(self, sensor: str) -> dict[str, Replacement | Direction]:
@@ -194,12 +205,15 @@ def get_dormant_model(
     base = whole.base_model
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
     updates: Mapping[str, Replacement | Direction]
+    seen = None if calibration is None else Seen(calibration)
     if config.structure == "directions":
-        updates = _directions(base, linears, config, calibration)
+        updates = _directions(base, linears, config, seen)
     else:
-        masks = masks or choose_masks(base, linears, config, calibration, scores)
+        if not masks and scores is None and config.structure != "matrices":
+            scores = score_model(config.score, base, linears, seen, seed=config.seed, **config.options)
+        masks = masks or choose_masks(base, linears, config, seen, scores)
         updates = {name: REPLACEMENTS[mask.kind](linears[name].weight, mask.index) for name, mask in masks.items()}
-    whole.add(sensor, config, updates)
+    whole.add(sensor, config, updates, origin_of(updates, scores, seen))
     whole.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(True)

@@ -31,10 +31,12 @@ TYPE, PREFIX, ROOT = "DORMANT", "dormant_", "base_model.model."
 
 @dataclass
 class DormantPeftConfig(PeftConfig):  # type: ignore[misc]
-    """`DormantConfig`, field by field in `dormant`; `weights`: what a saved adapter changes, and of which base."""
+    """`DormantConfig`, field by field in `dormant`; `weights`: what a saved adapter changes, and of which base;
+    `origin`: what it was chosen by."""
 
     dormant: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
     target_modules: Any = None
 
     def __post_init__(self) -> None:
@@ -166,6 +168,7 @@ class DormantTuner(BaseTuner):  # type: ignore[misc]
     ) -> dict[str, Tensor]:
         """Values and places, as a delta holds them; what they belong to goes into the configuration."""
         config.weights, tensors = delta_parts(model.base_model.tuned, adapter_name)
+        config.origin = model.base_model.tuned.origins[adapter_name]
         return {f"{ROOT}{name}": tensor for name, tensor in tensors.items()}
 
     @classmethod
@@ -182,7 +185,7 @@ class DormantTuner(BaseTuner):  # type: ignore[misc]
         if adapter_name in tuned.dormant:  # weights for an adapter that is there
             tuned.uninstall(adapter_name)
         updates = delta_updates(tuned.base_model, config.weights, tensors, trainable)
-        tuned.add(adapter_name, load_config(DormantConfig, config.dormant), updates)
+        tuned.add(adapter_name, load_config(DormantConfig, config.dormant), updates, config.origin)
         show(tuned.base_model)
         return {}
 

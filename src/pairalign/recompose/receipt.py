@@ -19,9 +19,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from pairalign.errors import DeltaError
-from pairalign.recompose.delta import fingerprint
 from pairalign.recompose.dormant import DormantLinear
 from pairalign.recompose.model import DormantModel
+from pairalign.recompose.origin import fingerprint
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from pairalign.recompose.feed import TaskFeed
 from pairalign.recompose.measure import answer_words
 from pairalign.recompose.mllm import SensorModel
 from pairalign.recompose.model import DormantModel
+from pairalign.recompose.origin import Calibration
 from pairalign.recompose.plan import DormantPlan, plan_dormant
 from pairalign.recompose.prompt import SensorProcessor
 from pairalign.recompose.receipt import fingerprint_base, write_receipt
@@ -111,7 +112,7 @@ def plan_recompose(config: RecomposeConfig) -> DormantPlan:
 
 def read_tasks(
     config: RecomposeConfig, processor: SensorProcessor
-) -> tuple[list[Task], dict[str, dict[str, list[Batch]]], list[dict[str, Any]] | None]:
+) -> tuple[list[Task], dict[str, dict[str, list[Batch]]], Calibration | None]:
     """Training tasks, the batches of what is measured by part and task, and the calibration set's inputs."""
     if not config.tasks:
         raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
@@ -127,7 +128,11 @@ def read_tasks(
     for one in itertools.chain(*checked.values()):
         one.keep(processor, config.train.memory)
     sets = {part: {t.name: list(batches(t, collate, MEASURE_SIZE)) for t in of} for part, of in checked.items()}
-    shown = [batch for one in known for batch in calibration_batches(one, collate, config.calibration_size)]
+    shown = Calibration()
+    for one in known:
+        part = calibration_batches(one, collate, config.calibration_size)
+        shown += part
+        shown.samples += part.samples
     return tasks, sets, shown or None
 
 

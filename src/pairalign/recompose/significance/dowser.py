@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.errors import DormantError
+from pairalign.recompose.origin import Seen
 from pairalign.recompose.significance.capture import frozen, hooked
 from pairalign.recompose.significance.layered import cut, decoder_layers, walk_back
 from pairalign.recompose.significance.scores import Batch, Linears, real_tokens, register_score
@@ -40,14 +41,14 @@ def dowser(
     batch_size: int = 8,
 ) -> Mapping[str, Tensor]:
     """Scores from `probes` backward passes a batch. prompts, length, batch_size: what the model writes for itself."""
-    batches = (
-        calibration if calibration is not None else list(written_prompts(model, prompts, length, batch_size, seed))
-    )
+    if calibration is None:
+        calibration = list(written_prompts(model, prompts, length, batch_size, seed))
+    seen = Seen(calibration)
     generator = torch.Generator().manual_seed(seed)
     sizes: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {name: [] for name in linears}
     layers = decoder_layers(model, linears)
     samples: list[int] = []
-    for batch in batches:
+    for batch in seen:
         signs: list[Tensor] = []  # the same for both ways through a batch
 
         def totals(last: Tensor, signs: list[Tensor] = signs) -> list[Tensor]:
@@ -66,7 +67,7 @@ def dowser(
     unseen = [name for name, found in sizes.items() if not found]
     if unseen:
         raise DormantError(f"score='dowser': the calibration data never reached {unseen[0]}; give data that does.")
-    return _Products(linears, sizes)
+    return _Products(linears, sizes, seen.record())
 
 
 class Met(list[tuple[str, Tensor, Tensor]]):
@@ -154,10 +155,16 @@ def written_prompts(model: nn.Module, count: int, length: int, batch_size: int, 
 
 
 class _Products(Mapping[str, Tensor]):
-    """abs(W) times the mean over samples of the outer products of their batch's (out,) and (in,) vectors."""
+    """abs(W) times the mean over samples of the outer products of their batch's (out,) and (in,) vectors. read: what of
+    data was looked at, the model's own prompts too."""
 
-    def __init__(self, linears: Linears, sizes: Mapping[str, Sequence[tuple[Tensor, Tensor, Tensor]]]) -> None:
-        self.linears, self.sizes = linears, sizes
+    def __init__(
+        self,
+        linears: Linears,
+        sizes: Mapping[str, Sequence[tuple[Tensor, Tensor, Tensor]]],
+        read: dict[str, Any] | None,
+    ) -> None:
+        self.linears, self.sizes, self.read = linears, sizes, read
 
     def __getitem__(self, name: str) -> Tensor:
         weight = self.linears[name].weight.detach()

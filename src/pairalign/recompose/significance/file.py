@@ -1,11 +1,13 @@
 """Significance scores on disk: one safetensors file, written and read one matrix at a time.
 
-Where it bites: float32, 4 bytes a weight. The file says which score, settings and shapes it holds, not which base; keep
-it beside the base that it was made from.
+Where it bites: float32, 4 bytes a weight. The file says which score, settings and shapes it holds, and by hashes which
+scores and which weights these are; nobody compares the hashes when it is used, so keep it beside the base that it was
+made from.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,18 +19,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pairalign.errors import DormantError
+from pairalign.recompose.origin import fingerprint
 from pairalign.recompose.significance.scores import Linears
 
 ALIGN = 8
+UNKNOWN = "?" * 64  # holds the place of a hash until all is written
 
 
 def save_scores(
     scores: Mapping[str, Tensor], linears: Linears, path: str | Path, *, progress: bool = True, **about: Any
 ) -> None:
-    """Write the scores of `linears` under a temporary name, then rename. about: settings, kept as JSON in the file."""
+    """Write the scores of `linears` under a temporary name, then rename.
+
+    about: settings, kept as JSON in the file. To them come "sha256" of the scores, layer by layer as stored, and
+    "weights", the SHA-256 of the hashes of the weights, one after the other in hex.
+    """
     path = Path(path)
     shapes = {name: list(module.weight.shape) for name, module in linears.items()}
-    header: dict[str, Any] = {"__metadata__": {"pairalign": json.dumps({"kind": "significance", **about})}}
+    weights = hashlib.sha256("".join(fingerprint(module.weight) for module in linears.values()).encode()).hexdigest()
+    about = {"kind": "significance", **about, "weights": weights, "sha256": UNKNOWN}
+    header: dict[str, Any] = {"__metadata__": {"pairalign": json.dumps(about)}}
     end = 0
     for name, (rows, columns) in shapes.items():
         start, end = end, end + 4 * rows * columns
@@ -36,7 +46,7 @@ def save_scores(
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % ALIGN)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial, digest = path.with_name(f"{path.name}.partial"), hashlib.sha256()
     try:
         with partial.open("wb") as stream:
             stream.write(len(text).to_bytes(8, "little") + text)
@@ -45,6 +55,9 @@ def save_scores(
                 if list(score.shape) != shapes[name]:
                     raise DormantError(f"score of {name} has shape {list(score.shape)}, its weight {shapes[name]}.")
                 stream.write(score.numpy().data)
+                digest.update(score.numpy().data)
+            stream.seek(8 + text.rindex(UNKNOWN.encode()))
+            stream.write(digest.hexdigest().encode())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
