@@ -16,7 +16,7 @@ from pairalign.data.pack import pack_pairs
 from pairalign.errors import CheckpointError, DataError
 from pairalign.evaluate.measure import measured_pairs
 from pairalign.evaluate.pool import encode_pool
-from pairalign.evaluate.run import evaluate_run
+from pairalign.evaluate.run import evaluate_run, measure_pool
 
 
 @pytest.fixture
@@ -56,6 +56,20 @@ def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool
     for part in ("drawn by a program", "emergent", "linear probes", "which latent dimensions"):
         assert part in page
     assert "a → b" in found.table
+
+
+def test_every_interval_is_over_what_group_or_session_joins(run: AlignRun, tmp_path: Path) -> None:
+    rows = []
+    for i, row in enumerate(vector_pairs(60, ("a", "b"))):
+        label = {"odd": "yes" if i % 2 else "no"}
+        rows.append({**row, "split": "test", "label": label, "group": f"g{i % 20}", "session": f"s{i % 10}"})
+    pack_pairs(rows, tmp_path / "pool", modalities=["a", "b"], progress=False)
+    pool = encode_pool(run, tmp_path / "pool", progress=False)
+    found = measure_pool(run, pool)
+    pair = found["pairs"]["a-b"]
+    assert pair["retrieval"].forward.recall[1].clusters == 10
+    assert pair["agreement"]["each"]["odd"]["backward"].clusters == 10
+    assert found["probes"]["a"]["shared"]["odd"].accuracy.clusters == 5  # half of them are tested
 
 
 def test_a_graph_of_two_parts_is_measured_and_the_report_says_so(align_settings: dict[str, Any], pool: Path) -> None:

@@ -1,8 +1,8 @@
-"""Which samples count as one: those of one object, recording or trajectory. Every interval rests on this one rule.
+"""Which samples count as one in an interval: those of one object, recording or trajectory. Every score uses this rule.
 
 Where it bites: frames of one recording answer alike; an interval that takes them one by one is far too narrow. Samples
 that share either their group or their session are joined, and so are those that a chain of both joins. If that joins
-them all, which has no interval, the groups alone count, or else the sessions.
+them all, which has no interval, the groups alone count, or else the sessions, as far as every sample has one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NAMES = ("group", "session")
+Metas = Sequence[Mapping[str, Any]]
 
 
 def group_of(meta: Mapping[str, Any]) -> Any:
@@ -18,19 +19,29 @@ def group_of(meta: Mapping[str, Any]) -> Any:
     return next((meta[name] for name in NAMES if meta.get(name) is not None), None)
 
 
-def clusters_of(metas: Sequence[Mapping[str, Any]]) -> list[int] | None:
-    """A number for each sample, equal for those that belong together; a sample that has neither stands for itself.
+def clusters_of(metas: Metas) -> list[int] | None:
+    """A number for each sample, equal for those that belong together; one that has neither stands for itself.
 
-    `None` where no two samples belong together, and where all do, whichever way.
+    `None` where nothing is gained by it: where each sample stands for itself, such as where nobody recorded any group,
+    and where all belong together, whichever way.
     """
-    for names in (NAMES, *((name,) for name in NAMES)):
-        found = _joined(metas, names)
-        if len(set(found)) > 1:
-            return found if len(set(found)) < len(found) else None
-    return None
+    found = _widest(metas)
+    return found if 1 < len(set(found)) < len(found) else None
 
 
-def _joined(metas: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[int]:
+def one_cluster(metas: Metas) -> bool:
+    """Whether all of several samples belong together, so that no interval can be had of them."""
+    return len(metas) > 1 and len(set(_widest(metas))) == 1
+
+
+def _widest(metas: Metas) -> list[int]:
+    """The widest way of joining samples that leaves more than one cluster, or else one."""
+    alone = [(name,) for name in NAMES if all(meta.get(name) is not None for meta in metas)]
+    ways = [_joined(metas, names) for names in (NAMES, *alone)]
+    return next((found for found in ways if len(set(found)) > 1), ways[0])
+
+
+def _joined(metas: Metas, names: Sequence[str]) -> list[int]:
     """The first sample that each is joined to by any of the fields `names`."""
     parent = list(range(len(metas)))
 

@@ -95,8 +95,9 @@ def _agreement(
     seen = [f for f in pool.factors if visible is None or all(f in visible[m] for m in path)]
 
     def both(factors: Sequence[str]) -> dict[str, Any]:
-        forward = agreement(a, b, pool.factors, pool.factors, factors, seed=seed)
-        backward = agreement(b, a, pool.factors, pool.factors, factors, seed=seed)
+        settings: dict[str, Any] = {"groups": pool.clusters, "seed": seed}
+        forward = agreement(a, b, pool.factors, pool.factors, factors, **settings)
+        backward = agreement(b, a, pool.factors, pool.factors, factors, **settings)
         return {"forward": forward, "backward": backward}
 
     record: dict[str, Any] = {"factors": seen, "each": {f: both([f]) for f in pool.factors}}
@@ -124,22 +125,25 @@ def measure_probes(pool: EvalPool, *, seed: int = 0) -> dict[str, Any]:
     """Linear probes of every factor from each modality's shared and private part; half of the pool trains them."""
     groups = pool.clusters if pool.clusters and len(set(pool.clusters)) > 3 else None
     train, test = split_rows(len(pool.keys), 0.5, groups=groups, seed=seed)
+    held = None if groups is None else [groups[i] for i in test]
     record: dict[str, Any] = {}
     for modality, latents in pool.latents.items():
         record[modality] = {
-            part: {factor: _probe(z, labels, train, test, seed) for factor, labels in pool.factors.items()}
+            part: {factor: _probe(z, labels, train, test, held, seed) for factor, labels in pool.factors.items()}
             for part, z in zip(("shared", "private"), latents, strict=True)
             if z.shape[1]
         }
     return record
 
 
-def _probe(z: Tensor, labels: list[Any], train: Tensor, test: Tensor, seed: int) -> ProbeScore | None:
+def _probe(
+    z: Tensor, labels: list[Any], train: Tensor, test: Tensor, groups: list[int] | None, seed: int
+) -> ProbeScore | None:
     y = [str(label) for label in labels]
     train_y, test_y = [y[i] for i in train], [y[i] for i in test]
     if len(set(train_y)) < 2:
         return None
-    return linear_probe(z[train], train_y, z[test], test_y, seed=seed)
+    return linear_probe(z[train], train_y, z[test], test_y, groups=groups, seed=seed)
 
 
 def gate_table(aligner: PairAligner) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ class EvalPool:
 
     latents: modality -> shared (N, d_s) and private (N, d_p). ids: modality -> content ids (N,).
     factors: name -> N labels; a plain label is the one factor "label". groups: N objects or sessions, or `None`.
-    clusters: what an interval counts as one, see `clusters_of`.
+    clusters: N numbers of what counts as one in an interval, as `clusters_of` gives them, or `None`.
     examples: the first few raw samples, for pictures. bad: (key, reason) of samples that were left out.
     """
 

@@ -135,6 +135,7 @@ def _zero_shot(
     rows = [i for i, label in enumerate(labels) if label in names]
     if len(names) < 2 or not rows:
         return {}
+    groups = [pool.clusters[i] for i in rows] if pool.clusters else None
     aligner, scores = run.aligner, {}
     texts = [m for m in aligner.encoders if aligner.encoder(m).signal.kind == "text"]
     for text in texts:
@@ -150,7 +151,7 @@ def _zero_shot(
                 embeddings = through_known(embeddings, class_embeddings(encode, known, kind))
             truth = [names.index(labels[i]) for i in rows]
             way = f"{modality} by {text}" + (", through known classes" if known else "")
-            scores[way] = classify(embeddings, truth, vectors, names, seed=seed)
+            scores[way] = classify(embeddings, truth, vectors, names, groups=groups, seed=seed)
     return scores
 
 

@@ -13,9 +13,11 @@ import pytest
 
 from pairalign.align.run import AlignRun
 from pairalign.errors import ConfigError, DataError
+from pairalign.evaluate.pool import encode_pool
 from pairalign.evaluate.protocols import modelnet40, scanobjectnn
 from pairalign.evaluate.protocols.run import evaluate_protocol
 from pairalign.evaluate.protocols.shapes import templates_64
+from pairalign.evaluate.run import measure_pool
 
 Run = Callable[..., AlignRun]
 Pack = Callable[..., Path]
@@ -184,3 +186,17 @@ def test_what_cannot_be_measured_is_refused_before_encoding(
     same = pack([{**row, "label": "dragon"} for row in rows], "same")
     with pytest.raises(DataError, match="name one class, 'dragon'"):
         evaluate_protocol(known_run(EDGE), same, "objaverse-lvis", progress=False)
+
+
+def test_the_report_classifies_with_the_same_clusters(
+    known_run: Run, pack: Pack, word_vector: Callable[..., np.ndarray]
+) -> None:
+    """The protocol and the report may not disagree on how many independent samples there are."""
+    rows = rows_of(["chair", "table", "lamp"] * 8, word_vector)
+    for i, row in enumerate(rows):
+        row |= {"group": f"g{i % 12}", "session": f"s{i % 6}", "text": f"{row['label']} {i}"}
+    run, pairs = known_run(EDGE), pack(rows)
+    found = measure_pool(run, encode_pool(run, pairs, progress=False), ["chair", "table", "lamp"])
+    score = found["zero_shot"]["points by text"].overall[1]
+    same = evaluate_protocol(run, pairs, "modelnet40", settings={"split": "test"}, progress=False)
+    assert score.clusters == same.scores[0].score.clusters == 6

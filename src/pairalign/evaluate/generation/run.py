@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairalign.errors import DataError
-from pairalign.evaluate.clusters import NAMES, clusters_of
+from pairalign.evaluate.clusters import clusters_of, one_cluster
 from pairalign.evaluate.generation.chance import DRAWS, chance_scores, frequent_phrases
 from pairalign.evaluate.generation.endpoint import Endpoint
 from pairalign.evaluate.generation.judge import Item, Judged, judge_answers
@@ -150,9 +150,7 @@ def _warnings(facts: Published, descriptions: Sequence[Description], scores: Key
     found = []
     if facts.pairs is not None and len(descriptions) != facts.pairs:
         found.append(f"{len(descriptions)} samples instead of the published {facts.pairs}.")
-    together = len({tuple(d.meta.get(name) for name in NAMES) for d in descriptions}) == 1 < len(descriptions)
-    recorded = any(descriptions[0].meta.get(name) is not None for name in NAMES)
-    if together and recorded and scores.micro["f1"].clusters is None:
+    if one_cluster([d.meta for d in descriptions]):
         found.append("all samples are of one group or session and resampled one by one: intervals are too narrow.")
     return found
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pairalign.errors import ConfigError, DataError
-from pairalign.evaluate.clusters import clusters_of
 from pairalign.evaluate.measure import encode_texts
 from pairalign.evaluate.protocols.result import Measurement
 from pairalign.evaluate.protocols.task import Task, overlap
@@ -68,7 +67,7 @@ def score_split(
     keys = [pool.keys[i] for i in rows]
     metas = task.meta(split)
     place = {name: i for i, name in enumerate(classes)}
-    groups = clusters_of([metas[key] for key in keys])
+    groups = task.clusters([metas[key] for key in keys])
     truth = [place[labels[key]] for key in keys]
     return classify(embeddings, truth, vectors, classes, ks=ks, groups=groups, seed=task.seed)
 

@@ -14,7 +14,7 @@ from itertools import permutations, product
 from typing import Any
 
 from pairalign.errors import ConfigError, DataError, did_you_mean
-from pairalign.evaluate.clusters import clusters_of, group_of
+from pairalign.evaluate.clusters import group_of
 from pairalign.evaluate.probe import linear_probe
 from pairalign.evaluate.protocols.registry import register_protocol
 from pairalign.evaluate.protocols.result import Measurement
@@ -141,7 +141,7 @@ def _probe(task: Task, touch: str, part: str, plan: Plan, factor: str, a: str, b
         [str(known[key]) for key in keys],
         z[test_rows],
         [str(asked[key]) for key in test_keys],
-        groups=clusters_of(list(metas.values())),
+        groups=task.clusters(list(metas.values())),
         seed=task.seed,
     ).accuracy
     name = f"{factor}, probe {a} → {b}" + (" (same sensor)" if a == b else "")
@@ -159,7 +159,7 @@ def _retrieve(task: Task, touch: str, part: str, plan: Plan, a: str, b: str) -> 
         x[targets],
         query_ids=[str(group_of(metas[key])) for key in keys],
         target_ids=[str(group_of(metas[key])) for key in target_keys],
-        groups=clusters_of([metas[key] for key in keys]),
+        groups=task.clusters([metas[key] for key in keys]),
         ks=(1,),
         seed=task.seed,
     )

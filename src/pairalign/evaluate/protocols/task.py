@@ -18,7 +18,7 @@ from pairalign.align.run import AlignRun
 from pairalign.data.index import INDEX_NAME, ShardIndex, load_index
 from pairalign.data.shards import read_samples
 from pairalign.errors import ConfigError, DataError, PairalignError, did_you_mean
-from pairalign.evaluate.clusters import group_of
+from pairalign.evaluate.clusters import NAMES, clusters_of, one_cluster
 from pairalign.evaluate.pool import EvalPool, encode_pool
 
 LEAKAGE_FREE = "by_"  # how conversions name divisions that keep objects, recordings or trajectories whole
@@ -98,6 +98,12 @@ class Task:
             self.metas[split] = {sample.key: sample.meta for sample in bar}
         return self.metas[split]
 
+    def clusters(self, metas: Sequence[Meta]) -> list[int] | None:
+        """`clusters_of` some samples, with a note where all are one and intervals hence take them one by one."""
+        if one_cluster(metas):
+            self.notes.append("all samples are of one group or session and resampled one by one: too narrow intervals.")
+        return clusters_of(metas)
+
     def pool(self, split: str) -> EvalPool:
         """The split, encoded with every modality; once."""
         if split not in self.pools:
@@ -121,8 +127,8 @@ def train_part(test: str) -> str:
 
 
 def overlap(task: Task, metas: Mapping[str, Meta], *trained: str) -> dict[str, Any]:
-    """How many of the test samples were trained on, and how many are of a group that was: {"trained_on", "samples",
-    "groups"}.
+    """How many of the test samples were trained on, and how many share a group or session with what was:
+    {"trained_on", "samples", "groups"}.
 
     trained: splits that a probe was trained on; the run's own training split joins them if it is of these shards.
     Empty if nothing is known: the run learnt from other shards, and no probe was trained.
@@ -131,10 +137,15 @@ def overlap(task: Task, metas: Mapping[str, Meta], *trained: str) -> dict[str, A
     splits = [split for split in dict.fromkeys([*own, *trained]) if split in task.index.every_split]
     if not splits:
         return {}
-    seen = {key: group_of(meta) for split in splits for key, meta in task.meta(split).items()}
-    groups = set(seen.values()) - {None}
-    of_group = sum(group_of(meta) in groups for meta in metas.values())
-    return {"trained_on": splits, "samples": sum(key in seen for key in metas), "groups": of_group}
+    seen = {key: _places(meta) for split in splits for key, meta in task.meta(split).items()}
+    known = set().union(*seen.values())
+    of_known = sum(not known.isdisjoint(_places(meta)) for meta in metas.values())
+    return {"trained_on": splits, "samples": sum(key in seen for key in metas), "groups": of_known}
+
+
+def _places(meta: Meta) -> set[tuple[str, str]]:
+    """The group and the session that a sample is of."""
+    return {(name, str(meta[name])) for name in NAMES if meta.get(name) is not None}
 
 
 def trained_here(task: Task) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pairalign.data.convert.touch_and_go import MATERIALS
 from pairalign.errors import ConfigError, DataError, did_you_mean
-from pairalign.evaluate.clusters import clusters_of, group_of
+from pairalign.evaluate.clusters import clusters_of
 from pairalign.evaluate.pool import EvalPool
 from pairalign.evaluate.probe import linear_probe
 from pairalign.evaluate.protocols.classes import (
@@ -164,9 +164,9 @@ def _probe(task: Task, touch: str, part: str, factor: str, train: str, test: str
     """A linear probe from the training part of a division to its test part."""
     x, y, train_keys = _labelled_rows(task, touch, part, factor, train)
     z, truth, keys = _labelled_rows(task, touch, part, factor, test)
-    metas, trained = task.meta(test), [group_of(task.meta(train)[key]) for key in train_keys]
-    whole = trained if None not in trained and 4 < len(set(trained)) < len(trained) else None
-    groups = clusters_of([metas[key] for key in keys])
+    metas, trained = task.meta(test), clusters_of([task.meta(train)[key] for key in train_keys])
+    whole = trained if trained and len(set(trained)) > 4 else None
+    groups = task.clusters([metas[key] for key in keys])
     score = linear_probe(x, y, z, truth, groups=groups, train_groups=whole, seed=task.seed).accuracy
     published: Mapping[str, float] = PUBLISHED[factor] if test == official_test(factor) else {}
     seen = overlap(task, {key: metas[key] for key in keys}, train)

@@ -12,7 +12,7 @@ is near enough is right, so read each score beside its chance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,6 @@ from torch import Tensor
 
 from pairalign.align.partial import gated_cosine
 from pairalign.errors import ConfigError, DataError, did_you_mean
-from pairalign.evaluate.clusters import clusters_of
 from pairalign.evaluate.intervals import Score, bootstrap_mean
 from pairalign.evaluate.protocols.captions import check_form, encode_captions, read_captions
 from pairalign.evaluate.protocols.registry import register_protocol
@@ -121,7 +120,7 @@ def _split(
     if "text" in roles:
         shared["text"], tower = encode_captions(task, roles["text"], [captions[key] for key in pool.keys])
         affinity = text_affinity(tower if similarity == "tower" else shared["text"])
-    groups = clusters_of([metas[key] for key in pool.keys])
+    groups = task.clusters([metas[key] for key in pool.keys])
     seen = overlap(task, {key: metas[key] for key in pool.keys})
     found = []
     for a, b in _pairs(roles):
@@ -146,7 +145,7 @@ def text_affinity(features: Tensor) -> Tensor:
 
 
 def both_ways(
-    x: Tensor, y: Tensor, right: Tensor, names: tuple[str, str], groups: Sequence[object] | None, seed: int
+    x: Tensor, y: Tensor, right: Tensor, names: tuple[str, str], groups: list[int] | None, seed: int
 ) -> list[tuple[str, str, Score]]:
     """(name, metric, score) of x → y, y → x and their mean, top-1 and top-5.
 
