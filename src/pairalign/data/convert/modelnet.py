@@ -29,7 +29,7 @@ NUMBERED = re.compile(r"(.+)_\d+")
     "modelnet40",
     title="ModelNet40: CAD models of 40 classes, as points with normals or as OFF meshes",
     source="https://modelnet.cs.princeton.edu (arXiv:1406.5670)",
-    licence="for academic use; the models' copyright stays with their authors",
+    licence="not verified: believed to be for academic use, copyright with the models' authors; read the terms",
     marks=(f"{NAMES}|{MESHES}",),
     facts={"points": {"unit": "1", "axes": ("point", "xyz")}},
 )

@@ -31,7 +31,7 @@ VIEW = re.compile(r"_r_\d+\.png$")  # beside it may lie …_depth0001.png
     "shapenet",
     title="ShapeNet-55 as ULIP lays it out: points, rendered views, names",
     source="https://github.com/salesforce/ULIP (arXiv:2212.05171), https://shapenet.org (arXiv:1512.03012)",
-    licence="ShapeNet's terms of use: research and education only, no redistribution",
+    licence="not verified: ShapeNet's terms of use, believed to be research and education only; read them",
     marks=(TAXONOMY, "train.txt|*/train.txt", "shapenet_pc|*/shapenet_pc"),
     facts={"points": {"unit": "1", "axes": ("point", "xyz"), "up": "+y"}, "image": {"unit": "1"}},
 )

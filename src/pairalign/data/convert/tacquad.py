@@ -43,7 +43,7 @@ def _either(pattern: str) -> str:
     "tacquad",
     title="TacQuad: GelSight Mini, DIGIT and DuraGel on the same objects, camera frames and captions",
     source="https://github.com/GeWu-Lab/AnyTouch (arXiv:2502.12191)",
-    licence="MIT by its data card: read the card of your copy before you redistribute",
+    licence="not verified: believed to be MIT by its data card; read the card of your copy",
     marks=(_either("contact_{}.csv"), _either("data_{}")),
     facts={"touch": {"unit": "1"}, "image": {"unit": "1"}},
 )
