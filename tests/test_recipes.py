@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from pairalign import AlignConfig, RecomposeConfig, load_config
 from pairalign.cli.main import main
@@ -19,7 +20,7 @@ from pairalign.data.pack import pack_pairs
 
 ROOT = Path(__file__).parents[1]
 EVERY = sorted(p for p in (ROOT / "configs").rglob("*.yaml"))
-STAGE_ONE = ("tvl", "anytouch", "uni3d", "text_points", "touch_text", "pairwise")
+STAGE_ONE = ("tvl", "anytouch_masked", "anytouch", "uni3d", "text_points", "touch_text", "pairwise")
 TINY = {
     "image": {"config": "tiny-vit"},
     "text": {"config": "tiny"},
@@ -51,19 +52,23 @@ def rows(fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         yield {"key": f"{number}", **{f: made[f] for f in fields}, "split": part, "splits": {"by_object": part}}
 
 
-@pytest.mark.parametrize("name", STAGE_ONE)
-def test_a_recipe_of_stage_one_runs_end_to_end(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = ROOT / "configs" / f"{name}.yaml"
-    settings = yaml.safe_load(path.read_text())
+def pack_for(name: str, root: Path) -> list[str]:
+    """Pack tiny pairs for a recipe; returns what makes its run tiny."""
+    settings = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
     folders: dict[str, set[str]] = {}
     for edge in settings["edges"]:
         folders.setdefault(edge["shards"], set()).update(edge["between"])
     for folder, fields in folders.items():
-        pack_pairs(rows(tuple(sorted(fields))), tmp_path / "shards" / folder, progress=False)
+        pack_pairs(rows(tuple(sorted(fields))), root / folder, progress=False)
     words = [f"modalities.{m}.options={json.dumps(TINY[m])}" for m in settings["modalities"]]
     words += ["latent.shared=16", "train.steps=2", "train.batch_size=3", "train.warmup=1", "train.accelerator=cpu"]
-    words += ["train.precision=32-true", "data.workers=0", f"out={tmp_path / 'run'}"]
-    words += [f"data.root={tmp_path / 'shards'}/"]
+    return [*words, "train.precision=32-true", "data.workers=0", f"data.root={root}/"]
+
+
+@pytest.mark.parametrize("name", STAGE_ONE)
+def test_a_recipe_of_stage_one_runs_end_to_end(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "configs" / f"{name}.yaml"
+    words = [*pack_for(name, tmp_path / "shards"), f"out={tmp_path / 'run'}"]
     if name == "tvl":  # divisions, as converters write them
         words += ["data.train_split=by_object/train", "data.val_split=by_object/val"]
     assert main(["plan", str(path), *words]) == 0
@@ -73,3 +78,15 @@ def test_a_recipe_of_stage_one_runs_end_to_end(name: str, tmp_path: Path, capsys
     assert (tmp_path / "run" / "model.safetensors").is_file()
     assert all(np.isfinite(v) for line in told for v in line.values() if isinstance(v, float))
     assert any(key.startswith("val") for line in told for key in line)
+
+
+def test_the_second_stage_of_anytouch_starts_from_its_first(tmp_path: Path) -> None:
+    masked, second = (ROOT / "configs" / f"{name}.yaml" for name in ("anytouch_masked", "anytouch"))
+    words = [*pack_for("anytouch_masked", tmp_path / "one"), "modalities.touch.options.masked=0.75"]
+    assert main(["align", str(masked), *words, f"out={tmp_path / 'masked'}", "--quiet"]) == 0
+    words = [*pack_for("anytouch", tmp_path / "two"), f"modalities.touch.start={tmp_path / 'masked'}", "train.lr=0"]
+    assert main(["align", str(second), *words, f"out={tmp_path / 'run'}", "train.weight_decay=0", "--quiet"]) == 0
+    learned, kept = (load_file(tmp_path / name / "model.safetensors") for name in ("masked", "run"))
+    names = [name for name in kept if name.startswith("encoders.touch.")]
+    assert len(names) > 20
+    assert all(kept[name].equal(learned[name]) for name in names)

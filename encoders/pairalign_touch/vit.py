@@ -33,6 +33,7 @@ class TouchViT(Encoder):
     """A ViT over each frame; tokens are patches of all frames, `pooled` the mean of the class tokens.
 
     preset: "mini", "tiny", "small" or "base". size, patch: pixels. frames, background, sensors: see `GelReader`.
+    masked: share of patches that training leaves out at random, as a masked autoencoder does (arXiv:2111.06377).
     """
 
     card = load_card("pairalign_touch", "touch_vit")
@@ -45,16 +46,24 @@ class TouchViT(Encoder):
         frames: int = 1,
         background: str = "none",
         sensors: Sequence[str] = (),
+        masked: float = 0.0,
     ) -> None:
         if preset not in PRESETS:
             raise ConfigError(f"preset={preset!r}.{did_you_mean(preset, PRESETS)}")
         if size % patch:
             raise ConfigError(f"size={size} is no multiple of patch={patch}: choose one that is.")
+        if not 0 <= masked < 1:
+            raise ConfigError(f"masked={masked}: give a share from 0 to below 1.")
         super().__init__(PRESETS[preset]["embed_dim"])
         self.reader = GelReader(size, frames, background, sensors)
         self.signal = self.reader.signal
         self.vit = timm.models.VisionTransformer(
-            img_size=size, patch_size=patch, num_classes=0, global_pool="token", **PRESETS[preset]
+            img_size=size,
+            patch_size=patch,
+            num_classes=0,
+            global_pool="token",
+            patch_drop_rate=masked,
+            **PRESETS[preset],
         )
         self.token = SensorToken(len(sensors), self.width) if sensors else None
 
@@ -71,9 +80,9 @@ class TouchViT(Encoder):
         return list(self.vit.blocks)
 
     def forward(self, batch: Tensor) -> Features:
-        """(B, frames, 4, S, S) → tokens (B, frames · patches, D), pooled (B, D)."""
+        """(B, frames, 4, S, S) → tokens (B, frames · patches, D), fewer while masked in training; pooled (B, D)."""
         x = self.vit.patch_embed(2 * batch[:, :, :3].flatten(0, 1) - 1)
-        x = self.vit._pos_embed(x)
+        x = self.vit.patch_drop(self.vit._pos_embed(x))
         if self.token is not None:
             codes = sensor_codes(batch).repeat_interleave(batch.shape[1])
             x = torch.cat([x[:, :1] + self.token(codes)[:, None], x[:, 1:]], dim=1)

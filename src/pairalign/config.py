@@ -35,6 +35,7 @@ class ModalityConfig(Strict):
     views: K augmented views cached for a frozen encoder; 1 caches the plain sample.
     head: hidden width of the head on the shared and private latents; 0 for a linear head; null for `latent.hidden`;
         "anchor" takes a frozen tower's own centred features as the shared latent and trains nothing on its side.
+    start: folder of a finished run whose encoder of the same modality this one starts from; null starts afresh.
     """
 
     encoder: str
@@ -43,6 +44,7 @@ class ModalityConfig(Strict):
     source: str | None = None
     views: int = 1
     head: int | Literal["anchor"] | None = None
+    start: str | None = None
 
 
 @dataclass(frozen=True)

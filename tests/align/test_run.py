@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from conftest import heed_ctrl_c
 from pairalign.align.run import align_pairs, load_aligned, read_metrics
 from pairalign.config import AlignConfig, load_config
-from pairalign.errors import CheckpointError, DataError, GraphError, RegistryError, SignalError
+from pairalign.errors import CheckpointError, ConfigError, DataError, GraphError, RegistryError, SignalError
 
 Settings = dict[str, Any]
 
@@ -107,6 +107,40 @@ def test_a_damaged_checkpoint_is_refused(align_settings: Settings, tmp_path: Pat
     (tmp_path / "run" / "last.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"damaged.*--fresh"):
         align_pairs(config(align_settings), progress=False)
+
+
+def test_an_encoder_starts_from_an_earlier_run(align_settings: Settings, tmp_path: Path) -> None:
+    first = align_pairs(config(align_settings, f"out={tmp_path / 'first'}", "loss.contrast=0"), progress=False)
+    still = ["train.lr=0", "train.weight_decay=0", "train.steps=1", "seed=5"]
+    begun = [*still, f"modalities.a.start={first.folder}"]
+    second = align_pairs(config(align_settings, f"out={tmp_path / 'second'}", *begun), progress=False)
+    fresh = align_pairs(config(align_settings, f"out={tmp_path / 'fresh'}", *still), progress=False)
+    mine, earlier, other = (run.aligner.state_dict() for run in (second, first, fresh))
+    for name, value in mine.items():
+        assert torch.equal(value, (earlier if name.startswith("encoders.a.") else other)[name]), name
+    assert not torch.equal(mine["encoders.a.net.0.weight"], other["encoders.a.net.0.weight"])
+    again = align_pairs(config(align_settings, f"out={tmp_path / 'second'}", *begun), progress=False)
+    assert torch.equal(
+        again.aligner.encode("a", torch.ones(1, 6)).shared, second.aligner.encode("a", torch.ones(1, 6)).shared
+    )
+
+
+def test_a_start_that_does_not_fit_is_refused(align_settings: Settings, tmp_path: Path) -> None:
+    first = align_pairs(config(align_settings, f"out={tmp_path / 'first'}", "train.steps=1"), progress=False)
+    align_settings["modalities"] = {**align_settings["modalities"], "d": {"encoder": "tiny_vector"}}
+    for override, message in (
+        (f"modalities.a.start={tmp_path / 'none'}", "is no finished run"),
+        (f"modalities.d.start={first.folder}", "that run trained no 'd'"),
+        (f"modalities.a={{encoder: tiny_vector, options: {{width: 8}}, start: {first.folder}}}", "size mismatch"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            align_pairs(config(align_settings, override, "allow_disconnected=true"), progress=False)
+
+
+def test_a_folder_where_nothing_was_trained_takes_the_corrected_settings(align_settings: Settings) -> None:
+    with pytest.raises(DataError, match="no split 'trian'"):
+        align_pairs(config(align_settings, "data.train_split=trian"), progress=False)
+    assert align_pairs(config(align_settings, "train.steps=1"), progress=False).folder.is_dir()
 
 
 @pytest.mark.parametrize(

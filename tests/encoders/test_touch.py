@@ -110,3 +110,20 @@ def test_a_view_changes_colours_but_not_the_type() -> None:
 def test_wrong_options_are_refused(name: str, options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         create_encoder(name, **options)
+
+
+def test_masking_leaves_patches_out_in_training_only() -> None:
+    encoder = create_encoder("touch_vit", **{**VIT, "patch": 8}, masked=0.75)
+    batch = torch.rand(2, 1, 4, 32, 32)
+    torch.manual_seed(0)
+    assert encoder.train()(batch).tokens.shape == (2, 4, 48)  # of 16 patches
+    one, other = encoder(batch).pooled, encoder(batch).pooled
+    assert not torch.equal(one, other)  # other patches each time
+    with torch.no_grad():
+        whole = encoder.eval()(batch)
+    assert whole.tokens.shape == (2, 16, 48)
+    assert torch.equal(whole.pooled, encoder(batch).pooled)
+    plain = create_encoder("touch_vit", **{**VIT, "patch": 8})
+    plain.load_state_dict(encoder.state_dict())  # nothing that is learned differs
+    with pytest.raises(ConfigError, match=r"masked=1\.0"):
+        create_encoder("touch_vit", **VIT, masked=1.0)

@@ -19,7 +19,15 @@ from pairalign.align.distributed import launched
 from pairalign.align.feed import PairFeed, SideSource
 from pairalign.align.latents import AnchorHead
 from pairalign.align.model import PairAligner, build_aligner
-from pairalign.align.store import check_same, load_weights, save_weights, start_folder, write_text, write_versions
+from pairalign.align.store import (
+    check_same,
+    load_weights,
+    save_weights,
+    start_encoders,
+    start_folder,
+    write_text,
+    write_versions,
+)
 from pairalign.config import AlignConfig, EdgeConfig, load_config
 from pairalign.data.graph import edge_name
 from pairalign.data.index import ShardIndex, load_index
@@ -51,6 +59,8 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
     torch.manual_seed(config.seed)
     aligner = build_aligner(config)
     resume = None if fresh else _read_checkpoint(folder / "last.ckpt", config)
+    if resume is None:
+        start_encoders(config, aligner)
     feeds = build_feeds(config, aligner, progress=progress)
     if rank == 0:
         write_versions(folder, config)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from pairalign.align.cache import weights_fingerprint
 from pairalign.align.model import PairAligner
 from pairalign.config import AlignConfig, load_config, to_dict, to_yaml
-from pairalign.errors import CheckpointError
+from pairalign.errors import CheckpointError, ConfigError
 
 _FREE = ("out", "cache", "plugins", "root")
 _FREE_TRAIN = ("threads", "checkpoint_every", "memory")
@@ -29,11 +29,14 @@ _PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch
 
 
 def start_folder(folder: Path, config: AlignConfig, *, fresh: bool = False) -> None:
-    """Create the run folder, or check that it belongs to the same configuration; `fresh` deletes what is there."""
+    """Create the run folder, or check that it belongs to the same configuration; `fresh` deletes what is there.
+
+    A folder in which nothing has been trained, because a setting was wrong, takes the corrected configuration.
+    """
     written = folder / "config.yaml"
     if fresh and written.exists():
         shutil.rmtree(folder)
-    if written.exists():
+    if written.exists() and any((folder / name).exists() for name in ("last.ckpt", "model.safetensors")):
         check_same(to_dict(load_config(AlignConfig, written)), config, folder)
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +107,26 @@ def load_weights(folder: Path, aligner: PairAligner) -> None:
     missing = [m for m in missing if m.split(".")[0] != "encoders" or m.split(".")[1] not in prints]
     if missing or unexpected:
         raise CheckpointError(f"weights {str(path)!r} do not fit the encoders: {(missing + unexpected)[:3]} …")
+
+
+def start_encoders(config: AlignConfig, aligner: PairAligner) -> None:
+    """Give encoders the weights of earlier runs, as `ModalityConfig.start` says; raise `ConfigError` where none fit."""
+    for name, modality in config.modalities.items():
+        if modality.start is None:
+            continue
+        path, prefix = Path(modality.start) / "model.safetensors", f"encoders.{name}."
+        where = f"modalities.{name}.start={modality.start!r}"
+        try:
+            tensors = {key.removeprefix(prefix): value for key, value in load_file(path).items() if prefix in key}
+        except Exception as error:  # no file, or one of safetensors' own errors
+            raise ConfigError(f"{where}: is no finished run ({error}): give a folder of `pairalign align`.") from error
+        if not tensors:
+            raise ConfigError(f"{where}: that run trained no {name!r}: its encoder there must have the same name.")
+        try:
+            aligner.encoder(name).load_state_dict(tensors)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            raise ConfigError(f"{where}: its encoder is another one ({reason}): use its options.") from error
 
 
 def write_versions(folder: Path, config: Any) -> None:
