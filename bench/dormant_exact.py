@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import pairalign as pa
-from pairalign.recompose.delta import WEIGHTS
-from pairalign.recompose.replacement import Replacement
+from pairalign.dormant.checkpoint import WEIGHTS
+from pairalign.dormant.updates import Replacement
 
 STRUCTURES: dict[str, dict[str, Any]] = {
     "rows": {"structure": "rows"},

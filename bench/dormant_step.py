@@ -111,9 +111,9 @@ ARMS: dict[str, Callable[[nn.Module, float], nn.Module]] = {
 
 def measure(arm: str, args: argparse.Namespace) -> dict[str, Any]:
     """Median step time in seconds and peak memory in MiB of one arm, in this process."""
-    import pairalign.recompose.model
+    import pairalign.dormant.model
 
-    assert pairalign.recompose.model
+    assert pairalign.dormant.model
     if arm == "LoRA":
         import peft
 

@@ -127,7 +127,7 @@ def settings(arm: Arm, rate: float, seed: int, args: argparse.Namespace) -> dict
 def run_one(values: dict[str, Any]) -> dict[str, Any]:
     """Train and measure in this process; a run that went non-finite counts as having learned nothing."""
     from pairalign import RecomposeConfig, load_config, recompose_mllm
-    from pairalign.errors import DataError
+    from pairalign.core.errors import DataError
 
     start, finished = time.perf_counter(), Path(values["out"]) / "results.json"
     if finished.exists():

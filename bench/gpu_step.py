@@ -27,8 +27,8 @@ from torch import nn
 from tqdm import tqdm
 
 from pairalign import DormantConfig, get_dormant_model
-from pairalign.recompose.linears import find_linears
-from pairalign.recompose.significance import score_model
+from pairalign.dormant.linears import find_linears
+from pairalign.dormant.significance import score_model
 
 ARMS = ("rows 0.1", "weights 0.1", "directions 0.1", "rows 0.6", "weights 0.6", "lora 0.1", "lora 0.6", "hooks 0.1",
         "hooks 0.6", "score splash", "score dowser")  # fmt: skip

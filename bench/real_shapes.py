@@ -21,7 +21,7 @@ from torch import nn
 from pairalign.align.model import build_aligner
 from pairalign.align.run import AlignRun, align_pairs, build_feeds
 from pairalign.align.task import parameter_groups
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
 from pairalign.data.audit import audit_pairs
 from pairalign.data.index import load_index
 from pairalign.data.manifest import Manifest

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from pairalign.align.run import align_pairs
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
 from pairalign.data.pack import pack_pairs
 from pairalign.evaluate.measure import pair_embeddings
 from pairalign.evaluate.pool import encode_pool

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dormant_step import decoder, spread, status
-from pairalign.recompose.linears import find_linears
-from pairalign.recompose.significance import save_scores, score_model
+from pairalign.dormant.linears import find_linears
+from pairalign.dormant.significance import save_scores, score_model
 
 PROBES = 8
 REACH = {"splash": "≤ 1.3", "dowser": "≤ 1.3"}

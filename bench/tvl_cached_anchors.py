@@ -31,7 +31,7 @@ from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.run import build_feeds
 from pairalign.align.task import parameter_groups
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
 from pairalign.data.pack import pack_pairs
 
 EDGES = (("image", "touch"), ("text", "touch"))

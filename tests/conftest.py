@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pairalign import registry
-from pairalign.encoder import Encoder
-from pairalign.types import Features, Signal
+from pairalign.core import registry
+from pairalign.core.encoder import Encoder
+from pairalign.core.types import Features, Signal
 
 
 class TinyVector(Encoder):
@@ -85,3 +85,11 @@ def align_settings(pair_folder: Path, tmp_path: Path) -> dict[str, Any]:
         "train": {"steps": 12, "batch_size": 16, "warmup": 2, "checkpoint_every": 4, "accelerator": "cpu"},
         "data": {"root": str(pair_folder), "shuffle": 50},
     }
+
+
+@pytest.fixture(scope="session")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny stage two, once for all processes of a test run."""
+    from stage_two import make_setup
+
+    return make_setup(tmp_path_factory.getbasetemp().parent / "stage_two")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pairalign import AlignConfig, RecomposeConfig, load_config
 from pairalign.cli.main import main
-from pairalign.config import config_keys
+from pairalign.core.config import config_keys
 from pairalign.data.pack import pack_pairs
 
 ROOT = Path(__file__).parents[1]

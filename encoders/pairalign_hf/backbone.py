@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from pairalign.errors import ConfigError, did_you_mean
+from pairalign.core.errors import ConfigError, did_you_mean
 
 POOLING = ("mean", "cls", "last", "pooler")
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from pairalign.card import load_card
-from pairalign.encoder import Encoder
-from pairalign.errors import ConfigError, SignalError
-from pairalign.registry import register_encoder
-from pairalign.types import Features, Signal
+from pairalign.core.card import load_card
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.registry import register_encoder
+from pairalign.core.types import Features, Signal
 from pairalign_hf.backbone import check_pooling, layers_of, load_backbone, pool
 
 

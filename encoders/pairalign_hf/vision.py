@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoImageProcessor
 
-from pairalign.card import load_card
-from pairalign.encoder import Encoder
-from pairalign.errors import ConfigError, SignalError
-from pairalign.registry import register_encoder
-from pairalign.types import Features, Signal
+from pairalign.core.card import load_card
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.registry import register_encoder
+from pairalign.core.types import Features, Signal
 from pairalign_hf.backbone import check_pooling, drop_pooler, layers_of, load_backbone, pool
 
 

@@ -15,11 +15,11 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from pairalign.card import load_card
-from pairalign.encoder import Encoder
-from pairalign.errors import ConfigError, SignalError
-from pairalign.registry import register_encoder
-from pairalign.types import Features, Signal
+from pairalign.core.card import load_card
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.registry import register_encoder
+from pairalign.core.types import Features, Signal
 from pairalign_openclip.towers import load_model, restorable
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import open_clip
 
-from pairalign.errors import ConfigError, did_you_mean
+from pairalign.core.errors import ConfigError, did_you_mean
 
 VOCABULARY, CONTEXT = 1024, 24
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairalign.encoder import Encoder
-from pairalign.errors import ConfigError, SignalError, did_you_mean
-from pairalign.types import Features, Signal
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError, SignalError, did_you_mean
+from pairalign.core.types import Features, Signal
 from pairalign_pointcloud.sampling import farthest_points
 
 AXES = {"x": 0, "y": 1, "z": 2}

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
-from pairalign.card import load_card
-from pairalign.registry import register_encoder
-from pairalign.types import Features
+from pairalign.core.card import load_card
+from pairalign.core.registry import register_encoder
+from pairalign.core.types import Features
 from pairalign_pointcloud.cloud import CloudEncoder
 from pairalign_pointcloud.pointnet2 import pointwise
 from pairalign_pointcloud.sampling import group, nearest_neighbours

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pairalign.card import load_card
-from pairalign.encoder import Encoder
-from pairalign.errors import ConfigError, SignalError, did_you_mean
-from pairalign.registry import register_encoder
-from pairalign.types import Features, Signal
+from pairalign.core.card import load_card
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError, SignalError, did_you_mean
+from pairalign.core.registry import register_encoder
+from pairalign.core.types import Features, Signal
 
 FRONTS = ("patches", "spectrogram")
 

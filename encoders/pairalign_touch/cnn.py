@@ -13,10 +13,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pairalign.card import load_card
-from pairalign.encoder import Encoder
-from pairalign.registry import register_encoder
-from pairalign.types import Features
+from pairalign.core.card import load_card
+from pairalign.core.encoder import Encoder
+from pairalign.core.registry import register_encoder
+from pairalign.core.types import Features
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
 from pairalign_touch.sensor import SensorToken
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pairalign.errors import ConfigError, SignalError, did_you_mean
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError, SignalError, did_you_mean
+from pairalign.core.types import Signal
 
 BACKGROUNDS = ("none", "subtract")
 

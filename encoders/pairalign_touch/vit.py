@@ -12,11 +12,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pairalign.card import load_card
-from pairalign.encoder import Encoder
-from pairalign.errors import ConfigError, did_you_mean
-from pairalign.registry import register_encoder
-from pairalign.types import Features
+from pairalign.core.card import load_card
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError, did_you_mean
+from pairalign.core.registry import register_encoder
+from pairalign.core.types import Features
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
 from pairalign_touch.sensor import SensorToken
 

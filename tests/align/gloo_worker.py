@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairalign.align.contrastive import LogitScale, info_nce, sigmoid_loss
-from pairalign.errors import ContrastiveError
+from pairalign.core.errors import ContrastiveError
 
 ROWS = 12
 CASES = [(loss, mode) for loss in ("info_nce", "sigmoid") for mode in ("mask", "positive", "keep")]

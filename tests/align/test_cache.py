@@ -13,9 +13,9 @@ import torch
 from conftest import TinyVector
 from pairalign.align.cache import AnchorCache, cache_fingerprint, open_or_build, weights_fingerprint
 from pairalign.align.run import align_pairs
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.errors import CacheError
 from pairalign.data.shards import read_samples
-from pairalign.errors import CacheError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pairalign.align.contrastive import LogitScale, info_nce, sigmoid_loss
-from pairalign.errors import ConfigError, ContrastiveError
+from pairalign.core.errors import ConfigError, ContrastiveError
 
 MODES = ("mask", "positive", "keep")
 

@@ -11,7 +11,7 @@ import torch
 import pairalign.data.reader
 from conftest import TinyVector
 from pairalign.align.feed import PairBatch, PairFeed, SideSource
-from pairalign.encoder import Encoder
+from pairalign.core.encoder import Encoder
 
 EDGE = ("a", "b")
 

@@ -18,10 +18,10 @@ from pairalign.align.model import PairAligner, Side, build_aligner
 from pairalign.align.partial import gated_cosine, gated_euclidean
 from pairalign.align.relation import relation_loss
 from pairalign.align.run import build_feeds
-from pairalign.config import AlignConfig, LatentConfig, LossConfig, load_config
+from pairalign.core.config import AlignConfig, LatentConfig, LossConfig, load_config
+from pairalign.core.errors import ConfigError
 from pairalign.data.graph import PairGraph
 from pairalign.data.shards import read_samples
-from pairalign.errors import ConfigError
 
 GRAPH = PairGraph(("a", "b", "c"), (("a", "b"), ("b", "c")))
 LOSS = LossConfig(noise=0.0)

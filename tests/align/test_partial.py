@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from pairalign.align.contrastive import info_nce
 from pairalign.align.partial import EdgeGates, gated_cosine, gated_euclidean
-from pairalign.errors import GraphError
+from pairalign.core.errors import GraphError
 
 EDGES = [("image", "text"), ("touch", "image"), ("text", "points")]
 

@@ -9,9 +9,9 @@ import pytest
 
 from pairalign.align.model import build_aligner
 from pairalign.align.plan import draw_graph, plan_run
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.errors import DataError
 from pairalign.data.graph import PairGraph
-from pairalign.errors import DataError
 
 
 def test_counts_samples_and_estimates(align_settings: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from pairalign.align.contrastive import info_nce
 from pairalign.align.relation import relation_loss
-from pairalign.errors import ContrastiveError
+from pairalign.core.errors import ContrastiveError
 
 
 def oracle(a: torch.Tensor, b: torch.Tensor, scale: float, c: torch.Tensor, ids: list[int], t: float) -> float:

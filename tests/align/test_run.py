@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from conftest import heed_ctrl_c
 from pairalign.align.run import align_pairs, load_aligned, read_metrics
-from pairalign.config import AlignConfig, load_config
-from pairalign.errors import CheckpointError, ConfigError, DataError, GraphError, RegistryError, SignalError
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.errors import CheckpointError, ConfigError, DataError, GraphError, RegistryError, SignalError
 
 Settings = dict[str, Any]
 
@@ -183,7 +183,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_bit(align_settings: Sett
     align_pairs(config(align_settings, f"out={tmp_path / 'whole'}", "train.steps=400"), progress=False)
     script = (
         "import sys, json; sys.path.insert(0, sys.argv[1]); import conftest\n"
-        "from pairalign.registry import register_encoder; register_encoder('tiny_vector')(conftest.TinyVector)\n"
+        "from pairalign.core.registry import register_encoder; register_encoder('tiny_vector')(conftest.TinyVector)\n"
         "from pairalign.cli.main import main; sys.exit(main(['align', sys.argv[2], '--quiet']))\n"
     )
     path = tmp_path / "c.json"

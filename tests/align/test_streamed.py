@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from pairalign.align.contrastive import info_nce, sigmoid_loss
 from pairalign.align.streamed import Matches
-from pairalign.errors import ContrastiveError
+from pairalign.core.errors import ContrastiveError
 
 
 @pytest.mark.parametrize("mode", ["mask", "positive", "keep"])

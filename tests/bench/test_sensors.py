@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pairalign.cli.main import main
-from pairalign.registry import create_encoder, load_plugin
+from pairalign.core.registry import create_encoder, load_plugin
 
 SENSORS = Path(__file__).parents[2] / "bench" / "sensors"
 pytestmark = pytest.mark.skipif(not SENSORS.exists(), reason="bench/ is not part of an installed package")

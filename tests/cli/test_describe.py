@@ -17,10 +17,10 @@ import pairalign as pa
 from pairalign.cli.main import main
 from pairalign.data.shards import read_samples
 from pairalign.data.world import World
-from pairalign.recompose.describe import Decoding, describe_split
-from pairalign.recompose.examples import Task
-from pairalign.recompose.mllm import SensorModel
-from pairalign.recompose.settings import TaskConfig
+from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.describe import Decoding, describe_split
+from pairalign.finetune.tasks import Task
+from pairalign.sensors.model import SensorModel
 
 WORDS = {"soft": ["yielding"], "hard": ["firm"]}
 

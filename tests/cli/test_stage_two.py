@@ -12,7 +12,7 @@ from stage_two import make_setup, values
 from pairalign.cli.main import main
 from pairalign.data.shards import read_samples
 from pairalign.data.world import World
-from pairalign.recompose.significance import load_scores
+from pairalign.dormant.significance import load_scores
 
 
 @pytest.fixture(scope="module")

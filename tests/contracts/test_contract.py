@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from conftest import TinyVector
-from pairalign.contract import PROMISES, check_encoder
-from pairalign.encoder import Encoder
-from pairalign.registry import create_encoder, encoder_entries
-from pairalign.types import Features, Signal
+from pairalign.core.contract import PROMISES, check_encoder
+from pairalign.core.encoder import Encoder
+from pairalign.core.registry import create_encoder, encoder_entries
+from pairalign.core.types import Features, Signal
 
 TRANSFORMER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 OPTIONS: dict[str, list[dict[str, Any]]] = {

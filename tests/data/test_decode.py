@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairalign.core.errors import DataError
 from pairalign.data.decode import DECODERS, content_id, decode, wav_rate
 from pairalign.data.encode import ImageFormat, encode, is_numeric
-from pairalign.errors import DataError
 
 RNG = np.random.default_rng(0)
 

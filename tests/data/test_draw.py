@@ -10,8 +10,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.data.draw import draw_signal, new_figure, picture_array, signal_aspect
-from pairalign.errors import ConfigError, DataError
 
 RAMP = np.linspace(0, 1, 6 * 8 * 3).reshape(6, 8, 3)
 BYTES = (RAMP * 255).round().astype(np.uint8)

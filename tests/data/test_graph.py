@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pairalign.core.errors import GraphError
 from pairalign.data.graph import PairGraph
-from pairalign.errors import GraphError
 
 NAMES = ("image", "text", "touch", "points", "audio")
 graphs = st.sets(st.sampled_from(list(combinations(NAMES, 2)))).map(lambda e: PairGraph(NAMES, tuple(sorted(e))))

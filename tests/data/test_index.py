@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pairalign.core.errors import DataError
 from pairalign.data.index import (
     INDEX_NAME,
     ModalityInfo,
@@ -19,7 +20,6 @@ from pairalign.data.index import (
     save_index,
 )
 from pairalign.data.pack import pack_pairs
-from pairalign.errors import DataError
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairalign.core.errors import DataError
 from pairalign.data.inspect import inspect_pairs
 from pairalign.data.pack import pack_pairs
-from pairalign.errors import DataError
 
 
 @pytest.fixture

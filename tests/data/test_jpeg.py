@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pairalign.core.errors import DataError
 from pairalign.data.decode import decode
 from pairalign.data.jpeg import WholeJpegs
-from pairalign.errors import DataError
 
 RNG = np.random.default_rng(0)
 

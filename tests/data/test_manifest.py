@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from pairalign.core.errors import DataError
 from pairalign.data.manifest import Manifest
-from pairalign.errors import DataError
 
 
 @pytest.fixture

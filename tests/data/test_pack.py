@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from conftest import heed_ctrl_c
+from pairalign.core.errors import DataError
 from pairalign.data import write
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import INDEX_NAME, load_index
@@ -30,7 +31,6 @@ from pairalign.data.pack import pack_pairs
 from pairalign.data.rows import Row
 from pairalign.data.shards import read_samples
 from pairalign.data.write import RECORDS, ShardTask, WriteOptions, finished_record, write_shard
-from pairalign.errors import DataError
 
 
 def pairs(count: int) -> list[dict[str, Any]]:

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pairalign.core.errors import DataError
 from pairalign.data.decode import content_id
 from pairalign.data.index import ShardIndex, ShardInfo, SplitInfo, load_index, save_index
 from pairalign.data.pack import pack_pairs
 from pairalign.data.shards import BadSamples, count_samples, damaged_shards, read_samples, stream_order
-from pairalign.errors import DataError
 
 RNG = np.random.default_rng(0)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pairalign.core.errors import DataError
 from pairalign.data.tar import encode_key, scan, write_end, write_sample
-from pairalign.errors import DataError
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 FIELDS = st.dictionaries(st.sampled_from(["a.jpg", "b.00.npy", "meta.json", "t.txt"]), st.binary(max_size=1500))

@@ -10,11 +10,11 @@ import pytest
 
 import pairalign.demo.run as demo
 from pairalign.cli.main import main
-from pairalign.config import AlignConfig
+from pairalign.core.config import AlignConfig
+from pairalign.core.errors import ConfigError
 from pairalign.data.index import load_index
 from pairalign.demo.run import Demo, DemoSize, demo_config, figures, run_demo
 from pairalign.demo.stage_two import METHODS, LessonSize, lesson_figures, points_of
-from pairalign.errors import ConfigError
 from pairalign.evaluate.run import Evaluation
 
 pytestmark = pytest.mark.slow

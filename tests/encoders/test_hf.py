@@ -20,8 +20,8 @@ from transformers import (
     ViTModel,
 )
 
-from pairalign.errors import ConfigError, SignalError
-from pairalign.registry import create_encoder
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.registry import create_encoder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "mug", "ball", "soft"]
 BERT = {

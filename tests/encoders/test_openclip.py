@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pairalign.errors import ConfigError, SignalError
-from pairalign.registry import create_encoder
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.registry import create_encoder
 from pairalign_openclip.towers import TINY
 
 

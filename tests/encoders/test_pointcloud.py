@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pairalign.errors import ConfigError, SignalError
-from pairalign.registry import create_encoder
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.registry import create_encoder
 from pairalign_pointcloud.sampling import ball_neighbours, farthest_points, group, nearest_neighbours
 
 SMALL = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pairalign.errors import ConfigError, SignalError
-from pairalign.registry import create_encoder
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.registry import create_encoder
 
 IMU = {"channels": 2, "length": 64, "rate": 100.0, "unit": "m/s2", "width": 16, "layers": 2}
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pairalign.errors import ConfigError, SignalError
-from pairalign.registry import create_encoder
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.registry import create_encoder
 from pairalign_touch.gel import sensor_codes
 from pairalign_touch.sensor import SensorToken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.forgetting import answer_mass, change, drift, exact_answers
 
 

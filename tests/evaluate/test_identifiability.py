@@ -9,8 +9,8 @@ import math
 import pytest
 import torch
 
+from pairalign.core.errors import ConfigError
 from pairalign.data.graph import PairGraph
-from pairalign.errors import ConfigError
 from pairalign.evaluate.identifiability import (
     FULL,
     VARIANTS,

@@ -8,8 +8,8 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from pairalign.core.errors import DataError
 from pairalign.data.draw import PALETTE
-from pairalign.errors import DataError
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.pictures import EMERGENT, HIT, Neighbours, draw_gates, draw_neighbours, draw_recall
 from pairalign.evaluate.report import inline_svg

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate import probe
 from pairalign.evaluate.probe import linear_probe, r2_kernel, r2_linear, split_rows
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.pictures import Neighbours, draw_gates, draw_neighbours, draw_recall
 from pairalign.evaluate.report import SYNTHETIC, Report, inline_svg, text_table, write_metrics, write_text

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate import ranking
 from pairalign.evaluate.retrieval import agreement, bidirectional, nearest, retrieval
 

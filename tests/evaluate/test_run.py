@@ -11,9 +11,9 @@ import pytest
 
 from conftest import vector_pairs
 from pairalign.align.run import AlignRun, align_pairs
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.pack import pack_pairs
-from pairalign.errors import CheckpointError, DataError
 from pairalign.evaluate.measure import measured_pairs
 from pairalign.evaluate.pool import encode_pool
 from pairalign.evaluate.run import evaluate_run, measure_pool

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from matplotlib.colors import to_hex
 
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.data.draw import PALETTE
-from pairalign.errors import ConfigError, DataError
 from pairalign.evaluate.space_map import UNSEEN, draw_map, project
 
 

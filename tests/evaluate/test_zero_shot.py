@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.zero_shot import TEMPLATES, class_embeddings, classify, templates_for, through_known
 
 CLASSES = ["cup", "lamp", "chair", "bed"]

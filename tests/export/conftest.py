@@ -5,14 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stage_two import TOUCH, make_setup, short_run
+from stage_two import TOUCH, short_run
 
-from pairalign.recompose.run import RecomposeRun
-
-
-@pytest.fixture(scope="session")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_setup(tmp_path_factory.getbasetemp().parent / "stage_two")
+from pairalign.finetune.run import RecomposeRun
 
 
 @pytest.fixture(scope="module")

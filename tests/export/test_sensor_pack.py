@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 
 from pairalign import export_pack, install_pack, load_sensor_model, uninstall_pack
+from pairalign.core.errors import CheckpointError, ConfigError, DeltaError, DormantError, PackError
 from pairalign.data.world import World
 from pairalign.demo.base import build_base, build_processor
-from pairalign.errors import CheckpointError, ConfigError, DeltaError, DormantError, PackError
 from pairalign.export.manifest import read_manifest
-from pairalign.recompose.answer import answer
-from pairalign.recompose.examples import Collator, Task
-from pairalign.recompose.run import RecomposeRun, load_recomposed
-from pairalign.recompose.settings import TaskConfig
+from pairalign.finetune.collator import Collator
+from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.run import RecomposeRun, load_recomposed
+from pairalign.finetune.tasks import Task
+from pairalign.sensors.answer import answer
 
 
 @pytest.fixture(scope="module")

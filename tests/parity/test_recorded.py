@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pairalign.dormant.linears import find_linears
+from pairalign.dormant.selection.select import owl_shares, select_dormant
+from pairalign.dormant.significance import score_model
 from pairalign.evaluate.forgetting import answer_mass
 from pairalign.evaluate.retrieval import bidirectional
 from pairalign.evaluate.zero_shot import class_embeddings, classify
-from pairalign.recompose.linears import find_linears
-from pairalign.recompose.select import owl_shares, select_dormant
-from pairalign.recompose.significance import score_model
 
 PARTS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 PARTS += ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pairalign_glove import Glove
 
-from pairalign.contract import check_encoder
+from pairalign.core.contract import check_encoder
 
 
 def test_the_glove_keeps_the_contract() -> None:

@@ -24,10 +24,10 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import CacheError
 from pairalign.data.index import load_index
 from pairalign.data.shards import count_samples, read_samples
-from pairalign.encoder import Encoder
-from pairalign.errors import CacheError
 
 
 def weights_fingerprint(encoder: Encoder) -> str:

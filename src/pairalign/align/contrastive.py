@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pairalign.align.distributed import gather_rows, rank, world_size
 from pairalign.align.streamed import FalseNegatives, Matches, StreamedInfoNCE, StreamedSigmoid
-from pairalign.errors import ConfigError, ContrastiveError, did_you_mean
+from pairalign.core.errors import ConfigError, ContrastiveError, did_you_mean
 
 
 def info_nce(

@@ -10,7 +10,6 @@ that on every call.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pairalign.errors import ContrastiveError
+from pairalign.core.errors import ContrastiveError
 
 
 def world_size() -> int:
@@ -29,11 +28,6 @@ def world_size() -> int:
 def rank() -> int:
     """Return the index of this process, 0 where torch.distributed is not initialised."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def launched() -> tuple[int, int]:
-    """Return rank and number of processes that torchrun started, known before torch.distributed is; (0, 1) without."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def gather_rows(*values: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -20,10 +20,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pairalign.align.cache import AnchorCache
 from pairalign.align.model import Side
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import DataError, SignalError
 from pairalign.data.graph import Edge, edge_name
 from pairalign.data.shards import RawSample, read_samples
-from pairalign.encoder import Encoder
-from pairalign.errors import DataError, SignalError
 
 
 class Place(NamedTuple):

@@ -21,10 +21,10 @@ from pairalign.align.minimal import jitter, minimal_latent
 from pairalign.align.partial import EdgeGates, gated_cosine, gated_euclidean
 from pairalign.align.reconstruct import build_decoder, default_kind
 from pairalign.align.relation import relation_loss
-from pairalign.config import AlignConfig, LatentConfig, LossConfig
+from pairalign.core.config import AlignConfig, LatentConfig, LossConfig
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError, did_you_mean
 from pairalign.data.graph import Edge, PairGraph, edge_name
-from pairalign.encoder import Encoder
-from pairalign.errors import ConfigError, did_you_mean
 
 
 class Side(NamedTuple):
@@ -199,7 +199,7 @@ def build_head(encoder: Encoder, sizes: LatentConfig, hidden: int | str | None, 
 
 def build_aligner(config: AlignConfig) -> PairAligner:
     """Load the plugins, create every encoder, check the graph, and put the aligner together."""
-    from pairalign.registry import create_encoder, load_plugin
+    from pairalign.core.registry import create_encoder, load_plugin
 
     for plugin in config.plugins:
         load_plugin(plugin)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pairalign.errors import GraphError, did_you_mean
+from pairalign.core.errors import GraphError, did_you_mean
 
 Edge = tuple[str, str]
 

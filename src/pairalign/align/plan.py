@@ -15,7 +15,7 @@ import torch
 
 from pairalign.align.feed import PairFeed
 from pairalign.align.model import PairAligner, build_aligner, config_graph
-from pairalign.config import AlignConfig
+from pairalign.core.config import AlignConfig
 from pairalign.data.graph import PairGraph, edge_name
 from pairalign.data.shards import count_samples
 

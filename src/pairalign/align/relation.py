@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import ContrastiveError
+from pairalign.core.errors import ContrastiveError
 
 
 def relation_loss(

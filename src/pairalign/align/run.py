@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from pairalign.align.distributed import launched
 from pairalign.align.feed import PairFeed, SideSource
 from pairalign.align.latents import AnchorHead
 from pairalign.align.model import PairAligner, build_aligner
@@ -25,13 +24,14 @@ from pairalign.align.store import (
     save_weights,
     start_encoders,
     start_folder,
-    write_text,
     write_versions,
 )
-from pairalign.config import AlignConfig, EdgeConfig, load_config
+from pairalign.core.config import AlignConfig, EdgeConfig, load_config
+from pairalign.core.errors import CheckpointError, DataError, did_you_mean
 from pairalign.data.graph import edge_name
 from pairalign.data.index import ShardIndex, load_index
-from pairalign.errors import CheckpointError, DataError, did_you_mean
+from pairalign.files import write_text
+from pairalign.runtime import launched
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ only its fingerprint, which is compared when the run is loaded.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -20,8 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from pairalign.align.cache import weights_fingerprint
 from pairalign.align.model import PairAligner
-from pairalign.config import AlignConfig, load_config, to_dict, to_yaml
-from pairalign.errors import CheckpointError, ConfigError
+from pairalign.core.config import AlignConfig, load_config, to_dict, to_yaml
+from pairalign.core.errors import CheckpointError, ConfigError
+from pairalign.files import replacing, write_text
 
 _FREE = ("out", "cache", "plugins", "root")
 _FREE_TRAIN = ("threads", "checkpoint_every", "memory")
@@ -81,9 +81,8 @@ def save_weights(folder: Path, aligner: PairAligner) -> None:
         if not (prefixes and name.startswith(prefixes))
     }
     prints = {name: weights_fingerprint(aligner.encoder(name)) for name in restored}
-    partial = folder / "model.safetensors.partial"
-    save_file(tensors, partial, metadata={"restored": json.dumps(prints)})
-    os.replace(partial, folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as partial:
+        save_file(tensors, partial, metadata={"restored": json.dumps(prints)})
 
 
 def load_weights(folder: Path, aligner: PairAligner) -> None:
@@ -149,13 +148,6 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _restored(aligner: PairAligner) -> list[str]:

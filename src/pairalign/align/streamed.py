@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import ContrastiveError
+from pairalign.core.errors import ContrastiveError
 
 FalseNegatives = Literal["mask", "positive", "keep"]
 

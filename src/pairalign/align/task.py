@@ -7,8 +7,8 @@ and never decay: a gate has to cross its whole range in one run.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from pairalign.align.feed import PairBatch, Place
 from pairalign.align.model import PairAligner
-from pairalign.config import AlignConfig, to_dict
+from pairalign.core.config import AlignConfig, to_dict
+from pairalign.core.errors import DataError
 from pairalign.data.graph import Edge, edge_name
-from pairalign.errors import DataError
+from pairalign.schedule import warmup_cosine
 
 FAST = ("gates.", "scales.", "biases.")
 
@@ -118,11 +119,7 @@ class StageOne(L.LightningModule):
         train = self.config.train
         optimizer = torch.optim.AdamW(parameter_groups(self.aligner, train.lr, train.weight_decay))
 
-        def rate(step: int) -> float:
-            warm = min(1.0, (step + 1) / max(1, train.warmup))
-            done = min(1.0, step / max(1, train.steps))
-            return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-
+        rate = partial(warmup_cosine, steps=train.steps, warmup=train.warmup)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

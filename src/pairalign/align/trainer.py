@@ -17,10 +17,10 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch.utils.data import DataLoader
 
-from pairalign.align.distributed import launched
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
-from pairalign.config import AlignConfig
+from pairalign.core.config import AlignConfig
+from pairalign.runtime import launched
 
 
 class Runnable(Protocol):

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
 
 
 def register(verbs: Any) -> None:

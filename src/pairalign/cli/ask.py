@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pairalign.errors import DataError, PackError, did_you_mean
+from pairalign.core.errors import DataError, PackError, did_you_mean
 
 OPTIONS = ("pack", "base", "image", "plugin", "tokens", "help")
 
@@ -45,10 +45,10 @@ def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 
 def run(args: argparse.Namespace) -> int:
     """Print the answer."""
+    from pairalign.core.registry import load_plugin
     from pairalign.export.manifest import read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
-    from pairalign.recompose.answer import answer
-    from pairalign.registry import load_plugin
+    from pairalign.sensors.answer import answer
 
     packs = [args.pack, *args.more]
     manifests = [read_manifest(pack) for pack in packs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 
 def register(verbs: Any) -> None:

@@ -45,8 +45,8 @@ def register(subverbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and print the report."""
+    from pairalign.core.parameters import text_settings
     from pairalign.data.convert import convert_data, find_layout
-    from pairalign.parameters import text_settings
 
     done = convert_data(
         args.layout,

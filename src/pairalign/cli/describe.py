@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 
 
 def register(verbs: Any) -> None:
@@ -45,10 +45,10 @@ generation.json and generation.html."""
 
 def run(args: argparse.Namespace) -> int:
     """Load, describe, score, print."""
+    from pairalign.core.registry import load_plugin
     from pairalign.evaluate.generation.published import published
     from pairalign.evaluate.generation.run import score_descriptions
-    from pairalign.recompose.describe import Decoding, describe_split
-    from pairalign.registry import load_plugin
+    from pairalign.finetune.describe import Decoding, describe_split
 
     published(args.protocol)
     scoring, decoding = _scoring(args), Decoding(args.tokens, args.batch_size, args.seed)
@@ -109,7 +109,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
     """Model, processor, what identifies them, and what the result says of them."""
     from pairalign.export.manifest import NAME, read_manifest, sha256
     from pairalign.export.sensor_pack import load_sensor_model
-    from pairalign.recompose.run import load_recomposed
+    from pairalign.finetune.run import load_recomposed
 
     folder = Path(args.pack)
     if (folder / "results.json").is_file() and not (folder / NAME).is_file():
@@ -130,8 +130,8 @@ def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
 def _task(args: argparse.Namespace, sensors: list[str]) -> Any:
     from pairalign.data.index import load_index
     from pairalign.evaluate.generation.published import PROMPT
-    from pairalign.recompose.examples import Task
-    from pairalign.recompose.settings import TaskConfig
+    from pairalign.finetune.config import TaskConfig
+    from pairalign.finetune.tasks import Task
 
     signals = {}
     for text in args.signal:
@@ -163,7 +163,7 @@ def _with_training(scoring: Any, task: Any, args: argparse.Namespace) -> Any:
     from dataclasses import replace
 
     from pairalign.data.index import load_index
-    from pairalign.recompose.describe import references
+    from pairalign.finetune.describe import references
 
     known = load_index(args.pairs).every_split
     there = args.train in known and known[args.train].count and args.train != args.split
@@ -173,7 +173,7 @@ def _with_training(scoring: Any, task: Any, args: argparse.Namespace) -> Any:
 def _about(args: argparse.Namespace, task: Any, decoding: Any, described: Any) -> dict[str, Any]:
     from pairalign import __version__
     from pairalign.data.index import load_index
-    from pairalign.recompose.describe import GREEDY
+    from pairalign.finetune.describe import GREEDY
 
     index = load_index(args.pairs)
     greedy = {name: value for name, value in GREEDY.items() if value is not None}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.cli.settings import read_settings
-from pairalign.errors import ConfigError
-from pairalign.registry import create_encoder, encoder_entries, find_encoder, load_plugin
+from pairalign.core.errors import ConfigError
+from pairalign.core.registry import create_encoder, encoder_entries, find_encoder, load_plugin
 
 KINDS = {
     "series": (
@@ -55,8 +55,8 @@ TEST = '''"""The {name} encoder keeps every promise of the contract."""
 
 from pathlib import Path
 
-from pairalign.contract import check_encoder
-from pairalign.registry import create_encoder, load_plugin
+from pairalign.core.contract import check_encoder
+from pairalign.core.registry import create_encoder, load_plugin
 
 
 def test_{name}_keeps_the_contract():
@@ -119,7 +119,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from pairalign.contract import check_encoder
+    from pairalign.core.contract import check_encoder
 
     _load(args)
     promises = check_encoder(_create(args))

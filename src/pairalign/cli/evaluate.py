@@ -9,7 +9,7 @@ import argparse
 from typing import Any
 
 from pairalign.cli.settings import read_settings
-from pairalign.errors import ConfigError
+from pairalign.core.errors import ConfigError
 from pairalign.evaluate.protocols.registry import MODULES
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pairalign import __version__
-from pairalign.errors import PairalignError
+from pairalign.core.errors import PairalignError
 
 
 def build_parser() -> argparse.ArgumentParser:

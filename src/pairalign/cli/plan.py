@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.cli.align import add_config_arguments, read_config
-from pairalign.config import config_keys, load_config
-from pairalign.errors import ConfigError
+from pairalign.core.config import config_keys, load_config
+from pairalign.core.errors import ConfigError
 
 
 def register(verbs: Any) -> None:
@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stage_two(args: argparse.Namespace) -> int:
-    from pairalign.recompose.settings import RecomposeConfig
+    from pairalign.finetune.config import RecomposeConfig
 
     config = load_config(RecomposeConfig, args.config, args.overrides)
     if args.tflops is not None and args.tflops <= 0:
         raise ConfigError(f"--tflops {args.tflops:g}: give a speed above 0.")
-    from pairalign.recompose.architecture import find_architecture
-    from pairalign.recompose.meta_page import page, record, row
-    from pairalign.recompose.meta_plan import plan_recipe
+    from pairalign.finetune.architecture import find_architecture
+    from pairalign.finetune.recipe_page import page, record, row
+    from pairalign.finetune.recipe_plan import plan_recipe
 
     beside = Path(args.config).parent / "architectures"
     plan = plan_recipe(config, args.architecture or find_architecture(config.base, beside), args.tokens)

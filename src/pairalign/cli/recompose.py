@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pairalign.config import load_config
+from pairalign.core.config import load_config
 
 
 def register(verbs: Any) -> None:
@@ -25,14 +25,14 @@ def register(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then say what was learned and forgotten."""
-    from pairalign.recompose.settings import RecomposeConfig
+    from pairalign.finetune.config import RecomposeConfig
 
     config = load_config(RecomposeConfig, args.config, args.overrides)
     plugins = [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
     config = replace(config, plugins=(*config.plugins, *plugins))
     if args.max_forgetting is not None:
         config = replace(config, max_forgetting=args.max_forgetting)
-    from pairalign.recompose.run import plan_recompose, recompose_mllm
+    from pairalign.finetune.run import plan_recompose, recompose_mllm
 
     if args.dry_run:
         print(plan_recompose(config))

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from pairalign.cli.settings import read_settings
-from pairalign.errors import ConfigError
+from pairalign.core.errors import ConfigError
 
 
 def register(verbs: Any) -> None:
@@ -32,12 +32,13 @@ def register(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, then say where the file is."""
     options = read_settings(args.option, "--option")
-    from pairalign.recompose.examples import Collator, Task, calibration_batches
-    from pairalign.recompose.linears import find_linears
-    from pairalign.recompose.origin import Seen, read_by
-    from pairalign.recompose.prompt import SensorProcessor, load_base
-    from pairalign.recompose.settings import TaskConfig
-    from pairalign.recompose.significance import save_scores, score_model
+    from pairalign.dormant.linears import find_linears
+    from pairalign.dormant.provenance import Seen, read_by
+    from pairalign.dormant.significance import save_scores, score_model
+    from pairalign.finetune.collator import Collator, calibration_batches
+    from pairalign.finetune.config import TaskConfig
+    from pairalign.finetune.tasks import Task
+    from pairalign.sensors.processor import SensorProcessor, load_base
 
     model, processor = load_base(args.model, args.dtype)
     linears, seen = find_linears(model), None

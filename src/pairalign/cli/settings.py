@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from pairalign.errors import ConfigError
+from pairalign.core.errors import ConfigError
 
 
 def read_settings(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pairalign.errors import DataError, did_you_mean
+from pairalign.core.errors import DataError, did_you_mean
 
 _WAV_SCALE = {1: 128.0, 2: 32768.0, 3: 8388608.0, 4: 2147483648.0}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pairalign.errors import ConfigError, DataError, did_you_mean
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.decode import DECODERS
 from pairalign.data.made import Made, Stored
-from pairalign.errors import DataError, did_you_mean
 
 _PNG_MODES = ("RGBA", "LA", "1", "I;16")  # alpha, bits and 16-bit depth, which a JPEG would lose
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from pairalign.errors import GraphError, did_you_mean
+from pairalign.core.errors import GraphError, did_you_mean
 
 Edge = tuple[str, str]
 

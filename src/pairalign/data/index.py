@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pairalign.errors import DataError, did_you_mean
+from pairalign.core.errors import DataError, did_you_mean
 
 INDEX_NAME = "index.json"
 VERSION = 1

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.draw import as_array, draw_signal, lay_out, new_figure, signal_aspect
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.kinds import kind_of, main_value, series_array
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import read_samples
-from pairalign.errors import DataError, did_you_mean
 
 SHOWN = 4  # shapes that a table spells out
 

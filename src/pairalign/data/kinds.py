@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.types import Kind
 from pairalign.data.index import ModalityInfo
-from pairalign.types import Kind
 
 CLOUD_COLUMNS = range(3, 10)
 _TACTILE = {"touch", "touches", "tactile", "tac", "gel", "gelsight", "digit", "taxim", "dura", "duragel"}

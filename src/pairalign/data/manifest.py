@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.decode import DECODERS
 from pairalign.data.encode import is_numeric
 from pairalign.data.rows import RESERVED, check_modalities
-from pairalign.errors import DataError, did_you_mean
 
 KINDS = ("auto", "path", "value", "text")
 ROLES = ("key", "label", "group", "session", "split")

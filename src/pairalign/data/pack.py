@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import (
     INDEX_NAME,
@@ -36,7 +37,6 @@ from pairalign.data.write import (
     full_disk,
     write_shard,
 )
-from pairalign.errors import DataError, did_you_mean
 
 FACTS = ("unit", "rate", "axes", "sensor", "up")
 Source = str | Path | Manifest | Iterable[Mapping[str, Any]]

@@ -14,8 +14,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from pairalign.core.errors import DataError
 from pairalign.data.write import ShardTask, finished_record, write_shard
-from pairalign.errors import DataError
 
 Waiting = deque[tuple[str, ShardTask, "Future[dict[str, Any]] | dict[str, Any]"]]
 

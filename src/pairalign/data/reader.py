@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.decode import content_id, decode
 from pairalign.data.index import ShardInfo
 from pairalign.data.tar import Entry, open_shard, scan
-from pairalign.errors import DataError
 
 OPEN_SHARDS = 64
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.encode import is_numeric
 from pairalign.data.made import Made
-from pairalign.errors import DataError, did_you_mean
 
 RESERVED = ("key", "label", "group", "session", "split", "splits", "meta")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.reader import BadSampleError, RawSample, ShardReader, Wanted
-from pairalign.errors import DataError
 
 OnBad = Callable[[str, str], None]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pairalign import __version__
+from pairalign.core.errors import DataError
 from pairalign.data.index import ModalityInfo, ShardIndex, ShardInfo, SplitInfo
 from pairalign.data.write import merge_stats
-from pairalign.errors import DataError
 
 
 def summarise(

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 BLOCK = 512
 _BLANK = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")

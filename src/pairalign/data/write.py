@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.decode import caption_digest, decode, joined_id, wav_rate
 from pairalign.data.encode import ImageFormat, encode
 from pairalign.data.jpeg import WholeJpegs
 from pairalign.data.rows import Row
 from pairalign.data.tar import write_end, write_sample
-from pairalign.errors import DataError
 
 RECORDS = ".pack"
 _FORMAT = 2  # of the records: a shard that was recorded otherwise is made again

@@ -18,18 +18,18 @@ from typing import Any
 from tqdm import tqdm
 
 from pairalign.align.run import align_pairs
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.errors import ConfigError
 from pairalign.data.encode import ImageFormat
 from pairalign.data.graph import edge_name
 from pairalign.data.pack import pack_pairs
 from pairalign.data.world import VISIBLE, World, pairs, pool
 from pairalign.demo.stage_two import FAST_LESSONS, LessonSize, lesson_figures, teach
 from pairalign.demo.stage_two_page import write_page
-from pairalign.errors import ConfigError
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.run import Evaluation, evaluate_run
 from pairalign.export.sensor_pack import export_pack
-from pairalign.recompose.run import RecomposeRun
+from pairalign.finetune.run import RecomposeRun
 
 POINTS = {"unit": "m", "axes": ("point", "coordinate")}
 

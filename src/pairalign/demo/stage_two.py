@@ -14,12 +14,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pairalign.config import load_config
+from pairalign.core.config import load_config
 from pairalign.demo.base import base_folder
 from pairalign.demo.lessons import pack_lessons
 from pairalign.evaluate.forgetting import change
-from pairalign.recompose.run import RecomposeRun, recompose_mllm
-from pairalign.recompose.settings import RecomposeConfig
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.run import RecomposeRun, recompose_mllm
 
 DORMANT = {"score": "splash", "structure": "rows", "density": 0.1}
 METHODS: dict[str, dict[str, Any]] = {

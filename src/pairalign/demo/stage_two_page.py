@@ -16,11 +16,11 @@ import torch
 from pairalign.data.draw import INK, LINE, PALETTE, draw_signal, lay_out, new_figure
 from pairalign.data.shards import read_samples
 from pairalign.demo.stage_two import points_of
+from pairalign.dormant.layer import dormant_linears
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.report import Report
-from pairalign.recompose.answer import answer
-from pairalign.recompose.dormant import dormant_linears
-from pairalign.recompose.run import RecomposeRun
+from pairalign.finetune.run import RecomposeRun
+from pairalign.sensors.answer import answer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from pairalign.data.world import FACTORS, VISIBLE, World
 from pairalign.demo.base import build_base, build_processor
 from pairalign.demo.questions import Asked, ask_kind, ask_words, kinds_of
+from pairalign.schedule import warmup_cosine
 
 SEED, OBJECTS = 1000, 20000
 
@@ -46,8 +46,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.05, betas=(0.9, 0.98))
     bar = tqdm(range(args.steps), desc="train the base")
     for step in bar:
-        rate = min(1, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
-        optimizer.param_groups[0]["lr"] = args.lr * rate
+        optimizer.param_groups[0]["lr"] = args.lr * warmup_cosine(step, args.steps, 200)
         chosen = [objects[draw.randrange(len(objects))] for _ in range(args.batch)]
         batch = collate([conversation(*one, processor.tokenizer, draw) for one in chosen], processor.tokenizer)
         loss = model(**batch).loss

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 
 def alignment(a: Tensor, b: Tensor, alpha: float = 2.0) -> float:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 
 SAMPLES = 1000
 LEVEL = 0.95

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pairalign.align.model import PairAligner
 from pairalign.align.partial import gated_cosine
+from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
-from pairalign.errors import DataError
 from pairalign.evaluate.geometry import alignment, edge_dimensions, modality_gap, uniformity
 from pairalign.evaluate.intervals import encode_labels
 from pairalign.evaluate.pool import EvalPool

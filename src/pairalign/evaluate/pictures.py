@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairalign.core.errors import DataError
 from pairalign.data.draw import INK, LINE, PALETTE, draw_signal, lay_out, new_figure, signal_aspect
-from pairalign.errors import DataError
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.space_map import draw_map, project
 

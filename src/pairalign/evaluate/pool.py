@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from pairalign.align.latents import Latents
 from pairalign.align.run import AlignRun
+from pairalign.core.errors import DataError, SignalError, did_you_mean
 from pairalign.data.index import load_index
 from pairalign.data.shards import RawSample, count_samples, read_samples
-from pairalign.errors import DataError, SignalError, did_you_mean
 from pairalign.evaluate.clusters import clusters_of, group_of
 
 

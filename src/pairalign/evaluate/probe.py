@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.intervals import Score, bootstrap, bootstrap_mean, class_mean, encode_labels
 
 Labels = Sequence[Hashable] | Tensor

@@ -18,8 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairalign.core.errors import DataError
 from pairalign.data.draw import INK, LINE, MUTED
-from pairalign.errors import DataError
 from pairalign.evaluate.intervals import Score
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.intervals import Score, bootstrap, bootstrap_mean, encode_labels
 from pairalign.evaluate.ranking import (
     TIE,

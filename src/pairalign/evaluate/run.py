@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.align.run import AlignRun, load_aligned
+from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
-from pairalign.errors import DataError
 from pairalign.evaluate.measure import (
     Visible,
     encode_texts,

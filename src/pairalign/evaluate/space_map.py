@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.data.draw import INK, MUTED, PALETTE, lay_out, new_figure
-from pairalign.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

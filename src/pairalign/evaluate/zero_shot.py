@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.errors import ConfigError, DataError, did_you_mean
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.evaluate.intervals import Score, bootstrap, bootstrap_mean, class_mean
 from pairalign.evaluate.ranking import TIE, Labels, check_pool, hit_probability, similarities
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pairalign.config import Strict, load_config, to_dict
-from pairalign.errors import ConfigError, PackError
-from pairalign.recompose.sense import SenseRecipe
+from pairalign.core.config import Strict, load_config, to_dict
+from pairalign.core.errors import ConfigError, PackError
+from pairalign.sensors.sensor import SenseRecipe
 
 FORMAT = 1
 NAME = "manifest.json"

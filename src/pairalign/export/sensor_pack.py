@@ -21,16 +21,16 @@ from safetensors.torch import load_file, save_file
 from pairalign import __version__
 from pairalign.align.run import load_aligned
 from pairalign.align.store import git_commit
-from pairalign.config import to_dict
-from pairalign.errors import CheckpointError, ConfigError, PackError, RegistryError
+from pairalign.core.config import to_dict
+from pairalign.core.errors import CheckpointError, ConfigError, PackError, RegistryError
+from pairalign.dormant.model import DormantModel
+from pairalign.dormant.provenance import fingerprint
 from pairalign.export.card import write_card
 from pairalign.export.manifest import FORMAT, Manifest, read_manifest, sha256, write_manifest
-from pairalign.recompose.mllm import SensorModel
-from pairalign.recompose.model import DormantModel
-from pairalign.recompose.origin import fingerprint
-from pairalign.recompose.prompt import SensorProcessor, load_base
-from pairalign.recompose.run import RecomposeRun, load_recomposed
-from pairalign.recompose.sense import Sense, SenseRecipe, build_sense, embedding_of
+from pairalign.finetune.run import RecomposeRun, load_recomposed
+from pairalign.sensors.model import SensorModel
+from pairalign.sensors.processor import SensorProcessor, load_base
+from pairalign.sensors.sensor import Sense, SenseRecipe, build_sense, embedding_of
 
 SENSE = "sense.safetensors"
 

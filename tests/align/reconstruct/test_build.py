@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pairalign.align.reconstruct import build_decoder, default_kind
-from pairalign.errors import ConfigError
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError
+from pairalign.core.types import Signal
 
 IMAGE = Signal("image", (3, 16, 16))
 TEXT = Signal("text", (8,), dtype="int64")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pairalign.align.reconstruct import build_decoder, chamfer_distance, chamfer_error
 from pairalign.align.reconstruct import chamfer as chamfer_module
 from pairalign.align.reconstruct.chamfer import ChamferDecoder
-from pairalign.errors import ConfigError, SignalError
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.types import Signal
 
 CLOUD = Signal("points", (100, 3), unit="m", axes=("point", "coordinate"))
 

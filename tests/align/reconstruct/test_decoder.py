@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pairalign.align.reconstruct import KINDS, build_decoder
 from pairalign.align.reconstruct.decoder import Decoder, relative
-from pairalign.errors import SignalError
-from pairalign.types import Signal
+from pairalign.core.errors import SignalError
+from pairalign.core.types import Signal
 
 LATENT = 6
 SIGNALS = {

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from pairalign.align.reconstruct import build_decoder, feature_error
-from pairalign.types import Signal
+from pairalign.core.types import Signal
 
 
 def slow_feature_error(predicted: list, target: list) -> float:

@@ -7,8 +7,8 @@ import torch
 
 from pairalign.align.reconstruct import build_decoder, patch_error
 from pairalign.align.reconstruct.patches import PatchDecoder, patch_detail
-from pairalign.errors import ConfigError
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError
+from pairalign.core.types import Signal
 
 LAYOUTS = [
     Signal("image", (3, 48, 48), axes=("channel", "height", "width")),

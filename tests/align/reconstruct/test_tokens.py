@@ -9,7 +9,7 @@ import torch
 
 from pairalign.align.reconstruct import build_decoder, token_error
 from pairalign.align.reconstruct.tokens import token_bags
-from pairalign.types import Signal
+from pairalign.core.types import Signal
 
 CAPTION = Signal("text", (4,), dtype="int64", range=(0, 9), axes=("token",))
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pairalign.align.reconstruct import build_decoder, value_error
-from pairalign.errors import ConfigError
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError
+from pairalign.core.types import Signal
 
 
 def slow_value_error(predicted: list, target: list) -> float:

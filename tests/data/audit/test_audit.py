@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pairalign.core.errors import DataError
 from pairalign.data.audit import CHECKS, Audit, audit_pairs
 from pairalign.data.audit.swapped import exchanged_sides
 from pairalign.data.pack import pack_pairs
-from pairalign.errors import DataError
 
 COUNT, SIDE = 80, 32
 OBJECTS = ("mug", "ball", "fork", "sponge")

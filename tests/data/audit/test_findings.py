@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pairalign.core.errors import DataError
 from pairalign.data.audit import Audit, Finding
-from pairalign.errors import DataError
 
 AUDIT = Audit(
     "shards",

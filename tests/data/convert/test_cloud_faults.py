@@ -12,9 +12,9 @@ import torch
 from miniature import convert, picture, read_back
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.convert import Conversion
 from pairalign.data.index import load_index
-from pairalign.errors import DataError
 
 CLASSES = ("tv_stand", "night_stand", "glass_box", "flower_pot", "range_hood", "xbox", "stand")
 

@@ -20,12 +20,12 @@ from miniature import convert, picture, read_back
 from PIL import Image
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.convert import known_layouts
 from pairalign.data.convert.division import divide
 from pairalign.data.convert.layout import MODULES
 from pairalign.data.convert.spool import Spool
 from pairalign.data.index import load_index
-from pairalign.errors import DataError
 
 
 def recordings(home: Path, count: int, frames: int, size: tuple[int, int] = (24, 32)) -> Path:

@@ -15,9 +15,9 @@ from miniature import convert, cut, picture, read_back
 from PIL import Image
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.convert import find_layout
 from pairalign.data.convert.hub_rows import open_splits, state_of
-from pairalign.errors import DataError
 
 COLUMNS = "image=photo,touch=tactile,text=caption,force=force,material=material"
 

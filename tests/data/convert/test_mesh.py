@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.mesh import centred, points_of_off, read_off, sample_surface
-from pairalign.errors import DataError
 
 TETRAHEDRON = "OFF\n4 4 6\n0 0 0\n1 0 0\n0 2 0\n0 0 3\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n"
 

@@ -9,9 +9,9 @@ import pytest
 from miniature import convert, read_back
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.convert.mesh import centred, read_off, sample_surface
 from pairalign.data.index import load_index
-from pairalign.errors import DataError
 
 SQUARE = "OFF\n5 2 0\n0 0 0\n3 0 0\n3 1 0\n0 1 0\n9 9 9\n3 0 1 2\n3 0 2 3\n"
 MODELS = {"train": ["chair_0001", "night_stand_0001", "night_stand_0002"], "test": ["chair_0002"]}

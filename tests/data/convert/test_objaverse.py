@@ -14,8 +14,8 @@ import torch
 from miniature import convert, read_back
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
-from pairalign.errors import DataError
 
 
 def cloud(seed: int, columns: int = 6) -> np.ndarray:

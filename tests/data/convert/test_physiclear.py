@@ -14,10 +14,10 @@ from miniature import convert, cut, picture, read_back
 from PIL import Image
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.convert.octopi_tables import OctopiTables
 from pairalign.data.convert.physiclear import _spread
 from pairalign.data.convert.video import frame_times, read_frame
-from pairalign.errors import DataError
 
 TABLES = """
 import os

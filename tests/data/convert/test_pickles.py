@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
-from pairalign.errors import DataError
 
 VALUE = {
     "xyz": np.arange(12, dtype=np.float32).reshape(4, 3),

@@ -9,8 +9,8 @@ import pytest
 from miniature import convert, read_back
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.index import load_index
-from pairalign.errors import DataError
 
 h5py = pytest.importorskip("h5py")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from miniature import convert, picture, read_back
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 MODELS = {
     "train": ["02691156-aa1", "02691156-bb2", "03001627-cc3"],

@@ -10,7 +10,7 @@ from miniature import convert, read_back
 from PIL import Image
 
 from pairalign.cli.main import main
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 SENSORS = ("gelsight", "digit", "duragel")
 ITEMS = {  # contact by sensor, touch frames, camera frames

@@ -11,8 +11,8 @@ import pytest
 from miniature import convert, cut, picture, read_back
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.index import load_index
-from pairalign.errors import DataError
 
 NAMES = [
     "20220510_111110_0000000012.jpg",

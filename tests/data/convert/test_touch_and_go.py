@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from miniature import convert, cut, picture, read_back
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 RECORDINGS = [f"2022051{i}_11111{i}" for i in range(6)]
 

@@ -15,13 +15,13 @@ from miniature import convert, cut, read_back
 from PIL import Image
 
 from pairalign.cli.main import main
+from pairalign.core.errors import DataError
 from pairalign.data.convert.gel_side import exchanged, look
 from pairalign.data.convert.report import Skipped
 from pairalign.data.convert.shelf import Shelf
 from pairalign.data.convert.tvl import read
 from pairalign.data.index import load_index
 from pairalign.data.shards import read_samples
-from pairalign.errors import DataError
 
 TRAJECTORIES = {"data1": ["12", "120"], "data2": ["0-1702596295.70", "1-1702596301.12", "2-1702596344.51"]}
 SWAPPED = "data2/1-1702596301.12"

@@ -8,9 +8,9 @@ from itertools import product
 
 import pytest
 
+from pairalign.core.errors import DataError
 from pairalign.data.world import FACTORS, VISIBLE, combinations, is_novel, novel_triples, shared_factors
 from pairalign.data.world.factors import check_factors
-from pairalign.errors import DataError
 
 
 def test_visible_is_the_table_of_the_design() -> None:

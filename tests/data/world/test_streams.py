@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pairalign.core.errors import DataError
 from pairalign.data.world import FACTORS, MODALITIES, SPLITS, World, is_novel, pairs, pool
 from pairalign.data.world import combinations as world_combinations
-from pairalign.errors import DataError
 
 WORLD = World(seed=5, image_size=16, touch_size=16, points=16)
 EDGES = [("image", "text"), ("image", "touch"), ("text", "points")]

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from pairalign.core.errors import DataError
 from pairalign.data.world import FACTORS, World, parse_caption, vocabulary
 from pairalign.data.world.text import SYNONYMS, TEMPLATES, render_text, words_of
-from pairalign.errors import DataError
 
 
 def test_every_value_has_words_and_no_word_two_values() -> None:

@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
+from pairalign.core.errors import DataError
 from pairalign.data.world import FACTORS, MODALITIES, VISIBLE, World
-from pairalign.errors import DataError
 
 HIDDEN = [(m, f) for m, f in product(MODALITIES, FACTORS) if f not in VISIBLE[m]]
 SEEN = [(m, f) for m, f in product(MODALITIES, FACTORS) if f in VISIBLE[m]]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lmms_eval_log import Scores, ai2d, plain, write_results
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.abilities.__main__ import main
 from pairalign.evaluate.abilities.compare import _stratified, compare_results
 from pairalign.evaluate.intervals import resample_weights

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmms_eval_log import plain
-from pairalign.errors import ConfigError
+from pairalign.core.errors import ConfigError
 from pairalign.evaluate.abilities.commands import chosen_tasks, command_lines
 from pairalign.evaluate.abilities.compare import compare_results, disagreements
 from pairalign.evaluate.abilities.suites import ABILITIES, PAPERS

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.generation.endpoint import Endpoint
 from pairalign.evaluate.generation.judge import PROMPT, Item, judge_answers, parse_score
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.generation.chance import chance_scores, frequent_phrases, others
 from pairalign.evaluate.generation.keywords import (
     METRICS,

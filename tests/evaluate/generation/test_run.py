@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.generation.keywords import build_lexicon
 from pairalign.evaluate.generation.page import Shown
 from pairalign.evaluate.generation.published import published

@@ -18,11 +18,11 @@ from torch import Tensor
 from pairalign.align.latents import AnchorHead
 from pairalign.align.model import PairAligner
 from pairalign.align.run import AlignRun
-from pairalign.config import AlignConfig, DataConfig, EdgeConfig, LatentConfig, LossConfig, ModalityConfig
+from pairalign.core.config import AlignConfig, DataConfig, EdgeConfig, LatentConfig, LossConfig, ModalityConfig
+from pairalign.core.encoder import Encoder
+from pairalign.core.types import Features, Signal
 from pairalign.data.graph import PairGraph
 from pairalign.data.pack import pack_pairs
-from pairalign.encoder import Encoder
-from pairalign.types import Features, Signal
 
 WORDS = ("soft", "woven", "hard", "smooth", "rough", "wood", "metal", "chair", "table", "lamp")
 SIZE = 12  # a dimension a word, two for the spelling, so that no two texts are alike

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pairalign.align.run import AlignRun, align_pairs, load_aligned
 from pairalign.cli.main import main
-from pairalign.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.errors import PairalignError
 from pairalign.data.pack import pack_pairs
 from pairalign.data.shards import read_samples
-from pairalign.errors import PairalignError
 
 WORDS = ("soft", "rough", "woven", "hard")
 
@@ -26,7 +26,7 @@ WORDS = ("soft", "rough", "woven", "hard")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> AlignRun:
     """Touch, image and text, trained for a few steps on pairs like TVL's, and a folder of them to test on."""
     from conftest import TinyVector
-    from pairalign import registry
+    from pairalign.core import registry
 
     home = tmp_path_factory.mktemp("protocols")
     draw, rows = np.random.default_rng(0), []

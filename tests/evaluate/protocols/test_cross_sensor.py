@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pairalign.align.run import AlignRun
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.protocols.run import evaluate_protocol
 
 Run = Callable[..., AlignRun]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pairalign.align.run import AlignRun
-from pairalign.errors import ConfigError
+from pairalign.core.errors import ConfigError
 from pairalign.evaluate.intervals import wilson
 from pairalign.evaluate.protocols import registry
 from pairalign.evaluate.protocols.registry import MODULES, find_protocol, known_protocols, register_protocol

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pairalign.align.run import AlignRun
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.pool import encode_pool
 from pairalign.evaluate.protocols import modelnet40, scanobjectnn
 from pairalign.evaluate.protocols.run import evaluate_protocol

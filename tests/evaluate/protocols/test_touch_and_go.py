@@ -14,9 +14,9 @@ from miniature import convert, picture
 
 from pairalign.align.model import build_aligner
 from pairalign.align.run import AlignRun
-from pairalign.config import AlignConfig, DataConfig, EdgeConfig, ModalityConfig
+from pairalign.core.config import AlignConfig, DataConfig, EdgeConfig, ModalityConfig
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.data.convert.touch_and_go import MATERIALS
-from pairalign.errors import ConfigError, DataError
 from pairalign.evaluate.protocols.result import Measurement, ProtocolResult
 from pairalign.evaluate.protocols.run import evaluate_protocol
 from pairalign.evaluate.zero_shot import TEMPLATES

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pairalign.align.run import AlignRun
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.protocols.captions import sentence, words_by_key, words_of
 from pairalign.evaluate.protocols.result import ProtocolResult
 from pairalign.evaluate.protocols.run import evaluate_protocol

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pairalign import Encoder, Features, Signal, register_encoder
-from pairalign.card import load_card
+from pairalign.core.card import load_card
 
 
 @register_encoder("glove")

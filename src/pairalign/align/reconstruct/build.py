@@ -13,8 +13,8 @@ from pairalign.align.reconstruct.features import FeatureDecoder
 from pairalign.align.reconstruct.patches import PatchDecoder
 from pairalign.align.reconstruct.tokens import TokenDecoder
 from pairalign.align.reconstruct.values import ValueDecoder
-from pairalign.errors import ConfigError, did_you_mean
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError, did_you_mean
+from pairalign.core.types import Signal
 
 KINDS = ("patches", "chamfer", "features", "tokens", "values")
 

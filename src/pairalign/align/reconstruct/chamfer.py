@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.align.reconstruct.decoder import Decoder, mlp, relative
-from pairalign.errors import ConfigError, SignalError
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.types import Signal
 
 _POINTS = 256
 _TARGET_POINTS = 512

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pairalign.errors import SignalError
+from pairalign.core.errors import SignalError
 
 _MEMORY = 100
 """Batches: running statistics are a plain mean up to this many, an exponential one after."""

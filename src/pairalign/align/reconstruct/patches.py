@@ -21,8 +21,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pairalign.align.reconstruct.decoder import Decoder, relative
-from pairalign.errors import ConfigError
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError
+from pairalign.core.types import Signal
 
 _SIDE, _PATCH = 24, 4  # pixels
 _STEPS, _SHORTEST, _PARTS = 32_768, 8, 64

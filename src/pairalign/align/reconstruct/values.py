@@ -11,8 +11,8 @@ import math
 from torch import Tensor
 
 from pairalign.align.reconstruct.decoder import Decoder, mlp, relative
-from pairalign.errors import ConfigError
-from pairalign.types import Signal
+from pairalign.core.errors import ConfigError
+from pairalign.core.types import Signal
 
 
 def value_error(predicted: Tensor, target: Tensor, spread: Tensor | None = None) -> Tensor:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.audit import blank, captions, clusters, duplicates, groups, leak, pairing, swapped
 from pairalign.data.audit.findings import SEVERITIES, Audit, Finding, Severity
 from pairalign.data.audit.survey import Survey, take_survey
-from pairalign.errors import DataError, did_you_mean
 
 __all__ = ["CHECKS", "SEVERITIES", "Audit", "Finding", "Severity", "audit_pairs"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.types import Kind
 from pairalign.data.audit.pixels import border, contrasted, picture_cues, shrink, small_picture
 from pairalign.data.index import ModalityInfo
 from pairalign.data.kinds import main_value, series_array
-from pairalign.types import Kind
 
 Sketch = dict[str, np.ndarray]
 PROBED = ("background", "border", "mean", "raw", "difference")

@@ -15,12 +15,12 @@ from zlib import crc32
 import numpy as np
 from tqdm import tqdm
 
+from pairalign.core.types import Kind
 from pairalign.data.audit.sketch import PROBED, Sketch, sketch
 from pairalign.data.index import ModalityInfo, ShardIndex, load_index
 from pairalign.data.kinds import kind_of, main_value, names_touch
 from pairalign.data.reader import RawSample, ShardReader
 from pairalign.data.shards import read_samples, stream_order
-from pairalign.types import Kind
 
 PROBE = 8000
 GROUPINGS = ("group", "session", "trajectory", "object", "recording", "episode", "sequence", "scene", "subject")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 
 def need(package: str, extra: str, why: str) -> Any:

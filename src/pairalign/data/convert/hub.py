@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.hub_rows import is_readable, open_splits, read_cell, state_of
 from pairalign.data.convert.layout import Listing, Skip, register_layout
 from pairalign.data.made import Made
 from pairalign.data.rows import key_digest
-from pairalign.errors import DataError, did_you_mean
 
 
 @register_layout(

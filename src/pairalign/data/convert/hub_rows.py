@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.extra import need
 from pairalign.data.made import Stored
-from pairalign.errors import DataError
 
 STARTS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png", b"\x93NUMPY": "npy", b"P5": "pgm"}
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pairalign.errors import DataError
-from pairalign.lazy import LazyEntries
-from pairalign.parameters import Parameters, check_values, settings_of
+from pairalign.core.errors import DataError
+from pairalign.core.lazy import LazyEntries
+from pairalign.core.parameters import Parameters, check_values, settings_of
 
 MODULES = {
     "hub": "hub",

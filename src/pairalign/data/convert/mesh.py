@@ -12,7 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 
 def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred, points_of_off
 from pairalign.data.made import Made
-from pairalign.errors import DataError
 
 NAMES = "modelnet40_shape_names.txt|*/modelnet40_shape_names.txt"
 MESHES = "*/train/*.off|*/*/train/*.off"

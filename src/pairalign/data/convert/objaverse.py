@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
 from pairalign.data.made import Made
-from pairalign.errors import DataError, did_you_mean
 
 CORRUPT = frozenset({"6760e543e1d645d5aaacd3803bcae524", "b91c0711149d460a8004f9c06d3b7f38"})  # PointLLM's bad colours
 SPLITS = "train_all.json|*/train_all.json|lvis.json|*/lvis.json|split/*.json|meta_data/split/*.json"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 CONSTANTS = "constants.py|utils/constants.py|*/constants.py|*/utils/constants.py"
 SPLITS = ("train", "val", "test")

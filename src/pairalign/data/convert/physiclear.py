@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.octopi_tables import CONSTANTS, SPLITS, OctopiTables, bare_name
 from pairalign.data.convert.video import frame_times, need_av, read_frame
 from pairalign.data.made import Made
-from pairalign.errors import DataError, did_you_mean
 
 FOLDERS = ("physiclear_*_[0-9]*", "*/physiclear_*_[0-9]*")
 VIDEOS = ("*_[0-9]*.mov", "*/*_[0-9]*.mov")

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 
 def _latin(text: str, encoding: str) -> bytes:

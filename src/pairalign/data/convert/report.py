@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.layout import Layout
 from pairalign.data.index import ShardIndex
 from pairalign.data.kinds import names_touch
-from pairalign.errors import DataError
 
 REPORT = "conversion.json"
 LOOKED_AT = 100  # samples of each split, for exchanged pairs

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.errors import DataError
 from pairalign.data.decode import decode
 from pairalign.data.made import Made, Stored
-from pairalign.errors import DataError
 
 IMAGES = ("jpg", "jpeg", "png", "pgm")
 

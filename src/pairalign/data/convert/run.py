@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.division import divide
 from pairalign.data.convert.layout import Layout, check_folder, check_options, find_layout
 from pairalign.data.convert.report import Conversion, Skipped, suspected_swaps
@@ -21,7 +22,6 @@ from pairalign.data.convert.spool import Changed, Spool
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import INDEX_NAME
 from pairalign.data.pack import pack_pairs
-from pairalign.errors import DataError
 
 
 def convert_data(

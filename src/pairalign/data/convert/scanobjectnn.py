@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.extra import need
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.made import Made
-from pairalign.errors import DataError, did_you_mean
 
 CLASSES = (
     "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink",

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.made import Made
-from pairalign.errors import DataError
 
 TAXONOMY = "taxonomy.json|*/taxonomy.json"
 VIEW = re.compile(r"_r_\d+\.png$")  # beside it may lie …_depth0001.png

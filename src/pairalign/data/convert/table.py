@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.layout import Skip
-from pairalign.errors import DataError, did_you_mean
 
 
 def read_table(path: Path, needed: Sequence[str], skip: Skip) -> Iterator[dict[str, str]]:

@@ -18,8 +18,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
-from pairalign.errors import DataError, did_you_mean
 
 PLACES = ("indoor", "outdoor")
 SENSORS = ("gelsight", "digit", "duragel")

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.layout import Listing, Skip, first_match, present, register_layout
-from pairalign.errors import DataError, did_you_mean
 
 TABLE = "data_list.json|touch100k/data_list.json"
 CAPTIONS = {"sentence": "sentence_desc", "phrase": "phrase_desc"}

@@ -14,8 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.layout import Listing, Skip, first_match, present, register_layout
-from pairalign.errors import DataError
 
 MATERIALS = (  # by their number in the lists
     "concrete", "plastic", "glass", "wood", "metal", "brick", "tile", "leather", "synthetic fabric", "natural fabric",

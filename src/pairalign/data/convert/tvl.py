@@ -21,11 +21,11 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.gel_side import exchanged, look, spread
 from pairalign.data.convert.layout import Listing, Skip, register_layout
 from pairalign.data.convert.shelf import Shelf
 from pairalign.data.convert.tvl_lists import Pair, keep_conversations, pairs_of, synonyms, words_of
-from pairalign.errors import DataError, did_you_mean
 
 SUBSETS = ("all", "ssvtp", "hct")
 SWAPPED = {"report": "suspected", "exchange": "exchanged"}  # what the meta of such a sample says, by option

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.layout import Skip
 from pairalign.data.convert.shelf import Shelf
 from pairalign.data.convert.table import read_table
-from pairalign.errors import DataError
 
 SIDES = ("vision", "tactile", "background")
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.errors import DataError
 from pairalign.data.convert.extra import need
-from pairalign.errors import DataError
 
 
 def need_av() -> Any:

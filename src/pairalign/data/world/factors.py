@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import product
 
-from pairalign.errors import DataError, did_you_mean
+from pairalign.core.errors import DataError, did_you_mean
 
 FACTORS: dict[str, tuple[str, ...]] = {
     "shape": ("sphere", "cube", "cylinder", "cone", "ring"),

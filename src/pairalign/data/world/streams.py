@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.world.factors import FACTORS, MODALITIES, check_modalities, combinations
 from pairalign.data.world.world import World
-from pairalign.errors import DataError, did_you_mean
 
 SPLITS = ("train", "val", "test", "novel")
 _EDGES: tuple[tuple[str, ...], ...] = tuple(choose(MODALITIES, 2))

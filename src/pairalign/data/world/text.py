@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 SYNONYMS: dict[str, dict[str, tuple[str, ...]]] = {
     "shape": {

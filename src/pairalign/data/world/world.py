@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.world.factors import FACTORS, MODALITIES, check_factors, check_modalities, combinations
 from pairalign.data.world.image import render_image
 from pairalign.data.world.points import render_points
 from pairalign.data.world.text import render_text
 from pairalign.data.world.touch import render_touch
-from pairalign.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pairalign.errors import PairalignError
+from pairalign.core.errors import PairalignError
 
 
 def build_parser() -> argparse.ArgumentParser:

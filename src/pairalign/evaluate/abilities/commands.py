@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pairalign.errors import ConfigError, did_you_mean
+from pairalign.core.errors import ConfigError, did_you_mean
 from pairalign.evaluate.abilities.suites import ABILITIES, PAPERS
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.abilities.logs import ResultFolder, TaskLog, open_results
 from pairalign.evaluate.abilities.suites import ABILITIES, Ability
 from pairalign.evaluate.forgetting import Change, change

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 
 ENDING = "_results.json"
 FACTS = ("versions", "n-shot")

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.generation.keywords import Lexicon, count_all, plain_scores
 from pairalign.evaluate.generation.words import Phrase
 

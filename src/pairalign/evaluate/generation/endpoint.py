@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 
 PATH = "/chat/completions"
 TRY_AGAIN = (408, 425, 429)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.generation.endpoint import Endpoint
 from pairalign.evaluate.generation.lines import appended, read_lines
 from pairalign.evaluate.intervals import Score, bootstrap_mean

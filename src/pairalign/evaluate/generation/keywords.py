@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.generation.words import Phrase, adjectives, phrase
 from pairalign.evaluate.intervals import Score, bootstrap, wilson
 

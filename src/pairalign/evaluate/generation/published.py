@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pairalign.errors import ConfigError, did_you_mean
+from pairalign.core.errors import ConfigError, did_you_mean
 
 PROMPT = "Describe what this touch feels like in a few adjectives."
 KEYWORDS = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.clusters import clusters_of, one_cluster
 from pairalign.evaluate.generation.chance import DRAWS, chance_scores, frequent_phrases
 from pairalign.evaluate.generation.endpoint import Endpoint

@@ -9,9 +9,9 @@ private factor, and the minimal norm needs noise of a fixed size to bite on. Hen
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from pairalign.align.model import PairAligner, Side
 from pairalign.align.reconstruct.values import ValueDecoder
-from pairalign.config import LatentConfig, LossConfig
-from pairalign.encoder import Encoder
-from pairalign.errors import ConfigError, did_you_mean
+from pairalign.core.config import LatentConfig, LossConfig
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError, did_you_mean
+from pairalign.core.types import Features, Signal
 from pairalign.evaluate.identifiability.worlds import World
-from pairalign.types import Features, Signal
+from pairalign.schedule import warmup_cosine
 
 FULL = LossConfig(
     similarity="euclidean",
@@ -147,8 +148,5 @@ def _optimizer(
         [{"params": slow, "lr": config.lr}, {"params": fast, "lr": 10 * config.lr}], fused=True
     )
 
-    def rate(step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, config.warmup))
-        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, config.steps)))))
-
+    rate = partial(warmup_cosine, steps=config.steps, warmup=config.warmup)
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pairalign.config import LossConfig
+from pairalign.core.config import LossConfig
+from pairalign.core.errors import ConfigError
 from pairalign.data.graph import edge_name
-from pairalign.errors import ConfigError
 from pairalign.evaluate.identifiability.reading import read_parts
 from pairalign.evaluate.identifiability.recipe import VARIANTS, StudyConfig, train, variant_loss
 from pairalign.evaluate.identifiability.results import Result, Study, write_json

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pairalign.core.errors import ConfigError
 from pairalign.data.graph import Edge, PairGraph
-from pairalign.errors import ConfigError
 
 
 @dataclass(frozen=True)

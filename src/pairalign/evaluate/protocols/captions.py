@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.data.convert.tvl_lists import words_of
 from pairalign.data.shards import read_samples
-from pairalign.errors import ConfigError, DataError, did_you_mean
 from pairalign.evaluate.protocols.task import Task
 
 BATCH = 256

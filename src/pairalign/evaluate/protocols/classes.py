@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from pairalign.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.measure import encode_texts
 from pairalign.evaluate.protocols.result import Measurement
 from pairalign.evaluate.protocols.task import Task, overlap

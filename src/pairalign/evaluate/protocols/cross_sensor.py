@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Any
 
-from pairalign.errors import ConfigError, DataError, did_you_mean
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.evaluate.clusters import group_of
 from pairalign.evaluate.probe import linear_probe
 from pairalign.evaluate.protocols.registry import register_protocol

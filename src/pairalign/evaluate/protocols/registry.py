@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pairalign.errors import ConfigError
-from pairalign.lazy import LazyEntries
-from pairalign.parameters import Parameters, check_values, settings_of
+from pairalign.core.errors import ConfigError
+from pairalign.core.lazy import LazyEntries
+from pairalign.core.parameters import Parameters, check_values, settings_of
 
 if TYPE_CHECKING:
     from pairalign.evaluate.protocols.result import Measurement

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.align.run import AlignRun, load_aligned
-from pairalign.errors import ConfigError
+from pairalign.core.errors import ConfigError
 from pairalign.evaluate.protocols.registry import Protocol, check_settings, find_protocol
 from pairalign.evaluate.protocols.result import ProtocolResult
 from pairalign.evaluate.protocols.task import Task, start_task, trained_here

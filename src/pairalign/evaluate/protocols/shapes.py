@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from pairalign.errors import DataError
+from pairalign.core.errors import DataError
 from pairalign.evaluate.protocols.classes import check_templates, class_vectors, known_labels, score_split, top_k
 from pairalign.evaluate.protocols.registry import register_protocol
 from pairalign.evaluate.protocols.result import Measurement

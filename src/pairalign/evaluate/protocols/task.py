@@ -15,9 +15,9 @@ from typing import Any
 from tqdm import tqdm
 
 from pairalign.align.run import AlignRun
+from pairalign.core.errors import ConfigError, DataError, PairalignError, did_you_mean
 from pairalign.data.index import INDEX_NAME, ShardIndex, load_index
 from pairalign.data.shards import read_samples
-from pairalign.errors import ConfigError, DataError, PairalignError, did_you_mean
 from pairalign.evaluate.clusters import NAMES, clusters_of, one_cluster
 from pairalign.evaluate.pool import EvalPool, encode_pool
 

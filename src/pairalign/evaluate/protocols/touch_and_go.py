@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.data.convert.touch_and_go import MATERIALS
-from pairalign.errors import ConfigError, DataError, did_you_mean
 from pairalign.evaluate.clusters import clusters_of
 from pairalign.evaluate.pool import EvalPool
 from pairalign.evaluate.probe import linear_probe

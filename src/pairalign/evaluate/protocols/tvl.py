@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.align.partial import gated_cosine
-from pairalign.errors import ConfigError, DataError, did_you_mean
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.evaluate.intervals import Score, bootstrap_mean
 from pairalign.evaluate.protocols.captions import check_form, encode_captions, read_captions
 from pairalign.evaluate.protocols.registry import register_protocol

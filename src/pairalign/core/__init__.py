@@ -1,0 +1,1 @@
+"""The foundations: the encoder contract, registry, configuration, errors and types."""

@@ -1,0 +1,110 @@
+"""The one class that a sensor author subclasses.
+
+Declare a `Signal`, write `forward`, register it, done:
+
+    @register_encoder("glove")
+    class Glove(Encoder):
+        signal = Signal("series", (16, 100), unit="kPa", rate=100.0, axes=("taxel", "time"))
+
+        def __init__(self, width: int = 128):
+            super().__init__(width)
+            self.net = nn.Conv1d(16, width, kernel_size=9, stride=4)
+
+        def forward(self, batch):
+            tokens = self.net(batch).transpose(1, 2)
+            return Features(tokens, tokens.mean(1))
+
+Where it bites: `preprocess` sees one raw sample and must not draw random numbers (that is `augment`'s job), or
+cached anchors and evaluation would not repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pairalign.core.errors import SignalError
+from pairalign.core.types import Features, Signal
+
+
+class Encoder(nn.Module):
+    """Base of every encoder.
+
+    Class or instance attributes:
+        signal: the declared `Signal` of one preprocessed sample.
+        reconstruct: what stage one reconstructs: "patches", "chamfer", "features", "tokens", "values", "none", or
+            `None` for the default of the signal's kind (see `pairalign.align.reconstruct`).
+        card: licence, preprocessing, sources: what a user must know before shipping the encoder.
+    """
+
+    signal: Signal
+    reconstruct: str | None = None
+    card: ClassVar[dict[str, Any]] = {}
+    vocabulary: int | None = None
+    """Number of token ids, where the signal is text."""
+    restorable: bool = False
+    """True if building it again with the same options gives the same weights (a hub name, a local folder): a frozen
+    tower that is restorable is not written into checkpoints again, only its fingerprint."""
+
+    def __init__(self, width: int) -> None:
+        """`width`: D, the size of `Features.tokens` and `Features.pooled`."""
+        super().__init__()
+        self.width = width
+
+    def preprocess(self, raw: Any) -> Tensor:
+        """Turn one raw sample (array, PIL image, string, …) into a tensor that keeps the declared `Signal`."""
+        dtype = getattr(torch, self.signal.dtype)
+        return torch.as_tensor(np.asarray(raw)).to(dtype)
+
+    def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a random training view of one preprocessed sample; draws only from `generator`. Default: itself."""
+        return value
+
+    def view(self, raw: Any, generator: torch.Generator) -> Tensor:
+        """A random training view of a raw sample; override where it is made from the raw value, as a paraphrase is."""
+        return self.augment(self.preprocess(raw), generator)
+
+    def collate(self, values: Sequence[Tensor]) -> Tensor:
+        """Stack samples into a batch; override where sizes are free."""
+        return torch.stack(list(values))
+
+    def forward(self, batch: Tensor) -> Features:
+        """Map a batch (B, *signal.shape) to `Features(tokens (B, T, D), pooled (B, D))`."""
+        raise SignalError(f"{type(self).__name__} has no forward(): write one that returns Features(tokens, pooled).")
+
+    @property
+    def frozen(self) -> bool:
+        """True if no parameter is trained: then its features can be cached (see `pairalign.align.cache`)."""
+        return not any(p.requires_grad for p in self.parameters())
+
+    def tune(self, how: str | int) -> None:
+        """Choose what trains: "all", "none", or the number n of last blocks (needs `blocks()`)."""
+        if how in ("all", "none"):
+            self.requires_grad_(how == "all")
+            return
+        blocks = self.blocks()
+        if not isinstance(how, int) or isinstance(how, bool) or not 0 < how <= len(blocks):
+            raise SignalError(
+                f"tune={how!r}: use 'all', 'none', or a number of last blocks from 1 to {len(blocks)} "
+                f"that {type(self).__name__}.blocks() lists."
+            )
+        self.requires_grad_(False)
+        for block in blocks[-how:]:
+            block.requires_grad_(True)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks in order from input to output, for partial tuning. Default: the direct children."""
+        return list(self.children())
+
+    def train(self, mode: bool = True) -> Encoder:
+        """What is frozen, whole or in part, stays in evaluation mode: no dropout, no moving batch statistics."""
+        super().train(mode and not self.frozen)
+        for module in self.modules() if self.training else ():
+            parameters = list(module.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                nn.Module.train(module, False)
+        return self

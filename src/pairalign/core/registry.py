@@ -1,0 +1,191 @@
+"""Which encoders exist, and who owns each name.
+
+Three doors, one room: the decorator `@register_encoder("glove")`, the entry-point group `pairalign.encoders` of an
+installed package, and a plugin file or module that the user names. Nothing is scanned and nothing is imported that was
+not named: listing reads metadata only. Where it bites: a name belongs to one owner; a second owner is an error that
+names both, because silently picking one of two encoders would train the wrong network.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pairalign.core.errors import RegistryError, did_you_mean
+
+if TYPE_CHECKING:
+    from pairalign.core.encoder import Encoder
+
+GROUP = "pairalign.encoders"
+T = TypeVar("T", bound=type)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name: `owner` says who, `load()` gives the class."""
+
+    name: str
+    owner: str
+    load: Callable[[], type[Encoder]]
+
+
+_registered: dict[str, type] = {}
+
+
+def register_encoder(name: str) -> Callable[[T], T]:
+    """Register an `Encoder` subclass under `name`, for configs and the command line."""
+    if not name.isidentifier() or name != name.lower():
+        raise RegistryError(f"register_encoder({name!r}): use a lower-case Python identifier, such as 'glove'.")
+
+    def decorate(cls: T) -> T:
+        other = _registered.get(name)
+        if other is not None and _identity(other) != _identity(cls):
+            raise _clash(name, _owner(other), _owner(cls))
+        for point in _points(name):
+            if not _same(point, cls):
+                raise _clash(name, _point_owner(point), _owner(cls))
+        _registered[name] = cls
+        return cls
+
+    return decorate
+
+
+def encoder_entries() -> dict[str, Entry]:
+    """Every registered name, sorted, without importing the packages behind entry points."""
+    names = set(_registered) | {point.name for point in entry_points(group=GROUP)}
+    return {name: find_encoder(name) for name in sorted(names)}
+
+
+def find_encoder(name: str) -> Entry:
+    """Return the one owner of `name`; raise `RegistryError` if there is none, or more than one."""
+    points = list(_points(name))
+    if len(points) > 1:
+        raise _clash(name, _point_owner(points[0]), _point_owner(points[1]))
+    if points:  # first, so that the owner reads the same before and after somebody imported the package
+        return Entry(name, _point_owner(points[0]), lambda: _load_point(points[0]))
+    if name in _registered:
+        cls = _registered[name]
+        return Entry(name, _owner(cls), lambda: cls)
+    known = set(_registered) | {point.name for point in entry_points(group=GROUP)}
+    raise RegistryError(
+        f"encoder {name!r} is not registered.{did_you_mean(name, known)}"
+        " Pass your own file with --plugin, or see `pairalign encoders ls`."
+    )
+
+
+def create_encoder(name: str, **options: Any) -> Encoder:
+    """Build the encoder registered as `name`; a wrong option is an error that names the right ones."""
+    cls = _encoder_class(find_encoder(name))
+    accepted = inspect.signature(cls.__init__).parameters
+    free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    for option in options:
+        if option not in accepted and not free:
+            raise RegistryError(
+                f"encoder {name!r} has no option {option!r}.{did_you_mean(option, set(accepted) - {'self'})}"
+            )
+    try:
+        return cls(**options)
+    except TypeError as error:
+        raise RegistryError(f"encoder {name!r} with options {options}: {error}") from error
+
+
+def _encoder_class(entry: Entry) -> type[Encoder]:
+    from pairalign.core.encoder import Encoder
+
+    cls = entry.load()
+    if not (isinstance(cls, type) and issubclass(cls, Encoder)):
+        raise RegistryError(f"encoder {entry.name!r} of {entry.owner} is no class derived from pairalign.Encoder.")
+    return cls
+
+
+def load_plugin(plugin: str | Path) -> None:
+    """Import one named plugin: a `.py` file or an importable module, whose decorators register its encoders."""
+    path = Path(plugin)
+    if path.suffix == ".py" or "/" in str(plugin):
+        if not path.is_file():
+            raise RegistryError(f"plugin {str(plugin)!r} is no file: give the path of a Python file.")
+        _import(str(plugin), lambda: _run_file(path))
+    else:
+        _import(str(plugin), lambda: importlib.import_module(str(plugin)))
+
+
+def _run_file(path: Path) -> None:
+    name = f"pairalign_plugin_{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"  # two files, two owners
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise RegistryError(f"plugin {str(path)!r} cannot be read as Python: give a .py file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+
+
+def _import(what: str, run: Callable[[], Any]) -> None:
+    before = dict(_registered)
+    try:
+        run()
+    except RegistryError:
+        _restore(before)
+        raise
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a plugin may raise anything; its author needs the line, not our traceback
+        _restore(before)
+        raise RegistryError(f"plugin {what!r} raises on import: {type(error).__name__}: {error}") from error
+
+
+def _restore(before: dict[str, type]) -> None:
+    _registered.clear()
+    _registered.update(before)
+
+
+def _points(name: str) -> Iterator[EntryPoint]:
+    seen: set[str] = set()
+    for point in entry_points(group=GROUP, name=name):
+        if point.value not in seen:  # one package seen twice on the path is still one owner
+            seen.add(point.value)
+            yield point
+
+
+def _load_point(point: EntryPoint) -> type[Encoder]:
+    loaded: list[type[Encoder]] = []
+    _import(_point_owner(point), lambda: loaded.append(point.load()))
+    return loaded[0]
+
+
+def _point_owner(point: EntryPoint) -> str:
+    package = point.dist.name if point.dist else "unknown package"
+    return f"{point.value} (package {package})"
+
+
+def _same(point: EntryPoint, cls: type) -> bool:
+    package = point.module.partition(".")[0]
+    return cls.__module__.partition(".")[0] == package and point.attr == cls.__qualname__
+
+
+def _identity(cls: type) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__
+
+
+def _owner(cls: type) -> str:
+    try:
+        where = inspect.getfile(cls)
+    except (TypeError, OSError):
+        where = "interactive session"
+    return f"{cls.__module__}.{cls.__qualname__} ({where})"
+
+
+def _clash(name: str, first: str, second: str) -> RegistryError:
+    return RegistryError(f"encoder name {name!r} is claimed twice: by {first} and by {second}. Rename one of them.")

@@ -1,0 +1,102 @@
+"""The two values that everything else speaks about: a `Signal` (what a sensor measures) and `Features` (what an
+encoder makes of it).
+
+Free of torch at import, so that the command line and the registry stay light. Where it bites: a shape entry of
+`None` is a free size; everything else is checked exactly, because a silent broadcast is the worst kind of bug.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from pairalign.core.errors import SignalError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Kind = Literal["image", "points", "series", "text", "vector"]
+DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What one sample of a sensor is, once preprocessed.
+
+    kind: decides the default reconstruction target and how the signal is drawn.
+    shape: sizes per sample, without the batch; `None` where a size is free.
+    dtype: a torch dtype by name.
+    unit: of the values ("kPa", "m", "1" for none); compared with the unit that the data's index records.
+    rate: samples a second in Hz along the time axis; `None` where there is no time axis.
+    axes: a name per entry of `shape` ("channel", "time").
+    range: inclusive (low, high) that finite values must lie in; `None` for unbounded.
+    """
+
+    kind: Kind
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    unit: str = "1"
+    rate: float | None = None
+    axes: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise SignalError(f"Signal(kind={self.kind!r}): use one of {', '.join(get_args(Kind))}.")
+        if self.dtype not in DTYPES:
+            raise SignalError(f"Signal(dtype={self.dtype!r}): use a torch dtype.{did_you_mean(self.dtype, DTYPES)}")
+        if self.range is not None and not self.range[0] <= self.range[1]:
+            raise SignalError(f"Signal(range={self.range!r}): give (low, high) with low ≤ high, or None for unbounded.")
+        if self.axes and len(self.axes) != len(self.shape):
+            raise SignalError(
+                f"Signal(axes={self.axes!r}) names {len(self.axes)} axes for shape {self.shape}: name one per size."
+            )
+        if self.rate is not None and not self.rate > 0:
+            raise SignalError(f"Signal(rate={self.rate!r}): give a positive rate in Hz, or None for no time axis.")
+
+    def check(self, value: Tensor, where: str, *, batched: bool = False) -> None:
+        """Raise `SignalError` unless `value` (one sample, or a batch of them) keeps every declared promise."""
+        if not hasattr(value, "is_floating_point"):
+            raise SignalError(f"{where}: is a {type(value).__name__}: return a torch.Tensor.")
+        shape = tuple(value.shape[1:] if batched else value.shape)
+        if len(shape) != len(self.shape) or any(
+            want not in (None, got) for want, got in zip(self.shape, shape, strict=True)
+        ):
+            raise SignalError(
+                f"{where}: shape {shape} is not the declared {self.shape}: change preprocess() or Signal(shape=...)."
+            )
+        if str(value.dtype).removeprefix("torch.") != self.dtype:
+            raise SignalError(
+                f"{where}: dtype {value.dtype} is not the declared {self.dtype}: change preprocess() or the Signal."
+            )
+        if value.dtype.is_floating_point:
+            self._check_values(value, where)
+
+    def _check_values(self, value: Tensor, where: str) -> None:
+        if not bool(value.isfinite().all()):
+            raise SignalError(f"{where}: holds NaN or infinity: repair or drop this sample.")
+        if self.range is None or value.numel() == 0:
+            return
+        low, high = float(value.min()), float(value.max())
+        if low < self.range[0] or high > self.range[1]:
+            raise SignalError(
+                f"{where}: values {low:.4g} to {high:.4g} leave the declared range {self.range}"
+                f" ({self.unit}): check the unit of the data or Signal(range=...)."
+            )
+
+    def check_recorded(self, recorded: dict[str, Any], where: str) -> None:
+        """Raise `SignalError` where the unit or rate that a data index records differs from the declared one."""
+        for name, mine in (("unit", self.unit), ("rate", self.rate)):
+            theirs = recorded.get(name)
+            if theirs is not None and theirs != mine:
+                raise SignalError(
+                    f"{where}: the data records {name} {theirs!r}, the encoder declares {mine!r}: convert the data, "
+                    f"or give the encoder Signal({name}={theirs!r})."
+                )
+
+
+class Features(NamedTuple):
+    """What an encoder returns: `tokens` (B, T, D), one per patch, frame or point group, and `pooled` (B, D)."""
+
+    tokens: Tensor
+    pooled: Tensor

@@ -1,0 +1,1 @@
+"""Dormant tuning: which weights of a model may learn, the layers that let them, and what is kept on disk."""

@@ -1,0 +1,174 @@
+"""A sensor's delta on disk: replacement values in the base's dtype, where they belong, and which base they fit.
+
+`dormant_config.json` holds the settings, what the weights were chosen by (`origin`), the format version, and for every
+weight its shape, kind and the SHA-256 of the base's bytes; `dormant_model.safetensors` the values and their places
+(rows and columns as positions, entries as `places` encodes them). Nothing is ever unpickled.
+Where it bites: fp32 masters are rounded to the base's dtype, which is what acts; to go on training exactly, keep a
+checkpoint of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pairalign.core.config import load_config, to_dict
+from pairalign.core.errors import DeltaError
+from pairalign.dormant.config import DormantConfig
+from pairalign.dormant.directions import Direction
+from pairalign.dormant.layer import DormantLinear
+from pairalign.dormant.provenance import fingerprint
+from pairalign.dormant.selection.encoding import Code, decode_places
+from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
+from pairalign.files import replacing, write_json
+
+FORMAT = 1
+CONFIG, WEIGHTS = "dormant_config.json", "dormant_model.safetensors"
+
+
+class Adapted(Protocol):
+    """What a delta is taken from or put into: `DormantModel`."""
+
+    base_model: nn.Module
+    dormant: dict[str, DormantConfig]
+    origins: dict[str, dict[str, Any]]
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any: ...
+
+    def updates(self, sensor: str) -> Mapping[str, Replacement | Direction]: ...
+
+    def add(
+        self,
+        sensor: str,
+        config: DormantConfig,
+        updates: Mapping[str, Replacement | Direction],
+        origin: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+
+def save_delta(model: Adapted, sensor: str, folder: Path) -> None:
+    """Write the delta of one sensor into a folder, each file under a temporary name first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, tensors = delta_parts(model, sensor)
+    about = {"config": to_dict(model.dormant[sensor]), "origin": model.origins[sensor]}
+    record = {"format": FORMAT, "sensor": sensor, **about, "weights": weights}
+    with replacing(folder / WEIGHTS) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
+    write_json(folder / CONFIG, record)
+
+
+def load_delta(model: Adapted, folder: Path, trainable: bool = False) -> None:
+    """Install the delta of a folder; raise `DeltaError`, before anything is changed, if it does not fit the model."""
+    record = _read_config(folder)
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        updates = delta_updates(model.base_model, record["weights"], tensors, trainable)
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        raise DeltaError(f"{folder / WEIGHTS} is damaged or incomplete ({error}): copy it again.") from error
+    model.requires_grad_(False)
+    for update in updates.values():
+        update.values.requires_grad_(trainable)
+    model.add(record["sensor"], load_config(DormantConfig, record["config"]), updates, record.get("origin"))
+
+
+def delta_parts(model: Adapted, sensor: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a delta holds of one sensor: about every weight, and tensors by `module.part`."""
+    tensors: dict[str, Tensor] = {}
+    weights: dict[str, Any] = {}
+    modules = dict(model.base_model.named_modules())
+    for name, update in model.updates(sensor).items():
+        layer = modules[name]
+        assert isinstance(layer, DormantLinear)
+        base = layer.base_weight()
+        weights[name] = {"kind": _kind(update), "shape": list(base.shape), "dtype": str(base.dtype)}
+        weights[name]["sha256"] = fingerprint(base)
+        for part, tensor in _parts(update, base.dtype).items():
+            tensors[f"{name}.{part}"] = tensor.cpu().contiguous()
+    return weights, tensors
+
+
+def delta_updates(
+    base: nn.Module, weights: dict[str, Any], tensors: dict[str, Tensor], trainable: bool = False
+) -> dict[str, Replacement | Direction]:
+    """Updates by module name out of what `delta_parts` gave; raise `DeltaError` where the base is another."""
+    modules, updates = dict(base.named_modules()), {}
+    for name, about in weights.items():
+        linear = _fitting(modules, name, about)
+        parts = {key.rpartition(".")[2]: tensor for key, tensor in tensors.items() if _of(key, name)}
+        updates[name] = _update(linear, about, parts)
+        updates[name].values.requires_grad_(trainable)
+    return updates
+
+
+def _kind(update: Replacement | Direction) -> str:
+    return type(update).__name__.lower()
+
+
+def _parts(update: Replacement | Direction, dtype: torch.dtype) -> dict[str, Tensor]:
+    if isinstance(update, Direction):
+        return {"values": update.values.detach(), "basis": update.basis}
+    values = update.values.detach().to(dtype)
+    if isinstance(update, Entries):
+        return {"values": values, update.code: update.places}
+    assert isinstance(update, Rows | Columns)
+    return {"values": values, "index": update.index.to(torch.int32)}
+
+
+def _update(linear: nn.Linear, about: dict[str, Any], parts: dict[str, Tensor]) -> Replacement | Direction:
+    """The update of one layer, from its stored parts."""
+    if about["kind"] == "direction":
+        update: Replacement | Direction = Direction(linear.out_features, parts["basis"].to(linear.weight.device))
+    elif about["kind"] == "entries":
+        code: Code = "bits" if "bits" in parts else "gaps"
+        chosen = torch.zeros(linear.weight.numel(), dtype=torch.bool)
+        chosen.index_fill_(0, decode_places(code, parts[code]), True)
+        update = Entries(linear.weight, chosen.view(linear.weight.shape))
+    else:
+        update = {"rows": Rows, "columns": Columns}[about["kind"]](linear.weight, parts["index"].long())
+    if update.values.shape != parts["values"].shape:
+        raise RuntimeError(f"values of shape {tuple(parts['values'].shape)} for {tuple(update.values.shape)} places")
+    update.values.data.copy_(parts["values"])
+    return update
+
+
+def _of(key: str, name: str) -> bool:
+    return key.rpartition(".")[0] == name
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found = record["format"]
+        record["sensor"], record["config"], record["weights"]
+    except FileNotFoundError as error:
+        raise DeltaError(f"{path} is missing: give a folder that save_pretrained wrote.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DeltaError(f"{path} is damaged ({error!r}): copy it again.") from error
+    if found != FORMAT:
+        raise DeltaError(f"{path} has format {found!r}, this version reads {FORMAT}: install a newer pairalign.")
+    return dict(record)
+
+
+def _fitting(modules: dict[str, nn.Module], name: str, about: dict[str, Any]) -> nn.Linear:
+    """The layer that a stored update belongs to; raise `DeltaError` if it is not the one that it was made for."""
+    linear = modules.get(name)
+    if not isinstance(linear, nn.Linear):
+        raise DeltaError(f"the delta changes {name}, which the model does not have: it was made for another base.")
+    weight = linear.base_weight() if isinstance(linear, DormantLinear) else linear.weight
+    if list(weight.shape) != about["shape"] or str(weight.dtype) != about["dtype"]:
+        raise DeltaError(
+            f"{name}.weight is {tuple(weight.shape)} of {weight.dtype}, the delta was made for "
+            f"{tuple(about['shape'])} of {about['dtype']}: load the base as it was."
+        )
+    if fingerprint(weight) != about["sha256"]:
+        raise DeltaError(f"{name}.weight is not that of the base that the delta was made for: load that base.")
+    return linear

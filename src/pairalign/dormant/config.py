@@ -1,0 +1,46 @@
+"""The settings of dormant tuning, as one frozen dataclass that is saved beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pairalign.core.config import Strict
+from pairalign.dormant.selection.select import Budget
+
+
+@dataclass(frozen=True)
+class DormantConfig(Strict):
+    """What of which linear layers may learn a new sensor.
+
+    score: registered significance score; see `pairalign.dormant.significance`.
+    density: dormant share, 0 to 1 excluded; n:m structures say their own.
+    structure: "weights", "n:m" (for example "1:4"), "rows", "columns", "neurons"; "directions" of the inputs, which no
+        score chooses; or "matrices", all of the layers that are named (the component recipes SA-proj and Gate&Up).
+    budget: where the share is counted out: "per_row", "per_matrix", "global" or "owl"; null for per_row with entries
+        and per_matrix with the rest.
+    choose: "lowest" scores or least used directions; "highest" as a control. For random ones, score="random".
+    target_modules, exclude_modules, layers_to_transform: which linear layers, as in PEFT; null for attention and gated
+        MLP projections of every layer of the text decoder. Nothing is protected unless asked.
+    seed: of random scores and probes.
+    options: keyword arguments of the score.
+    owl_outlier, owl_spread: M and λ of the "owl" budget.
+    """
+
+    score: str = "magnitude"
+    density: float = 0.1
+    structure: str = "weights"
+    budget: Budget | None = None
+    choose: Literal["lowest", "highest"] = "lowest"
+    target_modules: str | tuple[str, ...] | None = None
+    exclude_modules: str | tuple[str, ...] | None = None
+    layers_to_transform: tuple[int, ...] | None = None
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    owl_outlier: float = 5.0
+    owl_spread: float = 0.08
+
+    @property
+    def counted(self) -> Budget:
+        """The budget, with the default of the structure filled in."""
+        return self.budget or ("per_row" if self.structure == "weights" or ":" in self.structure else "per_matrix")

@@ -1,0 +1,271 @@
+"""A model with dormant updates: train it with anything, save the delta, merge it, or take it away to the bit.
+
+    dormant = pa.DormantConfig(score="wanda", density=0.1, structure="rows")
+    model = pa.get_dormant_model(model, dormant, calibration=batches)
+
+The wrapper hands every call and attribute on to the model, which keeps its own modules, names and `generate`.
+Where it bites: everything of the base stops requiring gradients; what else is to be trained (a bridge) is asked for
+after this.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.core.errors import DormantError
+from pairalign.dormant.checkpoint import load_delta, save_delta
+from pairalign.dormant.config import DormantConfig
+from pairalign.dormant.directions import Direction, Use, choose_basis
+from pairalign.dormant.layer import DormantLinear, adapt, attach, detach, dormant_linears, release
+from pairalign.dormant.linears import find_linears
+from pairalign.dormant.provenance import Seen, origin_of
+from pairalign.dormant.selection.mask import Mask
+from pairalign.dormant.selection.select import check_settings, count_out, select_dormant
+from pairalign.dormant.significance import Batch, ScoresOf, input_moments, score_model
+from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
+
+REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
+    "rows": Rows,
+    "columns": Columns,
+    "entries": Entries,
+}
+
+
+def _call_base(model: DormantModel, *args: Any, **kwargs: Any) -> Any:
+    return model.base_model(*args, **kwargs)
+
+
+class _BaseForward:
+    """`forward` that calls the base and has its signature, which Hugging Face's Trainer reads to choose columns."""
+
+    def __get__(self, model: DormantModel | None, owner: type | None = None) -> Callable[..., Any]:
+        if model is None:
+            return _call_base
+        return functools.wraps(model.base_model.forward)(functools.partial(_call_base, model))
+
+
+class DormantModel(nn.Module):
+    """A model whose linear layers carry updates by sensor name; `dormant` has the configuration of each, `origins` what
+    its weights were chosen by, as `origin_of` tells it, as far as that is known."""
+
+    def __init__(self, base_model: nn.Module) -> None:
+        super().__init__()
+        self.base_model = base_model
+        self.dormant: dict[str, DormantConfig] = {}
+        self.origins: dict[str, dict[str, Any]] = {}
+
+    forward = _BaseForward()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base_model"), name)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own."""
+        return self.base_model.generate(*args, **kwargs)  # type: ignore[operator]
+
+    def add(
+        self,
+        sensor: str,
+        config: DormantConfig,
+        updates: Mapping[str, Replacement | Direction],
+        origin: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Attach updates by module name under a sensor's name; all or none."""
+        if sensor in self.dormant:
+            raise DormantError(f"sensor {sensor!r} is there already: uninstall it first.")
+        modules = dict(self.base_model.named_modules())
+        done: list[str] = []
+        try:
+            for name, update in updates.items():
+                attach(adapt(modules[name]), sensor, update)  # type: ignore[arg-type]
+                done.append(name)
+        except DormantError:
+            for name in done:
+                detach(modules[name], sensor)  # type: ignore[arg-type]
+            self._release_unused()
+            raise
+        self.dormant[sensor] = config
+        self.origins[sensor] = dict(origin or {})
+
+    def install(self, folder: str | Path) -> None:
+        """Install the delta that a folder holds, such as a sensor pack; raise `DeltaError` if it does not fit."""
+        load_delta(self, Path(folder))
+
+    def uninstall(self, sensor: str) -> None:
+        """Take a sensor away; the base's weights are then what they were, bit for bit."""
+        if sensor not in self.dormant:
+            raise DormantError(f"sensor {sensor!r} is not installed. Installed: {', '.join(self.dormant) or 'none'}.")
+        for _, layer in list(dormant_linears(self.base_model)):
+            if sensor in layer.updates:
+                detach(layer, sensor)
+        self._release_unused()
+        del self.dormant[sensor], self.origins[sensor]
+
+    def _release_unused(self) -> None:
+        for _, layer in list(dormant_linears(self.base_model)):
+            if not layer.updates:
+                release(layer, merge=False)
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Within it the model is the base, bit for bit."""
+        layers = [layer for _, layer in dormant_linears(self.base_model)]
+        for layer in layers:
+            layer.enabled = False
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.enabled = True
+
+    def merge_and_unload(self) -> nn.Module:
+        """The plain model with every update in its weights: the base's modules, names and shapes, and its cost."""
+        return self._release(merge=True)
+
+    def unload(self) -> nn.Module:
+        """The plain model without any update, bit for bit the base."""
+        return self._release(merge=False)
+
+    def _release(self, merge: bool) -> nn.Module:
+        for _, layer in list(dormant_linears(self.base_model)):
+            release(layer, merge)
+        self.dormant.clear()
+        self.origins.clear()
+        return self.base_model
+
+    def updates(self, sensor: str) -> dict[str, Replacement | Direction]:
+        """The updates of a sensor by module name."""
+        found = {
+            name: layer.updates[sensor] for name, layer in dormant_linears(self.base_model) if sensor in layer.updates
+        }
+        return found  # type: ignore[return-value]
+
+    def masks(self, sensor: str) -> dict[str, Mask]:
+        """The dormant parts that a sensor owns, by module name; directions own none."""
+        return {n: u.mask() for n, u in self.updates(sensor).items() if isinstance(u, Replacement)}
+
+    def trainable(self) -> tuple[int, int]:
+        """Parameters that train, and all of the base."""
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        values = {id(u.values) for sensor in self.dormant for u in self.updates(sensor).values()}
+        return trained, sum(p.numel() for p in self.base_model.parameters() if id(p) not in values)
+
+    def save_pretrained(self, folder: str | Path, sensor: str | None = None) -> None:
+        """Write the delta of one sensor: `dormant_config.json` and `dormant_model.safetensors`."""
+        save_delta(self, self._one(sensor), Path(folder))
+
+    @classmethod
+    def from_pretrained(cls, base: nn.Module, folder: str | Path, trainable: bool = False) -> DormantModel:
+        """A base (or a model that has sensors already) with the delta of a folder installed."""
+        model = base if isinstance(base, cls) else cls(base)
+        load_delta(model, Path(folder), trainable)
+        return model
+
+    def _one(self, sensor: str | None) -> str:
+        if sensor is None and len(self.dormant) == 1:
+            return next(iter(self.dormant))
+        if sensor not in self.dormant:
+            raise DormantError(f"sensor={sensor!r}: give one of {', '.join(self.dormant) or 'none'}.")
+        return sensor
+
+
+def get_dormant_model(
+    model: nn.Module,
+    config: DormantConfig,
+    calibration: Iterable[Batch] | None = None,
+    *,
+    sensor: str = "sensor",
+    scores: Mapping[str, Tensor] | None = None,
+    masks: Mapping[str, Mask] | None = None,
+) -> DormantModel:
+    """Give a model trainable dormant weights under a sensor's name; nothing else of it trains afterwards.
+
+    calibration: batches of the model's keyword arguments that show what the base does, for scores that look at data
+    and for directions. scores: by module name, such as `load_scores` gives, instead of `config.score`. masks: dormant
+    parts by module name, instead of choosing them. A model that has sensors already keeps them, frozen.
+    Raise `DormantError` before anything is changed if the configuration cannot be met.
+    """
+    check_settings(config.structure, config.counted, config.density)
+    whole = model if isinstance(model, DormantModel) else DormantModel(model)
+    base = whole.base_model
+    linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
+    updates: Mapping[str, Replacement | Direction]
+    seen = None if calibration is None else Seen(calibration)
+    if config.structure == "directions":
+        updates = _directions(base, linears, config, seen)
+    else:
+        if not masks and scores is None and config.structure != "matrices":
+            scores = score_model(config.score, base, linears, seen, seed=config.seed, **config.options)
+        masks = masks or choose_masks(base, linears, config, seen, scores)
+        updates = {name: REPLACEMENTS[mask.kind](linears[name].weight, mask.index) for name, mask in masks.items()}
+    whole.add(sensor, config, updates, origin_of(updates, scores, seen))
+    whole.requires_grad_(False)
+    for update in updates.values():
+        update.values.requires_grad_(True)
+    return whole
+
+
+def choose_masks(
+    base: nn.Module,
+    linears: Mapping[str, nn.Linear],
+    config: DormantConfig,
+    calibration: Iterable[Batch] | None = None,
+    scores: Mapping[str, Tensor] | None = None,
+) -> dict[str, Mask]:
+    """The dormant part of every layer, as the configuration says; what installed sensors own is left to them."""
+    if config.structure == "matrices":
+        return {n: Mask("rows", _shape(m.weight), torch.arange(m.out_features)) for n, m in linears.items()}
+    if scores is None:
+        scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
+    return select_dormant(
+        ScoresOf(linears, scores),
+        config.structure,
+        config.counted,
+        config.density,
+        highest=config.choose == "highest",
+        taken=_taken(linears),
+        owl_outlier=config.owl_outlier,
+        owl_spread=config.owl_spread,
+    )
+
+
+def _shape(weight: Tensor) -> tuple[int, int]:
+    return weight.shape[0], weight.shape[1]
+
+
+def _taken(linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
+    """Entries that installed sensors own: bool (out, in) by module name."""
+    found = {}
+    for name, layer in linears.items():
+        owned = [update.bitmap() for update in layer.replacements()] if isinstance(layer, DormantLinear) else []
+        if owned:
+            found[name] = torch.stack(owned).any(0)
+    return found
+
+
+def _directions(
+    base: nn.Module, linears: Mapping[str, nn.Linear], config: DormantConfig, calibration: Iterable[Batch] | None
+) -> dict[str, Direction]:
+    """Orthogonal to the directions that installed sensors own."""
+    ranks = {name: count_out(name, config.density, m.in_features, "input directions") for name, m in linears.items()}
+    generator = torch.Generator().manual_seed(config.seed)
+    use: Use = "random" if config.score == "random" else "least" if config.choose == "lowest" else "most"
+    moments = None if use == "random" else input_moments(base, linears, calibration)
+    found = {}
+    for name, layer in linears.items():
+        others = layer.updates.values() if isinstance(layer, DormantLinear) else []
+        owned = [update.basis for update in others if isinstance(update, Direction)]
+        moment = torch.eye(layer.in_features) if moments is None else moments[name]
+        basis = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
+        found[name] = Direction(layer.out_features, basis.to(layer.weight.device))
+    return found

@@ -1,0 +1,116 @@
+"""What a dormant configuration would train, need and save, before anything is changed.
+
+Where it bites: choosing may look at calibration data, so a plan costs what scoring costs; it trains nothing and leaves
+the model as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from pairalign.dormant.config import DormantConfig
+from pairalign.dormant.linears import find_linears
+from pairalign.dormant.model import DormantModel, choose_masks
+from pairalign.dormant.selection.encoding import encode_places
+from pairalign.dormant.selection.mask import Mask
+from pairalign.dormant.selection.select import check_settings, count_out
+from pairalign.dormant.significance import Batch
+
+TRAIN_BYTES = 16  # fp32 master, gradient and two moments of Adam
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer: its entries, how many train, bytes of places, bytes kept of the base, bytes of the delta."""
+
+    name: str
+    entries: int
+    trained: int
+    places: int
+    kept: int
+    delta: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes beside the base while it trains with Adam: masters, gradients, moments, places, kept entries."""
+        return TRAIN_BYTES * self.trained + self.places + self.kept
+
+
+@dataclass(frozen=True)
+class DormantPlan:
+    """All layers of a plan; `str` of it is a table."""
+
+    layers: tuple[LayerPlan, ...]
+
+    def __str__(self) -> str:
+        rows = [["layer", "entries", "trained", "share", "memory", "delta"]]
+        entries, trained, memory, delta = (
+            sum(values)
+            for values in zip(*((x.entries, x.trained, x.memory, x.delta) for x in self.layers), strict=True)
+        )
+        for name, *numbers in [
+            *((x.name, x.entries, x.trained, x.memory, x.delta) for x in self.layers),
+            ("all", entries, trained, memory, delta),
+        ]:
+            rows.append(_row(name, *numbers))
+        return "\n".join(line.rstrip() for line in aligned(rows))
+
+
+def plan_dormant(model: nn.Module, config: DormantConfig, calibration: Iterable[Batch] | None = None) -> DormantPlan:
+    """Choose as `get_dormant_model` would, and say what that means; the model is left as it was.
+
+    Raise `DormantError` where that would.
+    """
+    check_settings(config.structure, config.counted, config.density)
+    base = model.base_model if isinstance(model, DormantModel) else model
+    linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
+    if config.structure == "directions":
+        return DormantPlan(tuple(plan_directions(name, module, config.density) for name, module in linears.items()))
+    masks = choose_masks(base, linears, config, calibration)
+    return DormantPlan(tuple(_layer(name, linears[name], mask) for name, mask in masks.items()))
+
+
+def _layer(name: str, linear: nn.Linear, mask: Mask) -> LayerPlan:
+    size = linear.weight.element_size()
+    if mask.kind == "entries":
+        held = stored = encode_places(mask.index)[1].numel()
+    else:
+        held, stored = piece_bytes(len(mask.index))
+    kept = size * mask.count
+    return LayerPlan(name, linear.weight.numel(), mask.count, held, kept, kept + stored)
+
+
+def piece_bytes(count: int) -> tuple[int, int]:
+    """Bytes of the places of whole rows or columns, in memory and on disk."""
+    return 8 * count, 4 * count
+
+
+def plan_directions(name: str, linear: nn.Linear, density: float) -> LayerPlan:
+    """A layer of `structure="directions"`, whose counts no score decides."""
+    rank = count_out(name, density, linear.in_features, "input directions")
+    trained, basis = rank * linear.out_features, 4 * rank * linear.in_features
+    return LayerPlan(name, linear.weight.numel(), trained, basis, 0, 4 * trained + basis)
+
+
+def _row(name: str, entries: int, trained: int, memory: int, delta: int) -> list[str]:
+    return [name, f"{entries:,}", f"{trained:,}", f"{trained / entries:.4f}", format_bytes(memory), format_bytes(delta)]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, the first column to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join([r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:], strict=True))]) for r in rows
+    ]
+
+
+def format_bytes(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"

@@ -1,0 +1,99 @@
+"""Where a choice of dormant weights comes from: a hash of what was chosen, the scores it was chosen by, and their data.
+
+A score file, a delta and a sensor pack keep it, so that a mask can be traced to the samples that it was made of.
+Where it bites: keys say which samples were read, and the shards' content hash in which state; batches that were put
+together by hand have no keys, so a hash of their token ids stands alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pairalign.dormant.directions import Direction
+from pairalign.dormant.updates import Replacement
+
+KEYS = 1000  # written out; of more samples only the hash and the first so many
+
+
+class Calibration(list[dict[str, Any]]):
+    """Batches of a model's inputs that know their samples. samples: a record for each set, see `record_samples`."""
+
+    def __init__(self, batches: Iterable[dict[str, Any]] = (), samples: Iterable[dict[str, Any]] = ()) -> None:
+        super().__init__(batches)
+        self.samples = list(samples)
+
+
+def record_samples(keys: Sequence[str], **about: Any) -> dict[str, Any]:
+    """What is written of a set of samples: `about`, their number, the SHA-256 of their keys, each with a line's end,
+    and the keys, the first `KEYS` of them."""
+    digest = hashlib.sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest()
+    return {**about, "count": len(keys), "sha256": digest, "keys": list(keys[:KEYS])}
+
+
+class Seen(Iterable[Mapping[str, Any]]):
+    """Batches on their way into a score, which may look at them or not."""
+
+    def __init__(self, batches: Iterable[Mapping[str, Any]]) -> None:
+        self.batches = batches
+        self.count, self.tokens = 0, ""
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        digest = hashlib.sha256()
+        for count, batch in enumerate(self.batches, 1):
+            first = batch.get("input_ids", next((v for v in batch.values() if torch.is_tensor(v)), None))
+            digest.update(b"" if first is None else _bytes(first))
+            self.count, self.tokens = count, digest.hexdigest()
+            yield batch
+
+    def record(self) -> dict[str, Any] | None:
+        """Number of batches, SHA-256 of their token ids, and samples where they are known; `None` if none was read."""
+        if not self.count:
+            return None
+        return {"batches": self.count, "tokens": self.tokens, "samples": getattr(self.batches, "samples", [])}
+
+
+def origin_of(
+    updates: Mapping[str, Replacement | Direction], scores: Mapping[str, Tensor] | None, seen: Seen | None
+) -> dict[str, Any]:
+    """What is kept of a choice: "sha256" of what was chosen, "scores" (what a score file says of itself, or `None`),
+    and "calibration", which was read now, or by what wrote that file."""
+    about = dict(getattr(scores, "about", {}))
+    stored = about.pop("calibration", None)
+    return {"sha256": chosen_hash(updates), "scores": about or None, "calibration": read_by(scores, seen) or stored}
+
+
+def read_by(scores: Mapping[str, Tensor] | None, seen: Seen | None) -> dict[str, Any] | None:
+    """The record of what scores were made of: of batches that were given, or that the model wrote itself."""
+    own: dict[str, Any] | None = getattr(scores, "read", None)
+    return (seen.record() if seen is not None else None) or own
+
+
+def chosen_hash(updates: Mapping[str, Replacement | Direction]) -> str:
+    """SHA-256 of which rows, columns, entries or directions updates own, by module name."""
+    digest = hashlib.sha256()
+    for name, update in sorted(updates.items()):
+        if isinstance(update, Direction):
+            kind, part = "directions", _bytes(update.basis)
+        else:
+            mask = update.mask()
+            kind, index = mask.kind, mask.index.cpu()
+            part = np.packbits(index.numpy()).data if kind == "entries" else _bytes(index.long())
+        digest.update(f"{name} {kind} {len(part)}\n".encode())
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def fingerprint(weight: Tensor) -> str:
+    """SHA-256 of a weight's bytes, row by row as stored."""
+    return hashlib.sha256(_bytes(weight)).hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    data: memoryview = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+    return data

@@ -1,0 +1,92 @@
+"""A receipt: every weight of the base before and after, compared bit by bit.
+
+    before = fingerprint_base(model)          # when the base was loaded
+    ...train...
+    write_receipt(model, before, "receipt.json")
+
+A weight that a sensor adapts is compared with the base's own entries put back, so that equal means that no critical
+entry moved, and that taking the sensor away is exact.
+Where it bites: it says what did not change in the weights; whether behaviour stayed is for the evaluation to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from pairalign.core.errors import DeltaError
+from pairalign.dormant.layer import DormantLinear
+from pairalign.dormant.model import DormantModel
+from pairalign.dormant.provenance import fingerprint
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """How many tensors and entries were compared, how many entries sensors own, and the tensors that differ."""
+
+    tensors: int
+    entries: int
+    owned: dict[str, int]
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether every weight of the base is there and unchanged."""
+        return not (self.changed or self.missing or self.added)
+
+
+def fingerprint_base(model: nn.Module) -> dict[str, str]:
+    """SHA-256 by name of every parameter and buffer of the base, with the entries that sensors own put back."""
+    return {name: fingerprint(tensor) for name, tensor in _base_tensors(model)}
+
+
+def check_base(model: nn.Module, before: Mapping[str, str]) -> Receipt:
+    """Compare the base as it is now with its fingerprints from before."""
+    sizes, now = {}, {}
+    for name, tensor in _base_tensors(model):
+        sizes[name], now[name] = tensor.numel(), fingerprint(tensor)
+    owned: dict[str, int] = {}
+    if isinstance(model, DormantModel):
+        owned = {sensor: sum(mask.count for mask in model.masks(sensor).values()) for sensor in model.dormant}
+    return Receipt(
+        tensors=len(now),
+        entries=sum(sizes.values()),
+        owned=owned,
+        changed=tuple(name for name in now if name in before and now[name] != before[name]),
+        missing=tuple(name for name in before if name not in now),
+        added=tuple(name for name in now if name not in before),
+    )
+
+
+def write_receipt(model: nn.Module, before: Mapping[str, str], path: str | Path) -> Receipt:
+    """Write the comparison and every fingerprint as JSON; raise `DeltaError`, after writing, if a weight differs."""
+    found, path = check_base(model, before), Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps({**asdict(found), "clean": found.clean, "sha256": dict(before)}, indent=1), "utf-8")
+    partial.replace(path)
+    if not found.clean:
+        names = [*found.changed, *found.missing, *found.added]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise DeltaError(
+            f"{path}: {len(names)} of the base's tensors are not what they were: {', '.join(names[:3])}{more}. "
+            "Something else than the dormant weights was trained."
+        )
+    return found
+
+
+def _base_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    base = model.base_model if isinstance(model, DormantModel) else model
+    modules = dict(base.named_modules())
+    for name, tensor in base.state_dict(keep_vars=False).items():
+        if ".updates." in f".{name}":
+            continue
+        parent, _, last = name.rpartition(".")
+        layer = modules[parent]
+        yield name, layer.base_weight() if last == "weight" and isinstance(layer, DormantLinear) else tensor

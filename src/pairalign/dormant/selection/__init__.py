@@ -1,0 +1,1 @@
+"""Choosing the dormant part of every weight from its scores."""

@@ -1,0 +1,140 @@
+"""Significance scores by weight name, computed one matrix at a time: high is critical, low is dormant.
+
+Most scores are `abs(W)` times a factor of each input and of each output, so that what has to be remembered while the
+calibration data pass is two vectors a layer. A score is a mapping; asking it for a weight computes that matrix.
+Where it bites: a mapping looks at the model's weights when it is asked, so choose before anything is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.core.errors import DormantError, did_you_mean
+
+Batch = Mapping[str, Any]
+Linears = Mapping[str, nn.Linear]
+ScoreFunction = Callable[..., Mapping[str, Tensor]]
+
+_SCORES: dict[str, ScoreFunction] = {}
+
+
+def register_score(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
+    """Register `function(model, linears, calibration, *, seed, **options) -> scores` under a name."""
+
+    def register(function: ScoreFunction) -> ScoreFunction:
+        if name in _SCORES:
+            raise DormantError(f"score {name!r} is registered already, by {_SCORES[name].__module__}.")
+        _SCORES[name] = function
+        return function
+
+    return register
+
+
+def score_model(
+    name: str,
+    model: nn.Module,
+    linears: Linears,
+    calibration: Iterable[Batch] | None = None,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> Mapping[str, Tensor]:
+    """Scores (out, in), float32, of the weights of `linears`, by module name.
+
+    calibration: batches of the model's keyword arguments, for the scores that look at data. Raise `DormantError` for
+    an unknown score, and for calibration data that is missing or empty.
+    """
+    if name not in _SCORES:
+        raise DormantError(f"score={name!r}.{did_you_mean(name, _SCORES)}")
+    return _SCORES[name](model, linears, calibration, seed=seed, **options)
+
+
+class Factored(Mapping[str, Tensor]):
+    """Scores `abs(W) · outputs · inputs`. outputs (out,) and inputs (in,) by module name; what is missing is 1."""
+
+    def __init__(
+        self, linears: Linears, inputs: Mapping[str, Tensor] | None = None, outputs: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.linears, self.inputs, self.outputs = linears, inputs, outputs
+
+    def __getitem__(self, name: str) -> Tensor:
+        score = self.linears[name].weight.detach().abs().float()
+        if self.inputs is not None:
+            score = score * self.inputs[name].to(score.device)
+        if self.outputs is not None:
+            score = score * self.outputs[name].to(score.device)[:, None]
+        return score
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.linears)
+
+    def __len__(self) -> int:
+        return len(self.linears)
+
+
+class ScoresOf(Mapping[str, Tensor]):
+    """The scores of some layers, in the order of the layers; raise `DormantError` if one is missing or misshapen."""
+
+    def __init__(self, linears: Linears, scores: Mapping[str, Tensor]) -> None:
+        missing = [name for name in linears if name not in scores]
+        if missing:
+            raise DormantError(
+                f"scores: {missing[0]} and {len(missing) - 1} more layers are missing. Score the same target_modules."
+            )
+        self.linears, self.scores = linears, scores
+
+    def __getitem__(self, name: str) -> Tensor:
+        score, weight = self.scores[name], self.linears[name].weight
+        if score.shape != weight.shape:
+            raise DormantError(f"score of {name} has shape {tuple(score.shape)}, its weight {tuple(weight.shape)}.")
+        return score.to(weight.device)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.linears)
+
+    def __len__(self) -> int:
+        return len(self.linears)
+
+
+@torch.no_grad()
+def run_calibration(
+    model: nn.Module,
+    linears: Linears,
+    calibration: Iterable[Batch] | None,
+    see: Callable[[str, Tensor, Batch], None],
+    score: str,
+) -> int:
+    """Run every batch once; `see(name, x, batch)` gets the input (B, T, in) of every layer. Returns the batches."""
+    if calibration is None:
+        raise DormantError(f"score={score!r} looks at data: give calibration, batches of the model's inputs.")
+    current: dict[str, Batch] = {}
+    count, training = 0, model.training
+    handles = [
+        module.register_forward_pre_hook(lambda _, args, name=name: see(name, args[0], current["batch"]))
+        for name, module in linears.items()
+    ]
+    try:
+        model.eval()
+        for batch in calibration:
+            current["batch"] = batch
+            model(**batch)
+            count += 1
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    if not count:
+        raise DormantError(f"calibration is empty: score={score!r} needs at least one batch.")
+    return count
+
+
+def real_tokens(inputs: Tensor, batch: Batch) -> Tensor:
+    """(N, in): the inputs (B, T, in) without padding, as the batch's attention mask says."""
+    mask = batch.get("attention_mask")
+    if mask is None or inputs.ndim != 3 or mask.shape != inputs.shape[:2]:
+        return inputs.flatten(0, -2)
+    return inputs[mask.bool()]

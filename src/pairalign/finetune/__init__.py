@@ -1,0 +1,1 @@
+"""Stage two: a language model learns to read its sensors."""

@@ -1,0 +1,83 @@
+"""A base model and its senses put together, as a configuration says.
+
+Where it bites: stage one's encoders and heads are taken from their run folders, which have to stay where they are until
+the sensor pack is written.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pairalign.align.model import PairAligner
+from pairalign.align.run import load_aligned
+from pairalign.core.errors import ConfigError
+from pairalign.data.index import load_index
+from pairalign.data.kinds import main_value
+from pairalign.data.shards import read_samples
+from pairalign.finetune.config import RecomposeConfig, SenseConfig
+from pairalign.sensors.bridges.recomposition import Recomposition, fit_recomposition
+from pairalign.sensors.model import SensorModel
+from pairalign.sensors.processor import SensorProcessor, load_base
+from pairalign.sensors.sensor import Sense, SenseRecipe, build_bridge
+
+ENCODED = 64
+
+
+def assemble(config: RecomposeConfig) -> tuple[SensorModel, SensorProcessor]:
+    """The base with its senses, bridges untrained, in evaluation mode; nothing of the base has changed."""
+    from pairalign.core.registry import load_plugin
+
+    if not config.senses:
+        raise ConfigError("senses: is empty: name at least one sensor and the stage-one run that aligned it.")
+    for plugin in config.plugins:
+        load_plugin(plugin)
+    llm, processor = load_base(config.base, config.dtype)
+    model = SensorModel(llm)
+    sensing = SensorProcessor(processor, {})
+    for name, sense in config.senses.items():
+        made = _sense(name, sense, llm, processor, config.root)
+        model.add(name, made, sensing.add(name, made))
+    return model.eval(), sensing
+
+
+def _sense(name: str, config: SenseConfig, llm: nn.Module, processor: Any, root: str) -> Sense:
+    run = load_aligned(Path(root) / config.run)
+    modality = config.modality or name
+    encoder = run.aligner.encoder(modality)
+    head = run.aligner.heads[modality]
+    told = run.config.modalities[modality]
+    recipe = SenseRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, config.tokens)
+    if config.bridge != "recomposition":
+        bridge: nn.Module = build_bridge(encoder, head, llm, config.bridge, config.tokens)
+    else:
+        bridge = _recomposition(name, config, run.aligner, llm, processor, root)
+        recipe = replace(recipe, sizes=bridge.sizes())
+    return Sense(encoder, head, bridge, recipe).eval()
+
+
+@torch.no_grad()
+def _recomposition(
+    name: str, config: SenseConfig, aligner: PairAligner, llm: nn.Module, processor: Any, root: str
+) -> Recomposition:
+    """Fitted to the pictures that the configuration names."""
+    if config.images is None:
+        raise ConfigError(
+            f"senses.{name}.images: is missing: name shards with pictures, which the bridge is fitted to."
+        )
+    folder = Path(root) / config.images
+    index, encoder = load_index(folder), aligner.encoder(config.anchor)
+    index.require([config.anchor], folder)
+    samples = itertools.islice(read_samples(folder, next(iter(index.splits)), [config.anchor]), config.image_count)
+    pictures = [main_value(sample.values[config.anchor]).convert("RGB") for sample in samples]
+    read = [encoder.preprocess(picture) for picture in pictures]
+    shared = torch.cat(
+        [aligner.encode(config.anchor, encoder.collate(read[n : n + 64])).shared for n in range(0, len(read), 64)]
+    )
+    inputs = [dict(processor.image_processor(images=[picture], return_tensors="pt")) for picture in pictures]
+    return fit_recomposition(llm, inputs, shared, aligner.path_gate(config.modality or name, config.anchor))

@@ -1,0 +1,132 @@
+"""Examples as batches of a model's inputs: written as the base's own chat template wants them, and padded.
+
+Where it bites: batches are padded on the left, so that all answers end in the last column and logits of the rest need
+not be computed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairalign.core.errors import ConfigError, DataError
+from pairalign.data.index import load_index
+from pairalign.dormant.provenance import Calibration, record_samples
+from pairalign.finetune.tasks import Example, Task
+from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.processor import SensorProcessor
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`inputs` of the model, `labels` (B, T) with −100 outside of answers, and which examples these are."""
+
+    inputs: dict[str, Any]
+    labels: Tensor
+    keys: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """Every tensor on a device."""
+        return Batch(_to(self.inputs, device), self.labels.to(device), self.keys, self.kinds)
+
+
+class Collator:
+    """Examples → `Batch`, as the base's own chat template writes them."""
+
+    def __init__(self, processor: SensorProcessor) -> None:
+        self.processor, self.tokenizer = processor, processor.tokenizer
+        if not (getattr(processor.processor, "chat_template", None) or self.tokenizer.chat_template):
+            raise ConfigError("the base's processor has no chat template: set processor.chat_template.")
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """Prompts with their answers."""
+        prompts = self.prompts(examples)
+        end = self.tokenizer.eos_token_id
+        answers = [
+            [*self.tokenizer(e.answer, add_special_tokens=False)["input_ids"], end] if e.answer else []
+            for e in examples
+        ]
+        return self._join(prompts, answers, examples)
+
+    def prompts(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """What the processor makes of the questions alone, padded on the left."""
+        talks = [[{"role": "user", "content": e.parts}] for e in examples]
+        texts = self.processor.apply_chat_template(talks, add_generation_prompt=True)
+        signals: dict[str, list[Any]] = {}
+        for talk in talks:
+            for sensor, values in self.processor.signals_of(talk).items():
+                signals.setdefault(sensor, []).extend(values)
+        pictures = [[part["image"] for part in e.parts if part["type"] == "image"] for e in examples]
+        images = {"images": [p for p in pictures if p]} if any(pictures) else {}
+        options = {"padding": True, "padding_side": "left", **images}
+        return self.processor(texts, signals=signals, **options)
+
+    def _join(self, prompts: dict[str, Any], answers: list[list[int]], examples: Sequence[Example]) -> Batch:
+        mask = prompts["attention_mask"].bool()
+        rows = [[*ids[own].tolist(), *a] for ids, own, a in zip(prompts["input_ids"], mask, answers, strict=True)]
+        length = max(map(len, rows))
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        left = [length - len(row) for row in rows]
+        inputs = dict(prompts)
+        inputs["input_ids"] = torch.tensor([[pad] * n + row for n, row in zip(left, rows, strict=True)])
+        inputs["attention_mask"] = torch.tensor([[0] * n + [1] * (length - n) for n in left])
+        labels = torch.full((len(rows), length), IGNORED)
+        for n, answer in enumerate(answers):
+            labels[n, length - len(answer) :] = torch.tensor(answer, dtype=torch.int64)
+        for name, value in prompts.items():  # type ids of tokens
+            if name not in inputs or name in ("input_ids", "attention_mask", "signals"):
+                continue
+            if torch.is_tensor(value) and value.shape == mask.shape:
+                kinds = [
+                    [0] * n + v[own].tolist() + [0] * len(a)
+                    for n, v, own, a in zip(left, value, mask, answers, strict=True)
+                ]
+                inputs[name] = torch.tensor(kinds, dtype=value.dtype)
+        return Batch(inputs, labels, tuple(e.key for e in examples), tuple(e.kind for e in examples))
+
+
+def batches(task: Task, collate: Collator, size: int, count: int | None = None) -> Iterator[Batch]:
+    """All examples of a task, or the first `count`, in stored order."""
+    held: list[Example] = []
+    for example in itertools.islice(task.read(), count):
+        held.append(example)
+        if len(held) == size:
+            yield collate(held)
+            held = []
+    if held:
+        yield collate(held)
+
+
+def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8) -> Calibration:
+    """The model's inputs for `count` examples, answers and labels included, with the keys of these; raise `DataError`
+    if the task has fewer."""
+    if len(task) < count:
+        raise DataError(
+            f"calibration.{task.name}: {str(task.folder)!r} has {len(task)} samples, calibration_size={count} asks for "
+            "more: give more samples or lower it."
+        )
+    found, keys = Calibration(), list[str]()
+    for batch in batches(task, collate, size, count):
+        answered = bool((batch.labels != IGNORED).any())
+        found.append({**batch.inputs, **({"labels": batch.labels} if answered else {})})
+        keys += batch.keys
+    told = {name: getattr(task.config, name) for name in ("shards", "split", "prompt", "answer")}
+    content = load_index(task.folder).content_hash
+    found.samples.append(record_samples(keys, set=task.name, **told, content_hash=content))
+    return found
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _to(part, device) for name, part in value.items()}
+    if isinstance(value, Sensed):
+        return Sensed(*(part.to(device) for part in value))
+    return value.to(device) if torch.is_tensor(value) else value

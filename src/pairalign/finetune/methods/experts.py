@@ -1,0 +1,57 @@
+"""A small mixture of LoRA experts on the feed-forward layers: `W x + Σ_e p_e(x) B_e A_e x`, p from a learned router.
+
+Source: LoRAMoE, arXiv:2312.09979, without its localised balancing, which needs tasks of two kinds in training.
+Where it bites: it cannot be merged, and costs its experts at every token.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.dormant.linears import find_linears
+from pairalign.finetune.methods.method import Method, Setup, register_method
+
+FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+
+
+class LoraExperts(nn.Module):
+    """A frozen linear layer and experts beside it: (…, in) → (…, out)."""
+
+    def __init__(self, base: nn.Linear, experts: int, rank: int) -> None:
+        super().__init__()
+        self.base = base
+        self.router = nn.Linear(base.in_features, experts, bias=False)
+        self.down = nn.Linear(base.in_features, experts * rank, bias=False)
+        self.up = nn.Linear(experts * rank, base.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+        self.rank = rank
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As the base's, and what the experts add."""
+        x = input.to(self.down.weight.dtype)
+        chosen = self.router(x).softmax(-1).repeat_interleave(self.rank, -1)
+        out: Tensor = self.base(input) + (2 * self.up(chosen * self.down(x))).to(input.dtype)
+        return out
+
+
+@register_method("moe_lora")
+class MixtureOfLoRA(Method):
+    """experts: how many. rank: of each."""
+
+    def __init__(self, experts: int = 4, rank: int = 4) -> None:
+        self.experts, self.rank = experts, rank
+
+    def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
+        """The model with experts in its feed-forward layers."""
+        llm.requires_grad_(False)
+        for name, linear in find_linears(llm, FEED_FORWARD).items():
+            parent, _, last = name.rpartition(".")
+            made = LoraExperts(linear, self.experts, self.rank).to(linear.weight.device, torch.float32)
+            made.base.to(linear.weight.dtype)
+            setattr(llm.get_submodule(parent), last, made)
+        return llm
+
+    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
+        """There are modules that the base has not."""
+        return None

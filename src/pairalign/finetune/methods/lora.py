@@ -1,0 +1,43 @@
+"""LoRA through PEFT: `W x + (α / r) B A x` on the decoder's projections. Source: arXiv:2106.09685.
+
+Where it bites: needs the extra `peft`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from pairalign.core.errors import ConfigError
+from pairalign.dormant.linears import find_linears
+from pairalign.finetune.methods.method import Method, Setup, register_method
+
+
+@register_method("lora")
+class LoRA(Method):
+    """rank: r. alpha: α; twice the rank if null. options: of `peft.LoraConfig`."""
+
+    def __init__(self, rank: int = 16, alpha: float | None = None, **options: Any) -> None:
+        self.options = {"r": rank, "lora_alpha": 2 * rank if alpha is None else alpha, **options}
+
+    def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
+        """A `PeftModel`, in the layers that `DormantConfig` would name."""
+        try:
+            from peft import LoraConfig, get_peft_model
+        except ImportError as error:
+            raise ConfigError("method 'lora' needs PEFT: pip install 'pairalign[peft]'.") from error
+        which = setup.dormant
+        names = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
+        config = LoraConfig(target_modules=list(names), **self.options)
+        model: nn.Module = get_peft_model(llm, config)  # type: ignore[arg-type]
+        return model
+
+    def finish(self, llm: nn.Module) -> nn.Module:
+        """The plain model with the updates in its weights."""
+        merged: nn.Module = llm.merge_and_unload()  # type: ignore[operator]
+        return merged
+
+    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
+        """The merged projections."""
+        return {f"{name}.weight": m.weight.detach().cpu().contiguous() for name, m in find_linears(llm).items()}

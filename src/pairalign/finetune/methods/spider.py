@@ -1,0 +1,45 @@
+"""SPIDER's blend: full tuning, then every weight moves back by how much more the base needs it than the new task does.
+
+θ = θ_base + λ (θ_tuned − θ_base), λ = s / (s + g) per weight, with s the weight's mean gradient size in training and g
+its size in the base, each divided by its mean over the matrix. Source: arXiv:2411.10928, whose blending ratio it is;
+here it is applied once, at the end.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.finetune.methods.full import Full
+from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
+
+
+@register_method("spider")
+class Spider(Full):
+    """Without settings."""
+
+    def __init__(self) -> None:
+        self.base: dict[str, Tensor] = {}
+        self.moved: dict[str, Tensor] = {}
+
+    def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
+        """The model itself; the base's decoder is remembered."""
+        self.base = {name: p.detach().clone() for name, p in decoder_parameters(llm).items()}
+        self.moved = {name: torch.zeros_like(value) for name, value in self.base.items()}
+        return super().prepare(llm, setup)
+
+    def after_backward(self, llm: nn.Module) -> None:
+        """Add up gradient sizes."""
+        for name, parameter in decoder_parameters(llm).items():
+            if parameter.grad is not None:
+                self.moved[name] += parameter.grad.abs().to(self.moved[name])
+
+    @torch.no_grad()
+    def finish(self, llm: nn.Module) -> nn.Module:
+        """Blend."""
+        for name, parameter in decoder_parameters(llm).items():
+            new, old = (value / value.mean().clamp_min(1e-30) for value in (self.moved[name], self.base[name].abs()))
+            share = (new / (new + old).clamp_min(1e-30)).to(parameter)
+            base = self.base[name].to(parameter)
+            parameter.copy_(base + share * (parameter - base))
+        return llm

@@ -1,0 +1,36 @@
+"""WiSE-FT: full tuning, then a straight line between the tuned weights and the base's.
+
+θ = (1 − α) θ_base + α θ_tuned. Source: arXiv:2109.01903.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.core.errors import ConfigError
+from pairalign.finetune.methods.full import Full
+from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
+
+
+@register_method("wise_ft")
+class WiseFT(Full):
+    """alpha: share of the tuned weights, 0 to 1."""
+
+    def __init__(self, alpha: float = 0.5) -> None:
+        if not 0 <= alpha <= 1:
+            raise ConfigError(f"method 'wise_ft': alpha={alpha}: give a share from 0 to 1.")
+        self.alpha = alpha
+        self.base: dict[str, Tensor] = {}
+
+    def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
+        """The model itself; the base's decoder is remembered."""
+        self.base = {name: p.detach().cpu().clone() for name, p in decoder_parameters(llm).items()}
+        return super().prepare(llm, setup)
+
+    @torch.no_grad()
+    def finish(self, llm: nn.Module) -> nn.Module:
+        """Interpolate."""
+        for name, parameter in decoder_parameters(llm).items():
+            parameter.lerp_(self.base[name].to(parameter), 1 - self.alpha)
+        return llm

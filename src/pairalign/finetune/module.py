@@ -1,0 +1,99 @@
+"""Stage two as a Lightning module: answers are learned by the bridge and by what the method lets train.
+
+Where it bites: a checkpoint holds what trains and nothing of the base, so it needs the same base to resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from pairalign.core.config import to_dict
+from pairalign.core.errors import DataError
+from pairalign.finetune.collator import Batch
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.measure import answer_logits, answer_loss
+from pairalign.finetune.methods import Method
+from pairalign.schedule import warmup_cosine
+from pairalign.sensors.model import SensorModel
+
+
+class StageTwo(L.LightningModule):
+    """`model` and its optimization over `Batch`es."""
+
+    def __init__(self, model: SensorModel, method: Method, config: RecomposeConfig) -> None:
+        super().__init__()
+        self.model, self.method, self.config = model, method, config
+        self.strict_loading = False
+        self.batches = 0
+        self.keys: tuple[str, ...] = ()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.trainer.world_size + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross entropy of the answers and the method's penalty."""
+        self.batches += 1
+        logits, labels = answer_logits(self.model, batch)
+        loss = answer_loss(logits, labels)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(labels))
+        penalty = self.method.penalty(self.model, batch.inputs, logits)
+        if penalty is not None:
+            self.log("train/penalty", penalty.detach(), batch_size=len(labels))
+            loss = loss + penalty
+        self.keys = batch.keys
+        if not torch.isfinite(loss):
+            raise self._diverged(f"the loss became {float(loss.detach())}")
+        return loss
+
+    def _diverged(self, what: str) -> DataError:
+        kept = Path(self.config.out) / "last.ckpt"
+        where = (
+            f"{kept} holds the last good weights." if kept.exists() else "train.checkpoint_every was 0: none is kept."
+        )
+        return DataError(
+            f"{what} at step {self.global_step}, samples {', '.join(self.keys[:8])}: lower train.lr, or look at these "
+            f"samples. {where}"
+        )
+
+    def on_after_backward(self) -> None:
+        self.method.after_backward(self.model.llm)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Lightning's own does not look into dataclasses that are frozen."""
+        return batch.to(device)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """What trains."""
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name in trained}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what an exact resume needs; refuse weights that are not finite, so that the last good ones stay."""
+        if not all(bool(p.isfinite().all()) for p in self.parameters() if p.requires_grad):
+            raise self._diverged("weights became infinite or NaN")
+        checkpoint["pairalign"] = {"config": to_dict(self.config), "batches": self.batches}
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; warm-up, then cosine to 2 % of the rate; the language model waits for `bridge_steps`."""
+        train = self.config.train
+        bridge = [p for p in self.model.senses.parameters() if p.requires_grad]
+        own = [p for p in self.model.llm.parameters() if p.requires_grad]
+        groups = [
+            {"params": bridge, "lr": train.bridge_lr, "weight_decay": 0.0},
+            {"params": own, "lr": train.lr, "weight_decay": train.weight_decay},
+        ]
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
+
+        waits = [wait for group, wait in zip(groups, (0, train.bridge_steps), strict=True) if group["params"]]
+        rates: list[Callable[[int], float]] = [
+            partial(warmup_cosine, steps=train.steps, warmup=train.warmup, wait=wait) for wait in waits
+        ]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

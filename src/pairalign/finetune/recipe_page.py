@@ -1,0 +1,86 @@
+"""A plan without weights as a page for the terminal, as JSON, and as a row of the recipes' table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pairalign.dormant.linears import layer_of
+from pairalign.dormant.plan import TRAIN_BYTES, aligned, format_bytes
+from pairalign.finetune.recipe_plan import MetaPlan
+
+HEADS = ("recipe", "base", "weights that train", "of the layers", "of the model", "memory", "delta", "TFLOP a step")
+
+
+def page(plan: MetaPlan, tflops: float | None = None) -> str:
+    """Counts by kind of module, memory, delta, arithmetic and, at a speed in TFLOP/s, hours."""
+    dtype = str(plan.dtype).removeprefix("torch.")
+    lines = [f"{plan.model}: {plan.parameters:,} parameters in {dtype}", ""]
+    lines += aligned([("module", "layers", "entries", "dormant", "share"), *_kinds(plan)])
+    if not plan.exact:
+        lines += ["about: under this budget the split over layers depends on scores; each stands at the mean share"]
+    sums = {
+        "base weights": plan.base_bytes,
+        "masters, gradients, moments (fp32)": TRAIN_BYTES * plan.trained,
+        "places": sum(layer.places for layer in plan.layers),
+        "kept originals": sum(layer.kept for layer in plan.layers),
+        "activations (estimate, decoder only)": plan.activations,
+        "memory of training": plan.memory,
+        "delta on disk": plan.delta,
+    }
+    width = max(map(len, sums)) + 2
+    lines += ["", f"trainable: {plan.trained:,} parameters, the bridge aside"]
+    lines += [f"{name:{width}}{format_bytes(count):>12}" for name, count in sums.items()]
+    lines += ["", f"arithmetic a token of {plan.tokens} (decoder; vision tower and bridge aside): "
+              f"{plan.forward / 1e9:.2f} GFLOP forward, {plan.backward / 1e9:.2f} backward"]  # fmt: skip
+    lines += [f"run: {plan.steps:,} steps of {plan.step_tokens:,} tokens, {plan.flops:.2e} FLOP (estimate)"]
+    if tflops is not None:
+        lines += [f"time: {plan.flops / tflops / 1e12 / 3600:.1f} h at {tflops:g} TFLOP/s (estimate)"]
+    return "\n".join(lines)
+
+
+def record(plan: MetaPlan, tflops: float | None = None) -> dict[str, Any]:
+    """The plan as plain values for JSON."""
+    found: dict[str, Any] = {
+        "model": plan.model,
+        "dtype": str(plan.dtype).removeprefix("torch."),
+        "parameters": plan.parameters,
+        "exact": plan.exact,
+        "dormant": {layer.name: layer.trained for layer in plan.layers},
+        "trainable": plan.trained,
+        "memory_bytes": plan.memory,
+        "activation_bytes": plan.activations,
+        "delta_bytes": plan.delta,
+        "forward_flops": plan.forward,
+        "backward_flops": plan.backward,
+        "flops": plan.flops,
+    }
+    return found if tflops is None else {**found, "hours": plan.flops / tflops / 1e12 / 3600}
+
+
+def row(recipe: str, base: str, plan: MetaPlan) -> str:
+    """One line of the Markdown table under `HEADS`; the share is of the layers that are adapted."""
+    entries = sum(layer.entries for layer in plan.layers)
+    step = (plan.forward + plan.backward) * plan.step_tokens / 1e12
+    about = "" if plan.exact else "about "
+    cells = (
+        recipe, base, f"{about}{plan.trained:,}", f"{plan.trained / entries:.4f}",
+        f"{plan.trained / plan.parameters:.1%}",
+        format_bytes(plan.memory), format_bytes(plan.delta), f"{step:.1f}",
+    )  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def _kinds(plan: MetaPlan) -> list[tuple[str, ...]]:
+    kinds: dict[str, list[Any]] = {}
+    for layer in plan.layers:
+        kinds.setdefault(layer.name.rpartition(".")[2], []).append(layer)
+    rows = [_kind(name, layers) for name, layers in kinds.items()]
+    return [*rows, _kind("all", list(plan.layers))]
+
+
+def _kind(name: str, layers: list[Any]) -> tuple[str, ...]:
+    numbers = sorted({n for n in (layer_of(layer.name) for layer in layers) if n is not None})
+    entries, trained = sum(layer.entries for layer in layers), sum(layer.trained for layer in layers)
+    run = bool(numbers) and numbers == list(range(numbers[0], numbers[-1] + 1))
+    which = f"{numbers[0]}-{numbers[-1]}" if run else ",".join(map(str, numbers))
+    return name, which, f"{entries:,}", f"{trained:,}", f"{trained / entries:.4f}"

@@ -1,0 +1,193 @@
+"""What a recipe of stage two would train, need and save on the real model, from the model's sizes alone.
+
+Counts are those of `select_dormant`, which chooses exactly k pieces whatever the scores: they need no weights. FLOPs of
+a linear are 2 a weight and token, forward; again for the gradient of its input; and for the gradient of the trained
+values 2 a trained weight for whole rows and columns, 2 a weight of the matrix for single entries, whose gradient is
+formed in dense blocks (`Replacement.gradient`).
+Where it bites: under "global" and "owl" budgets the split over layers depends on scores, and so do the totals where
+pieces differ in size: the mean share stands there, marked "about". Activations and time are estimates; the vision
+tower's arithmetic, its activations and the bridge are left out. Places of single entries below a density of 1/8 are
+those of evenly spread ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pairalign.core.errors import ConfigError
+from pairalign.dormant.config import DormantConfig
+from pairalign.dormant.linears import decoder_prefix, find_linears
+from pairalign.dormant.plan import LayerPlan, piece_bytes, plan_directions
+from pairalign.dormant.selection.encoding import SKIP
+from pairalign.dormant.selection.select import check_settings, count_out, parse_n_of_m
+from pairalign.dormant.selection.units import pieces_of
+from pairalign.finetune.architecture import build_on_meta, floating
+from pairalign.finetune.config import RecomposeConfig
+
+
+@dataclass(frozen=True)
+class MetaPlan:
+    """A recipe on a model of known size. Memory in bytes; FLOPs a token; `exact` says whether counts are."""
+
+    model: str
+    dtype: torch.dtype
+    parameters: int
+    layers: tuple[LayerPlan, ...]
+    exact: bool
+    activations: int
+    forward: int
+    backward: int
+    tokens: int
+    step_tokens: int
+    steps: int
+
+    @property
+    def trained(self) -> int:
+        """Parameters that train, the bridge's aside."""
+        return sum(layer.trained for layer in self.layers)
+
+    @property
+    def delta(self) -> int:
+        """Bytes of the delta file, its header aside."""
+        return sum(layer.delta for layer in self.layers)
+
+    @property
+    def base_bytes(self) -> int:
+        """Bytes of the base's weights."""
+        return self.parameters * self.dtype.itemsize
+
+    @property
+    def memory(self) -> int:
+        """Bytes of training, activations included."""
+        return self.base_bytes + sum(layer.memory for layer in self.layers) + self.activations
+
+    @property
+    def flops(self) -> int:
+        """Arithmetic of the whole run."""
+        return (self.forward + self.backward) * self.step_tokens * self.steps
+
+
+def plan_recipe(config: RecomposeConfig, architecture: str, tokens: int = 512) -> MetaPlan:
+    """The plan of `config` on the model described in `architecture`, for samples of `tokens` tokens.
+
+    Nothing that the configuration names on disk has to exist. Raise `ConfigError` for another method than dormant
+    tuning, `DormantError` where choosing would refuse.
+    """
+    if config.method != "dormant":
+        raise ConfigError(f"method={config.method!r}: a plan without weights knows method 'dormant' only.")
+    if not config.senses or not config.tasks:
+        raise ConfigError("senses, tasks: name at least one of each.")
+    if tokens < 1:
+        raise ConfigError(f"tokens={tokens}: give at least one.")
+    model = build_on_meta(architecture)
+    stored = next(model.parameters()).dtype
+    dtype, dormant, tune = floating(config.dtype, stored), config.dormant, config.train
+    linears = find_linears(model, dormant.target_modules, dormant.exclude_modules, dormant.layers_to_transform)
+    layers = count_layers(linears, dormant, dtype)
+    forward, backward = count_flops(model, linears, layers, dormant.structure, tokens)
+    if tune.gradient_checkpointing:
+        backward += forward
+    return MetaPlan(
+        type(model).__name__,
+        dtype,
+        sum(p.numel() for p in model.parameters()),
+        layers,
+        dormant.structure in ("matrices", "directions") or dormant.counted not in ("global", "owl"),
+        estimate_activations(model, tune.batch_size * tokens, dtype, tune.gradient_checkpointing),
+        forward,
+        backward,
+        tokens,
+        tune.batch_size * tune.accumulate * tokens,
+        tune.steps,
+    )
+
+
+def count_layers(linears: dict[str, nn.Linear], config: DormantConfig, dtype: torch.dtype) -> tuple[LayerPlan, ...]:
+    """What `plan_dormant` would say of each layer, without a score."""
+    check_settings(config.structure, config.counted, config.density)
+    if config.structure == "directions":
+        return tuple(plan_directions(name, linear, config.density) for name, linear in linears.items())
+    if config.structure == "neurons":
+        downs = {group[-1] for group in pieces_of("neurons", list(linears)).groups.values()}
+    else:
+        downs = set(linears) if config.structure == "columns" else set()
+    return tuple(_layer(name, linear, config, dtype, name in downs) for name, linear in linears.items())
+
+
+def _layer(name: str, linear: nn.Linear, config: DormantConfig, dtype: torch.dtype, columns: bool) -> LayerPlan:
+    rows, inputs = linear.out_features, linear.in_features
+    entries = rows * inputs
+    if config.structure in ("rows", "columns", "neurons", "matrices"):
+        size, across = (inputs, rows) if columns else (rows, inputs)
+        k = size if config.structure == "matrices" else count_out(name, config.density, size, "pieces")
+        trained, (held, stored) = k * across, piece_bytes(k)
+    else:
+        trained = _entries(name, rows, inputs, config)
+        held = stored = _place_bytes(entries, trained)
+    kept = dtype.itemsize * trained
+    return LayerPlan(name, entries, trained, held, kept, kept + stored)
+
+
+def _entries(name: str, rows: int, inputs: int, config: DormantConfig) -> int:
+    n_of_m = parse_n_of_m(config.structure)
+    if n_of_m is not None:
+        return rows * inputs * n_of_m[0] // n_of_m[1]
+    if config.counted == "per_row":
+        return rows * count_out(name, config.density, inputs, "inputs of a row")
+    return count_out(name, config.density, rows * inputs, "pieces")
+
+
+def _place_bytes(entries: int, trained: int) -> int:
+    """Of a bitmap, or of gaps where they are shorter: a byte a chosen entry, and one for every 255 passed in a row."""
+    far = (1 - trained / entries) ** SKIP
+    return min(-(-entries // 8), round(trained * (1 + far / (1 - far))))
+
+
+def count_flops(
+    model: nn.Module, linears: dict[str, nn.Linear], layers: tuple[LayerPlan, ...], structure: str, tokens: int
+) -> tuple[int, int]:
+    """FLOPs a token of the text decoder, forward and backward, in samples of `tokens` tokens.
+
+    The gradient reaches the embeddings, because the bridge trains.
+    """
+    text = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    inner = decoder_prefix(model)
+    weights = sum(
+        module.weight.numel()
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and (name.startswith(inner + ".") or name.endswith("lm_head"))
+    )
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    attention = (
+        2 * text.num_hidden_layers * text.num_attention_heads * head * tokens
+    )  # q·k and p·v, half of them causal
+    forward = backward = 2 * weights
+    trained = sum(layer.trained for layer in layers)
+    if structure == "directions":
+        ranks = ((layer.trained // linears[layer.name].out_features, linears[layer.name]) for layer in layers)
+        beside = sum(2 * rank * (m.in_features + m.out_features) for rank, m in ranks)
+        forward, backward = forward + beside, backward + beside + 2 * trained
+    elif structure == "weights" or ":" in structure:
+        backward += 2 * sum(layer.entries for layer in layers)
+    else:
+        backward += 2 * trained
+    return forward + attention, backward + 2 * attention
+
+
+def estimate_activations(model: nn.Module, tokens: int, dtype: torch.dtype, checkpointing: bool) -> int:
+    """Bytes kept for the backward pass over `tokens` tokens: an estimate from the sizes of a decoder layer.
+
+    A layer keeps both norms' inputs (fp32 and own dtype), the inputs of its linears, queries, keys, values, and the
+    gated product's three factors. Under checkpointing a layer keeps its input, and one layer is whole. The logits and
+    their gradient are fp32.
+    """
+    text = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = (2 * text.num_attention_heads + 2 * text.num_key_value_heads) * head  # q, k, v and what o_proj reads
+    one = 2 * 4 * text.hidden_size + dtype.itemsize * (4 * text.hidden_size + heads + 4 * text.intermediate_size)
+    layers = text.num_hidden_layers
+    kept = one + layers * dtype.itemsize * text.hidden_size if checkpointing else layers * one
+    return tokens * (kept + 2 * 4 * text.vocab_size)

@@ -1,0 +1,269 @@
+"""`recompose_mllm`: one run of stage two, from a configuration to a folder that can be asked, shipped and resumed.
+
+A run folder holds config.yaml, versions.json, metrics.jsonl, last.ckpt (to resume), and when done bridge.safetensors,
+the delta under `dormant/`, receipt.json and results.json.
+Where it bites: everything is checked before the base is touched; calling it again on a finished folder loads it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pairalign.align.store import check_same, write_versions
+from pairalign.core.config import load_config, to_dict, to_yaml
+from pairalign.core.errors import CheckpointError, ConfigError
+from pairalign.dormant.model import DormantModel
+from pairalign.dormant.plan import DormantPlan, plan_dormant
+from pairalign.dormant.provenance import Calibration
+from pairalign.dormant.receipt import fingerprint_base, write_receipt
+from pairalign.evaluate.forgetting import change
+from pairalign.files import write_text
+from pairalign.finetune.assemble import assemble
+from pairalign.finetune.callbacks import Measured, Watch, flat, put_back, trained
+from pairalign.finetune.collator import Batch, Collator, batches, calibration_batches
+from pairalign.finetune.config import RecomposeConfig, TaskConfig
+from pairalign.finetune.measure import answer_words
+from pairalign.finetune.methods import Method, create_method
+from pairalign.finetune.methods.method import Setup
+from pairalign.finetune.sampling import TaskFeed
+from pairalign.finetune.tasks import Task
+from pairalign.runtime import launched
+from pairalign.sensors.model import SensorModel
+from pairalign.sensors.processor import SensorProcessor
+
+MEASURE_SIZE = 32
+
+
+@dataclass(frozen=True)
+class RecomposeRun:
+    """A finished run: folder, configuration, the model in evaluation mode, its processor, and what was measured."""
+
+    folder: Path
+    config: RecomposeConfig
+    model: SensorModel
+    processor: SensorProcessor
+    results: dict[str, Any]
+
+
+def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: bool = False) -> RecomposeRun:
+    """Teach a language model its new senses, or go on where an interrupted run of the same configuration stopped.
+
+    Raise `ConfigError`, `DataError`, `DormantError`, … before training starts where something does not fit.
+    """
+    _check(config)
+    folder, rank = Path(config.out), launched()[0]
+    if rank == 0:
+        _start(folder, config, fresh=fresh)
+    if not fresh and (folder / "results.json").exists():
+        return load_recomposed(folder)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    torch.manual_seed(config.seed)
+    method = create_method(config.method, config.options)
+    model, processor = assemble(config)
+    tasks, sets, calibration = read_tasks(config, processor)
+    for one in tasks:
+        one.keep(processor, config.train.memory / len(tasks), progress=progress)
+    before = fingerprint_base(model.llm) if config.method in ("dormant", "bridge") else None
+    setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores)
+    model.llm = method.prepare(model.llm, setup)
+    if config.train.gradient_checkpointing:
+        model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
+    if rank == 0:
+        write_versions(folder, config)
+    watch = _fit(config, model, method, tasks, sets, processor, progress)
+    count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
+    model.llm = method.finish(model.llm)
+    model.eval()
+    results = {**_results(config, model, watch), "trained": count}
+    if rank == 0:
+        _save(folder, model, method, before)
+        write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    return RecomposeRun(folder, config, model, processor, results)
+
+
+def _check(config: RecomposeConfig) -> None:
+    train = config.train
+    if train.steps < 0:
+        raise ConfigError(f"train.steps={train.steps}: give at least 0.")
+    for name in ("batch_size", "accumulate"):
+        if getattr(train, name) < 1:
+            raise ConfigError(f"train.{name}={getattr(train, name)}: give at least 1.")
+    if config.max_forgetting is not None:
+        if config.max_forgetting < 0:
+            raise ConfigError(f"max_forgetting={config.max_forgetting:g}: give points of accuracy, at least 0.")
+        if not config.held_out or not train.validate_every:
+            raise ConfigError("max_forgetting: needs held_out tasks, and train.validate_every to look at them.")
+
+
+def plan_recompose(config: RecomposeConfig) -> DormantPlan:
+    """What a run would train, need and save; reads everything, changes and trains nothing."""
+    model, processor = assemble(config)
+    _, _, calibration = read_tasks(config, processor)
+    return plan_dormant(model.llm, config.dormant, calibration)
+
+
+def read_tasks(
+    config: RecomposeConfig, processor: SensorProcessor
+) -> tuple[list[Task], dict[str, dict[str, list[Batch]]], Calibration | None]:
+    """Training tasks, the batches of what is measured by part and task, and the calibration set's inputs."""
+    if not config.tasks:
+        raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
+    sensors, collate = list(config.senses), Collator(processor)
+
+    def task(name: str, one: TaskConfig, answered: bool = True) -> Task:
+        return Task(name, one, config.root, sensors, answered)
+
+    tasks = [task(name, one) for name, one in config.tasks.items()]
+    parts = {"validation": config.validation, "held_out": config.held_out}
+    checked = {part: [task(name, one) for name, one in named.items()] for part, named in parts.items()}
+    known = [task(name, one, answered=False) for name, one in config.calibration.items()]
+    for one in itertools.chain(*checked.values()):
+        one.keep(processor, config.train.memory)
+    sets = {part: {t.name: list(batches(t, collate, MEASURE_SIZE)) for t in of} for part, of in checked.items()}
+    shown = Calibration()
+    for one in known:
+        part = calibration_batches(one, collate, config.calibration_size)
+        shown += part
+        shown.samples += part.samples
+    return tasks, sets, shown or None
+
+
+def _fit(
+    config: RecomposeConfig,
+    model: SensorModel,
+    method: Method,
+    tasks: Sequence[Task],
+    sets: Mapping[str, Mapping[str, Sequence[Batch]]],
+    processor: SensorProcessor,
+    progress: bool,
+) -> Watch:
+    from torch.utils.data import DataLoader
+
+    from pairalign.align.trainer import build_trainer, save_checkpoint
+    from pairalign.finetune.module import StageTwo
+
+    folder, (rank, world) = Path(config.out), launched()
+    path, task = folder / "last.ckpt", StageTwo(model, method, config)
+    feed = TaskFeed(tasks, Collator(processor), config.train.batch_size, config.seed, rank, world)
+    words = answer_words(_all(sets.get("validation", {})), processor.tokenizer.eos_token_id)
+    watch = Watch(
+        model,
+        sets,
+        folder / "metrics.jsonl" if rank == 0 else None,
+        every=config.train.validate_every,
+        max_forgetting=config.max_forgetting,
+        vocabulary=words or None,
+    )
+    watch.start()
+    if not config.train.steps:
+        return watch
+    first = trained(model)
+    trainer, stop = build_trainer(config, progress=progress, validate=False)
+    trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
+    resume = path.exists()
+    if resume:
+        feed.start = task.batches = _checkpoint(path, config)["batches"]
+    model.train()
+    trainer.fit(
+        task,
+        train_dataloaders=DataLoader(feed, batch_size=None),
+        ckpt_path=str(path) if resume else None,
+        weights_only=True,
+    )
+    if stop.stopped:
+        save_checkpoint(trainer, path)
+        raise KeyboardInterrupt
+    watch.restore(first)
+    return watch
+
+
+def _all(sets: Mapping[str, Sequence[Batch]]) -> Sequence[Batch]:
+    return [batch for held in sets.values() for batch in held]
+
+
+def _checkpoint(path: Path, config: RecomposeConfig) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["pairalign"]
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(f"checkpoint {str(path)!r} is damaged: delete it, or pass --fresh.") from error
+    check_same(record["config"], config, path)
+    return record
+
+
+def _results(config: RecomposeConfig, model: SensorModel, watch: Watch) -> dict[str, Any]:
+    base = watch.history[0][1]
+    after = watch.measure(config.train.steps)
+    found: dict[str, Any] = {"method": config.method, "seed": config.seed, "stopped": watch.stopped}
+    for part, name in (("validation", "learning"), ("held_out", "forgetting")):
+        if base.get(part):
+            moved = change(_accuracies(base, part), _accuracies(after, part))
+            sign = 1 if name == "learning" else -1
+            found[name] = {"points": sign * moved.points, "worst": moved.worst, "worst_points": moved.worst_points}
+    found["base"] = {part: {n: asdict(s) for n, s in tasks.items()} for part, tasks in base.items()}
+    found["after"] = {part: {n: asdict(s) for n, s in tasks.items()} for part, tasks in after.items()}
+    found["history"] = [{"step": step, **flat(measured)} for step, measured in watch.history]
+    return found
+
+
+def _accuracies(measured: Measured, part: str) -> dict[str, float]:
+    return {name: score.accuracy for name, score in measured[part].items()}
+
+
+def _start(folder: Path, config: RecomposeConfig, *, fresh: bool) -> None:
+    import shutil
+
+    written = folder / "config.yaml"
+    if fresh and written.exists():
+        shutil.rmtree(folder)
+    if written.exists():
+        check_same(to_dict(load_config(RecomposeConfig, written)), config, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(written, f"# pairalign recompose {written}\n" + to_yaml(config))
+
+
+def _save(folder: Path, model: SensorModel, method: Method, before: dict[str, str] | None) -> None:
+    changed = {} if before is not None else method.changed(model.llm) or {}
+    for name, tensors in {"bridge": _state(model.senses, "bridge."), "trained": changed}.items():
+        if tensors:
+            partial = folder / f"{name}.safetensors.partial"
+            save_file(tensors, partial)
+            partial.replace(folder / f"{name}.safetensors")
+    if isinstance(model.llm, DormantModel):
+        model.llm.save_pretrained(folder / "dormant")
+    if before is not None:
+        write_receipt(model.llm, before, folder / "receipt.json")
+
+
+def _state(senses: nn.Module, part: str) -> dict[str, torch.Tensor]:
+    return {n: t.detach().cpu().contiguous() for n, t in senses.state_dict().items() if f".{part}" in f".{n}"}
+
+
+def load_recomposed(folder: str | Path) -> RecomposeRun:
+    """Load a finished run; raise `CheckpointError` if it is unfinished or damaged, or its method cannot be loaded."""
+    folder = Path(folder)
+    if not (folder / "results.json").is_file():
+        raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign recompose` to go on.")
+    config = load_config(RecomposeConfig, folder / "config.yaml")
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    model, processor = assemble(config)
+    missing = model.senses.load_state_dict(load_file(folder / "bridge.safetensors"), strict=False)
+    if missing.unexpected_keys or any(".bridge." in name for name in missing.missing_keys):
+        raise CheckpointError(f"{str(folder / 'bridge.safetensors')!r} does not fit the configuration beside it.")
+    if (folder / "dormant").exists():
+        model.llm = DormantModel.from_pretrained(model.llm, folder / "dormant")
+    elif (folder / "trained.safetensors").exists():
+        put_back(model.llm, load_file(folder / "trained.safetensors"))
+    elif config.method != "bridge":
+        raise CheckpointError(f"run {str(folder)!r} is of method {config.method!r}: it is measured, not loaded.")
+    return RecomposeRun(folder, replace(config, out=str(folder)), model.eval(), processor, results)

@@ -1,0 +1,49 @@
+"""Training batches of stage two: every task has its places in each batch, in an order that follows from the seed.
+
+Where it bites: batch number n is a function of (seed, n) and the tasks alone, so that a resumed run goes on with the
+batch that the killed one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from torch.utils.data import IterableDataset
+
+from pairalign.core.errors import ConfigError
+from pairalign.finetune.collator import Batch, Collator
+from pairalign.finetune.tasks import Task
+
+
+class TaskFeed(IterableDataset[Batch]):
+    """Endless batches of `size` examples a process, from batch number `start`."""
+
+    def __init__(
+        self, tasks: Sequence[Task], collate: Collator, size: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.tasks, self.collate, self.seed = tasks, collate, seed
+        self.shares = shares([task.config.weight for task in tasks], size)
+        self.rank, self.world, self.start = rank, world, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        streams = [
+            task.shuffled(self.start * share, self.seed + n, self.rank, self.world) if share else iter(())
+            for n, (task, share) in enumerate(zip(self.tasks, self.shares, strict=True))
+        ]
+        while True:
+            examples = [next(s) for s, n in zip(streams, self.shares, strict=True) for _ in range(n)]
+            yield self.collate(examples)
+
+
+def shares(weights: Sequence[float], size: int) -> list[int]:
+    """Places of each task in a batch of `size`, by largest remainder; a task with weight keeps at least one."""
+    total = sum(weights)
+    if total <= 0 or min(weights) < 0:
+        raise ConfigError(f"task weights {list(weights)}: give at least one above 0 and none below.")
+    exact = [size * weight / total for weight in weights]
+    found = [int(value) for value in exact]
+    for n in sorted(range(len(exact)), key=lambda n: found[n] - exact[n])[: size - sum(found)]:
+        found[n] += 1
+    if any(weight > 0 and not count for weight, count in zip(weights, found, strict=True)):
+        raise ConfigError(f"train.batch_size={size} has no place for each of {len(weights)} tasks: raise it.")
+    return found

@@ -1,0 +1,174 @@
+"""Questions and answers out of shards, as the parts of a chat message.
+
+Where it bites: a sample that cannot be read stops the run with its key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+from tqdm import tqdm
+
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.data.index import load_index
+from pairalign.data.kinds import main_value
+from pairalign.data.reader import RawSample
+from pairalign.data.shards import count_samples, read_samples, stream_order
+from pairalign.finetune.config import TaskConfig
+from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.processor import SensorProcessor
+
+FIELD = re.compile(r"\{(\w+)\}")
+ENCODED = 64
+
+
+class Example(NamedTuple):
+    """One question as a chat message's `parts`, signals and pictures in them, and its answer."""
+
+    key: str
+    kind: str
+    parts: list[dict[str, Any]]
+    answer: str
+
+
+class Task:
+    """A `TaskConfig` checked against its shards and the sensors that a model has."""
+
+    def __init__(
+        self, name: str, config: TaskConfig, root: str | Path, sensors: Sequence[str], answered: bool = True
+    ) -> None:
+        self.name, self.config, self.folder = name, config, Path(root) / config.shards
+        index = load_index(self.folder)
+        self.pieces = [piece for piece in re.split(r"(\{\w+\})", config.prompt) if piece.strip()]
+        asked = [*FIELD.findall(config.prompt), *FIELD.findall(config.answer)]
+        for name_ in (*asked, *config.signals):
+            if name_ not in index.modalities:
+                hint = did_you_mean(name_, index.modalities)
+                raise ConfigError(f"task {name!r}: {str(self.folder)!r} holds no field {name_!r}.{hint}")
+        for field, sensor in config.signals.items():
+            if sensor not in sensors:
+                raise ConfigError(
+                    f"task {name!r}: field {field!r} is of sensor {sensor!r}.{did_you_mean(sensor, sensors)}"
+                )
+        self.fields = tuple(dict.fromkeys(asked))
+        self.kept: list[Example] | None = None
+        self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
+        if answered and not config.answer.strip():
+            raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
+        index.split(config.split, self.folder)
+
+    def __len__(self) -> int:
+        count = count_samples(self.folder, self.config.split)
+        return count if self.config.limit is None else min(count, self.config.limit)
+
+    def read(self) -> Iterator[Example]:
+        """Every example once, in stored order."""
+        if self.kept is not None:
+            yield from self.kept[: len(self)]
+            return
+        for place, sample in enumerate(read_samples(self.folder, self.config.split, self.fields)):
+            if place >= len(self):
+                return
+            yield self.example(sample)
+
+    def keep(self, processor: SensorProcessor, gib: float, *, progress: bool = False) -> None:
+        """Read all examples into memory, signals as stage one sees them, if they take less than `gib` GiB.
+
+        Senses are frozen, so that a signal has to be encoded once.
+        """
+        found: list[Example] = []
+        chunk: list[Example] = []
+        bar = tqdm(total=len(self), desc=f"encode {self.name}", unit="sample", disable=not progress)
+        for example in self.read():
+            chunk.append(example)
+            if len(chunk) < ENCODED and len(found) + len(chunk) < len(self):
+                continue
+            found += encode_once(chunk, processor)
+            bar.update(len(chunk))
+            chunk = []
+            if size_of(found) / len(found) * len(self) > gib * 2**30:
+                bar.close()
+                return
+        bar.close()
+        self.kept = found + encode_once(chunk, processor)
+
+    def shuffled(self, start: int, seed: int, rank: int = 0, world: int = 1) -> Iterator[Example]:
+        """Endless passes in an order of (seed, pass), this process's part of them, from its example `start` on."""
+        index, split, epoch = load_index(self.folder), self.config.split, 0
+        order: dict[str, Any] = {"shuffle": index.split(split, self.folder).count, "seed": seed}
+        before = [0, *itertools.accumulate(shard.count for shard in index.split(split).shards)]
+        while True:
+            places = stream_order(index, split, epoch=epoch, stream=rank, streams=world, **order)
+            count = len(places)
+            if not count:
+                raise DataError(f"task {self.name!r}: {str(self.folder)!r} has too few samples for {world} processes.")
+            if start < count and self.kept is not None:
+                for shard, place in places[start:].tolist():
+                    yield self.kept[before[shard] + place]
+            elif start < count:
+                part: dict[str, Any] = {"rank": rank, "world_size": world, "epoch": epoch, "skip": start}
+                for sample in read_samples(self.folder, split, self.fields, **order, **part):
+                    yield self.example(sample)
+            start, epoch = max(0, start - count), epoch + 1
+
+    def example(self, sample: RawSample) -> Example:
+        """A sample as a question and its answer."""
+        parts = [self._part(piece, sample) for piece in self.pieces]
+        label = sample.meta.get("label")
+        return Example(sample.key, label if isinstance(label, str) else self.name, parts, self.reference(sample))
+
+    def reference(self, sample: RawSample) -> str:
+        """A sample's answer."""
+        return FIELD.sub(lambda match: str(sample.values[match[1]]), self.config.answer).strip()
+
+    def _part(self, piece: str, sample: RawSample) -> dict[str, Any]:
+        match = FIELD.fullmatch(piece)
+        if match is None:
+            return {"type": "text", "text": piece.strip()}
+        field, value = match[1], sample.values[match[1]]
+        if field in self.sensor:
+            return {"type": self.sensor[field], self.sensor[field]: value}
+        value = main_value(value)
+        if isinstance(value, Image.Image):
+            return {"type": "image", "image": value.convert("RGB")}
+        if not isinstance(value, str):
+            raise ConfigError(
+                f"task {self.name!r}: field {field!r} is neither picture nor text: name its sensor in signals, as in "
+                f"signals={{{field}: …}}."
+            )
+        return {"type": "text", "text": value}
+
+
+def encode_once(examples: Sequence[Example], processor: SensorProcessor) -> list[Example]:
+    """The same examples with `Sensed` in the place of signals."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for n, example in enumerate(examples):
+        for m, part in enumerate(example.parts):
+            if part["type"] in processor.senses and not isinstance(part[part["type"]], Sensed):
+                places.setdefault(part["type"], []).append((n, m))
+    parts = [list(example.parts) for example in examples]
+    for sensor, of in places.items():
+        sense = processor.senses[sensor]
+        values = processor.read({sensor: [examples[n].parts[m][sensor] for n, m in of]})[sensor]
+        sensed = Sensed(*(part.cpu() for part in sense.perceive(values)))  # type: ignore[arg-type]
+        for k, (n, m) in enumerate(of):
+            parts[n][m] = {"type": sensor, sensor: Sensed(*(part[k].clone() for part in sensed))}
+    return [example._replace(parts=own) for example, own in zip(examples, parts, strict=True)]
+
+
+def size_of(examples: Sequence[Example]) -> int:
+    """Bytes of signals and pictures, about."""
+    total = 0
+    for example in examples:
+        for part in example.parts:
+            value = part.get(part["type"])
+            if isinstance(value, Sensed):
+                total += sum(t.numel() * t.element_size() for t in value)
+            elif isinstance(value, Image.Image):
+                total += 3 * value.width * value.height
+    return total

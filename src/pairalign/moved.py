@@ -1,0 +1,87 @@
+"""Modules under the names that they had in earlier versions: importing one gives the module of today, and says so once.
+
+Where it bites: it is the same module object, so what a program patches there is patched everywhere. A name that moved
+inside a module is not found here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_CORE = ("card", "config", "contract", "encoder", "errors", "lazy", "parameters", "registry", "types")
+_RECOMPOSE = {
+    "answer": "sensors.answer",
+    "architecture": "finetune.architecture",
+    "assemble": "finetune.assemble",
+    "baselines": "finetune.methods",
+    "bridge": "sensors.bridges.bridge",
+    "config": "dormant.config",
+    "delta": "dormant.checkpoint",
+    "describe": "finetune.describe",
+    "direction": "dormant.directions",
+    "dormant": "dormant.layer",
+    "feed": "finetune.sampling",
+    "linears": "dormant.linears",
+    "mask": "dormant.selection.mask",
+    "measure": "finetune.measure",
+    "meta_page": "finetune.recipe_page",
+    "meta_plan": "finetune.recipe_plan",
+    "mllm": "sensors.model",
+    "model": "dormant.model",
+    "origin": "dormant.provenance",
+    "peft": "dormant.peft",
+    "pieces": "dormant.selection.units",
+    "places": "dormant.selection.encoding",
+    "plan": "dormant.plan",
+    "projector": "sensors.bridges.recomposition",
+    "prompt": "sensors.processor",
+    "receipt": "dormant.receipt",
+    "replacement": "dormant.updates",
+    "run": "finetune.run",
+    "select": "dormant.selection.select",
+    "sense": "sensors.sensor",
+    "settings": "finetune.config",
+    "significance": "dormant.significance",
+    "splice": "sensors.splice",
+    "task": "finetune.module",
+    "watch": "finetune.callbacks",
+}
+MOVED = {f"pairalign.{name}": f"pairalign.core.{name}" for name in _CORE}
+MOVED |= {f"pairalign.recompose.{name}": f"pairalign.{now}" for name, now in _RECOMPOSE.items()}
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Finds a module of an earlier version by what it is called now."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A spec for every name that moved, or that lies inside one."""
+        return ModuleSpec(fullname, self) if _today(fullname) else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put today's module in the place of the one that was asked for."""
+        old, new = module.__name__, _today(module.__name__)
+        assert new is not None
+        if old.startswith("pairalign.recompose"):
+            warnings.warn(f"{old} is called {new} now: import that.", FutureWarning, stacklevel=2)
+        sys.modules[old] = importlib.import_module(new)
+
+
+def _today(name: str) -> str | None:
+    for old, new in MOVED.items():
+        if name == old or name.startswith(f"{old}."):
+            return new + name[len(old) :]
+    return None
+
+
+def install() -> None:
+    """Let the import system know the old names; once."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModules())

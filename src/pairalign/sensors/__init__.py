@@ -1,0 +1,1 @@
+"""Sensors in a language model: encoder, head and bridge, spliced into its prompt."""

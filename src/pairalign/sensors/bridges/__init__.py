@@ -1,0 +1,1 @@
+"""What turns a sensor's latents into vectors of the language model's embedding size."""

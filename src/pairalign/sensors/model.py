@@ -1,0 +1,160 @@
+"""`SensorModel`: a pretrained multimodal language model that also reads sensors, without a fork of its code.
+
+    model = SensorModel(llm)
+    model.add("touch", sense, placeholder=32000)
+    model.generate(input_ids=ids, signals={"touch": gels}, pixel_values=pictures)
+
+A prompt holds `sense.length` placeholder tokens a signal. Before the model sees the ids, placeholders become a token
+that the prompt has already, and the embedding layer's rows there become the bridge's vectors: no vocabulary grows, so
+that a prompt without a sensor gives what the model gave before, bit for bit.
+Where it bites: signals are taken in reading order over the whole batch, as Hugging Face does with images.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.sensor import Sense, embedding_of
+from pairalign.sensors.splice import spliced
+
+Signals = Mapping[str, Sensed | Tensor | Sequence[Tensor]]
+VISUAL = ("image", "video", "vision", "audio")
+
+
+class SensorModel(nn.Module):
+    """A Hugging Face image-text-to-text model, or a `DormantModel` around one, and senses by name."""
+
+    def __init__(self, llm: nn.Module) -> None:
+        super().__init__()
+        check_multimodal(llm)
+        self.llm = llm
+        self.senses = nn.ModuleDict()
+        self.placeholders: dict[str, int] = {}
+        self.keeps_logits = "logits_to_keep" in inspect.signature(llm.forward).parameters
+        self.visual = _visual_tokens(getattr(llm, "config", None))
+
+    def add(self, name: str, sense: Sense, placeholder: int) -> None:
+        """Give the model a sense; `placeholder`: token id that stands for one of its vectors."""
+        if name in self.senses:
+            raise ConfigError(f"sensor {name!r} is there already: remove it first.")
+        if placeholder in self.placeholders.values() or placeholder in self.visual:
+            raise ConfigError(f"placeholder={placeholder} of sensor {name!r} is taken: use an id of its own.")
+        self.senses[name] = sense.to(next(self.llm.parameters()).device)
+        self.placeholders[name] = placeholder
+
+    def remove(self, name: str) -> None:
+        """Take a sense away."""
+        self._known(name)
+        del self.senses[name], self.placeholders[name]
+
+    @property
+    def config(self) -> Any:
+        """The language model's."""
+        return self.llm.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the language model is."""
+        return next(self.llm.parameters()).device
+
+    def forward(self, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
+        """The model's own outputs; `inputs` are its own arguments."""
+        return self.run(self.llm, input_ids, signals, **inputs)
+
+    def run(self, llm: nn.Module, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
+        """Another language model's outputs, such as the untouched base's, for the same prompt."""
+        ids, within = self._prompt(llm, input_ids, signals or {}, inputs)
+        with within:
+            return llm(input_ids=ids, **inputs)
+
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Tensor:
+        """The model's own `generate`; the prompt in what it returns keeps its placeholders."""
+        if inputs.get("prefill_chunk_size"):
+            raise ConfigError("prefill_chunk_size: a prompt with signals is read whole; leave it out.")
+        ids, within = self._prompt(self.llm, input_ids, signals or {}, inputs)
+        with within:
+            out = self.llm.generate(input_ids=ids, **inputs)  # type: ignore[operator]
+        if torch.is_tensor(out) and out.shape[1] >= ids.shape[1]:
+            out[:, : ids.shape[1]] = input_ids.repeat_interleave(len(out) // len(input_ids), 0).to(out)
+        return out
+
+    def _prompt(
+        self, llm: nn.Module, input_ids: Tensor, signals: Signals, inputs: Mapping[str, Any]
+    ) -> tuple[Tensor, AbstractContextManager[None]]:
+        """The ids that the model may see, and the splice that it is to be called within."""
+        for name in signals:
+            self._known(name)
+        places = {name: input_ids == token for name, token in self.placeholders.items()}
+        found = {}
+        for name, where in places.items():
+            sense, count = self.senses[name], int(where.sum())
+            given = _count(signals[name]) if name in signals else 0
+            if count != given * sense.length:  # type: ignore[operator]
+                raise DataError(
+                    f"sensor {name!r}: the prompt has placeholders for {count / sense.length:g} signals "  # type: ignore[operator]
+                    f"({count} tokens of {sense.length} each), and {given} were given."
+                )
+            if count:
+                found[name] = sense(signals[name]).flatten(0, 1)
+        if not found:
+            return input_ids, nullcontext()
+        past = inputs.get("past_key_values")
+        if past is not None and past.get_seq_length():
+            raise DataError("past_key_values: signals are read with a new prompt; start one, or leave signals out.")
+        where = torch.stack([places[name] for name in found]).any(0)
+        owner = torch.zeros_like(input_ids)
+        for n, name in enumerate(found):
+            owner.masked_fill_(places[name], n)
+        first = next(iter(found.values()))
+        vectors = first.new_empty(int(where.sum()), first.shape[-1])
+        for n, name in enumerate(found):
+            vectors = vectors.index_put((torch.nonzero(owner[where] == n).squeeze(1),), found[name].to(vectors))
+        ids = self._stand_in(input_ids, where, inputs.get("attention_mask"))
+        return ids, spliced(embedding_of(llm), where, vectors)
+
+    def _stand_in(self, ids: Tensor, where: Tensor, attended: Tensor | None) -> Tensor:
+        """Placeholders replaced by each prompt's first token that is no placeholder, no padding and no image."""
+        usable = ~where if attended is None or attended.ndim != 2 else ~where & attended.bool()
+        for token in self.visual:
+            usable &= ids != token
+        if not bool(usable.any(1).all()):
+            raise DataError("a prompt needs at least one token of text beside its signals.")
+        stand_in = ids.gather(1, usable.int().argmax(1, keepdim=True))
+        return torch.where(where, stand_in, ids)
+
+    def _known(self, name: str) -> None:
+        if name not in self.senses:
+            raise ConfigError(f"sensor {name!r} is not installed.{did_you_mean(name, self.senses)}")
+
+
+def check_multimodal(model: nn.Module) -> None:
+    """Raise `ConfigError` unless the model reads images and text and can be called with token ids."""
+    config = getattr(model, "config", None)
+    if config is None or not callable(getattr(model, "generate", None)):
+        raise ConfigError(f"base {type(model).__name__} is no Hugging Face model that generates text.")
+    if getattr(config, "vision_config", None) is None:
+        raise ConfigError(
+            f"base {type(model).__name__} is a text-only model: give an image-text-to-text model, whose decoder has "
+            "learned to read more than text."
+        )
+
+
+def _count(signals: Sensed | Tensor | Sequence[Tensor]) -> int:
+    return len(signals.shared) if isinstance(signals, Sensed) else len(signals)
+
+
+def _visual_tokens(config: Any) -> set[int]:
+    found = set()
+    for name, value in (vars(config) if config is not None else {}).items():
+        if isinstance(value, int) and name.endswith(("_token_id", "_token_index")) and name.startswith(VISUAL):
+            found.add(value)
+    return found

@@ -1,0 +1,158 @@
+"""Prompts that hold sensors: placeholders through the tokenizer and the chat template, signals checked and collated.
+
+    processor = SensorProcessor(AutoProcessor.from_pretrained(base), {"touch": model.senses["touch"]})
+    batch = processor(["user: <|touch|> is it soft?"], signals={"touch": [gel]}, return_tensors="pt")
+    model.generate(**batch)
+
+Where it bites: placeholders live in a copy of the tokenizer, past the base's vocabulary; the base's own tokenizer and
+embedding table stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.sensor import Sense
+
+Message = Mapping[str, Any]
+
+
+class SensorProcessor:
+    """A Hugging Face processor, `base`, that also knows sensors. `placeholders`: token id by sensor name."""
+
+    def __init__(self, processor: Any, senses: Mapping[str, Sense]) -> None:
+        self.base, self.processor = processor, copy.deepcopy(processor)
+        self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        self.senses: dict[str, Sense] = {}
+        self.placeholders: dict[str, int] = {}
+        self._added: set[str] = set()
+        for name, sense in senses.items():
+            self.add(name, sense)
+
+    def add(self, name: str, sense: Sense) -> int:
+        """Give the tokenizer a placeholder for a sense; return its id."""
+        token = placeholder(name)
+        known = self.tokenizer.convert_tokens_to_ids(token)
+        if token not in self._added and known is not None and known != self.tokenizer.unk_token_id:
+            raise ConfigError(
+                f"the tokenizer has {token!r} already: rename the sensor, or load the base's own tokenizer."
+            )
+        self.tokenizer.add_tokens([token], special_tokens=True)
+        self._added.add(token)
+        self.senses[name], self.placeholders[name] = sense, self.tokenizer.convert_tokens_to_ids(token)
+        return self.placeholders[name]
+
+    def remove(self, name: str) -> None:
+        """Forget a sense; its placeholder is refused from then on."""
+        del self.senses[name], self.placeholders[name]
+
+    def apply_chat_template(self, messages: Sequence[Message] | Sequence[Sequence[Message]], **options: Any) -> Any:
+        """The processor's own, with parts such as `{"type": "touch"}` in a message's content; text by default.
+
+        A part's signal may stand in it, `{"type": "touch", "touch": gel}`: see `signals_of`.
+        """
+        if options.pop("tokenize", False):
+            raise ConfigError("tokenize=True: make the text first, then call the processor with text and signals.")
+        many = bool(messages) and not isinstance(messages[0], Mapping)
+        talks: Any = messages if many else [messages]
+        plain = [[self._plain(message) for message in talk] for talk in talks]
+        made = [self.processor.apply_chat_template(talk, tokenize=False, **options) for talk in plain]
+        return made if many else made[0]
+
+    def signals_of(self, messages: Sequence[Message]) -> dict[str, list[Any]]:
+        """The raw signals that stand in messages, by sensor, in reading order."""
+        found: dict[str, list[Any]] = {}
+        for message in messages:
+            for part in message["content"] if not isinstance(message["content"], str) else ():
+                kind = part["type"]
+                if kind in self.placeholders and kind in part:
+                    found.setdefault(kind, []).append(part[kind])
+        return found
+
+    def _plain(self, message: Message) -> dict[str, Any]:
+        if isinstance(message["content"], str):
+            return dict(message)
+        return {**message, "content": [self._part(part) for part in message["content"]]}
+
+    def _part(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        kind = part["type"]
+        if kind in self.placeholders:
+            return {"type": "text", "text": placeholder(kind)}
+        if kind not in ("text", "image", "video", "audio"):
+            known = ["text", "image", "video", "audio", *self.placeholders]
+            raise ConfigError(f"message part of type {kind!r}.{did_you_mean(kind, known)}")
+        return {"type": kind, "text": part["text"]} if kind == "text" else {"type": kind}
+
+    def __call__(
+        self, text: str | Sequence[str], *, signals: Mapping[str, Sequence[Any]] | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """The processor's own batch, with `signals` (preprocessed, collated) where some are given.
+
+        text: prompts with one placeholder a signal. signals: raw values by sensor, in reading order over all prompts.
+        options: the processor's own, such as images and padding. Raise `DataError` where counts differ.
+        """
+        texts, signals = [text] if isinstance(text, str) else list(text), signals or {}
+        for name in signals:
+            if name not in self.senses:
+                raise ConfigError(f"sensor {name!r} is not installed.{did_you_mean(name, self.senses)}")
+        for name, sense in self.senses.items():
+            token, given = placeholder(name), len(signals.get(name, ()))
+            asked = sum(t.count(token) for t in texts)
+            if asked != given:
+                raise DataError(f"sensor {name!r}: the text has {asked} {token}, and {given} signals were given.")
+            texts = [t.replace(token, token * sense.length) for t in texts]
+        batch = dict(self.processor(text=texts, **{"return_tensors": "pt", **options}))
+        return batch | ({"signals": self.read(signals)} if any(map(len, signals.values())) else {})
+
+    def read(self, signals: Mapping[str, Sequence[Any]]) -> dict[str, Tensor | Sensed]:
+        """Raw signals preprocessed by their encoders, checked against what they declare, and collated.
+
+        Signals that stage one has read already, `Sensed` without a batch axis, are stacked.
+        """
+        found: dict[str, Tensor | Sensed] = {}
+        for name, values in signals.items():
+            encoder, read = self.senses[name].encoder, []
+            if values and isinstance(values[0], Sensed):
+                found[name] = Sensed(*(torch.stack(parts) for parts in zip(*values, strict=True)))
+                continue
+            for n, value in enumerate(values):
+                read.append(encoder.preprocess(value))
+                encoder.signal.check(read[-1], f"{name} signal {n}")
+            if read:
+                found[name] = encoder.collate(read)
+        return found
+
+    def decode(self, said: Tensor, prompt: Tensor) -> list[str]:
+        """The answers of `generate`, without their prompts."""
+        text: list[str] = self.tokenizer.batch_decode(said[:, prompt.shape[1] :], skip_special_tokens=True)
+        return [answer.strip() for answer in text]
+
+
+def placeholder(name: str) -> str:
+    """The text that stands for one signal of a sensor in a prompt."""
+    return f"<|{name}|>"
+
+
+def load_base(name: str, dtype: str | torch.dtype = "auto") -> tuple[Any, Any]:
+    """A base model and its processor, by hub name or local folder; raise `ConfigError` if there is none to use."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from pairalign.sensors.model import check_multimodal
+
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
+        processor = AutoProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"base={name!r} cannot be loaded as an image-text-to-text model: {lines[0]}") from error
+    if getattr(model, "is_quantized", False):
+        raise ConfigError(f"base={name!r} is quantised: dormant weights need the model's own; load it unquantised.")
+    check_multimodal(model)
+    return model.eval(), processor

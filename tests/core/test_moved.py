@@ -1,0 +1,36 @@
+"""Names that users have of earlier versions still import, as the same modules, and say what they are called now."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+
+import pytest
+
+from pairalign.moved import MOVED
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_an_old_name_is_todays_module(old: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        assert importlib.import_module(old) is importlib.import_module(MOVED[old])
+
+
+def test_an_old_name_says_what_it_is_called_now() -> None:
+    import sys
+
+    sys.modules.pop("pairalign.recompose.mllm", None)
+    with pytest.warns(FutureWarning, match="pairalign.recompose.mllm is called pairalign.sensors.model now"):
+        importlib.import_module("pairalign.recompose.mllm")
+
+
+def test_a_module_inside_a_package_that_moved() -> None:
+    with pytest.warns(FutureWarning, match="finetune.methods.lora"):
+        old = importlib.import_module("pairalign.recompose.baselines.lora")
+    assert old is importlib.import_module("pairalign.finetune.methods.lora")
+
+
+def test_a_name_that_never_was_is_not_found() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("pairalign.recompose.nonsense")

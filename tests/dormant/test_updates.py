@@ -1,0 +1,72 @@
+"""Packed replacement values against the dense weight and the dense gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
+
+SHAPE = (13, 21)  # no multiple of 8
+
+
+def scattered(density: float, shape: tuple[int, int] = SHAPE) -> Tensor:
+    flat = torch.randperm(shape[0] * shape[1], generator=torch.Generator().manual_seed(1))
+    chosen = torch.zeros(shape[0] * shape[1], dtype=torch.bool)
+    chosen[flat[: max(1, int(density * len(flat)))]] = True
+    return chosen.view(shape)
+
+
+KINDS = {
+    "rows": lambda weight: Rows(weight, torch.tensor([0, 4, 12])),
+    "columns": lambda weight: Columns(weight, torch.tensor([3, 20])),
+    "many entries": lambda weight: Entries(weight, scattered(0.3)),
+    "few entries": lambda weight: Entries(weight, scattered(0.02)),
+}
+
+
+@pytest.fixture(params=KINDS)
+def update(request: pytest.FixtureRequest) -> tuple[Tensor, Replacement]:
+    weight = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    return weight, KINDS[request.param](weight)
+
+
+def test_it_takes_what_its_bitmap_marks(update: tuple[Tensor, Replacement]) -> None:
+    weight, replacement = update
+    marked = replacement.bitmap()
+    assert int(marked.sum()) == replacement.count == replacement.take(weight).numel()
+    assert sorted(replacement.take(weight).flatten().tolist()) == sorted(weight[marked].tolist())
+
+
+def test_put_changes_the_marked_entries_and_no_other(update: tuple[Tensor, Replacement]) -> None:
+    weight, replacement = update
+    marked, before = replacement.bitmap(), weight.clone()
+    wanted = torch.randn_like(replacement.original)
+    replacement.put_(weight, wanted)
+    assert replacement.take(weight).equal(wanted)
+    assert weight[~marked].equal(before[~marked])
+    replacement.put_(weight, replacement.original)
+    assert weight.equal(before)
+
+
+@pytest.mark.parametrize("block", [1, 8 * 21, 1 << 22])
+def test_the_gradient_is_the_dense_ones_entries(
+    update: tuple[Tensor, Replacement], block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairalign.dormant.updates.BLOCK", block)
+    _, replacement = update
+    grad, inputs = torch.randn(5, SHAPE[0]), torch.randn(5, SHAPE[1])
+    dense = torch.einsum("no,ni->oi", grad.double(), inputs.double()).float()
+    torch.testing.assert_close(replacement.gradient(grad, inputs), replacement.take(dense), rtol=1e-6, atol=1e-6)
+
+
+def test_masters_stay_float32_in_a_half_model() -> None:
+    weight = torch.randn(SHAPE)
+    for make in KINDS.values():
+        replacement = make(weight)
+        exact = replacement.values.detach().clone()
+        replacement.to(torch.bfloat16)
+        assert replacement.original.dtype == torch.bfloat16
+        assert replacement.values.dtype == torch.float32
+        assert replacement.values.equal(exact)

@@ -1,0 +1,271 @@
+"""Stage two end to end on tiny models: every method, resuming, the gate, and what is refused before it starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from stage_two import IMAGE, PAIRS, TOUCH, settings, short_run, values
+
+from pairalign.core.config import load_config
+from pairalign.core.errors import CheckpointError, ConfigError, DataError, DormantError, PairalignError
+from pairalign.finetune.assemble import assemble
+from pairalign.finetune.callbacks import Watch, trained
+from pairalign.finetune.collator import Collator
+from pairalign.finetune.config import RecomposeConfig, TaskConfig
+from pairalign.finetune.measure import answer_logits
+from pairalign.finetune.methods import method_names
+from pairalign.finetune.module import StageTwo
+from pairalign.finetune.run import RecomposeRun, load_recomposed, plan_recompose, recompose_mllm
+from pairalign.finetune.tasks import Task
+
+
+def answers(run: RecomposeRun) -> torch.Tensor:
+    task = Task("touch", TaskConfig(**{**TOUCH, "split": "val"}), run.config.root, ["touch"])
+    batch = Collator(run.processor)(list(task.read())[:6])
+    with torch.no_grad():
+        return answer_logits(run.model, batch)[0]
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_every_method_trains_and_is_measured(setup: Path, tmp_path: Path, method: str) -> None:
+    run = short_run(setup, tmp_path / "run", method=method)
+    steps = [line["step"] for line in run.results["history"]]
+    assert steps == [0, 3, 6]
+    losses = [line["validation/touch/loss"] for line in run.results["history"]]
+    assert losses[-1] < losses[0]
+    moved = [line["held_out/image/drift"] for line in run.results["history"]]
+    assert moved[0] < 1e-6
+    assert (moved[-1] > 1e-6) == (method != "bridge")
+    assert (run.results["trained"] > 0) == (method != "bridge")
+    written = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert {"train/loss", "validation/touch/accuracy"} <= {key for line in written for key in line}
+
+
+@pytest.mark.parametrize("structure", ["rows", "weights", "directions"])
+def test_a_finished_run_loads_to_the_same_model(setup: Path, tmp_path: Path, structure: str) -> None:
+    dormant = {"score": "wanda", "structure": structure, "density": 0.25}
+    run = short_run(setup, tmp_path / "run", dormant=dormant)
+    again = load_recomposed(run.folder)
+    torch.testing.assert_close(answers(again), answers(run), atol=1e-6, rtol=0)
+    assert json.loads((run.folder / "receipt.json").read_text())["clean"]
+    assert recompose_mllm(run.config, progress=False).results == run.results  # finished: loaded, not trained
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "wise_ft", "bridge"])
+def test_a_finished_baseline_loads_too(setup: Path, tmp_path: Path, method: str) -> None:
+    run = short_run(setup, tmp_path / "run", method=method)
+    torch.testing.assert_close(answers(load_recomposed(run.folder)), answers(run), atol=1e-5, rtol=1e-5)
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = {"steps": 6, "batch_size": 8, "checkpoint_every": 2, "warmup": 1, "accelerator": "cpu"}
+    whole = short_run(setup, tmp_path / "whole", train=train)
+    step = StageTwo.training_step
+
+    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 5:
+            raise RuntimeError("killed")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(StageTwo, "training_step", dies)
+    with pytest.raises(RuntimeError, match=r"killed"):
+        short_run(setup, tmp_path / "killed", train=train)
+    monkeypatch.undo()
+    again = short_run(setup, tmp_path / "killed", train=train)
+    for (name, expected), (_, found) in zip(
+        whole.model.state_dict().items(), again.model.state_dict().items(), strict=True
+    ):
+        assert torch.equal(expected, found), name
+
+
+def test_the_same_seed_gives_the_same_figures(setup: Path, tmp_path: Path) -> None:
+    one, same, other = (short_run(setup, tmp_path / str(n), seed=seed) for n, seed in enumerate((0, 0, 1)))
+    assert one.results["history"] == same.results["history"]
+    assert one.results["history"] != other.results["history"]
+
+
+def test_gradient_checkpointing_changes_nothing(setup: Path, tmp_path: Path) -> None:
+    train = values(setup, tmp_path)["train"]
+    plain = short_run(setup, tmp_path / "plain")
+    saving = short_run(setup, tmp_path / "saving", train={**train, "gradient_checkpointing": True})
+    torch.testing.assert_close(answers(saving), answers(plain), atol=1e-5, rtol=1e-5)
+
+
+def test_the_bridge_may_go_first(setup: Path, tmp_path: Path) -> None:
+    train = values(setup, tmp_path)["train"]
+    run = short_run(setup, tmp_path / "run", train={**train, "bridge_steps": 6})
+    assert run.results["history"][-1]["held_out/image/drift"] < 1e-6
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_samples(setup: Path, tmp_path: Path) -> None:
+    train = {**values(setup, tmp_path)["train"], "lr": 1e38, "warmup": 4}
+    stopped = r"(the loss became (nan|inf)|weights became infinite or NaN) at step \d+, samples w\d+.*"
+    with pytest.raises(DataError, match=stopped + r"last.ckpt holds the last good weights"):
+        short_run(setup, tmp_path / "run", train={**train, "checkpoint_every": 1})
+    kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    assert kept
+    assert all(value.isfinite().all() for value in kept.values())
+    with pytest.raises(DataError, match=stopped + r"checkpoint_every was 0: none is kept"):
+        short_run(setup, tmp_path / "other", train=train)
+
+
+def test_a_dry_run_changes_and_writes_nothing(setup: Path, tmp_path: Path) -> None:
+    plan = plan_recompose(settings(setup, tmp_path / "run"))
+    assert sum(layer.trained for layer in plan.layers) == pytest.approx(0.25 * 26624, rel=0.1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
+    senses = {"touch": {"run": "demo/run", "tokens": 2}, "points": {"run": "demo/run", "tokens": 2}}
+    points = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
+    run = short_run(setup, tmp_path / "run", senses=senses, tasks={"touch": TOUCH, "points": points})
+    assert list(run.model.llm.dormant) == ["touch+points"]  # type: ignore[union-attr]
+    torch.testing.assert_close(answers(load_recomposed(run.folder)), answers(run), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"senses": {}}, r"senses: is empty"),
+        ({"tasks": {}}, r"tasks: is empty"),
+        ({"method": "dorment"}, r"method='dorment'. Did you mean 'dormant'"),
+        ({"options": {"rank": 3}}, r"method 'dormant': options=\{'rank': 3\}"),
+        ({"tasks": {"t": {**TOUCH, "prompt": "{tuch}"}}}, r"task 't': .* holds no field 'tuch'. Did you mean 'touch'"),
+        ({"tasks": {"t": {**PAIRS, "signals": {"first": "toch"}}}}, r"sensor 'toch'. Did you mean 'touch'"),
+        ({"tasks": {"t": {**PAIRS, "signals": {}}}}, r""),
+        ({"tasks": {"t": {**TOUCH, "answer": " "}}}, r"task 't': answer is empty"),
+        ({"tasks": {"t": {**TOUCH, "split": "tran"}}}, r"tran"),
+        ({"calibration_size": 1000}, r"has 48 samples, calibration_size=1000"),
+        ({"calibration": {}}, r"calibration"),
+        ({"dormant": {"density": 0.0}}, r"density=0"),
+        ({"dormant": {"density": 1.0}}, r"density=1"),
+        ({"dormant": {"density": 0.001}}, r"density=0.001"),
+        ({"senses": {"touch": {"run": "nowhere"}}}, r"nowhere"),
+        ({"senses": {"tuch": {"run": "demo/run"}}}, r"'tuch' is not aligned. Did you mean 'touch'"),
+        ({"base": "/nowhere"}, r"base='/nowhere' cannot be loaded"),
+    ],
+)
+def test_what_cannot_run_is_refused(setup: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    if message == "":
+        run = short_run(setup, tmp_path / "run", **changes)  # pictures that no sensor claims are the base's own
+        assert run.results["trained"] > 0
+        return
+    with pytest.raises(PairalignError, match=message):
+        short_run(setup, tmp_path / "run", **changes)
+
+
+def test_a_run_folder_belongs_to_one_configuration(setup: Path, tmp_path: Path) -> None:
+    run = short_run(setup, tmp_path / "run", method="moe_lora")
+    with pytest.raises(CheckpointError, match=r"belongs to another configuration .differs in method, seed"):
+        short_run(setup, tmp_path / "run", seed=3)
+    with pytest.raises(CheckpointError, match=r"is of method 'moe_lora': it is measured, not loaded"):
+        load_recomposed(run.folder)
+    with pytest.raises(CheckpointError, match=r"is not finished"):
+        load_recomposed(tmp_path)
+
+
+def test_the_gate_goes_back_to_what_forgot_less(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pairalign.finetune.callbacks import Watch
+
+    lost = iter([0.2, 0.5, 3.0])
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    def forgotten(self: Watch, found: Any) -> float:
+        kept[self.history[-1][0]] = trained(self.model)
+        return next(lost)
+
+    monkeypatch.setattr(Watch, "forgotten", forgotten)
+    train = {**values(setup, tmp_path)["train"], "steps": 20, "validate_every": 2}
+    run = short_run(setup, tmp_path / "run", train=train, max_forgetting=1.0)
+    assert run.results["stopped"].startswith("stopped at step 6: held-out abilities lost 3.0 points, more than")
+    best = int(run.results["stopped"].split("weights of step ")[1].split()[0])
+    assert best in (2, 4)
+    found = trained(run.model)
+    assert all(torch.equal(found[name], kept[best][name]) for name in found)
+    assert any(not torch.equal(found[name], kept[6][name]) for name in found)
+
+
+def test_prompts_of_a_batch_are_padded_so_that_answers_end_together(setup: Path, tmp_path: Path) -> None:
+    config = load_config(RecomposeConfig, values(setup, tmp_path / "run"))
+    model, processor = assemble(config)
+    task = Task("pairs", TaskConfig(**PAIRS), setup, ["touch"])
+    examples = list(task.read())[:5]
+    batch = Collator(processor)(examples)
+    assert batch.inputs["signals"]["touch"].shape[0] == 10
+    end = processor.tokenizer.eos_token_id
+    for n, example in enumerate(examples):
+        own = batch.labels[n][batch.labels[n] >= 0].tolist()
+        assert own == [*processor.tokenizer(example.answer, add_special_tokens=False)["input_ids"], end]
+        assert batch.inputs["input_ids"][n, -len(own) :].tolist() == own
+        alone = Collator(processor)([example])
+        with torch.no_grad():
+            together, single = (answer_logits(model, b)[0][-1 if b is alone else n, -1] for b in (batch, alone))
+        torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-5)
+
+
+def test_an_answer_may_not_be_missing_but_in_calibration(setup: Path, tmp_path: Path) -> None:
+    calibration = {"pictures": {**IMAGE, "answer": ""}}
+    run = short_run(setup, tmp_path / "run", calibration=calibration)
+    assert run.results["trained"] > 0
+    with pytest.raises(DormantError, match=r"needs labels"):
+        short_run(setup, tmp_path / "other", calibration=calibration, dormant={"score": "fisher"})
+    points = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
+    with pytest.raises(ConfigError, match=r"neither picture nor text"):
+        short_run(setup, tmp_path / "third", tasks={"points": points})
+
+
+def test_recomposition_answers_without_any_training(setup: Path, tmp_path: Path) -> None:
+    senses = {"touch": {"run": "demo/run", "bridge": "recomposition", "images": "demo/pairs/image-touch"}}
+    changes = {"senses": senses, "method": "bridge", "train": {"steps": 0}}
+    run = short_run(setup, tmp_path / "run", **changes)
+    assert [line["step"] for line in run.results["history"]] == [0, 0]
+    assert run.model.senses["touch"].length == 36
+    again = load_recomposed(run.folder)
+    torch.testing.assert_close(answers(again), answers(run), atol=1e-5, rtol=0)
+    with pytest.raises(ConfigError, match=r"senses.touch.images: is missing"):
+        short_run(setup, tmp_path / "other", **{**changes, "senses": {"touch": {**senses["touch"], "images": None}}})
+
+
+def test_signals_kept_in_memory_train_as_streamed_ones_do(setup: Path, tmp_path: Path) -> None:
+    train = values(setup, tmp_path)["train"]
+    kept = short_run(setup, tmp_path / "kept")
+    streamed = short_run(setup, tmp_path / "streamed", train={**train, "memory": 0})
+    for name, value in trained(kept.model).items():
+        torch.testing.assert_close(value, trained(streamed.model)[name], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(answers(kept), answers(streamed), atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_that_forgets_is_stopped_and_put_back(setup: Path, tmp_path: Path) -> None:
+    """The shipped base knows pictures; a rate that ruins it must not get past the gate."""
+    from pairalign.demo.base import base_folder
+
+    train = {"steps": 40, "batch_size": 8, "validate_every": 4, "warmup": 1, "accelerator": "cpu", "lr": 0.03}
+    changes = {"base": str(base_folder()), "dtype": "float32", "method": "full", "train": train}
+    run = short_run(setup, tmp_path / "run", **changes, max_forgetting=5.0)
+    assert run.results["stopped"].startswith("stopped at step ")
+    steps = [line["step"] for line in run.results["history"]]
+    assert steps[0] == 0
+    assert len(steps) < 11
+    lost = run.results["history"][-2]["held_out/image/accuracy"]
+    kept = run.results["after"]["held_out"]["image"]["accuracy"]
+    assert run.results["base"]["held_out"]["image"]["accuracy"] >= 0.9
+    assert lost < 0.9 < kept + 0.05
+    assert run.results["forgetting"]["points"] <= 5.0
+
+
+def test_the_probe_leaves_the_end_of_answers_out(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Watch] = []
+    start = Watch.start
+    monkeypatch.setattr(Watch, "start", lambda self: (found.append(self), start(self))[1])
+    run = short_run(setup, tmp_path / "run", train={**values(setup, tmp_path)["train"], "steps": 0})
+    tokenizer = run.processor.tokenizer
+    task = Task("touch", TaskConfig(**{**TOUCH, "split": "val"}), setup, ["touch"])
+    said = {t for e in task.read() for t in tokenizer(e.answer, add_special_tokens=False)["input_ids"]}
+    assert found[0].vocabulary == sorted(said)
+    assert tokenizer.eos_token_id not in said

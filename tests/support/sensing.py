@@ -1,0 +1,59 @@
+"""Tiny senses, signals and batches for a tiny model of any family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tiny_mllms import IMAGE, VOCAB, Family
+from torch import Tensor, nn
+
+from pairalign import create_encoder
+from pairalign.align.latents import LatentHead
+from pairalign.sensors.model import SensorModel
+from pairalign.sensors.sensor import Sense, build_bridge
+
+TOUCH, CLOUD = VOCAB + 3, VOCAB + 4  # ids that the embedding table does not have
+SILENT = [0, 1, 2, *range(IMAGE, VOCAB)]  # a random model may say anything, even an image token
+
+
+def sense(model: nn.Module, name: str = "touch", kind: str = "mlp", tokens: int = 2) -> Sense:
+    torch.manual_seed(7)
+    options = {
+        "touch": {"size": 16, "channels": 4, "width": 8},
+        "cloud": {"points": 16, "width": 8, "channels": (4, 4)},
+    }
+    encoder = create_encoder({"touch": "touch_cnn", "cloud": "dgcnn"}[name], **options[name])
+    head = LatentHead(encoder.width, 6, 4, 0)
+    return Sense(encoder, head, build_bridge(encoder, head, model, kind, tokens)).eval()
+
+
+def sensing(family: Family, *names: str) -> SensorModel:
+    base = family.model()
+    model = SensorModel(base)
+    for name in names or ("touch",):
+        model.add(name, sense(base, name), {"touch": TOUCH, "cloud": CLOUD}[name])
+    return model.eval()
+
+
+def gels(count: int, seed: int = 0) -> Tensor:
+    return torch.rand(count, 1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def clouds(count: int) -> Tensor:
+    return torch.randn(count, 16, 3, generator=torch.Generator().manual_seed(5)) * 0.05
+
+
+def batch(rows: Sequence[Sequence[int]], side: str = "right") -> tuple[Tensor, Tensor]:
+    length = max(map(len, rows))
+    ids, mask = torch.zeros(len(rows), length, dtype=torch.int64), torch.zeros(len(rows), length, dtype=torch.int64)
+    for n, row in enumerate(rows):
+        place = slice(length - len(row), length) if side == "left" else slice(0, len(row))
+        ids[n, place], mask[n, place] = torch.tensor(row), 1
+    return ids, mask
+
+
+def logits(model: Any, ids: Tensor, mask: Tensor, **inputs: Any) -> Tensor:
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=mask, **inputs).logits

@@ -1,0 +1,76 @@
+"""A tiny stage two on disk: a random base, a stage-one run of two steps, questions and answers of the world."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pairalign as pa
+from pairalign.core.config import load_config
+from pairalign.demo.base import build_base, build_processor
+from pairalign.demo.lessons import pack_lessons
+from pairalign.demo.run import DemoSize, demo_config, make_world
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.run import RecomposeRun, recompose_mllm
+
+ASKED = {"answer": "{answer}"}
+TOUCH = {"shards": "lessons/touch", "prompt": "{touch} {question}", **ASKED}
+PAIRS = {
+    "shards": "lessons/touch_pairs",
+    "prompt": "{first} and {second} {question}",
+    "signals": {"first": "touch", "second": "touch"},
+    **ASKED,
+}
+IMAGE = {"shards": "lessons/image", "prompt": "{image} {question}", **ASKED}
+
+
+def make_setup(folder: Path) -> Path:
+    """Make it once in a folder that several processes may share."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            _make(folder)
+            (folder / "done").touch()
+    return folder
+
+
+def _make(folder: Path) -> None:
+    torch.manual_seed(0)
+    build_base(width=32, layers=2, vision_layers=1).save_pretrained(folder / "base")
+    build_processor().save_pretrained(folder / "base")
+    size = DemoSize(train=64, pool=8, steps=2)
+    config = demo_config(folder / "demo", size, 0, ("train.batch_size=16",))
+    make_world(folder / "demo" / "pairs", config, size, seed=0, progress=False)
+    pa.align_pairs(config, progress=False)
+    for name in ("touch", "touch_pairs", "points", "image", "words"):
+        pack_lessons(folder / "lessons", name, {"train": 48, "val": 24})
+
+
+def values(setup: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    """The settings of a short run."""
+    return {
+        "base": str(setup / "base"),
+        "out": str(out),
+        "root": str(setup),
+        "senses": {"touch": {"run": "demo/run", "tokens": 2}},
+        "tasks": {"touch": TOUCH, "pairs": PAIRS},
+        "validation": {"touch": {**TOUCH, "split": "val"}},
+        "held_out": {"image": {**IMAGE, "split": "val"}},
+        "calibration": {"pictures": IMAGE},
+        "calibration_size": 16,
+        "dormant": {"score": "splash", "structure": "rows", "density": 0.25},
+        "train": {"steps": 6, "batch_size": 8, "validate_every": 3, "warmup": 1, "accelerator": "cpu", "lr": 0.01},
+        **changes,
+    }
+
+
+def settings(setup: Path, out: Path, **changes: Any) -> RecomposeConfig:
+    return load_config(RecomposeConfig, values(setup, out, **changes))
+
+
+def short_run(setup: Path, out: Path, **changes: Any) -> RecomposeRun:
+    return recompose_mllm(settings(setup, out, **changes), progress=False)
