@@ -75,6 +75,8 @@ class MovedModules(MetaPathFinder, Loader):
 
 
 def _today(name: str) -> str | None:
+    if not name.startswith("pairalign."):
+        return None
     for old, new in MOVED.items():
         if name == old or name.startswith(f"{old}."):
             return new + name[len(old) :]
@@ -84,4 +86,4 @@ def _today(name: str) -> str | None:
 def install() -> None:
     """Let the import system know the old names; once."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        sys.meta_path.append(MovedModules())
+        sys.meta_path.insert(0, MovedModules())  # else a package that moved would have its modules loaded twice
