@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from pairalign.core.errors import CheckpointError, DataError, did_you_mean
 from pairalign.data.graph import edge_name
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.files import write_text
-from pairalign.runtime import launched
+from pairalign.launch import launch
+from pairalign.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -49,24 +51,26 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
     Raises `ConfigError`, `GraphError`, `DataError`, `SignalError`, `CacheError` or `CheckpointError` before training
     starts where something does not fit, and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
     """
-    folder, rank = Path(config.out), launched()[0]
-    if rank == 0:
-        start_folder(folder, config, fresh=fresh)
+    return launch(config.train, partial(_align, config, progress=progress, fresh=fresh))
+
+
+def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> AlignRun:
+    folder, progress = Path(config.out), progress and runtime.main
+    runtime.main_only(lambda: start_folder(folder, config, fresh=fresh))
     if not fresh and (folder / "model.safetensors").exists():
         return load_aligned(folder)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     aligner = build_aligner(config)
-    resume = None if fresh else _read_checkpoint(folder / "last.ckpt", config)
+    resume = None if fresh else _read_checkpoint(folder / "last.ckpt", config, runtime)
     if resume is None:
         start_encoders(config, aligner)
-    feeds = build_feeds(config, aligner, progress=progress)
-    if rank == 0:
+    feeds = build_feeds(config, aligner, runtime, progress=progress)
+    if runtime.main:
         write_versions(folder, config)
-    _fit(config, aligner, feeds, resume, progress)
-    if rank == 0:
-        save_weights(folder, aligner)
+    _fit(config, aligner, feeds, resume, runtime, progress)
+    runtime.main_only(lambda: save_weights(folder, aligner))
     return AlignRun(folder, config, aligner.eval())
 
 
@@ -83,10 +87,12 @@ def load_aligned(folder: str | Path) -> AlignRun:
     return AlignRun(folder, replace(config, out=str(folder)), aligner.eval())
 
 
-def build_feeds(config: AlignConfig, aligner: PairAligner, *, progress: bool = True) -> dict[str, dict[str, PairFeed]]:
+def build_feeds(
+    config: AlignConfig, aligner: PairAligner, runtime: Runtime | None = None, *, progress: bool = True
+) -> dict[str, dict[str, PairFeed]]:
     """`{"train": {edge: feed}, "val": {edge: feed}}`, every index checked, every anchor cache opened or built."""
     feeds: dict[str, dict[str, PairFeed]] = {"train": {}, "val": {}}
-    rank, world = launched()
+    runtime = runtime or Runtime()
     check_edges(config, aligner)
     for edge in config.edges:
         folder = Path(config.data.root) / edge.shards
@@ -105,8 +111,8 @@ def build_feeds(config: AlignConfig, aligner: PairAligner, *, progress: bool = T
                 train=stage == "train",
                 shuffle=config.data.shuffle,
                 augment=config.data.augment,
-                rank=rank,
-                world_size=world,
+                rank=runtime.rank,
+                world_size=runtime.world,
             )
     _fit_anchors(aligner, feeds["train"].values())
     return feeds
@@ -181,7 +187,7 @@ def _side(
     return SideSource(source, encoder, cache)
 
 
-def _read_checkpoint(path: Path, config: AlignConfig) -> dict[str, Any] | None:
+def _read_checkpoint(path: Path, config: AlignConfig, runtime: Runtime) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
@@ -192,19 +198,19 @@ def _read_checkpoint(path: Path, config: AlignConfig) -> dict[str, Any] | None:
             f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh."
         ) from error
     check_same(record["config"], config, path)
-    _, world = launched()
-    if len(record["ranks"]) != world:
+    if len(record["ranks"]) != runtime.world:
         raise CheckpointError(
-            f"checkpoint {str(path)!r} was written by {len(record['ranks'])} processes, now there are {world}: "
+            f"checkpoint {str(path)!r} was written by {len(record['ranks'])} processes, now there are {runtime.world}: "
             "resume with as many, or pass --fresh."
         )
-    _forget_after(path.with_name("metrics.jsonl"), checkpoint["global_step"])
+    if runtime.main:
+        _forget_after(path.with_name("metrics.jsonl"), checkpoint["global_step"])
     return record
 
 
 def _forget_after(path: Path, step: int) -> None:
     """Drop metrics that the killed run logged after its checkpoint: the resumed run logs them again."""
-    if path.exists() and launched()[0] == 0:
+    if path.exists():
         kept = [line for line in path.read_text(encoding="utf-8").splitlines(True) if json.loads(line)["step"] <= step]
         write_text(path, "".join(kept))
 
@@ -214,6 +220,7 @@ def _fit(
     aligner: PairAligner,
     feeds: dict[str, dict[str, PairFeed]],
     resume: dict[str, Any] | None,
+    runtime: Runtime,
     progress: bool,
 ) -> None:
     from lightning.pytorch.utilities.combined_loader import CombinedLoader
@@ -222,9 +229,9 @@ def _fit(
     from pairalign.align.trainer import build_trainer, loader, save_checkpoint
 
     task = StageOne(aligner, config)
-    trainer, stop = build_trainer(config, progress=progress, validate=bool(feeds["val"]))
+    trainer, stop = build_trainer(config, runtime, progress=progress, validate=bool(feeds["val"]))
     if resume is not None:
-        task.resume(resume, launched()[0])
+        task.resume(resume, runtime.rank)
         for name, feed in feeds["train"].items():
             feed.start, feed.places = task.batches, task.places[name]
     train = CombinedLoader({name: loader(feed, config) for name, feed in feeds["train"].items()}, "min_size")

@@ -1,7 +1,7 @@
 """The Lightning trainer of a stage-one run: progress bar, JSON-lines metrics, checkpoints, processes.
 
-Where it bites: under torchrun the number of processes comes from its environment, not from the configuration, so the
-same command serves one process and many. Epochs do not exist here: a run is a number of steps.
+Where it bites: device and processes come from the `Runtime`, not from the configuration, so the same command serves one
+process and many. Epochs do not exist here: a run is a number of steps.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader
 
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
+from pairalign.align.strategy import find_strategy
 from pairalign.core.config import AlignConfig
-from pairalign.runtime import launched
+from pairalign.runtime import Runtime
 
 
 class Runnable(Protocol):
@@ -82,34 +83,32 @@ def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
         os.replace(partial, path)
 
 
-def build_trainer(config: Runnable, *, progress: bool, validate: bool) -> tuple[L.Trainer, StopCleanly]:
+def build_trainer(
+    config: Runnable, runtime: Runtime, *, progress: bool, validate: bool
+) -> tuple[L.Trainer, StopCleanly]:
     """A trainer for `config.train`, and the callback that knows whether it was stopped."""
     _quiet()
     train, out, stop = config.train, Path(config.out), StopCleanly()
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
-    _, world = launched()
     callbacks: list[L.Callback] = [
         JsonLines(out / "metrics.jsonl", max(1, train.steps // 200)),
         Checkpoints(out / "last.ckpt", train.checkpoint_every),
         stop,
     ]
-    if progress:
+    if progress and runtime.main:
         callbacks.append(TQDMProgressBar(refresh_rate=1))
-    strategy = train.strategy
-    if strategy == "auto" and world > 1:
-        strategy = "ddp_find_unused_parameters_true"  # a term of weight zero leaves a head without gradient
     trainer = L.Trainer(
-        accelerator=train.accelerator,
-        devices=local or train.devices,
-        num_nodes=world // local if local else train.nodes,
-        strategy=strategy,
+        accelerator=runtime.device.type,
+        devices=_devices(runtime),
+        num_nodes=runtime.nodes,
+        strategy=find_strategy(train.strategy, runtime),
+        plugins=[runtime.environment] if runtime.environment else None,
         precision=train.precision,  # type: ignore[arg-type]
         max_steps=train.steps,
         max_epochs=-1,
         accumulate_grad_batches=train.accumulate,
         gradient_clip_val=train.clip or None,
         callbacks=callbacks,
-        enable_progress_bar=progress,
+        enable_progress_bar=progress and runtime.main,
         enable_checkpointing=False,
         enable_model_summary=False,
         logger=False,
@@ -121,6 +120,12 @@ def build_trainer(config: Runnable, *, progress: bool, validate: bool) -> tuple[
         log_every_n_steps=1,
     )
     return trainer, stop
+
+
+def _devices(runtime: Runtime) -> Any:
+    if runtime.world == 1 and runtime.device.index is not None:
+        return [runtime.device.index]
+    return runtime.local_world
 
 
 def loader(feed: PairFeed, config: AlignConfig) -> DataLoader[PairBatch]:

@@ -38,8 +38,11 @@ def run(args: argparse.Namespace) -> int:
     """Train, then say where the run is and what to do next."""
     config = read_config(args)
     from pairalign.align.run import align_pairs, read_metrics
+    from pairalign.launch import current
 
     result = align_pairs(config, progress=not args.quiet, fresh=args.fresh)
+    if not current().main:
+        return 0
     last: dict[str, float] = {}
     for line in read_metrics(result.folder):
         last.update(line)

@@ -33,11 +33,14 @@ def run(args: argparse.Namespace) -> int:
     if args.max_forgetting is not None:
         config = replace(config, max_forgetting=args.max_forgetting)
     from pairalign.finetune.run import plan_recompose, recompose_mllm
+    from pairalign.launch import current
 
     if args.dry_run:
         print(plan_recompose(config))
         return 0
     done = recompose_mllm(config, progress=not args.quiet, fresh=args.fresh)
+    if not current().main:
+        return 0
     for part in ("validation", "held_out"):
         for name, now in done.results["after"].get(part, {}).items():
             before = done.results["base"][part][name]

@@ -11,6 +11,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from pairalign.finetune.methods import Method, create_method
 from pairalign.finetune.methods.method import Setup
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
-from pairalign.runtime import launched
+from pairalign.launch import launch
+from pairalign.runtime import Runtime
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
 
@@ -60,9 +62,12 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     Raise `ConfigError`, `DataError`, `DormantError`, … before training starts where something does not fit.
     """
     _check(config)
-    folder, rank = Path(config.out), launched()[0]
-    if rank == 0:
-        _start(folder, config, fresh=fresh)
+    return launch(config.train, partial(_recompose, config, progress=progress, fresh=fresh))
+
+
+def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> RecomposeRun:
+    folder, progress = Path(config.out), progress and runtime.main
+    runtime.main_only(lambda: _start(folder, config, fresh=fresh))
     if not fresh and (folder / "results.json").exists():
         return load_recomposed(folder)
     if config.train.threads:
@@ -78,16 +83,17 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     model.llm = method.prepare(model.llm, setup)
     if config.train.gradient_checkpointing:
         model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
-    if rank == 0:
+    if runtime.main:
         write_versions(folder, config)
-    watch = _fit(config, model, method, tasks, sets, processor, progress)
+    watch = _fit(config, model, method, tasks, sets, processor, runtime, progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = method.finish(model.llm)
     model.eval()
     results = {**_results(config, model, watch), "trained": count}
-    if rank == 0:
+    if runtime.main:
         _save(folder, model, method, before)
         write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    runtime.barrier()
     return RecomposeRun(folder, config, model, processor, results)
 
 
@@ -145,6 +151,7 @@ def _fit(
     tasks: Sequence[Task],
     sets: Mapping[str, Mapping[str, Sequence[Batch]]],
     processor: SensorProcessor,
+    runtime: Runtime,
     progress: bool,
 ) -> Watch:
     from torch.utils.data import DataLoader
@@ -152,14 +159,14 @@ def _fit(
     from pairalign.align.trainer import build_trainer, save_checkpoint
     from pairalign.finetune.module import StageTwo
 
-    folder, (rank, world) = Path(config.out), launched()
+    folder = Path(config.out)
     path, task = folder / "last.ckpt", StageTwo(model, method, config)
-    feed = TaskFeed(tasks, Collator(processor), config.train.batch_size, config.seed, rank, world)
+    feed = TaskFeed(tasks, Collator(processor), config.train.batch_size, config.seed, runtime.rank, runtime.world)
     words = answer_words(_all(sets.get("validation", {})), processor.tokenizer.eos_token_id)
     watch = Watch(
         model,
         sets,
-        folder / "metrics.jsonl" if rank == 0 else None,
+        folder / "metrics.jsonl" if runtime.main else None,
         every=config.train.validate_every,
         max_forgetting=config.max_forgetting,
         vocabulary=words or None,
@@ -168,7 +175,7 @@ def _fit(
     if not config.train.steps:
         return watch
     first = trained(model)
-    trainer, stop = build_trainer(config, progress=progress, validate=False)
+    trainer, stop = build_trainer(config, runtime, progress=progress, validate=False)
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
     resume = path.exists()
     if resume:

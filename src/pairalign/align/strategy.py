@@ -1,0 +1,39 @@
+"""How Lightning trains over the processes of a `Runtime`, which are there already.
+
+Where it bites: Lightning sends a validation step through DDP, which broadcasts buffers in every forward pass; a process
+with fewer validation batches than another then waits for ever. Here validation talks to nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+
+from pairalign.runtime import Runtime
+
+UNUSED = {  # names of Lightning's that mean DDP, and whether parameters may go without a gradient
+    "auto": True,  # a term of weight zero leaves a head without gradient
+    "ddp_find_unused_parameters_true": True,
+    "ddp": False,
+}
+
+
+class JoinedDDP(DDPStrategy):
+    """Lightning's DDP in processes that are there already, with validation on each for itself."""
+
+    def _configure_launcher(self) -> None:
+        """No launcher: `pairalign.launch` was it."""
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's own step, past DDP."""
+        assert self.lightning_module is not None
+        with self.precision_plugin.val_step_context():
+            return self.lightning_module.validation_step(*args, **kwargs)
+
+
+def find_strategy(name: str, runtime: Runtime) -> Strategy | str:
+    """What Lightning's Trainer takes as its strategy for `train.strategy`."""
+    if runtime.world > 1 and name in UNUSED:
+        return JoinedDDP(find_unused_parameters=UNUSED[name])
+    return name

@@ -1,0 +1,209 @@
+"""Starts the processes of a run, or joins those that a launcher started, and makes each one's `Runtime`.
+
+Who started them is asked of Lightning's cluster environments: torchrun, SLURM, MPI and LSF. Without one of these,
+`train.devices=N` starts the same command again N − 1 times, as Lightning's own launcher does; a notebook, which cannot
+be started again, forks instead.
+Where it bites: a launcher that nobody here knows is refused, because its processes would each train alone, on the same
+samples, into the same folder. A script that calls runs one after the other keeps the processes of the first.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+
+from pairalign.core.errors import ConfigError
+from pairalign.runtime import Runtime, find_device
+
+T = TypeVar("T")
+
+JOIN = timedelta(minutes=5)  # until all processes are there
+LONG = timedelta(days=7)  # of waiting in the group: the main process may score or fill a cache for hours
+
+
+class Asked(Protocol):
+    """What `train` of either stage says about processes."""
+
+    @property
+    def accelerator(self) -> str: ...
+
+    @property
+    def devices(self) -> Any: ...
+
+    @property
+    def nodes(self) -> int: ...
+
+
+class Slurm(SLURMEnvironment):
+    """Lightning's, with number of processes and nodes taken from SLURM alone, and signals left to `stopping`."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_requeue=False)
+
+    @staticmethod
+    def _validate_srun_variables() -> None:
+        """Accept `srun --ntasks=2` without --ntasks-per-node: nothing here needs the latter."""
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Nothing to compare: the settings come from here."""
+
+
+_running: Runtime | None = None
+
+
+def current() -> Runtime:
+    """The runtime of the run that goes on, or was the last, in this process; that of one process before any."""
+    return _running or Runtime()
+
+
+def join(train: Asked) -> Runtime:
+    """This process's `Runtime`; starts the others where `train.devices` asks for more and no launcher did.
+
+    Raises `ConfigError` for a launcher that is not known, a device that is not there, and processes that do not come.
+    """
+    global _running
+    if _running is None or (_running.world == 1 and not dist.is_initialized()):
+        environment, name = find_environment()
+        if isinstance(environment, LightningEnvironment):
+            _running = _join_own(environment, train)
+        else:
+            _running = _connect(environment, environment.global_rank(), environment.world_size(), name, train)
+    return _running
+
+
+def find_environment() -> tuple[ClusterEnvironment, str]:
+    """Lightning's environment of this process and its launcher's name; refuse a launcher that neither knows."""
+    known: tuple[tuple[type[ClusterEnvironment], str], ...] = (
+        (TorchElasticEnvironment, "torchrun"),
+        (Slurm, "SLURM"),
+        (LSFEnvironment, "LSF"),
+        (MPIEnvironment, "MPI"),
+    )
+    for kind, name in known:
+        if kind.detect():
+            return kind(), name
+    _refuse_unknown()
+    return LightningEnvironment(), "train.devices"
+
+
+def _refuse_unknown() -> None:
+    started = {name: os.environ[name] for name in ("RANK", "WORLD_SIZE") if name in os.environ}
+    if started and "LOCAL_RANK" not in os.environ:
+        found = ", ".join(f"{name}={value}" for name, value in started.items())
+        raise ConfigError(
+            f"{found}: set by a launcher that pairalign does not know, so its processes would all train alone. Start "
+            "with torchrun, srun, mpirun or train.devices=N, or unset them."
+        )
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"):
+        if int(os.environ.get(name) or 1) > 1:
+            raise ConfigError(
+                f"{name}={os.environ[name]}: mpirun started these processes, and joining them needs the package "
+                "mpi4py: install it, or start with torchrun."
+            )
+
+
+def _join_own(environment: LightningEnvironment, train: Asked) -> Runtime:
+    local, name = _count_devices(train), "train.devices"
+    world = local * train.nodes
+    if world == 1:
+        return Runtime(find_device(train.accelerator), environment=environment)
+    if not environment.creates_processes_externally:
+        _start_others(environment, local, world)
+    told = int(os.environ.get("WORLD_SIZE", world))
+    rank = environment.node_rank() * local + environment.local_rank()
+    if told != world or int(os.environ.get("RANK", rank)) != rank:
+        raise ConfigError(
+            f"train.devices={local} on train.nodes={train.nodes} makes {world} processes, and this one number {rank}; "
+            f"WORLD_SIZE={told} and RANK={os.environ.get('RANK', 'unset')} say otherwise: start with torchrun, or make "
+            "them agree."
+        )
+    environment.set_world_size(world)
+    environment.set_global_rank(rank)
+    return _connect(environment, rank, world, name, train)
+
+
+def _count_devices(train: Asked) -> int:
+    if train.devices != "auto":
+        return int(train.devices)
+    device = find_device(train.accelerator)
+    return 1 if device.type == "cpu" else torch.accelerator.device_count()
+
+
+def _start_others(environment: LightningEnvironment, local: int, world: int) -> None:
+    """Start this command again for every other process of this node, as Lightning's own launcher does."""
+    if hasattr(sys, "ps1") or sys.orig_argv[1:2] in ([], ["-"]):
+        raise ConfigError(f"train.devices={local}: this session cannot be started again; use a script or torchrun.")
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+    os.environ["NODE_RANK"], os.environ["LOCAL_RANK"] = str(environment.node_rank()), "0"
+    os.environ["WORLD_SIZE"] = str(world)
+    for number in range(1, local):
+        command = [sys.executable, *sys.orig_argv[1:]]
+        child = subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(number)}, stdin=subprocess.DEVNULL)
+        atexit.register(child.wait)
+
+
+def _connect(environment: ClusterEnvironment, rank: int, world: int, name: str, train: Asked) -> Runtime:
+    """Meet the other processes, and know where each is."""
+    local_rank = environment.local_rank()
+    device = _own_device(train, local_rank)
+    if world == 1:
+        return Runtime(device, launcher=name, environment=environment)
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+    backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
+    try:
+        store, _, _ = next(dist.rendezvous("env://", rank, world, timeout=JOIN))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+        group = dist.new_group(backend="gloo", timeout=LONG)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise ConfigError(
+            f"process {rank} of {world} ({name}) could not meet the others at {where} ({str(error).splitlines()[0]}): "
+            "start all of them, under SLURM with srun."
+        ) from error
+    atexit.register(_leave)
+    here = Runtime(device, rank, local_rank, world, 1, name, environment, group)
+    places = here.all_gather_object((environment.node_rank(), socket.gethostname()))
+    nodes = len(set(places))
+    if world % nodes or any(places.count(place) != world // nodes for place in places):
+        raise ConfigError(f"{world} processes on {nodes} nodes ({name}): give every node as many.")
+    return Runtime(device, rank, local_rank, world, nodes, name, environment, group)
+
+
+def _own_device(train: Asked, local_rank: int) -> torch.device:
+    device = find_device(train.accelerator)
+    if device.type != "cuda" or device.index is not None:
+        return device
+    count = torch.accelerator.device_count()
+    if local_rank >= count:
+        raise ConfigError(
+            f"process {local_rank} of this node sees {count} GPUs: start no more processes than GPUs, and let each see "
+            "all of them."
+        )
+    return torch.device("cuda", local_rank)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def launch(train: Asked, work: Callable[[Runtime], T]) -> T:
+    """`work` with this process's `Runtime`, in every process of the run."""
+    return work(join(train))
