@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from stage_two import make_setup, values
 
 from pairalign.cli.main import main
 from pairalign.data.shards import read_samples
 from pairalign.data.world import World
+from pairalign.demo.base import build_tokenizer
 from pairalign.dormant.significance import load_scores
 
 
@@ -124,3 +127,19 @@ def test_a_lost_gate_is_an_exit_code(work: Path, capsys: pytest.CaptureFixture[s
     words = ["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'gated'}", "--max-forgetting", "-1"]
     assert main(words) == 2
     assert "max_forgetting=-1" in capsys.readouterr().err
+
+
+def test_a_base_without_words_answers_nothing_aloud(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import LlavaForConditionalGeneration
+
+    def mute(self: Any, input_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        unknown = build_tokenizer().unk_token_id
+        return torch.cat([input_ids, torch.full((1, 2), unknown)], 1)
+
+    monkeypatch.setattr(LlavaForConditionalGeneration, "generate", mute)
+    assert main(["ask", str(pack), "is it soft?"]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == ""
+    assert "the answer is 2 unknown tokens and no word" in said.err

@@ -22,6 +22,8 @@ from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import RecomposeRun, load_recomposed, plan_recompose, recompose_mllm
 from pairalign.finetune.tasks import Task
 
+FELT = {**TOUCH, "signals": {"touch": "tuch"}}
+
 
 def answers(run: RecomposeRun) -> torch.Tensor:
     task = Task("touch", TaskConfig(**{**TOUCH, "split": "val"}), run.config.root, ["touch"])
@@ -138,7 +140,7 @@ def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
         ({"options": {"rank": 3}}, r"method 'dormant': options=\{'rank': 3\}"),
         ({"tasks": {"t": {**TOUCH, "prompt": "{tuch}"}}}, r"task 't': .* holds no field 'tuch'. Did you mean 'touch'"),
         ({"tasks": {"t": {**PAIRS, "signals": {"first": "toch"}}}}, r"sensor 'toch'. Did you mean 'touch'"),
-        ({"tasks": {"t": {**PAIRS, "signals": {}}}}, r""),
+        ({"tasks": {"touch": TOUCH, "t": {**PAIRS, "signals": {}}}}, r""),
         ({"tasks": {"t": {**TOUCH, "answer": " "}}}, r"task 't': answer is empty"),
         ({"tasks": {"t": {**TOUCH, "split": "tran"}}}, r"tran"),
         ({"calibration_size": 1000}, r"has 48 samples, calibration_size=1000"),
@@ -147,7 +149,10 @@ def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
         ({"dormant": {"density": 1.0}}, r"density=1"),
         ({"dormant": {"density": 0.001}}, r"density=0.001"),
         ({"senses": {"touch": {"run": "nowhere"}}}, r"nowhere"),
-        ({"senses": {"tuch": {"run": "demo/run"}}}, r"'tuch' is not aligned. Did you mean 'touch'"),
+        (
+            {"senses": {"tuch": {"run": "demo/run"}}, "tasks": {"t": FELT}, "validation": {}},
+            r"'tuch' is not aligned. Did you mean 'touch'",
+        ),
         ({"base": "/nowhere"}, r"base='/nowhere' cannot be loaded"),
     ],
 )
@@ -216,8 +221,8 @@ def test_an_answer_may_not_be_missing_but_in_calibration(setup: Path, tmp_path: 
     with pytest.raises(DormantError, match=r"needs labels"):
         short_run(setup, tmp_path / "other", calibration=calibration, dormant={"score": "fisher"})
     points = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
-    with pytest.raises(ConfigError, match=r"neither picture nor text"):
-        short_run(setup, tmp_path / "third", tasks={"points": points})
+    with pytest.raises(ConfigError, match=r"tasks: task 'points': field 'points' is neither picture nor text"):
+        short_run(setup, tmp_path / "third", tasks={"touch": TOUCH, "points": points})
 
 
 def test_recomposition_answers_without_any_training(setup: Path, tmp_path: Path) -> None:

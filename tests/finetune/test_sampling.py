@@ -69,3 +69,12 @@ def test_kept_examples_come_in_the_same_order(setup: Path) -> None:
     for task in kept.tasks:
         task.kept = list(task.read())
     assert list(islice(streamed, 20)) == list(islice(kept, 20))
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_limit_trains_on_the_first_samples_alone(setup: Path, world: int) -> None:
+    task = Task("touch", TaskConfig(**{**TOUCH, "limit": 5}), setup, ["touch"])
+    first = [example.key for example in task.read()]
+    assert len(first) == 5
+    passes = [[e.key for e in islice(task.shuffled(0, 0, rank, world), 5 * world)] for rank in range(world)]
+    assert {key for keys in passes for key in keys} == set(first)

@@ -8,21 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sensing import sense
+from sensing import sense, speaking
 
 from pairalign.core.errors import ConfigError, DataError, SignalError
 from pairalign.demo.base import build_base, build_processor
-from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor, load_base, placeholder
-
-
-def make() -> tuple[SensorModel, SensorProcessor]:
-    torch.manual_seed(0)
-    base, processor = build_base(width=32, layers=2, vision_layers=1).eval(), build_processor()
-    model = SensorModel(base)
-    sensing = SensorProcessor(processor, {"touch": sense(base)})
-    model.add("touch", sensing.senses["touch"], sensing.placeholders["touch"])
-    return model, sensing
 
 
 def gel(seed: int = 0) -> Image.Image:
@@ -37,7 +27,7 @@ TOUCH, TEXT, PICTURE = {"type": "touch"}, {"type": "text", "text": "is it soft?"
 
 
 def test_a_chat_with_a_touch_and_a_picture_is_answered() -> None:
-    model, processor = make()
+    model, processor = speaking()
     talks = [message(TOUCH, PICTURE, TEXT), message(PICTURE, TEXT)]
     texts = processor.apply_chat_template(talks, add_generation_prompt=True)
     assert texts[0].index("<|touch|>") < texts[0].index("<image>") < texts[0].index("is it soft?")
@@ -68,7 +58,7 @@ def test_a_tokenizer_that_has_the_placeholder_is_refused() -> None:
 
 
 def test_counts_and_names_are_checked() -> None:
-    _, processor = make()
+    _, processor = speaking()
     with pytest.raises(DataError, match=r"the text has 2 <\|touch\|>, and 1 signals"):
         processor("user: <|touch|> <|touch|>", signals={"touch": [gel()]})
     with pytest.raises(DataError, match=r"the text has 1 <\|touch\|>, and 0 signals"):
@@ -89,7 +79,7 @@ def test_a_signal_that_breaks_its_promise_is_named() -> None:
 
 
 def test_signals_may_stand_in_the_messages() -> None:
-    _, processor = make()
+    _, processor = speaking()
     one, other = gel(1), gel(2)
     talk = message({**TOUCH, "touch": one}, TEXT, {**TOUCH, "touch": other})
     assert processor.signals_of(talk) == {"touch": [one, other]}

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from pairalign import create_encoder
 from pairalign.align.latents import LatentHead
+from pairalign.demo.base import build_base, build_processor
 from pairalign.sensors.model import SensorModel
+from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.sensor import Sense, build_bridge
 
 TOUCH, CLOUD = VOCAB + 3, VOCAB + 4  # ids that the embedding table does not have
@@ -35,6 +37,16 @@ def sensing(family: Family, *names: str) -> SensorModel:
     for name in names or ("touch",):
         model.add(name, sense(base, name), {"touch": TOUCH, "cloud": CLOUD}[name])
     return model.eval()
+
+
+def speaking() -> tuple[SensorModel, SensorProcessor]:
+    """A tiny LLaVA with a sense of touch, and a real processor."""
+    torch.manual_seed(0)
+    base, processor = build_base(width=32, layers=2, vision_layers=1).eval(), build_processor()
+    model = SensorModel(base)
+    sensing = SensorProcessor(processor, {"touch": sense(base)})
+    model.add("touch", sensing.senses["touch"], sensing.placeholders["touch"])
+    return model, sensing
 
 
 def gels(count: int, seed: int = 0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.core.registry import load_plugin
     from pairalign.export.manifest import read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
-    from pairalign.sensors.answer import answer
+    from pairalign.sensors.answer import ask_model
 
     packs = [args.pack, *args.more]
     manifests = [read_manifest(pack) for pack in packs]
@@ -62,7 +63,11 @@ def run(args: argparse.Namespace) -> int:
     for plugin in args.plugin:
         load_plugin(plugin)
     model, processor = load_sensor_model(args.base or manifests[0].base["name"], packs)
-    print(answer(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens))
+    said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
+    if said.silence:
+        print(f"pairalign ask: {said.silence}", file=sys.stderr)
+    else:
+        print(said.text)
     return 0
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def read_samples(
     worker: int = 0,
     workers: int = 1,
     skip: int = 0,
+    limit: int | None = None,
     on_bad: OnBad | None = None,
 ) -> Iterator[RawSample]:
     """Yield this stream's samples of one pass over a split.
@@ -53,6 +55,7 @@ def read_samples(
     shuffle: 0 keeps the stored order; else shards come in random order and a sample moves by up to `shuffle`
         places; from the size of the split on, it is a full permutation.
     rank, world_size, worker, workers: which of world_size × workers streams this is.
+    limit: only the first so many samples of the split, in stored order; None for all.
     skip: leave out the first places of the stream's order, damaged samples counted, without reading them.
     on_bad: called with (key, reason) for a damaged sample, which is then left out; without it the sample
     raises. Raises `DataError` for an unknown split or modality, a damaged shard, and damaged samples without
@@ -66,7 +69,9 @@ def read_samples(
         raise DataError(f"decode={sorted(named)}: every one must be among modalities={list(modalities)}.")
     wanted = decode if callable(decode) else lambda key: named
     stream, streams = rank * workers + worker, world_size * workers
-    order = stream_order(index, split, shuffle=shuffle, seed=seed, epoch=epoch, stream=stream, streams=streams)
+    order = stream_order(
+        index, split, shuffle=shuffle, seed=seed, epoch=epoch, stream=stream, streams=streams, limit=limit
+    )
     reader = ShardReader(folder, index.split(split, folder).shards, modalities, wanted, order[skip:], raw)
     try:
         for position, (shard, place) in enumerate(order[skip:].tolist(), start=skip):
@@ -84,12 +89,20 @@ def read_samples(
 
 
 def stream_order(
-    index: ShardIndex, split: str, *, shuffle: int, seed: int, epoch: int, stream: int = 0, streams: int = 1
+    index: ShardIndex,
+    split: str,
+    *,
+    shuffle: int,
+    seed: int,
+    epoch: int,
+    stream: int = 0,
+    streams: int = 1,
+    limit: int | None = None,
 ) -> np.ndarray:
-    """(N, 2) array of (shard, place in shard) that one of `streams` streams reads, in order."""
+    """(N, 2) array of (shard, place in shard) that one of `streams` streams reads, in order; see `read_samples`."""
     if not 0 <= stream < streams:
         raise DataError(f"stream {stream} of {streams}: rank and worker must lie below world_size and workers.")
-    counts = [shard.count for shard in index.split(split).shards]
+    counts = _first([shard.count for shard in index.split(split).shards], limit)
     draw = np.random.Generator(np.random.PCG64([seed, epoch])) if shuffle else None
     shards = np.arange(len(counts)) if draw is None else draw.permutation(len(counts))
     by_shard = len(counts) >= streams
@@ -99,6 +112,14 @@ def stream_order(
     if draw is not None:
         order = order[_jitter(len(order), shuffle, np.random.Generator(np.random.PCG64([seed, epoch, 1])))]
     return order if by_shard else order[stream::streams]
+
+
+def _first(counts: list[int], limit: int | None) -> list[int]:
+    """Samples of each shard, up to `limit` over all of them; shards beyond it are left out."""
+    if limit is None:
+        return counts
+    before = [0, *accumulate(counts)]
+    return [min(count, limit - start) for count, start in zip(counts, before, strict=False) if start < limit]
 
 
 def _jitter(count: int, shuffle: int, draw: np.random.Generator) -> np.ndarray:

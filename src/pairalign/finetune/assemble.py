@@ -33,8 +33,6 @@ def assemble(config: RecomposeConfig) -> tuple[SensorModel, SensorProcessor]:
     """The base with its senses, bridges untrained, in evaluation mode; nothing of the base has changed."""
     from pairalign.core.registry import load_plugin
 
-    if not config.senses:
-        raise ConfigError("senses: is empty: name at least one sensor and the stage-one run that aligned it.")
     for plugin in config.plugins:
         load_plugin(plugin)
     llm, processor = load_base(config.base, config.dtype)

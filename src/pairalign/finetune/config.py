@@ -31,9 +31,11 @@ class SenseConfig(Strict):
 class TaskConfig(Strict):
     """Questions and answers in a shard folder.
 
-    prompt: what the user says; a field in braces stands for its value: `"{touch} is it soft?"`, `"{image} {question}"`.
+    prompt: what the user says, word for word; a field in braces stands for its value: `"{touch} is it soft?"`,
+        `"{image} {question}"`.
     answer: likewise, text only. signals: sensor by field, where a field is not called as its sensor is.
-    weight: share of every batch, relative to the other tasks. limit: measure at most so many samples; null for all.
+    weight: share of every batch, relative to the other tasks. limit: of the split's samples only the first so many, in
+        stored order, in training as in measuring; at least 1, null for all.
     A sample's label, where it is a word, names the kind of question in results.
     """
 

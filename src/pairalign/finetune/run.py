@@ -30,6 +30,7 @@ from pairalign.evaluate.forgetting import change
 from pairalign.files import write_text
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.callbacks import Measured, Watch, flat, put_back, trained
+from pairalign.finetune.check import check_tasks, check_words
 from pairalign.finetune.collator import Batch, Collator, batches, calibration_batches
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.measure import answer_words
@@ -62,6 +63,8 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     Raise `ConfigError`, `DataError`, `DormantError`, … before training starts where something does not fit.
     """
     _check(config)
+    if fresh or not (Path(config.out) / "results.json").exists():
+        check_tasks(config)
     return launch(config.train, partial(_recompose, config, progress=progress, fresh=fresh))
 
 
@@ -75,6 +78,7 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
     torch.manual_seed(config.seed)
     method = create_method(config.method, config.options)
     model, processor = assemble(config)
+    check_words(check_tasks(config), processor.tokenizer)
     tasks, sets, calibration = read_tasks(config, processor)
     for one in tasks:
         one.keep(processor, config.train.memory / len(tasks), progress=progress)
@@ -113,7 +117,10 @@ def _check(config: RecomposeConfig) -> None:
 
 def plan_recompose(config: RecomposeConfig) -> DormantPlan:
     """What a run would train, need and save; reads everything, changes and trains nothing."""
+    _check(config)
+    asked = check_tasks(config)
     model, processor = assemble(config)
+    check_words(asked, processor.tokenizer)
     _, _, calibration = read_tasks(config, processor)
     return plan_dormant(model.llm, config.dormant, calibration)
 
@@ -122,8 +129,6 @@ def read_tasks(
     config: RecomposeConfig, processor: SensorProcessor
 ) -> tuple[list[Task], dict[str, dict[str, list[Batch]]], Calibration | None]:
     """Training tasks, the batches of what is measured by part and task, and the calibration set's inputs."""
-    if not config.tasks:
-        raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
     sensors, collate = list(config.senses), Collator(processor)
 
     def task(name: str, one: TaskConfig, answered: bool = True) -> Task:

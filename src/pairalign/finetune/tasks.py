@@ -6,7 +6,6 @@ Where it bites: a sample that cannot be read stops the run with its key.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +21,10 @@ from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.processor import SensorProcessor
+from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
 
-FIELD = re.compile(r"\{(\w+)\}")
 ENCODED = 64
+TEXTS, ARRAYS = {"txt", "json"}, {"npy", "wav"}  # stored formats
 
 
 class Example(NamedTuple):
@@ -44,7 +44,7 @@ class Task:
     ) -> None:
         self.name, self.config, self.folder = name, config, Path(root) / config.shards
         index = load_index(self.folder)
-        self.pieces = [piece for piece in re.split(r"(\{\w+\})", config.prompt) if piece.strip()]
+        self.pieces = split_prompt(config.prompt)
         asked = [*FIELD.findall(config.prompt), *FIELD.findall(config.answer)]
         for name_ in (*asked, *config.signals):
             if name_ not in index.modalities:
@@ -60,7 +60,25 @@ class Task:
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
         if answered and not config.answer.strip():
             raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
-        index.split(config.split, self.folder)
+        for field in FIELD.findall(config.answer):
+            if not set(index.modalities[field].ext) <= TEXTS:
+                kinds = ", ".join(index.modalities[field].ext)
+                raise ConfigError(f"task {name!r}: answer={config.answer!r}: field {field!r} is {kinds}, and no text.")
+        for field in FIELD.findall(config.prompt):
+            if field not in self.sensor and not set(index.modalities[field].ext).isdisjoint(ARRAYS):
+                raise self._unreadable(field)
+        if config.limit is not None and config.limit < 1:
+            raise ConfigError(f"task {name!r}: limit={config.limit}: give at least 1, or null for all samples.")
+        try:
+            index.split(config.split, self.folder)
+        except DataError as error:
+            raise ConfigError(f"task {name!r}: split={config.split!r}: {error}") from error
+
+    def _unreadable(self, field: str) -> ConfigError:
+        return ConfigError(
+            f"task {self.name!r}: field {field!r} is neither picture nor text: name its sensor in signals, as in "
+            f"signals={{{field}: …}}."
+        )
 
     def __len__(self) -> int:
         count = count_samples(self.folder, self.config.split)
@@ -71,9 +89,7 @@ class Task:
         if self.kept is not None:
             yield from self.kept[: len(self)]
             return
-        for place, sample in enumerate(read_samples(self.folder, self.config.split, self.fields)):
-            if place >= len(self):
-                return
+        for sample in read_samples(self.folder, self.config.split, self.fields, limit=self.config.limit):
             yield self.example(sample)
 
     def keep(self, processor: SensorProcessor, gib: float, *, progress: bool = False) -> None:
@@ -100,7 +116,7 @@ class Task:
     def shuffled(self, start: int, seed: int, rank: int = 0, world: int = 1) -> Iterator[Example]:
         """Endless passes in an order of (seed, pass), this process's part of them, from its example `start` on."""
         index, split, epoch = load_index(self.folder), self.config.split, 0
-        order: dict[str, Any] = {"shuffle": index.split(split, self.folder).count, "seed": seed}
+        order: dict[str, Any] = {"shuffle": len(self), "seed": seed, "limit": self.config.limit}
         before = [0, *itertools.accumulate(shard.count for shard in index.split(split).shards)]
         while True:
             places = stream_order(index, split, epoch=epoch, stream=rank, streams=world, **order)
@@ -118,7 +134,7 @@ class Task:
 
     def example(self, sample: RawSample) -> Example:
         """A sample as a question and its answer."""
-        parts = [self._part(piece, sample) for piece in self.pieces]
+        parts = message_parts(self._part(piece, sample) for piece in self.pieces)
         label = sample.meta.get("label")
         return Example(sample.key, label if isinstance(label, str) else self.name, parts, self.reference(sample))
 
@@ -129,7 +145,7 @@ class Task:
     def _part(self, piece: str, sample: RawSample) -> dict[str, Any]:
         match = FIELD.fullmatch(piece)
         if match is None:
-            return {"type": "text", "text": piece.strip()}
+            return {"type": "text", "text": piece}
         field, value = match[1], sample.values[match[1]]
         if field in self.sensor:
             return {"type": self.sensor[field], self.sensor[field]: value}
@@ -137,10 +153,7 @@ class Task:
         if isinstance(value, Image.Image):
             return {"type": "image", "image": value.convert("RGB")}
         if not isinstance(value, str):
-            raise ConfigError(
-                f"task {self.name!r}: field {field!r} is neither picture nor text: name its sensor in signals, as in "
-                f"signals={{{field}: …}}."
-            )
+            raise self._unreadable(field)
         return {"type": "text", "text": value}
 
 

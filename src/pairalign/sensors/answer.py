@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
+from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
 
-FIELD = re.compile(r"(\{\w+\})")
+
+class Said(NamedTuple):
+    """An answer in words, and where it has none, `silence`: why."""
+
+    text: str
+    silence: str = ""
 
 
 def answer(
@@ -23,6 +28,20 @@ def answer(
     tokens: int = 64,
     **options: Any,
 ) -> str:
+    """What the model says, "" if nothing; see `ask_model`."""
+    return ask_model(model, processor, question, images=images, signals=signals, tokens=tokens, **options).text
+
+
+def ask_model(
+    model: SensorModel,
+    processor: SensorProcessor,
+    question: str,
+    *,
+    images: Sequence[Any] = (),
+    signals: Mapping[str, Sequence[Any]] | None = None,
+    tokens: int = 64,
+    **options: Any,
+) -> Said:
     """What the model says. images: PIL pictures. signals: raw values by sensor. options: of `generate`.
 
     `{image}` or a sensor's name in braces puts the next of them there; the rest comes first, in the order given.
@@ -30,19 +49,35 @@ def answer(
     """
     given: dict[str, list[Any]] = {"image": list(images), **{n: list(v) for n, v in (signals or {}).items()}}
     parts: list[dict[str, Any]] = []
-    for piece in FIELD.split(question):
+    for piece in split_prompt(question):
         name = piece[1:-1] if FIELD.fullmatch(piece) else ""
         if name and (name == "image" or name in processor.placeholders):
             if not given.get(name):
                 raise DataError(f"question {question!r} has more {piece} than were given.")
             parts.append({"type": name, name: given[name].pop(0)})
-        elif piece.strip():
-            parts.append({"type": "text", "text": piece.strip()})
-    first = [{"type": name, name: value} for name, values in given.items() for value in values]
-    talk = [{"role": "user", "content": [*first, *parts]}]
-    pictures = [part["image"].convert("RGB") for part in talk[0]["content"] if part["type"] == "image"]  # type: ignore[index]
+        else:
+            parts.append({"type": "text", "text": piece})
+    rest = [{"type": name, name: value} for name, values in given.items() for value in values]
+    first = [part for value in rest for part in (value, {"type": "text", "text": " "})]  # as "{touch} question" reads
+    talk: list[dict[str, Any]] = [{"role": "user", "content": message_parts([*first, *parts])}]
+    pictures = [part["image"].convert("RGB") for part in talk[0]["content"] if part["type"] == "image"]
     text = processor.apply_chat_template(talk, add_generation_prompt=True)
     inputs = processor(text, signals=processor.signals_of(talk), **({"images": pictures} if pictures else {}))
     inputs = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
     said = model.generate(**inputs, max_new_tokens=tokens, **{"do_sample": False, **options})
-    return processor.decode(said, inputs["input_ids"])[0]
+    text = processor.decode(said, inputs["input_ids"])[0]
+    return Said(text, "" if text else _silence(processor, said[0, inputs["input_ids"].shape[1] :].tolist()))
+
+
+def _silence(processor: SensorProcessor, said: list[int]) -> str:
+    """Why tokens that were generated are no words."""
+    unknown, ends = (
+        processor.tokenizer.unk_token_id,
+        (processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id),
+    )
+    if unknown is not None and unknown in said and unknown not in ends:
+        return (
+            f"the answer is {said.count(unknown)} unknown tokens and no word: the base has no words for what it was "
+            "taught to say."
+        )
+    return f"the answer is empty: the model ended it at once, after {len(said)} tokens that are no words."

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.prompt import join_text
 from pairalign.sensors.sensor import Sense
 
 Message = Mapping[str, Any]
@@ -79,7 +80,7 @@ class SensorProcessor:
     def _plain(self, message: Message) -> dict[str, Any]:
         if isinstance(message["content"], str):
             return dict(message)
-        return {**message, "content": [self._part(part) for part in message["content"]]}
+        return {**message, "content": join_text(self._part(part) for part in message["content"])}
 
     def _part(self, part: Mapping[str, Any]) -> dict[str, Any]:
         kind = part["type"]

@@ -1,0 +1,165 @@
+"""What must hold of a run's tasks, found from shard indexes, settings and texts, before anything long or large is done.
+
+`check_tasks` needs no base; `check_words` its tokenizer. A base that lacks an answer's words would be taught "unknown"
+in their place, and measured right each time that it says so.
+Where it bites: every text of every task is read and tokenized once, pictures and signals are not looked at.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pairalign.core.errors import ConfigError, DataError, PairalignError
+from pairalign.data.index import load_index
+from pairalign.data.shards import read_samples
+from pairalign.dormant.selection.select import check_settings
+from pairalign.dormant.significance import load_scores
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.sampling import shares
+from pairalign.finetune.tasks import Task
+from pairalign.sensors.prompt import FIELD
+
+PARTS = ("tasks", "validation", "held_out", "calibration")
+TEXTS = 1024  # tokenized at once
+SHOWN = 8  # words named
+ENDS = ".,;:!?\"'()"
+
+Tasks = Mapping[str, Sequence[Task]]
+
+
+def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
+    """Every task of the configuration by part; raise `ConfigError` or `DataError` for what cannot be trained on.
+
+    Looked at: shards, fields, splits and limits of each; that training shows every sensor; places in a batch; enough
+    calibration samples; that a score file can be read.
+    """
+    if not config.senses:
+        raise ConfigError("senses: is empty: name at least one sensor and the stage-one run that aligned it.")
+    if not config.tasks:
+        raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
+    found = {part: _named(config, part) for part in PARTS}
+    _check_shown(config, found["tasks"])
+    shares([task.config.weight for task in found["tasks"]], config.train.batch_size)
+    for task in found["calibration"]:
+        if len(task) < config.calibration_size:
+            raise DataError(
+                f"calibration.{task.name}: {str(task.folder)!r} has {len(task)} samples, calibration_size="
+                f"{config.calibration_size} asks for more: give more samples or lower it."
+            )
+    if config.method == "dormant":
+        check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
+    if config.scores is not None:
+        load_scores(config.scores)
+    return found
+
+
+def _named(config: RecomposeConfig, part: str) -> list[Task]:
+    sensors, tasks = list(config.senses), []
+    for name, one in getattr(config, part).items():
+        try:
+            tasks.append(Task(name, one, config.root, sensors, answered=part != "calibration"))
+        except PairalignError as error:
+            raise type(error)(f"{part}: {error}") from error
+    return tasks
+
+
+def _check_shown(config: RecomposeConfig, tasks: Sequence[Task]) -> None:
+    """Raise `ConfigError` for a sense that no training task's prompt shows: nothing would be learned of it."""
+    if not config.train.steps:
+        return
+    shown = {sensor for task in tasks if task.config.weight > 0 for sensor in task.sensor.values()}
+    unseen = [name for name in config.senses if name not in shown]
+    if unseen:
+        prompts = "; ".join(f"{task.name}: {task.config.prompt!r}" for task in tasks)
+        raise ConfigError(
+            f"senses.{unseen[0]}: no training task shows this sensor ({prompts}): put a field such as "
+            f"{{{unseen[0]}}} into a prompt, or leave the sense out."
+        )
+
+
+class _Text(NamedTuple):
+    """A text of a sample, and whether it is taught."""
+
+    part: str
+    task: str
+    key: str
+    text: str
+    answer: bool
+
+
+def check_words(tasks: Tasks, tokenizer: Any) -> None:
+    """Raise `ConfigError` where a prompt or an answer holds words that the base's tokenizer does not know, or an answer
+    is empty; calibration is left out."""
+    first: tuple[_Text, list[str]] | None = None
+    others: dict[str, None] = {}
+    texts = _texts(tasks)
+    while chunk := list(islice(texts, TEXTS)):
+        tokens = tokenizer([text.text for text in chunk], add_special_tokens=False)["input_ids"]
+        for text, own in zip(chunk, tokens, strict=True):
+            words = _lost(tokenizer, text, own)
+            first = first or ((text, words) if words else None)
+            others |= dict.fromkeys(words)
+    if first is None:
+        return
+    text, words = first
+    more = [word for word in others if word not in words]
+    also = f", nor {', '.join(map(repr, more[:SHOWN]))} elsewhere" if more else ""
+    also += f" and {len(more) - SHOWN} more" if len(more) > SHOWN else ""
+    kind = "answer" if text.answer else "prompt"
+    raise ConfigError(
+        f"{text.part}: task {text.task!r}, sample {text.key!r}: the base does not know "
+        f"{', '.join(map(repr, words[:SHOWN]))} of the {kind} {text.text.strip()!r}{also}: use words that it "
+        "knows, or another base."
+    )
+
+
+def _texts(tasks: Tasks) -> Iterator[_Text]:
+    """Every different text once, with the first sample that has it."""
+    seen: set[tuple[bool, str]] = set()
+    for part in PARTS[:-1]:
+        for task in tasks.get(part, ()):
+            for key, answer, text in _said(task):
+                if answer and not text:
+                    raise ConfigError(
+                        f"{part}: task {task.name!r}, sample {key!r}: its answer is empty: give it words."
+                    )
+                if (answer, text) not in seen:
+                    seen.add((answer, text))
+                    yield _Text(part, task.name, key, text, answer)
+
+
+def _said(task: Task) -> Iterator[tuple[str, bool, str]]:
+    """Key, whether it is the answer, and the text, for each text of each sample."""
+    stored = load_index(task.folder).modalities
+    asked = [f for f in FIELD.findall(task.config.prompt) if f not in task.sensor and stored[f].ext == ("txt",)]
+    answered = FIELD.findall(task.config.answer)
+    plain = [piece for piece in task.pieces if not FIELD.fullmatch(piece)]
+    fields = list(dict.fromkeys([*asked, *answered]))
+    for sample in read_samples(task.folder, task.config.split, fields, limit=task.config.limit):
+        yield sample.key, True, task.reference(sample)
+        for text in (*plain, *(str(sample.values[name]) for name in asked)):
+            yield sample.key, False, text
+
+
+def _lost(tokenizer: Any, text: _Text, tokens: Sequence[int]) -> list[str]:
+    """The words of a text that its tokens do not say."""
+    if _holds(tokenizer, text, text.text, tokens):
+        return []
+    words = [word.strip(ENDS) or word for word in text.text.split()]
+    own = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
+    lost = [word for word, its in zip(words, own, strict=True) if not _holds(tokenizer, text, word, its)]
+    return list(dict.fromkeys(lost)) or [text.text]
+
+
+def _holds(tokenizer: Any, about: _Text, text: str, tokens: Sequence[int]) -> bool:
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in tokens:
+        return False
+    return not about.answer or _plain(tokenizer.decode(tokens, skip_special_tokens=True)) == _plain(text)
+
+
+def _plain(text: str) -> str:
+    """What of a text a tokenizer that folds case and blanks keeps."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())

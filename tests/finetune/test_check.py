@@ -1,0 +1,134 @@
+"""What a run refuses before it loads or trains: words that the base lacks, sensors nobody shows, splits nobody has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stage_two import IMAGE, PAIRS, TOUCH, settings, short_run
+
+from pairalign.core.errors import ConfigError, DataError, PairalignError
+from pairalign.data.encode import ImageFormat
+from pairalign.data.pack import pack_pairs
+from pairalign.data.world import World
+from pairalign.demo.base import build_tokenizer
+from pairalign.finetune import run as stage_two
+from pairalign.finetune.check import check_tasks, check_words
+from pairalign.finetune.run import plan_recompose
+from pairalign.finetune.tasks import Task
+
+GRIP = {"shards": "grip", "prompt": "{touch} {question}", "answer": "{answer}"}
+
+
+def rows(answers: list[str], question: str = "is it soft?") -> Iterator[dict[str, Any]]:
+    for n, answer in enumerate(answers):
+        touch = World(seed=3).sample(n, None, ("touch",))["touch"]
+        yield {"key": f"k{n}", "touch": touch, "question": question, "answer": answer, "split": "train"}
+
+
+def pack(folder: Path, answers: list[str], question: str = "is it soft?") -> dict[str, Any]:
+    fields = ["touch", "question", "answer"]
+    pack_pairs(rows(answers, question), folder, modalities=fields, image=ImageFormat("png"), progress=False)
+    return {**GRIP, "shards": str(folder)}
+
+
+@pytest.mark.parametrize("part", ["tasks", "validation", "held_out"])
+def test_answers_that_the_base_has_no_words_for_are_named(setup: Path, tmp_path: Path, part: str) -> None:
+    grip = pack(tmp_path / "grip", ["soft", "hard", "slippery", "rather squashy"])
+    config = settings(setup, tmp_path / "run", **{part: {"touch": TOUCH, "grip": grip}})
+    message = rf"{part}: task 'grip', sample 'k2': the base does not know 'slippery' of the answer .*, nor .*'squashy'"
+    with pytest.raises(ConfigError, match=message):
+        plan_recompose(config)
+    with pytest.raises(ConfigError, match=message):
+        stage_two.recompose_mllm(config, progress=False)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_words_are_looked_for_as_far_as_the_limit_alone(setup: Path, tmp_path: Path) -> None:
+    grip = {**pack(tmp_path / "grip", ["soft", "hard", "slippery"]), "limit": 2}
+    check_words(check_tasks(settings(setup, tmp_path, tasks={"grip": grip})), build_tokenizer())
+
+
+@pytest.mark.parametrize(
+    ("change", "question", "message"),
+    [
+        ({"prompt": "{touch} Will it slip?"}, "x", r"sample 'k0': .*'Will', 'slip' of the prompt 'Will it slip\?'"),
+        ({}, "will it be soft?", r"does not know 'will', 'be' of the prompt 'will it be soft\?'"),
+        ({"answer": "it is {answer} <image>"}, "is it soft?", r"'<image>' of the answer 'it is soft <image>'"),
+        ({"answer": "{touch}"}, "is it soft?", r"task 'grip': answer='\{touch\}': field 'touch' is png, and no text"),
+    ],
+)
+def test_other_texts_too(setup: Path, tmp_path: Path, change: dict[str, Any], question: str, message: str) -> None:
+    grip = {**pack(tmp_path / "grip", ["soft", "hard"], question), **change}
+    config = settings(setup, tmp_path, tasks={"grip": grip})
+    with pytest.raises(ConfigError, match=message):
+        check_words(check_tasks(config), build_tokenizer())
+
+
+def test_an_answer_that_is_empty_is_named(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing refuses it; shards of another writer may hold it."""
+    monkeypatch.setattr(Task, "reference", lambda self, sample: "" if sample.key == "k1" else "soft")
+    config = settings(setup, tmp_path, tasks={"grip": pack(tmp_path / "grip", ["soft", "hard"])})
+    with pytest.raises(ConfigError, match=r"tasks: task 'grip', sample 'k1': its answer is empty"):
+        check_words(check_tasks(config), build_tokenizer())
+
+
+def test_case_and_blanks_are_the_tokenizers_matter(setup: Path, tmp_path: Path) -> None:
+    config = settings(setup, tmp_path, tasks={"grip": pack(tmp_path / "grip", ["Soft", "soft ,  hard"])})
+    check_words(check_tasks(config), build_tokenizer())
+
+
+@pytest.mark.parametrize("part", ["tasks", "validation", "held_out", "calibration"])
+def test_a_split_that_is_not_there_is_refused_before_anything_loads(
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(stage_two, "assemble", lambda config: pytest.fail("a base was loaded"))
+    message = rf"{part}: task 'it': split='vall': .*touch' has no split 'vall'\. Did you mean 'val'\?"
+    config = settings(setup, tmp_path / "run", **{part: {"it": {**TOUCH, "split": "vall"}}})
+    for start in (stage_two.recompose_mllm, plan_recompose):
+        with pytest.raises(ConfigError, match=message):
+            start(config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"tasks": {"image": IMAGE}},
+            r"senses.touch: no training task shows this sensor \(image: '\{image\} \{question",
+        ),
+        ({"tasks": {"touch": {**TOUCH, "weight": 0}, "image": IMAGE}}, r"senses.touch: no training task shows"),
+        ({"tasks": {"pairs": {**PAIRS, "prompt": "{question}"}}}, r"senses.touch: no training task shows"),
+        (
+            {"senses": {"touch": {"run": "demo/run"}, "points": {"run": "demo/run"}}},
+            r"senses.points: no training task shows this sensor .*put a field such as \{points\} into a prompt",
+        ),
+        ({"tasks": {"touch": {**TOUCH, "limit": 0}}}, r"tasks: task 'touch': limit=0: give at least 1"),
+        ({"tasks": {str(n): TOUCH for n in range(9)}}, r"batch_size=8 has no place for each of 9 tasks"),
+        ({"scores": "nowhere.safetensors"}, r"scores 'nowhere.safetensors' is no file"),
+        ({"calibration_size": 1000}, r"has 48 samples, calibration_size=1000"),
+    ],
+)
+def test_what_no_run_could_use_is_refused_before_anything_loads(
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(stage_two, "assemble", lambda config: pytest.fail("a base was loaded"))
+    with pytest.raises(PairalignError, match=message):
+        plan_recompose(settings(setup, tmp_path / "run", **changes))
+
+
+def test_rehearsal_may_leave_the_sensor_out(setup: Path, tmp_path: Path) -> None:
+    check_tasks(settings(setup, tmp_path, tasks={"touch": TOUCH, "image": IMAGE}))
+
+
+def test_a_limit_holds_in_training(setup: Path, tmp_path: Path) -> None:
+    """Kept in memory, where it raised IndexError, and streamed."""
+    for memory in (2.0, 0):
+        train = {"steps": 4, "batch_size": 8, "warmup": 1, "accelerator": "cpu", "memory": memory}
+        run = short_run(setup, tmp_path / str(memory), tasks={"touch": {**TOUCH, "limit": 5}}, train=train)
+        assert run.results["trained"] > 0
+    with pytest.raises(DataError, match=r"calibration.pictures: .* has 5 samples, calibration_size=16"):
+        check_tasks(settings(setup, tmp_path, calibration={"pictures": {**IMAGE, "limit": 5}}))
