@@ -176,7 +176,7 @@ def test_the_command_prints_the_plan_and_needs_no_run_or_shards(capsys: pytest.C
         (["--tokens", "0"], "tokens=0"),
         (["--tflops", "0"], "above 0"),
         (["method=lora"], "knows method 'dormant' only"),
-        (["dormant.density=2"], "density=2"),
+        (["dormant.density=2"], "'dormant.density' is 2: give a number from 0 to 1, both excluded"),
         (["dormant.layers_to_transform=[99]"], "99 is no layer"),
         (["dtype=int8"], "give auto, float32"),
         (["dormant.denstiy=0.1"], "Did you mean 'density'"),

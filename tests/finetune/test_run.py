@@ -145,8 +145,8 @@ def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
         ({"tasks": {"t": {**TOUCH, "split": "tran"}}}, r"tran"),
         ({"calibration_size": 1000}, r"has 48 samples, calibration_size=1000"),
         ({"calibration": {}}, r"calibration"),
-        ({"dormant": {"density": 0.0}}, r"density=0"),
-        ({"dormant": {"density": 1.0}}, r"density=1"),
+        ({"dormant": {"density": 0.0}}, r"'dormant.density' is 0.0: give a number from 0 to 1, both excluded"),
+        ({"dormant": {"density": 1.0}}, r"'dormant.density' is 1.0"),
         ({"dormant": {"density": 0.001}}, r"density=0.001"),
         ({"senses": {"touch": {"run": "nowhere"}}}, r"nowhere"),
         (

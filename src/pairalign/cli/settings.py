@@ -15,7 +15,7 @@ def read_settings(
 
     what: how an error calls a text, such as "--option". plain: names whose values stay text.
     """
-    import yaml
+    from pairalign.core.notation import parse_yaml
 
     found: dict[str, Any] = {}
     for text in texts:
@@ -23,9 +23,9 @@ def read_settings(
         if not sign or not name:
             raise ConfigError(f"{what} {text!r}: write it as {form}.")
         try:
-            found[name] = value if name in plain else yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            found[name] = value if name in plain else parse_yaml(value)
+        except ValueError as error:
             raise ConfigError(
-                f"{what} {text!r}: {value!r} is no YAML value: close its brackets, or quote it."
+                f"{what} {text!r}: {value!r} is no YAML value ({error}): close its brackets, or quote it."
             ) from error
     return found

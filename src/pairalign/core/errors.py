@@ -15,7 +15,7 @@ class PairalignError(Exception):
     exit_code = 2
 
 
-class ConfigError(PairalignError):
+class ConfigError(PairalignError, ValueError):
     """A configuration that cannot be run: unknown key, wrong type, impossible value."""
 
 

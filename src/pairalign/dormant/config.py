@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pairalign.core.config import Strict
+from pairalign.core.bounds import LARGEST, Amount, Positive, Strict, Whole, Within
 from pairalign.dormant.selection.select import Budget
 
 
@@ -21,24 +21,25 @@ class DormantConfig(Strict):
         and per_matrix with the rest.
     choose: "lowest" scores or least used directions; "highest" as a control. For random ones, score="random".
     target_modules, exclude_modules, layers_to_transform: which linear layers, as in PEFT; null for attention and gated
-        MLP projections of every layer of the text decoder. Nothing is protected unless asked.
+        MLP projections of every layer of the text decoder; a negative layer counts from the last. Nothing is protected
+        unless asked.
     seed: of random scores and probes.
     options: keyword arguments of the score.
-    owl_outlier, owl_spread: M and λ of the "owl" budget.
+    owl_outlier, owl_spread: M above 0 and λ ≥ 0 of the "owl" budget.
     """
 
     score: str = "magnitude"
-    density: float = 0.1
+    density: Annotated[float, Within(0, 1, open=True)] = 0.1
     structure: str = "weights"
     budget: Budget | None = None
     choose: Literal["lowest", "highest"] = "lowest"
     target_modules: str | tuple[str, ...] | None = None
     exclude_modules: str | tuple[str, ...] | None = None
-    layers_to_transform: tuple[int, ...] | None = None
-    seed: int = 0
+    layers_to_transform: tuple[Annotated[int, Within(-LARGEST, LARGEST, whole=True)], ...] | None = None
+    seed: Whole = 0
     options: dict[str, Any] = field(default_factory=dict)
-    owl_outlier: float = 5.0
-    owl_spread: float = 0.08
+    owl_outlier: Positive = 5.0
+    owl_spread: Amount = 0.08
 
     @property
     def counted(self) -> Budget:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pairalign.core.config import Strict
+from pairalign.core.bounds import LARGEST, Amount, Count, Strict, Whole, Within
 from pairalign.dormant.config import DormantConfig
 
 
@@ -15,16 +15,16 @@ class SenseConfig(Strict):
 
     bridge: "linear", "mlp" or "resampler"; or "recomposition", through the model's own image projector, which is fitted
         to `images` (a shard folder with a field `anchor`, the run's modality of pictures) and never trained.
-    tokens: vectors beside those of the latents; a resampler's queries.
+    tokens: vectors beside those of the latents, 0 or more; a resampler's queries. image_count: at most so many, from 1.
     """
 
     run: str
     modality: str | None = None
     bridge: Literal["linear", "mlp", "resampler", "recomposition"] = "mlp"
-    tokens: int = 8
+    tokens: Whole = 8
     images: str | None = None
     anchor: str = "image"
-    image_count: int = 512
+    image_count: Count = 512
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class TaskConfig(Strict):
     prompt: what the user says, word for word; a field in braces stands for its value: `"{touch} is it soft?"`,
         `"{image} {question}"`.
     answer: likewise, text only. signals: sensor by field, where a field is not called as its sensor is.
-    weight: share of every batch, relative to the other tasks. limit: of the split's samples only the first so many, in
-        stored order, in training as in measuring; at least 1, null for all.
+    weight: share of every batch, relative to the other tasks, 0 or more. limit: of the split's samples only the first so
+        many, in stored order, in training as in measuring; at least 1, null for all.
     A sample's label, where it is a word, names the kind of question in results.
     """
 
@@ -44,8 +44,8 @@ class TaskConfig(Strict):
     answer: str
     split: str = "train"
     signals: dict[str, str] = field(default_factory=dict)
-    weight: float = 1.0
-    limit: int | None = None
+    weight: Amount = 1.0
+    limit: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -53,33 +53,34 @@ class TuneConfig(Strict):
     """Optimization of stage two.
 
     steps, batch_size, accumulate, warmup: as in stage one; 0 steps measure what is there.
-    lr: of the language model's trained weights; bridge_lr: of the bridge. weight_decay: AdamW's, of the former.
-    bridge_steps: steps before which only the bridge trains.
+    lr: of the language model's trained weights; bridge_lr: of the bridge. weight_decay: AdamW's, of the former. Each 0
+        or more.
+    bridge_steps: steps before which only the bridge trains, 0 or more.
     clip: gradient norm, 0 for none. validate_every: steps between measurements, 0 for none before the end.
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
     gradient_checkpointing: recompute activations in the backward pass. precision, accelerator, devices, nodes,
     strategy, threads: as in stage one.
     """
 
-    steps: int = 1000
-    batch_size: int = 16
-    accumulate: int = 1
-    lr: float = 1e-3
-    bridge_lr: float = 1e-3
-    weight_decay: float = 0.0
-    warmup: int = 50
-    bridge_steps: int = 0
-    clip: float = 1.0
-    validate_every: int = 0
-    checkpoint_every: int = 0
+    steps: Whole = 1000
+    batch_size: Count = 16
+    accumulate: Count = 1
+    lr: Amount = 1e-3
+    bridge_lr: Amount = 1e-3
+    weight_decay: Amount = 0.0
+    warmup: Whole = 50
+    bridge_steps: Whole = 0
+    clip: Amount = 1.0
+    validate_every: Whole = 0
+    checkpoint_every: Whole = 0
     gradient_checkpointing: bool = False
-    memory: float = 2.0
+    memory: Amount = 2.0
     precision: str = "32-true"
     accelerator: str = "auto"
-    devices: int | Literal["auto"] = 1
-    nodes: int = 1
+    devices: Annotated[int | Literal["auto"], Within(1, LARGEST, whole=True)] = 1
+    nodes: Count = 1
     strategy: str = "auto"
-    threads: int | None = None
+    threads: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,11 @@ class RecomposeConfig(Strict):
     base: image-text-to-text model, hub name or local folder; dtype: its weights' ("auto" as stored).
     senses: by sensor name. tasks: what is learned, by name; held_out: what must not be forgotten, never trained on.
     calibration: what the base does well, for scores that look at data and for directions; answers may be left out
-        there. calibration_size: samples of each.
+        there. calibration_size: samples of each, 1 or more.
     method: "dormant", or a baseline of `pairalign.finetune.methods`, with its options.
     scores: file that `pairalign score` wrote, instead of scoring again.
-    max_forgetting: points of held-out accuracy after whose loss training stops and goes back to the best checkpoint.
+    max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the best
+        checkpoint.
     """
 
     base: str
@@ -102,14 +104,14 @@ class RecomposeConfig(Strict):
     held_out: dict[str, TaskConfig] = field(default_factory=dict)
     validation: dict[str, TaskConfig] = field(default_factory=dict)
     calibration: dict[str, TaskConfig] = field(default_factory=dict)
-    calibration_size: int = 128
+    calibration_size: Count = 128
     dtype: str = "auto"
     method: str = "dormant"
     options: dict[str, Any] = field(default_factory=dict)
     dormant: DormantConfig = field(default_factory=DormantConfig)
     train: TuneConfig = field(default_factory=TuneConfig)
     scores: str | None = None
-    max_forgetting: float | None = None
+    max_forgetting: Amount | None = None
     root: str = "."
-    seed: int = 0
+    seed: Whole = 0
     plugins: tuple[str, ...] = ()
