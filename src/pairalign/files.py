@@ -3,40 +3,83 @@
     with replacing(path) as partial:
         save_file(tensors, partial)
 
-Where it bites: a file is there whole or not at all, also after a kill; the temporary name begins with a dot, ends in
-the process's number, and lies in the same folder, because only there renaming is one step.
+Where it bites: a file is there whole or not at all, also after a kill. The temporary name lies in the same folder,
+because only there renaming is one step, and says whose it is: `.NAME.partial-PROCESS-MACHINE`. What a dead process
+left behind goes when the same name is written again, or with `remove_leftovers`.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.errors import StorageError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_STRANGE_FOR = 24 * 3600.0  # seconds after which a leftover of another machine, whose processes are not seen, goes
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as libraries written in Rust put it
+
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, durable: bool = False, sweep: bool = True) -> Iterator[Path]:
     """A temporary name beside `path`, for a file or a folder, that becomes `path` when the block ends without an error.
 
-    A folder at `path` is not replaced: it must not be there. What was written is removed where the block fails.
+    A folder at `path` is replaced only if it is empty. What was written is removed where the block fails.
+    durable: also outlive a power cut, which costs a wait for the disk. sweep: look for what killed processes left of
+    this name, which reads the folder's list of names; a writer of thousands of files does it once, before the first.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = partial_of(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if sweep:
+            remove_leftovers(path.parent, path.name)
+        remove(partial)  # of a process that had this number before
         yield partial
+        if durable:
+            _flush(partial)
         os.replace(partial, path)
-    except BaseException:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+    except BaseException as error:
+        remove(partial)
+        failed = _failed_write(error, partial)
+        if failed is not None:
+            raise storage_error(failed, path) from error
         raise
+
+
+def partial_of(path: str | os.PathLike[str]) -> Path:
+    """The temporary name of a file that this process writes."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.partial-{os.getpid()}-{_machine()}")
+
+
+def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
+    """Remove what processes that are gone left half-written in a folder, of every name or of one."""
+    prefix = f".{'' if name == '*' else name + '.partial-'}"
+    for found in sorted(Path(folder).glob(".*.partial*")):
+        if found.name.startswith(prefix) and _ownerless(found):
+            remove(found)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder of ours; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):  # it is not there, or whoever writes it next says what is wrong
+            path.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -51,6 +94,30 @@ def write_json(path: str | os.PathLike[str], value: Any, **options: Any) -> Path
     return write_text(path, json.dumps(value, **{"indent": 1, **options}) + "\n")
 
 
+def append_line(path: str | os.PathLike[str], text: str) -> None:
+    """Append one line, whole or not at all: what a full disk cut off is taken back."""
+    try:
+        with open(path, "ab", buffering=0) as file:
+            before, data = file.seek(0, os.SEEK_END), f"{text}\n".encode()
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(before)
+                raise
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
+    """One line on a file that could not be written: which, why, and what to do."""
+    if error.errno in DISK_FULL:
+        return StorageError(f"{str(path)!r}: the disk is full: free space and run the same command again.")
+    reason = error.strerror or error
+    return StorageError(f"{str(path)!r} cannot be written ({reason}): check the folder, or choose another one.")
+
+
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:
@@ -60,3 +127,46 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 def sha256_text(text: str) -> str:
     """SHA-256 of a text in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _machine() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "_", os.uname().nodename if hasattr(os, "uname") else "")[:40] or "here"
+
+
+def _ownerless(partial: Path) -> bool:
+    """Whether no living process can be writing this; one of another machine is believed for a day."""
+    match = re.fullmatch(r".*\.partial(?:-(\d+)(?:-(\w+))?)?", partial.name)
+    if match is None:
+        return False
+    process, machine = match.groups()
+    if machine not in (None, _machine()):
+        try:
+            return time.time() - partial.stat().st_mtime > _STRANGE_FOR
+        except OSError:  # gone already
+            return False
+    return process is None or int(process) == os.getpid() or not _alive(int(process))
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _failed_write(error: BaseException, partial: Path) -> OSError | None:
+    """The operating system's refusal behind an error in writing `partial`, if that is what it was."""
+    if isinstance(error, OSError):
+        ours = error.filename is not None and Path(os.fsdecode(error.filename)) in (partial, partial.parent)
+        return error if error.errno in DISK_FULL or ours else None
+    match = _OS_ERROR.search(str(error))
+    number = int(match.group(1)) if match and isinstance(error, Exception) else 0
+    return OSError(number, os.strerror(number)) if number in DISK_FULL else None

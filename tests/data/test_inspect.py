@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairalign.core.errors import DataError
+from pairalign.core.errors import DataError, StorageError
 from pairalign.data.inspect import inspect_pairs
 from pairalign.data.pack import pack_pairs
 
@@ -75,9 +75,9 @@ def test_what_cannot_be_looked_at_is_refused(shards: Path, tmp_path: Path) -> No
         inspect_pairs(shards, splits=["trian"], progress=False)
     with pytest.raises(DataError, match="samples=0"):
         inspect_pairs(shards, samples=0, progress=False)
-    with pytest.raises(DataError, match="cannot be written"):
-        inspect_pairs(shards, samples=1, out=tmp_path / "no" / "sheet.png", progress=False)
-    assert not list(tmp_path.rglob("*.partial"))
+    with pytest.raises(StorageError, match="cannot be written"):
+        inspect_pairs(shards, samples=1, out=shards / "index.json" / "sheet.png", progress=False)
+    assert not list(tmp_path.rglob("*.partial*"))
 
 
 def test_a_split_named_twice_counts_once_and_dtypes_are_told(shards: Path) -> None:
@@ -98,10 +98,10 @@ def test_an_old_sheet_stays_when_the_new_one_cannot_be_written(shards: Path, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pairalign.data.inspect.os.replace", full)
-    with pytest.raises(DataError, match="No space left"):
+    monkeypatch.setattr("pairalign.files.os.replace", full)
+    with pytest.raises(StorageError, match="the disk is full"):
         inspect_pairs(shards, samples=1, progress=False)
     assert (shards / "contact_sheet.png").read_bytes() == b"old"
-    assert not list(shards.glob("*.partial")) + list(shards.glob(".*.partial"))
-    with pytest.raises(DataError, match="cannot be written"):
+    assert not list(shards.glob("*.partial*")) + list(shards.glob(".*.partial*"))
+    with pytest.raises(StorageError, match="cannot be written"):
         inspect_pairs(shards, samples=1, out=shards / "index.json" / "sheet.png", progress=False)

@@ -116,7 +116,7 @@ def _rename(pack: Path, name: str) -> None:
     """The same pack under another sensor's name, hashes made right."""
     from safetensors.torch import load_file, save_file
 
-    from pairalign.export.manifest import sha256
+    from pairalign.files import sha256_file
 
     text = (pack / "dormant_config.json").read_text().replace('"sensor": "touch"', f'"sensor": "{name}"')
     (pack / "dormant_config.json").write_text(text)
@@ -126,7 +126,7 @@ def _rename(pack: Path, name: str) -> None:
     save_file(tensors, pack / "sense.safetensors")
     manifest = json.loads((pack / "manifest.json").read_text())
     manifest["senses"] = {name: manifest["senses"]["touch"]}
-    manifest["files"] = {file: sha256(pack / file) for file in manifest["files"]}
+    manifest["files"] = {file: sha256_file(pack / file) for file in manifest["files"]}
     (pack / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -21,7 +21,7 @@ from pairalign.align.cache import weights_fingerprint
 from pairalign.align.model import PairAligner
 from pairalign.core.config import AlignConfig, load_config, to_dict, to_yaml
 from pairalign.core.errors import CheckpointError, ConfigError
-from pairalign.files import replacing, write_text
+from pairalign.files import replacing, write_json, write_text
 
 _FREE = ("out", "cache", "plugins", "root")
 _FREE_TRAIN = ("threads", "checkpoint_every", "memory")
@@ -136,7 +136,7 @@ def write_versions(folder: Path, config: Any) -> None:
             record[package] = version(package)
         except PackageNotFoundError:
             record[package] = None
-    write_text(folder / "versions.json", json.dumps(record, indent=2) + "\n")
+    write_json(folder / "versions.json", record, indent=2)
 
 
 def git_commit() -> str | None:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
 from pairalign.align.strategy import find_strategy
 from pairalign.core.config import AlignConfig
+from pairalign.files import append_line, replacing
 from pairalign.runtime import Runtime
 
 
@@ -57,8 +59,7 @@ class JsonLines(L.Callback):
         if not trainer.is_global_zero:
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(stage)}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": trainer.global_step, **values}) + "\n")
+        append_line(self.path, json.dumps({"step": trainer.global_step, **values}))
 
 
 class Checkpoints(L.Callback):
@@ -77,10 +78,8 @@ class Checkpoints(L.Callback):
 
 def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
     """Save under a temporary name, then rename; every process takes part."""
-    partial = path.with_name(path.name + ".partial")
-    trainer.save_checkpoint(partial)
-    if trainer.is_global_zero:
-        os.replace(partial, path)
+    with replacing(path) if trainer.is_global_zero else nullcontext(path) as partial:
+        trainer.save_checkpoint(trainer.strategy.broadcast(partial))
 
 
 def build_trainer(

@@ -107,8 +107,9 @@ def _check_shards(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
     """Model, processor, what identifies them, and what the result says of them."""
-    from pairalign.export.manifest import NAME, read_manifest, sha256
+    from pairalign.export.manifest import NAME, read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
+    from pairalign.files import sha256_file
     from pairalign.finetune.run import load_recomposed
 
     folder = Path(args.pack)
@@ -116,13 +117,13 @@ def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
         if args.base:
             raise ConfigError(f"--base {args.base!r}: a run has its own base; leave it out, or give an exported pack.")
         loaded = load_recomposed(folder)
-        identity = f"run {sha256(folder / 'results.json')} {sha256(folder / 'bridge.safetensors')}"
+        identity = f"run {sha256_file(folder / 'results.json')} {sha256_file(folder / 'bridge.safetensors')}"
         about = {"model": {"run": folder.name, "base": loaded.config.base, "method": loaded.config.method}}
         return loaded.model, loaded.processor, identity, about
     manifest = read_manifest(folder)
     base = args.base or manifest.base["name"]
     model, processor = load_sensor_model(base, [folder])
-    identity = f"pack {sha256(folder / NAME)} {manifest.base['embedding']}"
+    identity = f"pack {sha256_file(folder / NAME)} {manifest.base['embedding']}"
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}
     return model, processor, identity, about
 

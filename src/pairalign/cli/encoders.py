@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from pairalign.cli.settings import read_settings
 from pairalign.core.errors import ConfigError
 from pairalign.core.registry import create_encoder, encoder_entries, find_encoder, load_plugin
+from pairalign.files import write_text
 
 KINDS = {
     "series": (
@@ -141,9 +141,7 @@ def _new(args: argparse.Namespace) -> int:
         if path.exists():
             raise ConfigError(f"{str(path)!r} exists already: choose another name, or move it away.")
     for path, text in files.items():
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text.format(**values), encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, text.format(**values))
         print(f"wrote {path}")
     print(f"next: pairalign encoders check {args.name} --plugin {args.name}.py")
     return 0

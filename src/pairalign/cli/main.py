@@ -29,13 +29,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 for success, 2 for a deliberate error, 130 for Ctrl-C."""
+    """Run one command; 0 for success, 2 for a deliberate error, 3 for a run of something else, 130 for Ctrl-C."""
     args = _parse(argv)
     try:
         return int(args.run(args) or 0)
     except PairalignError as error:
         print(f"pairalign: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        from pairalign.files import DISK_FULL, storage_error
+
+        if error.errno not in DISK_FULL:
+            raise
+        print(f"pairalign: {storage_error(error, error.filename or 'a file')}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("pairalign: interrupted", file=sys.stderr)
         return 130

@@ -47,6 +47,16 @@ class CheckpointError(PairalignError):
     """A checkpoint that belongs to another configuration or is damaged."""
 
 
+class IdentityError(CheckpointError):
+    """A run folder whose run was made with other settings, data, code or weights than those asked for now."""
+
+    exit_code = 3
+
+
+class StorageError(PairalignError):
+    """A file or folder that cannot be written: a full disk, a quota, missing permission, or another run's work."""
+
+
 class DormantError(PairalignError):
     """Dormant weights that cannot be chosen, installed or trained as asked."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.files import replacing
 
 INDEX_NAME = "index.json"
 VERSION = 1
@@ -103,15 +103,8 @@ class ShardIndex:
 
 def save_index(index: ShardIndex, folder: Path) -> None:
     """Write `index.json` at once or not at all."""
-    partial = folder / f".{INDEX_NAME}.partial"
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            json.dump(dataclasses.asdict(index), stream, indent=1, sort_keys=True)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, folder / INDEX_NAME)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(folder / INDEX_NAME, durable=True) as partial, partial.open("w", encoding="utf-8") as stream:
+        json.dump(dataclasses.asdict(index), stream, indent=1, sort_keys=True)
 
 
 def load_index(folder: str | Path) -> ShardIndex:

@@ -6,7 +6,6 @@ the sheet over a few, drawn at random with the seed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.kinds import kind_of, main_value, series_array
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import read_samples
+from pairalign.files import replacing
 
 SHOWN = 4  # shapes that a table spells out
 
@@ -142,17 +142,8 @@ def _draw(chosen: Sequence[tuple[str, RawSample]], index: ShardIndex, path: Path
         label = sample.meta.get("label")
         about = "\n".join(str(part) for part in (sample.key, split, label if isinstance(label, str) else None) if part)
         axes[row, 0].set_ylabel(about, rotation=0, ha="right", va="center", fontsize=8)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing(path) as partial:
         lay_out(figure).savefig(partial, format="png", dpi=110)
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(
-            f"out={str(path)!r} cannot be written ({error.strerror or error}): choose another place."
-        ) from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
 
 
 def _describe(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.errors import DataError, StorageError, did_you_mean
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import (
     INDEX_NAME,
@@ -29,7 +29,6 @@ from pairalign.data.manifest import Manifest
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
 from pairalign.data.summary import condensed, summarise
 from pairalign.data.write import (
-    DISK_FULL,
     RECORDS,
     ShardTask,
     WriteOptions,
@@ -37,6 +36,7 @@ from pairalign.data.write import (
     full_disk,
     write_shard,
 )
+from pairalign.files import DISK_FULL, remove_leftovers
 
 FACTS = ("unit", "rate", "axes", "sensor", "up")
 Source = str | Path | Manifest | Iterable[Mapping[str, Any]]
@@ -110,6 +110,8 @@ def pack_pairs(
         if error.errno in DISK_FULL:
             raise full_disk(error, out.name) from error
         raise
+    except StorageError as error:
+        raise full_disk(error, out.name) from error
     return index
 
 
@@ -146,8 +148,8 @@ def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
         (out / RECORDS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise full_disk(error, out.name) from error
-    for leftover in out.glob(".*.partial*"):  # of a run that was killed
-        leftover.unlink()
+    for folder in (out, out / RECORDS):  # of a run that was killed
+        remove_leftovers(folder)
 
 
 def _checked(

@@ -9,7 +9,6 @@ opens each of them; streams may differ in length by a shard, or by a sample.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -20,6 +19,7 @@ import numpy as np
 from pairalign.core.errors import DataError
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.reader import BadSampleError, RawSample, ShardReader, Wanted
+from pairalign.files import sha256_file
 
 OnBad = Callable[[str, str], None]
 
@@ -159,8 +159,7 @@ def damaged_shards(folder: str | Path) -> dict[str, str]:
     for split in load_index(folder).splits.values():
         for shard in split.shards:
             try:
-                with (Path(folder) / shard.name).open("rb") as stream:
-                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                digest = sha256_file(Path(folder) / shard.name)
             except OSError as error:
                 found[shard.name] = f"is missing or cannot be read ({error.strerror})."
                 continue

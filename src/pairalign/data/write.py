@@ -7,10 +7,8 @@ it, so a shard without a record is made again.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,18 +16,18 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from pairalign.core.errors import DataError
+from pairalign.core.errors import DataError, StorageError
 from pairalign.data.decode import caption_digest, decode, joined_id, wav_rate
 from pairalign.data.encode import ImageFormat, encode
 from pairalign.data.jpeg import WholeJpegs
 from pairalign.data.rows import Row
 from pairalign.data.tar import write_end, write_sample
+from pairalign.files import DISK_FULL, replacing, sha256_file
 
 RECORDS = ".pack"
 _FORMAT = 2  # of the records: a shard that was recorded otherwise is made again
 _BYTES: dict[str, Any] = {"dtype": "uint8", "range": [0.0, 255.0]}  # what a JPEG can hold
 _WHOLE = WholeJpegs()
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -74,39 +72,32 @@ def write_shard(task: ShardTask, plan: str) -> dict[str, Any]:
     """Write one shard and its record; raise `DataError` for a bad sample or a full disk, leaving neither
     behind.
     """
-    partial = task.folder / f".{task.name}.partial-{os.getpid()}"
+    path = task.folder / task.name
     try:
-        with partial.open("wb") as stream:
-            record = _write(stream, task)
-            stream.flush()
-            os.fsync(stream.fileno())
-        record |= {"plan": plan, "bytes": partial.stat().st_size, "sha256": _sha256(partial)}
-        if record["count"]:
-            os.replace(partial, task.folder / task.name)
-        _write_record(task, record)
-    except OSError as error:
+        with replacing(path, durable=True, sweep=False) as partial:
+            with partial.open("wb") as stream:
+                record = _write(stream, task)
+            record |= {"plan": plan, "bytes": partial.stat().st_size, "sha256": sha256_file(partial)}
+        if not record["count"]:
+            path.unlink()
+        with replacing(task.folder / RECORDS / f"{task.name}.json", sweep=False) as partial:
+            partial.write_text(json.dumps(record), encoding="utf-8")
+    except (OSError, StorageError) as error:
         raise full_disk(error, task.name) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return record
 
 
-def full_disk(error: OSError, name: str) -> DataError:
+def full_disk(error: OSError | StorageError, name: str) -> DataError:
     """A clear error for a disk or quota that is full, or for a folder that cannot be written."""
+    error = error if isinstance(error, OSError) else _cause(error)
     full = error.errno in DISK_FULL
     reason = "the disk is full" if full else f"it cannot be written ({error.strerror or error})"
     fix = "free space" if full else "check the folder"
     return DataError(f"shard {name}: {reason}: {fix} and run the same pack again; finished shards are kept.")
 
 
-def _write_record(task: ShardTask, record: dict[str, Any]) -> None:
-    path = task.folder / RECORDS / f"{task.name}.json"
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(record), encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _cause(error: StorageError) -> OSError:
+    return error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))
 
 
 def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
@@ -233,8 +224,3 @@ def merge_one(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, A
         [x if x == y else None for x, y in zip(a["shape"], b["shape"], strict=True)] if same_rank else None
     )
     return merged
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

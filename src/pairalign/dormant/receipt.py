@@ -11,7 +11,6 @@ Where it bites: it says what did not change in the weights; whether behaviour st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pairalign.core.errors import DeltaError
 from pairalign.dormant.layer import DormantLinear
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
+from pairalign.files import write_json
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,7 @@ def check_base(model: nn.Module, before: Mapping[str, str]) -> Receipt:
 def write_receipt(model: nn.Module, before: Mapping[str, str], path: str | Path) -> Receipt:
     """Write the comparison and every fingerprint as JSON; raise `DeltaError`, after writing, if a weight differs."""
     found, path = check_base(model, before), Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps({**asdict(found), "clean": found.clean, "sha256": dict(before)}, indent=1), "utf-8")
-    partial.replace(path)
+    write_json(path, {**asdict(found), "clean": found.clean, "sha256": dict(before)})
     if not found.clean:
         names = [*found.changed, *found.missing, *found.added]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""

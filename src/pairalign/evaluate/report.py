@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pairalign.core.errors import DataError
 from pairalign.data.draw import INK, LINE, MUTED
 from pairalign.evaluate.intervals import Score
+from pairalign.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,19 +181,6 @@ def inline_svg(figure: Figure) -> str:
         svg = svg.replace(colour, name)
     width = figure.get_size_inches()[0] * 96
     return svg.replace("<svg", f'<svg style="width:{width:.0f}px"', 1)
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a file under a temporary name beside it, then move it into place: never a half-written file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def _cell(value: Any) -> str:

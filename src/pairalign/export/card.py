@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.export.manifest import Manifest
+from pairalign.files import write_text
 
 SCORED = {"validation": "The sensor's questions", "held_out": "What was not trained on, and must not be lost"}
 
 
-def write_card(manifest: Manifest, results: dict[str, Any], folder: Path) -> None:
-    """Write README.md."""
+def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: str) -> None:
+    """Write README.md of a pack that will be called `name`."""
     names = ", ".join(manifest.senses)
     lines = [f"# Sensor pack: {names}", ""]
     lines += [f"Gives `{manifest.base['name']}` ({manifest.base['class']}) the sense of **{names}**.", ""]
     lines += ["```python", "import pairalign as pa", ""]
-    lines += [f'model, processor = pa.load_sensor_model("{manifest.base["name"]}", ["{folder.name}"])', "```", ""]
-    for name, signal in manifest.signals.items():
+    lines += [f'model, processor = pa.load_sensor_model("{manifest.base["name"]}", ["{name}"])', "```", ""]
+    for sensor, signal in manifest.signals.items():
         size = " × ".join("any" if n is None else str(n) for n in signal["shape"])
         rate = f", {signal['rate']:g} Hz" if signal["rate"] else ""
         lines.append(
-            f"- **{name}**: encoder `{manifest.senses[name].encoder}` reads {signal['kind']} of {size} in "
-            f"{signal['unit']}{rate}; licence of the encoder: {manifest.licences[name]}."
+            f"- **{sensor}**: encoder `{manifest.senses[sensor].encoder}` reads {signal['kind']} of {size} in "
+            f"{signal['unit']}{rate}; licence of the encoder: {manifest.licences[sensor]}."
         )
     trained = manifest.figures.get("trained")
     if manifest.delta is not None and trained is not None:
@@ -43,7 +44,7 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path) -> Non
         if results.get("after", {}).get(part):
             lines += ["", f"### {title}", "", "| question | n | base | now | interval |", "|---|---|---|---|---|"]
             lines += list(_rows(results, part))
-    return _write(folder / "README.md", "\n".join(lines) + "\n")
+    write_text(folder / "README.md", "\n".join(lines) + "\n")
 
 
 def _calibration(origin: dict[str, Any]) -> Iterator[str]:
@@ -69,7 +70,3 @@ def _rows(results: dict[str, Any], part: str) -> list[str]:
                 f"{now['low']:.3f} to {now['high']:.3f} |"
             )
     return rows
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

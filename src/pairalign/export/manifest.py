@@ -6,7 +6,6 @@ its plugin before the pack can be installed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from pairalign.core.config import Strict, load_config, to_dict
 from pairalign.core.errors import ConfigError, PackError
+from pairalign.files import sha256_file, write_json
 from pairalign.sensors.sensor import SenseRecipe
 
 FORMAT = 1
@@ -41,9 +41,7 @@ class Manifest(Strict):
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write it, last of all files."""
-    partial = folder / f"{NAME}.partial"
-    partial.write_text(json.dumps(to_dict(manifest), indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / NAME)
+    write_json(folder / NAME, to_dict(manifest))
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -64,13 +62,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise PackError(f"{path} is damaged: {error}") from error
     for name, expected in manifest.files.items():
         file = Path(folder) / name
-        if not file.is_file() or sha256(file) != expected:
+        if not file.is_file() or sha256_file(file) != expected:
             what = "is missing" if not file.is_file() else "is not what was written"
             raise PackError(f"{file} {what}: copy the pack again.")
     return manifest
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

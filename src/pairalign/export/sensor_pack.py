@@ -26,7 +26,8 @@ from pairalign.core.errors import CheckpointError, ConfigError, PackError, Regis
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.export.card import write_card
-from pairalign.export.manifest import FORMAT, Manifest, read_manifest, sha256, write_manifest
+from pairalign.export.manifest import FORMAT, Manifest, read_manifest, write_manifest
+from pairalign.files import replacing, sha256_file
 from pairalign.finetune.run import RecomposeRun, load_recomposed
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor, load_base
@@ -44,19 +45,16 @@ def export_pack(run: RecomposeRun | str | Path, out: str | Path, *, merge: bool 
     if out.exists() and any(out.iterdir()):
         raise PackError(f"out={str(out)!r} holds something already: give an empty or new folder.")
     run = run if isinstance(run, RecomposeRun) else load_recomposed(run)
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _write(run, partial)
-    if merge:
-        save_merged(run.model, run.processor, partial / "merged")
-    if out.exists():
-        out.rmdir()
-    partial.replace(out)
+    with replacing(out) as partial:
+        partial.mkdir()
+        _write(run, partial, out.name)
+        if merge:
+            save_merged(run.model, run.processor, partial / "merged")
     return out
 
 
-def _write(run: RecomposeRun, folder: Path) -> None:
+def _write(run: RecomposeRun, folder: Path, name: str) -> None:
+    """Everything of a pack that will be called `name`, into a folder that is not yet called so."""
     senses: dict[str, Sense] = dict(run.model.senses.items())  # type: ignore[arg-type]
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in run.model.senses.state_dict().items()}
     save_file(tensors, folder / SENSE)
@@ -64,9 +62,9 @@ def _write(run: RecomposeRun, folder: Path) -> None:
     if isinstance(run.model.llm, DormantModel):
         delta = next(iter(run.model.llm.dormant))
         run.model.llm.save_pretrained(folder, delta)
-    for name in ("receipt.json", "results.json"):
-        if (run.folder / name).is_file():
-            shutil.copyfile(run.folder / name, folder / name)
+    for kept in ("receipt.json", "results.json"):
+        if (run.folder / kept).is_file():
+            shutil.copyfile(run.folder / kept, folder / kept)
     stages = {name: load_aligned(Path(run.config.root) / s.run) for name, s in run.config.senses.items()}
     manifest = Manifest(
         format=FORMAT,
@@ -92,8 +90,8 @@ def _write(run: RecomposeRun, folder: Path) -> None:
             "tasks": {name: to_dict(task) for name, task in run.config.tasks.items()},
         },
     )
-    write_card(manifest, run.results, folder)
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    write_card(manifest, run.results, folder, name)
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
     write_manifest(Manifest(**{**vars(manifest), "files": files}), folder)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pairalign.evaluate.forgetting import change
+from pairalign.files import append_line
 from pairalign.finetune.collator import Batch
 from pairalign.finetune.measure import TaskScore, base_logits, measure_task
 from pairalign.sensors.model import SensorModel
@@ -62,8 +63,7 @@ class Watch(L.Callback):
             }
         self.history.append((step, found))
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **flat(found)}) + "\n")
+            append_line(self.path, json.dumps({"step": step, **flat(found)}))
         return found
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:

@@ -27,7 +27,7 @@ from pairalign.dormant.plan import DormantPlan, plan_dormant
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.receipt import fingerprint_base, write_receipt
 from pairalign.evaluate.forgetting import change
-from pairalign.files import write_text
+from pairalign.files import replacing, write_json, write_text
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.callbacks import Measured, Watch, flat, put_back, trained
 from pairalign.finetune.check import check_tasks, check_words
@@ -96,7 +96,7 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
     results = {**_results(config, model, watch), "trained": count}
     if runtime.main:
         _save(folder, model, method, before)
-        write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+        write_json(folder / "results.json", results)
     runtime.barrier()
     return RecomposeRun(folder, config, model, processor, results)
 
@@ -248,9 +248,8 @@ def _save(folder: Path, model: SensorModel, method: Method, before: dict[str, st
     changed = {} if before is not None else method.changed(model.llm) or {}
     for name, tensors in {"bridge": _state(model.senses, "bridge."), "trained": changed}.items():
         if tensors:
-            partial = folder / f"{name}.safetensors.partial"
-            save_file(tensors, partial)
-            partial.replace(folder / f"{name}.safetensors")
+            with replacing(folder / f"{name}.safetensors") as partial:
+                save_file(tensors, partial)
     if isinstance(model.llm, DormantModel):
         model.llm.save_pretrained(folder / "dormant")
     if before is not None:

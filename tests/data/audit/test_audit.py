@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pairalign.core.errors import DataError
+from pairalign.core.errors import DataError, StorageError
 from pairalign.data.audit import CHECKS, Audit, audit_pairs
 from pairalign.data.audit.swapped import exchanged_sides
 from pairalign.data.pack import pack_pairs
@@ -205,8 +205,8 @@ def test_the_same_seed_gives_the_same_audit_and_the_file_holds_all_of_it(
     assert written["checks"] == list(CHECKS)
     assert written["findings"][0]["keys"] == ["s003"]
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
-    with pytest.raises(DataError, match="cannot be written"):
-        one.write(tmp_path / "no" / "audit.json")
+    with pytest.raises(StorageError, match="cannot be written"):
+        one.write(tmp_path / "audit.json" / "audit.json")
 
 
 def test_what_cannot_be_audited_is_refused(audit: Callable[..., Audit], tmp_path: Path) -> None:

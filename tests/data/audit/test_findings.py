@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pairalign.core.errors import DataError
+from pairalign.core.errors import StorageError
 from pairalign.data.audit import Audit, Finding
 
 AUDIT = Audit(
@@ -41,7 +41,7 @@ def test_the_file_is_replaced_whole_or_left_as_it_was(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(StorageError, match="the disk is full"):
         AUDIT.write(path)
     assert [p.name for p in tmp_path.iterdir()] == ["audit.json"]
     assert path.read_bytes() == before
@@ -49,7 +49,7 @@ def test_the_file_is_replaced_whole_or_left_as_it_was(tmp_path: Path, monkeypatc
 
 def test_a_path_below_a_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         AUDIT.write(tmp_path / "file" / "audit.json")
 
 

@@ -5,15 +5,13 @@ Severities: an *error* makes a score wrong, a *warning* needs somebody's decisio
 
 from __future__ import annotations
 
-import json
-import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pairalign.core.errors import DataError
+from pairalign.files import write_json
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
@@ -49,17 +47,7 @@ class Audit:
 
     def write(self, path: str | Path) -> None:
         """Everything, with all keys, as JSON; the file appears whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-            os.replace(partial, path)
-        except OSError as error:
-            reason = error.strerror or error
-            raise DataError(f"audit {str(path)!r} cannot be written ({reason}): check the folder.") from error
-        finally:
-            if partial.is_file():
-                partial.unlink()
+        write_json(path, asdict(self))
 
     def text(self, width: int = 110) -> str:
         """The findings, the worst first, then what was measured, for a terminal."""

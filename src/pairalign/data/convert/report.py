@@ -6,8 +6,6 @@ for `pairalign data audit` to find. The look for exchanged pairs takes a few hun
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from pairalign.core.errors import DataError
 from pairalign.data.convert.layout import Layout
 from pairalign.data.index import ShardIndex
 from pairalign.data.kinds import names_touch
+from pairalign.files import write_json
 
 REPORT = "conversion.json"
 LOOKED_AT = 100  # samples of each split, for exchanged pairs
@@ -82,12 +81,7 @@ class Conversion:
 
     def write(self) -> None:
         """Write `conversion.json` into the folder, at once or not at all."""
-        partial = self.folder / f".{REPORT}.partial"
-        try:
-            partial.write_text(json.dumps(self.report, indent=1), encoding="utf-8")
-            os.replace(partial, self.folder / REPORT)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_json(self.folder / REPORT, self.report)
 
     def text(self) -> str:
         """For a terminal."""

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from pairalign.core.errors import DormantError
 from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.significance.scores import Linears
+from pairalign.files import replacing
 
 ALIGN = 8
 UNKNOWN = "?" * 64  # holds the place of a hash until all is written
@@ -45,22 +46,17 @@ def save_scores(
         header[name] = {"dtype": "F32", "shape": [rows, columns], "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % ALIGN)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, digest = path.with_name(f"{path.name}.partial"), hashlib.sha256()
-    try:
-        with partial.open("wb") as stream:
-            stream.write(len(text).to_bytes(8, "little") + text)
-            for name in tqdm(shapes, desc="score", unit="layer", disable=not progress):
-                score = scores[name].detach().to("cpu", torch.float32).contiguous()
-                if list(score.shape) != shapes[name]:
-                    raise DormantError(f"score of {name} has shape {list(score.shape)}, its weight {shapes[name]}.")
-                stream.write(score.numpy().data)
-                digest.update(score.numpy().data)
-            stream.seek(8 + text.rindex(UNKNOWN.encode()))
-            stream.write(digest.hexdigest().encode())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    digest = hashlib.sha256()
+    with replacing(path) as partial, partial.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in tqdm(shapes, desc="score", unit="layer", disable=not progress):
+            score = scores[name].detach().to("cpu", torch.float32).contiguous()
+            if list(score.shape) != shapes[name]:
+                raise DormantError(f"score of {name} has shape {list(score.shape)}, its weight {shapes[name]}.")
+            stream.write(score.numpy().data)
+            digest.update(score.numpy().data)
+        stream.seek(8 + text.rindex(UNKNOWN.encode()))
+        stream.write(digest.hexdigest().encode())
 
 
 def load_scores(path: str | Path) -> Mapping[str, Tensor]:

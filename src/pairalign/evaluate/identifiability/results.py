@@ -7,9 +7,7 @@ single cell over blocks, modalities and seeds.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pairalign.evaluate.identifiability.reading import Cell
 from pairalign.evaluate.identifiability.recipe import StudyConfig
+from pairalign.files import write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,14 +159,6 @@ def _heat_map(ax: Axes, cells: list[list[R2 | None]]) -> AxesImage:
                 ink = "white" if value < 0.6 else "black"
                 ax.text(x, y, f"{max(value, 0):.2f}", ha="center", va="center", fontsize=5, color=ink)
     return ax.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write to a temporary name, then move into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _r2(runs: list[list[Cell]], worst: Callable[[Iterable[float]], float]) -> R2:

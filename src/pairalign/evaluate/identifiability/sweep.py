@@ -18,8 +18,9 @@ from pairalign.core.errors import ConfigError
 from pairalign.data.graph import edge_name
 from pairalign.evaluate.identifiability.reading import read_parts
 from pairalign.evaluate.identifiability.recipe import VARIANTS, StudyConfig, train, variant_loss
-from pairalign.evaluate.identifiability.results import Result, Study, write_json
+from pairalign.evaluate.identifiability.results import Result, Study
 from pairalign.evaluate.identifiability.worlds import World, chain_world
+from pairalign.files import write_json
 
 
 def study(
