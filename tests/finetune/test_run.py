@@ -175,27 +175,6 @@ def test_a_run_folder_belongs_to_one_configuration(setup: Path, tmp_path: Path) 
         load_recomposed(tmp_path)
 
 
-def test_the_gate_goes_back_to_what_forgot_less(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pairalign.finetune.callbacks import Watch
-
-    lost = iter([0.2, 0.5, 3.0])
-    kept: dict[int, dict[str, torch.Tensor]] = {}
-
-    def forgotten(self: Watch, found: Any) -> float:
-        kept[self.history[-1][0]] = trained(self.model)
-        return next(lost)
-
-    monkeypatch.setattr(Watch, "forgotten", forgotten)
-    train = {**values(setup, tmp_path)["train"], "steps": 20, "validate_every": 2}
-    run = short_run(setup, tmp_path / "run", train=train, max_forgetting=1.0)
-    assert run.results["stopped"].startswith("stopped at step 6: held-out abilities lost 3.0 points, more than")
-    best = int(run.results["stopped"].split("weights of step ")[1].split()[0])
-    assert best in (2, 4)
-    found = trained(run.model)
-    assert all(torch.equal(found[name], kept[best][name]) for name in found)
-    assert any(not torch.equal(found[name], kept[6][name]) for name in found)
-
-
 def test_prompts_of_a_batch_are_padded_so_that_answers_end_together(setup: Path, tmp_path: Path) -> None:
     config = load_config(RecomposeConfig, values(setup, tmp_path / "run"))
     model, processor = assemble(config)
@@ -229,7 +208,7 @@ def test_recomposition_answers_without_any_training(setup: Path, tmp_path: Path)
     senses = {"touch": {"run": "demo/run", "bridge": "recomposition", "images": "demo/pairs/image-touch"}}
     changes = {"senses": senses, "method": "bridge", "train": {"steps": 0}}
     run = short_run(setup, tmp_path / "run", **changes)
-    assert [line["step"] for line in run.results["history"]] == [0, 0]
+    assert [line["step"] for line in run.results["history"]] == [0]
     assert run.model.senses["touch"].length == 36
     again = load_recomposed(run.folder)
     torch.testing.assert_close(answers(again), answers(run), atol=1e-5, rtol=0)
@@ -244,24 +223,6 @@ def test_signals_kept_in_memory_train_as_streamed_ones_do(setup: Path, tmp_path:
     for name, value in trained(kept.model).items():
         torch.testing.assert_close(value, trained(streamed.model)[name], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(answers(kept), answers(streamed), atol=1e-4, rtol=1e-4)
-
-
-def test_a_model_that_forgets_is_stopped_and_put_back(setup: Path, tmp_path: Path) -> None:
-    """The shipped base knows pictures; a rate that ruins it must not get past the gate."""
-    from pairalign.demo.base import base_folder
-
-    train = {"steps": 40, "batch_size": 8, "validate_every": 4, "warmup": 1, "accelerator": "cpu", "lr": 0.03}
-    changes = {"base": str(base_folder()), "dtype": "float32", "method": "full", "train": train}
-    run = short_run(setup, tmp_path / "run", **changes, max_forgetting=5.0)
-    assert run.results["stopped"].startswith("stopped at step ")
-    steps = [line["step"] for line in run.results["history"]]
-    assert steps[0] == 0
-    assert len(steps) < 11
-    lost = run.results["history"][-2]["held_out/image/accuracy"]
-    kept = run.results["after"]["held_out"]["image"]["accuracy"]
-    assert run.results["base"]["held_out"]["image"]["accuracy"] >= 0.9
-    assert lost < 0.9 < kept + 0.05
-    assert run.results["forgetting"]["points"] <= 5.0
 
 
 def test_the_probe_leaves_the_end_of_answers_out(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def _with_training(scoring: Any, task: Any, args: argparse.Namespace) -> Any:
 def _about(args: argparse.Namespace, task: Any, decoding: Any, described: Any) -> dict[str, Any]:
     from pairalign import __version__
     from pairalign.data.index import load_index
-    from pairalign.finetune.describe import GREEDY
+    from pairalign.sensors.answer import GREEDY
 
     index = load_index(args.pairs)
     greedy = {name: value for name, value in GREEDY.items() if value is not None}

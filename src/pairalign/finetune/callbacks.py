@@ -1,13 +1,14 @@
 """What a run measures on its way: the sensor's validation, held-out abilities, drift, and the gate that stops it.
 
-Where it bites: the gate looks at held-out abilities, which a user may not have; without them nothing is guarded, and
-the learning rate is then to be chosen by the sensor's own validation.
+Where it bites: a measurement is of the weights as they would be kept, after what the method does at the end. Everything
+that the gate has to remember is in the checkpoint: the base's scores, the history, and the best weights so far.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,103 +16,216 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from pairalign.evaluate.forgetting import change
 from pairalign.files import append_line
-from pairalign.finetune.collator import Batch
-from pairalign.finetune.measure import TaskScore, base_logits, measure_task
+from pairalign.finetune.base_answers import BaseAnswers
+from pairalign.finetune.gate import Best, Gate, Measured, forgotten
+from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task, remember_base
+from pairalign.finetune.methods.method import Method
+from pairalign.finetune.questions import Questions
+from pairalign.runtime import Runtime
 from pairalign.sensors.model import SensorModel
-
-Measured = Mapping[str, Mapping[str, TaskScore]]
 
 
 class Watch(L.Callback):
-    """Measure every `every` steps (0 for never); `history` has (step, {"validation" | "held_out": scores by task}).
+    """Measure every `every` steps (0 for never) and at both ends; `history` has (step, {"validation" | "held_out":
+    scores by task}).
 
-    max_forgetting: points of held-out accuracy that may be lost; beyond them training stops, `stopped` says why, and
-    the weights of the best measurement within the bound come back. vocabulary: tokens of the answer-bias probe.
+    max_forgetting: points of held-out accuracy that may be lost; beyond them training stops, and the best weights
+    within the bound come back, or those of the start: `verdict` says why, `kept` the step. vocabulary: tokens of the
+    answer-bias probe. tokens: longest free answer, of the base and of what is kept; 0 for none.
     """
 
     def __init__(
         self,
         model: SensorModel,
-        sets: Mapping[str, Mapping[str, Sequence[Batch]]],
+        method: Method,
+        sets: Mapping[str, Sequence[Questions]],
         path: Path | None = None,
         *,
         every: int = 0,
         max_forgetting: float | None = None,
         vocabulary: Sequence[int] | None = None,
+        tokens: int = 0,
+        runtime: Runtime = ALONE,
     ) -> None:
-        self.model, self.sets, self.path, self.every = model, sets, path, every
-        self.max_forgetting, self.vocabulary = max_forgetting, vocabulary
+        self.model, self.method, self.sets, self.path, self.every = model, method, sets, path, every
+        self.gate, self.vocabulary, self.tokens = Gate(max_forgetting), vocabulary, tokens
+        self.runtime = runtime
         self.history: list[tuple[int, Measured]] = []
-        self.stopped: str | None = None
-        self.base: dict[str, list[Tensor]] = {}
-        self.best: tuple[float, int, dict[str, Tensor]] | None = None
+        self.base: dict[str, BaseAnswers] = {}
+        self.best: Best | None = None
+        self.verdict: str | None = None
+        self.kept: int | None = None
+        self.interrupted: Callable[[], bool] = lambda: False
+        self._first = self._copy(0, ()) if max_forgetting is not None else None
 
     def start(self) -> None:
-        """Measure the base."""
-        self.base = {name: base_logits(self.model, held) for name, held in self.sets.get("held_out", {}).items()}
-        self.measure(0)
+        """Measure the base, unless a checkpoint has told how it was."""
+        if self.history:
+            return
+        self.base = {q.task.name: remember_base(self.model, q, self.runtime) for q in self.sets.get("held_out", ())}
+        self._add(0, self._free(self.measure()))
 
-    def measure(self, step: int) -> Measured:
-        """Measure now, remember, and write a line."""
-        found: dict[str, dict[str, TaskScore]] = {}
-        for part, tasks in self.sets.items():
-            found[part] = {
-                name: measure_task(self.model, held, vocabulary=self.vocabulary, base=self.base.get(name))
-                for name, held in tasks.items()
+    def measure(self) -> Measured:
+        """Measure now, as what is there would be kept."""
+        with self.method.settled(self.model.llm):
+            return {
+                part: {
+                    q.task.name: measure_task(
+                        self.model,
+                        q,
+                        vocabulary=self.vocabulary,
+                        base=self.base.get(q.task.name) if part == "held_out" else None,
+                        runtime=self.runtime,
+                    )
+                    for q in asked
+                }
+                for part, asked in self.sets.items()
             }
-        self.history.append((step, found))
-        if self.path is not None:
-            append_line(self.path, json.dumps({"step": step, **flat(found)}))
-        return found
+
+    def close(self, step: int) -> None:
+        """Measure the final weights, if they have not been, and leave in the model what is to be kept."""
+        if self.history[-1][0] != step:
+            self._judge(step, self._add(step, self.measure()))
+        self.kept = step
+        if self.gate.bound is not None and (self.verdict or not self._good(step)):
+            self._go_back(step)
+        if self.kept:
+            place = max(n for n, (at, _) in enumerate(self.history) if at == self.kept)
+            with self.method.settled(self.model.llm):
+                self.history[place] = self.kept, self._free(self.history[place][1])
+
+    @property
+    def after(self) -> Measured:
+        """The scores of the weights that are kept."""
+        return next(found for step, found in reversed(self.history) if step == self.kept)
+
+    @property
+    def learned(self) -> bool:
+        """Whether what is kept learned anything; `max_forgetting` alone makes that a condition."""
+        return bool(self.kept) or self.gate.bound is None
+
+    def forgotten(self, found: Measured) -> float | None:
+        """Points of held-out accuracy lost since the base, `None` without held-out tasks."""
+        return forgotten(self.history[0][1], found)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        training = self.model.training
+        self.start()
+        self.model.train(training)
+        trainer.should_stop = trainer.should_stop or self.verdict is not None
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         step = trainer.global_step
         if not self.every or step % self.every or step == self.history[-1][0] or step >= trainer.max_steps:
             return
         training = self.model.training
-        found = self.measure(step)
+        lost = self._judge(step, self._add(step, self.measure()))
         self.model.train(training)
-        lost = self.forgotten(found)
-        if self.max_forgetting is None or lost is None:
-            return
-        if lost > self.max_forgetting:
-            kept = self.best[1] if self.best else 0
-            self.stopped = (
-                f"stopped at step {step}: held-out abilities lost {lost:.1f} points, more than "
-                f"max_forgetting={self.max_forgetting:g}; the weights of step {kept} are kept."
-            )
+        if lost is not None:
+            self.verdict = f"stopped at step {step}: {lost}"
             trainer.should_stop = True
-            return
-        learned = sum(score.accuracy for score in found.get("validation", {}).values())
-        if self.best is None or learned >= self.best[0]:
-            self.best = (learned, step, trained(self.model))
 
-    def forgotten(self, found: Measured) -> float | None:
-        """Points of held-out accuracy lost since the base, `None` without held-out tasks."""
-        if not found.get("held_out"):
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not any(self.runtime.all_gather_object(self.interrupted())):
+            self.close(trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know."""
+        return {
+            "history": [
+                [step, {part: {n: s.to_dict() for n, s in tasks.items()} for part, tasks in found.items()}]
+                for step, found in self.history
+            ],
+            "base": {name: answers.state() for name, answers in self.base.items()},
+            "best": self.best.state() if self.best else None,
+            "verdict": self.verdict,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What `state_dict` gave."""
+        self.history = [
+            (step, {part: {n: TaskScore.from_dict(s) for n, s in tasks.items()} for part, tasks in found.items()})
+            for step, found in state_dict["history"]
+        ]
+        self.base = {name: BaseAnswers.from_state(state) for name, state in state_dict["base"].items()}
+        self.best = Best.from_state(state_dict["best"]) if state_dict["best"] else None
+        self.verdict = state_dict["verdict"]
+
+    def _judge(self, step: int, found: Measured) -> str | None:
+        """Remember the weights if they are the best so far; say what is lost beyond the bound."""
+        bound = self.gate.bound
+        if bound is None:
             return None
-        base, now = ({n: s.accuracy for n, s in m["held_out"].items()} for m in (self.history[0][1], found))
-        return -change(base, now).points
+        lost = self.forgotten(found)
+        rank = self.gate.rank(self.history[0][1], found, step, lost)
+        if rank is not None and (self.best is None or rank > self.best.rank):
+            self.best = self._copy(step, rank)
+        if lost is None or lost <= bound:
+            return None
+        return f"held-out abilities lost {lost:.1f} points, more than max_forgetting={bound:g}"
 
-    def restore(self, first: Mapping[str, Tensor]) -> None:
-        """Put the best weights back, or those of the start where no measurement was within the bound."""
-        if self.stopped:
-            put_back(self.model, self.best[2] if self.best else first)
+    def _good(self, step: int) -> bool:
+        found = self.history[-1][1]
+        return self.gate.rank(self.history[0][1], found, step, self.forgotten(found)) is not None
+
+    def _go_back(self, step: int) -> None:
+        """Put the best weights back, or those of the start, and say why."""
+        assert self._first is not None
+        lost = self._judge(step, self.history[-1][1])
+        back = self.best or self._first
+        put_back(self.model, back.weights)
+        self.method.load_state(back.method)
+        self.kept = back.step
+        why = self.verdict or f"at the end, step {step}, " + (lost or "validation was no better than the base's")
+        self.verdict = f"{why}; the weights of step {back.step} are kept."
+
+    def _copy(self, step: int, rank: tuple[float, ...]) -> Best:
+        return Best(step, rank, trained(self.model), self.method.state())
+
+    def _free(self, found: Measured) -> Measured:
+        """The same scores with free answers beside them."""
+        if not self.tokens:
+            return found
+
+        def said(part: str, asked: Questions) -> TaskScore:
+            contains = free_answers(self.model, asked, self.tokens, self.runtime)
+            return replace(found[part][asked.task.name], contains=contains)
+
+        return {part: {q.task.name: said(part, q) for q in asked} for part, asked in self.sets.items()}
+
+    def _add(self, step: int, found: Measured) -> Measured:
+        """Remember, and write a line."""
+        self.history.append((step, found))
+        if self.path is not None:
+            append_line(self.path, json.dumps({"step": step, **flat(found)}))
+        return found
 
 
 def trained(model: torch.nn.Module) -> dict[str, Tensor]:
-    """A copy of everything that trains."""
-    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+    """A copy of everything that trains, whole also where processes hold parts of it."""
+    return {name: whole(p).cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()
 def put_back(model: torch.nn.Module, values: Mapping[str, Tensor]) -> None:
     """Write a copy that `trained` made."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
     for name, parameter in model.named_parameters():
-        if name in values:
-            parameter.copy_(values[name])
+        if name not in values:
+            continue
+        value = values[name]
+        if isinstance(parameter, DTensor):
+            value = distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
+        parameter.copy_(value)
+
+
+def whole(parameter: Tensor) -> Tensor:
+    """A tensor without its gradient's history, gathered where processes hold parts of it."""
+    value = parameter.detach()
+    gathered: Tensor = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return gathered
 
 
 def flat(found: Measured) -> dict[str, float]:
@@ -124,6 +238,8 @@ def flat(found: Measured) -> dict[str, float]:
             for extra in ("mass", "drift"):
                 if getattr(score, extra) is not None:
                     lines[f"{part}/{name}/{extra}"] = getattr(score, extra)
+            if score.contains is not None:
+                lines[f"{part}/{name}/contains"] = score.contains.value
             if len(score.kinds) > 1:
                 lines |= {f"{part}/{name}/{kind}": value.value for kind, value in score.kinds.items()}
     return lines

@@ -35,7 +35,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Every tensor on a device."""
-        return Batch(_to(self.inputs, device), self.labels.to(device), self.keys, self.kinds)
+        return Batch(to_device(self.inputs, device), self.labels.to(device), self.keys, self.kinds)
 
 
 class Collator:
@@ -124,9 +124,10 @@ def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8
     return found
 
 
-def _to(value: Any, device: torch.device) -> Any:
+def to_device(value: Any, device: torch.device) -> Any:
+    """Every tensor of a model's inputs on a device."""
     if isinstance(value, Mapping):
-        return {name: _to(part, device) for name, part in value.items()}
+        return {name: to_device(part, device) for name, part in value.items()}
     if isinstance(value, Sensed):
         return Sensed(*(part.to(device) for part in value))
     return value.to(device) if torch.is_tensor(value) else value

@@ -34,8 +34,8 @@ class TaskConfig(Strict):
     prompt: what the user says, word for word; a field in braces stands for its value: `"{touch} is it soft?"`,
         `"{image} {question}"`.
     answer: likewise, text only. signals: sensor by field, where a field is not called as its sensor is.
-    weight: share of every batch, relative to the other tasks, 0 or more. limit: of the split's samples only the first so
-        many, in stored order, in training as in measuring; at least 1, null for all.
+    weight: share of every batch, relative to the other tasks, 0 or more. limit: of the split's samples only the first
+        so many, in stored order, in training as in measuring; at least 1, null for all.
     A sample's label, where it is a word, names the kind of question in results.
     """
 
@@ -57,6 +57,8 @@ class TuneConfig(Strict):
         or more.
     bridge_steps: steps before which only the bridge trains, 0 or more.
     clip: gradient norm, 0 for none. validate_every: steps between measurements, 0 for none before the end.
+    measure_batch_size: questions at once in a measurement. measure_tokens: longest free answer, which the base and what
+        is kept give to the measured questions; 0 for none.
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
     gradient_checkpointing: recompute activations in the backward pass. precision, accelerator, devices, nodes,
     strategy, threads: as in stage one.
@@ -72,6 +74,8 @@ class TuneConfig(Strict):
     bridge_steps: Whole = 0
     clip: Amount = 1.0
     validate_every: Whole = 0
+    measure_batch_size: Count = 32
+    measure_tokens: Whole = 16
     checkpoint_every: Whole = 0
     gradient_checkpointing: bool = False
     memory: Amount = 2.0
@@ -94,7 +98,7 @@ class RecomposeConfig(Strict):
     method: "dormant", or a baseline of `pairalign.finetune.methods`, with its options.
     scores: file that `pairalign score` wrote, instead of scoring again.
     max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the best
-        checkpoint.
+        measurement; the final weights are held to it, too.
     """
 
     base: str

@@ -31,11 +31,11 @@ from pairalign.evaluate.generation.page import Shown
 from pairalign.evaluate.generation.run import Description
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.tasks import FIELD, Example, Task
+from pairalign.sensors.answer import answer_all
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
 
 SHOWN = 12
-GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,8 @@ def _answer(
         inputs: Mapping[str, Any] = collate.prompts(examples)
     except SignalError as error:
         raise SignalError(f"samples {', '.join(example.key for example in examples)}: {error}") from error
-    inputs = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
-    pad = processor.tokenizer.pad_token_id
-    padding = {"pad_token_id": pad if pad is not None else processor.tokenizer.eos_token_id}
     torch.manual_seed(decoding.seed)
-    options: dict[str, Any] = {**GREEDY, **padding}
-    said = model.generate(**inputs, max_new_tokens=decoding.tokens, **options)
-    return processor.decode(said, inputs["input_ids"])
+    return answer_all(model, processor, inputs, decoding.tokens)
 
 
 def _plan(task: Task, identity: str, decoding: Decoding) -> str:

@@ -1,30 +1,39 @@
-"""How well a model answers: exact answers by kind, loss, drift from the base, and the answer-bias probe.
+"""How well a model answers: exact answers by kind, free answers, loss, drift from the base, and the answer-bias probe.
 
-Where it bites: an answer counts if greedy decoding would say exactly it, so a right answer in other words is wrong;
-questions with short answers are what this is for. Everything is read along the right answers, in one pass; the probe's
-source (arXiv:2510.08564) reads it along what the model says instead, which is the same where that is the right answer.
+Where it bites: an exact answer counts if greedy decoding would say just it, so that a missing full stop is a wrong
+answer; a free answer counts if the right words are in it. All but the free answers are read along the right answers, in
+one pass; the probe's source (arXiv:2510.08564) reads it along what the model says instead, which is the same where that
+is the right answer. Every process measures its share, and all get the scores of the whole.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.evaluate.forgetting import answer_mass, drift, exact_answers
+from pairalign.evaluate.forgetting import answer_mass
 from pairalign.evaluate.intervals import Score, wilson
-from pairalign.finetune.collator import IGNORED, Batch
+from pairalign.finetune.base_answers import BaseAnswers
+from pairalign.finetune.collator import IGNORED, Batch, to_device
+from pairalign.finetune.questions import Questions
+from pairalign.runtime import Runtime
+from pairalign.sensors.answer import answer_all
 from pairalign.sensors.model import SensorModel
+
+ALONE = Runtime()
 
 
 @dataclass(frozen=True)
 class TaskScore:
     """kinds: exact answers by kind, with 95 % intervals. accuracy: their mean. loss: nats per answer token. mass: mean
     probability of the probe's vocabulary along the answers. drift: mean KL from the base in nats, along the answers.
+    contains: free answers that have the right words in them; `None` where none was asked for.
     """
 
     kinds: dict[str, Score]
@@ -32,12 +41,54 @@ class TaskScore:
     loss: float
     mass: float | None = None
     drift: float | None = None
+    contains: Score | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TaskScore:
+        """What `to_dict` gave."""
+        kinds = {kind: Score(**score) for kind, score in values["kinds"].items()}
+        contains = values.get("contains")
+        return cls(**{**values, "kinds": kinds, "contains": Score(**contains) if contains else None})
 
 
-def answer_words(batches: Iterable[Batch], end: int | None) -> list[int]:
-    """The vocabulary of the answer-bias probe: every token of the answers but `end`, which held-out answers share."""
-    found = {token for batch in batches for token in batch.labels.flatten().tolist()}
-    return sorted(found - {IGNORED, end})
+@dataclass
+class Tally:
+    """Sums over the examples of one process. right: exact answers and examples by kind."""
+
+    right: dict[str, list[int]] = field(default_factory=dict)
+    examples: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+    mass: float = 0.0
+    drift: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Take in the sums of another."""
+        for kind, (hits, count) in other.right.items():
+            have = self.right.setdefault(kind, [0, 0])
+            self.right[kind] = [have[0] + hits, have[1] + count]
+        for name in ("examples", "tokens", "loss", "mass", "drift"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def score(self, mass: bool, drift: bool) -> TaskScore:
+        """What the sums say; `mass` and `drift` where they were measured."""
+        kinds = {kind: wilson(hits, count) for kind, (hits, count) in sorted(self.right.items())}
+        return TaskScore(
+            kinds,
+            sum(score.value for score in kinds.values()) / len(kinds),
+            self.loss / self.tokens,
+            self.mass / self.examples if mass else None,
+            self.drift / self.examples if drift else None,
+        )
+
+
+def answer_words(answers: Iterable[str], tokenizer: Any) -> list[int]:
+    """The vocabulary of the answer-bias probe: every token of some answers, without their end."""
+    return sorted({token for text in answers for token in tokenizer(text, add_special_tokens=False)["input_ids"]})
 
 
 def answer_logits(model: SensorModel, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -48,47 +99,97 @@ def answer_logits(model: SensorModel, batch: Batch) -> tuple[Tensor, Tensor]:
     return logits[:, -keep - 1 : -1], batch.labels[:, -keep:]
 
 
-def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy in nats, mean over answer tokens."""
-    return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+def answer_loss(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    """Cross entropy in nats, mean (or "sum") over answer tokens."""
+    return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction=reduction)
 
 
-@torch.no_grad()
-def base_logits(model: SensorModel, batches: Iterable[Batch]) -> list[Tensor]:
-    """What `drift` compares with: answer logits of the model as it is now, in half precision on the CPU."""
-    model.eval()
-    return [answer_logits(model, batch.to(model.device))[0].half().cpu() for batch in batches]
+def exact_texts(logits: Tensor, labels: Tensor, tokenizer: Any) -> list[bool]:
+    """Whether greedy decoding would say exactly the right text, and then end: (B, K, V), (B, K) → B answers.
+
+    Texts are compared, not tokens; one with a token that the base does not know can not be said.
+    """
+    said, end = logits.argmax(-1).tolist(), tokenizer.eos_token_id
+    found = []
+    for words, right in zip(said, labels.tolist(), strict=True):
+        places = [n for n, token in enumerate(right) if token != IGNORED]
+        ours, theirs = ([row[n] for n in places] for row in (words, right))
+        same = tokenizer.unk_token_id is None or tokenizer.unk_token_id not in theirs
+        if theirs and theirs[-1] == end:
+            same = (ours.pop() == theirs.pop()) and same
+        found.append(same and (ours == theirs or _text(ours, tokenizer) == _text(theirs, tokenizer)))
+    return found
+
+
+def _text(tokens: list[int], tokenizer: Any) -> str:
+    text: str = tokenizer.decode(tokens, skip_special_tokens=False)
+    return text.strip()
 
 
 @torch.no_grad()
 def measure_task(
     model: SensorModel,
-    batches: Iterable[Batch],
+    questions: Questions,
     *,
     vocabulary: Sequence[int] | None = None,
-    base: Sequence[Tensor] | None = None,
+    base: BaseAnswers | None = None,
+    runtime: Runtime = ALONE,
 ) -> TaskScore:
-    """Measure a task, in evaluation mode. vocabulary: tokens of the answer-bias probe. base: from `base_logits`."""
+    """Measure a task, in evaluation mode; every process of the run takes part. vocabulary: tokens of the
+    answer-bias probe. base: from `remember_base`."""
     model.eval()
-    right: dict[str, list[bool]] = defaultdict(list)
-    losses: list[float] = []
-    masses: list[Tensor] = []
-    drifts: list[Tensor] = []
-    for n, held in enumerate(batches):
-        batch = held.to(model.device)
+    tally, total = Tally(), Tally()
+    for first, examples, counts in questions.ask(runtime.rank, runtime.world):
+        batch = questions.collate(examples).to(model.device)
         logits, labels = answer_logits(model, batch)
-        for kind, hit in zip(batch.kinds, exact_answers(logits, labels).tolist(), strict=True):
-            right[kind].append(hit)
-        losses += [float(answer_loss(logits, labels))] * len(labels)
+        if not counts:
+            continue
+        tally.add(_tally(batch, logits, labels, questions.collate.tokenizer))
         if vocabulary is not None:
-            masses.append(answer_mass(logits, labels, torch.tensor(vocabulary, device=logits.device)))
+            tally.mass += float(answer_mass(logits, labels, torch.tensor(vocabulary, device=logits.device)).sum())
         if base is not None:
-            drifts.append(drift(base[n].to(logits.device), logits, labels != IGNORED))
-    kinds = {kind: wilson(sum(hits), len(hits)) for kind, hits in sorted(right.items())}
-    return TaskScore(
-        kinds,
-        sum(score.value for score in kinds.values()) / len(kinds),
-        sum(losses) / len(losses),
-        float(torch.cat(masses).mean()) if masses else None,
-        float(torch.cat(drifts).mean()) if drifts else None,
-    )
+            tally.drift += float(base.drifts(first, logits, labels != IGNORED).sum())
+    for part in runtime.all_gather_object(tally):
+        total.add(part)
+    return total.score(vocabulary is not None, base is not None)
+
+
+def _tally(batch: Batch, logits: Tensor, labels: Tensor, tokenizer: Any) -> Tally:
+    found = Tally(examples=len(labels), tokens=int((labels != IGNORED).sum()))
+    found.loss = float(answer_loss(logits, labels, "sum"))
+    for kind, hit in zip(batch.kinds, exact_texts(logits, labels, tokenizer), strict=True):
+        hits, count = found.right.setdefault(kind, [0, 0])
+        found.right[kind] = [hits + hit, count + 1]
+    return found
+
+
+@torch.no_grad()
+def remember_base(model: SensorModel, questions: Questions, runtime: Runtime = ALONE) -> BaseAnswers:
+    """What `drift` compares with: the model as it is now; every process of the run takes part and gets all."""
+    model.eval()
+    parts = []
+    for _, examples, counts in questions.ask(runtime.rank, runtime.world):
+        logits, labels = answer_logits(model, questions.collate(examples).to(model.device))
+        if counts:
+            parts.append(BaseAnswers.of(logits, labels != IGNORED))
+    return BaseAnswers.join([part for parts in runtime.all_gather_object(parts) for part in parts])
+
+
+@torch.no_grad()
+def free_answers(model: SensorModel, questions: Questions, tokens: int, runtime: Runtime = ALONE) -> Score:
+    """The share of greedy answers, at most `tokens` long, that have the right answer's words in them, in order."""
+    model.eval()
+    right = asked = 0
+    for _, examples, counts in questions.ask(runtime.rank, runtime.world):
+        prompts = to_device(questions.collate.prompts(examples), model.device)
+        said = answer_all(model, questions.collate.processor, prompts, tokens)
+        if counts:
+            right += sum(has_words(text, example.answer) for text, example in zip(said, examples, strict=True))
+            asked += len(examples)
+    return wilson(*(sum(part) for part in zip(*runtime.all_gather_object((right, asked)), strict=True)))
+
+
+def has_words(said: str, right: str) -> bool:
+    """Whether the words of an answer stand in a text one after the other, whatever their case and punctuation."""
+    theirs, ours = (" ".join(re.findall(r"\w+", text.casefold())) for text in (said, right))
+    return f" {ours} " in f" {theirs} " if ours else right.strip() in said

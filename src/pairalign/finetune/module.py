@@ -79,6 +79,11 @@ class StageTwo(L.LightningModule):
         if not all(bool(p.isfinite().all()) for p in self.parameters() if p.requires_grad):
             raise self._diverged("weights became infinite or NaN")
         checkpoint["pairalign"] = {"config": to_dict(self.config), "batches": self.batches}
+        checkpoint["method"] = self.method.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give the method what it had gathered."""
+        self.method.load_state(checkpoint.get("method", {}))
 
     def configure_optimizers(self) -> Any:
         """AdamW; warm-up, then cosine to 2 % of the rate; the language model waits for `bridge_steps`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,24 +26,23 @@ from pairalign.dormant.model import DormantModel
 from pairalign.dormant.plan import DormantPlan, plan_dormant
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.receipt import fingerprint_base, write_receipt
-from pairalign.evaluate.forgetting import change
 from pairalign.files import replacing, write_json, write_text
 from pairalign.finetune.assemble import assemble
-from pairalign.finetune.callbacks import Measured, Watch, flat, put_back, trained
+from pairalign.finetune.callbacks import Watch, flat, put_back
 from pairalign.finetune.check import check_tasks, check_words
-from pairalign.finetune.collator import Batch, Collator, batches, calibration_batches
+from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
+from pairalign.finetune.gate import moved
 from pairalign.finetune.measure import answer_words
 from pairalign.finetune.methods import Method, create_method
 from pairalign.finetune.methods.method import Setup
+from pairalign.finetune.questions import Questions
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
 from pairalign.launch import launch
 from pairalign.runtime import Runtime
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
-
-MEASURE_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = method.finish(model.llm)
     model.eval()
-    results = {**_results(config, model, watch), "trained": count}
+    results = {**_results(config, watch), "trained": count}
     if runtime.main:
         _save(folder, model, method, before)
         write_json(folder / "results.json", results)
@@ -105,14 +104,14 @@ def _check(config: RecomposeConfig) -> None:
     train = config.train
     if train.steps < 0:
         raise ConfigError(f"train.steps={train.steps}: give at least 0.")
-    for name in ("batch_size", "accumulate"):
+    for name in ("batch_size", "accumulate", "measure_batch_size"):
         if getattr(train, name) < 1:
             raise ConfigError(f"train.{name}={getattr(train, name)}: give at least 1.")
     if config.max_forgetting is not None:
         if config.max_forgetting < 0:
             raise ConfigError(f"max_forgetting={config.max_forgetting:g}: give points of accuracy, at least 0.")
-        if not config.held_out or not train.validate_every:
-            raise ConfigError("max_forgetting: needs held_out tasks, and train.validate_every to look at them.")
+        if not config.held_out:
+            raise ConfigError("max_forgetting: needs held_out tasks, whose accuracy it bounds.")
 
 
 def plan_recompose(config: RecomposeConfig) -> DormantPlan:
@@ -127,8 +126,8 @@ def plan_recompose(config: RecomposeConfig) -> DormantPlan:
 
 def read_tasks(
     config: RecomposeConfig, processor: SensorProcessor
-) -> tuple[list[Task], dict[str, dict[str, list[Batch]]], Calibration | None]:
-    """Training tasks, the batches of what is measured by part and task, and the calibration set's inputs."""
+) -> tuple[list[Task], dict[str, list[Questions]], Calibration | None]:
+    """Training tasks, the questions of what is measured by part, and the calibration set's inputs."""
     sensors, collate = list(config.senses), Collator(processor)
 
     def task(name: str, one: TaskConfig, answered: bool = True) -> Task:
@@ -138,9 +137,8 @@ def read_tasks(
     parts = {"validation": config.validation, "held_out": config.held_out}
     checked = {part: [task(name, one) for name, one in named.items()] for part, named in parts.items()}
     known = [task(name, one, answered=False) for name, one in config.calibration.items()]
-    for one in itertools.chain(*checked.values()):
-        one.keep(processor, config.train.memory)
-    sets = {part: {t.name: list(batches(t, collate, MEASURE_SIZE)) for t in of} for part, of in checked.items()}
+    size, memory = config.train.measure_batch_size, config.train.memory / max(1, sum(map(len, checked.values())))
+    sets = {part: [Questions(t, collate, size, memory) for t in of] for part, of in checked.items()}
     shown = Calibration()
     for one in known:
         part = calibration_batches(one, collate, config.calibration_size)
@@ -154,7 +152,7 @@ def _fit(
     model: SensorModel,
     method: Method,
     tasks: Sequence[Task],
-    sets: Mapping[str, Mapping[str, Sequence[Batch]]],
+    sets: Mapping[str, Sequence[Questions]],
     processor: SensorProcessor,
     runtime: Runtime,
     progress: bool,
@@ -167,20 +165,24 @@ def _fit(
     folder = Path(config.out)
     path, task = folder / "last.ckpt", StageTwo(model, method, config)
     feed = TaskFeed(tasks, Collator(processor), config.train.batch_size, config.seed, runtime.rank, runtime.world)
-    words = answer_words(_all(sets.get("validation", {})), processor.tokenizer.eos_token_id)
+    answers = itertools.chain.from_iterable(q.task.answers() for q in sets.get("validation", ()))
     watch = Watch(
         model,
+        method,
         sets,
         folder / "metrics.jsonl" if runtime.main else None,
         every=config.train.validate_every,
         max_forgetting=config.max_forgetting,
-        vocabulary=words or None,
+        vocabulary=answer_words(answers, processor.tokenizer) or None,
+        tokens=config.train.measure_tokens,
+        runtime=runtime,
     )
-    watch.start()
     if not config.train.steps:
+        watch.start()
+        watch.close(0)
         return watch
-    first = trained(model)
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=False)
+    watch.interrupted = lambda: stop.stopped
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
     resume = path.exists()
     if resume:
@@ -192,15 +194,12 @@ def _fit(
         ckpt_path=str(path) if resume else None,
         weights_only=True,
     )
-    if stop.stopped:
+    if stop.stopped and watch.kept is None:
         save_checkpoint(trainer, path)
         raise KeyboardInterrupt
-    watch.restore(first)
+    if watch.kept is None:  # the checkpoint was of the last step
+        watch.close(config.train.steps)
     return watch
-
-
-def _all(sets: Mapping[str, Sequence[Batch]]) -> Sequence[Batch]:
-    return [batch for held in sets.values() for batch in held]
 
 
 def _checkpoint(path: Path, config: RecomposeConfig) -> dict[str, Any]:
@@ -212,23 +211,20 @@ def _checkpoint(path: Path, config: RecomposeConfig) -> dict[str, Any]:
     return record
 
 
-def _results(config: RecomposeConfig, model: SensorModel, watch: Watch) -> dict[str, Any]:
-    base = watch.history[0][1]
-    after = watch.measure(config.train.steps)
-    found: dict[str, Any] = {"method": config.method, "seed": config.seed, "stopped": watch.stopped}
-    for part, name in (("validation", "learning"), ("held_out", "forgetting")):
-        if base.get(part):
-            moved = change(_accuracies(base, part), _accuracies(after, part))
-            sign = 1 if name == "learning" else -1
-            found[name] = {"points": sign * moved.points, "worst": moved.worst, "worst_points": moved.worst_points}
-    found["base"] = {part: {n: asdict(s) for n, s in tasks.items()} for part, tasks in base.items()}
-    found["after"] = {part: {n: asdict(s) for n, s in tasks.items()} for part, tasks in after.items()}
+def _results(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
+    base, after = watch.history[0][1], watch.after
+    found: dict[str, Any] = {"method": config.method, "seed": config.seed, "stopped": watch.verdict}
+    found["kept"] = {"step": watch.kept, "learned": watch.learned}
+    for part, name, sign in (("validation", "learning", 1), ("held_out", "forgetting", -1)):
+        change = moved(base, after, part)
+        if change is not None:
+            points = {"points": sign * change.points + 0.0, "worst": change.worst, "worst_points": change.worst_points}
+            count = sum(kind.n for score in after[part].values() for kind in score.kinds.values())
+            found[name] = {**points, "n": count}
+    for name, measured in (("base", base), ("after", after)):
+        found[name] = {part: {n: s.to_dict() for n, s in tasks.items()} for part, tasks in measured.items()}
     found["history"] = [{"step": step, **flat(measured)} for step, measured in watch.history]
     return found
-
-
-def _accuracies(measured: Measured, part: str) -> dict[str, float]:
-    return {name: score.accuracy for name, score in measured[part].items()}
 
 
 def _start(folder: Path, config: RecomposeConfig, *, fresh: bool) -> None:

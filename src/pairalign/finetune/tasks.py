@@ -84,13 +84,21 @@ class Task:
         count = count_samples(self.folder, self.config.split)
         return count if self.config.limit is None else min(count, self.config.limit)
 
-    def read(self) -> Iterator[Example]:
-        """Every example once, in stored order."""
+    def read(self, first: int = 0, last: int | None = None) -> Iterator[Example]:
+        """Examples `first` to `last` (left out; all if null) once, in stored order."""
+        last = len(self) if last is None else min(last, len(self))
         if self.kept is not None:
-            yield from self.kept[: len(self)]
+            yield from self.kept[first:last]
             return
-        for sample in read_samples(self.folder, self.config.split, self.fields, limit=self.config.limit):
+        samples = read_samples(self.folder, self.config.split, self.fields, skip=first, limit=self.config.limit)
+        for sample in itertools.islice(samples, max(0, last - first)):
             yield self.example(sample)
+
+    def answers(self) -> Iterator[str]:
+        """Every answer once; no signal is read."""
+        fields = list(dict.fromkeys(FIELD.findall(self.config.answer)))
+        samples = read_samples(self.folder, self.config.split, fields)
+        return (self.reference(sample) for sample in itertools.islice(samples, len(self)))
 
     def keep(self, processor: SensorProcessor, gib: float, *, progress: bool = False) -> None:
         """Read all examples into memory, signals as stage one sees them, if they take less than `gib` GiB.

@@ -10,6 +10,8 @@ from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
 
+GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
+
 
 class Said(NamedTuple):
     """An answer in words, and where it has none, `silence`: why."""
@@ -81,3 +83,14 @@ def _silence(processor: SensorProcessor, said: list[int]) -> str:
             "taught to say."
         )
     return f"the answer is empty: the model ended it at once, after {len(said)} tokens that are no words."
+
+
+def answer_all(
+    model: SensorModel, processor: SensorProcessor, inputs: Mapping[str, Any], tokens: int, **options: Any
+) -> list[str]:
+    """Greedy answers, at most `tokens` long, to a batch of prompts that the processor made, padded on the left."""
+    moved = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
+    pad = processor.tokenizer.pad_token_id
+    padding = {"pad_token_id": pad if pad is not None else processor.tokenizer.eos_token_id}
+    said = model.generate(**moved, max_new_tokens=tokens, **GREEDY, **padding, **options)
+    return processor.decode(said, moved["input_ids"])

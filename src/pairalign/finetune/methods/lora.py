@@ -5,13 +5,15 @@ Where it bites: needs the extra `peft`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.linears import find_linears
-from pairalign.finetune.methods.method import Method, Setup, register_method
+from pairalign.finetune.methods.method import Method, Setup, register_method, remembered
 
 
 @register_method("lora")
@@ -32,6 +34,14 @@ class LoRA(Method):
         config = LoraConfig(target_modules=list(names), **self.options)
         model: nn.Module = get_peft_model(llm, config)  # type: ignore[arg-type]
         return model
+
+    @contextmanager
+    def settled(self, llm: nn.Module) -> Iterator[None]:
+        """With the updates in the weights, rounded to their dtype, for as long as it lasts."""
+        with remembered({n: p for n, p in llm.named_parameters() if ".base_layer." in n}):
+            llm.merge_adapter()  # type: ignore[operator]
+            yield
+            llm.unmerge_adapter()  # type: ignore[operator]
 
     def finish(self, llm: nn.Module) -> nn.Module:
         """The plain model with the updates in its weights."""

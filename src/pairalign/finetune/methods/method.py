@@ -6,9 +6,11 @@ Where it bites: a penalty sees the model after the bridge's vectors are in place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import ConfigError, did_you_mean
@@ -70,9 +72,21 @@ class Method:
     def after_backward(self, llm: nn.Module) -> None:
         """Called after every backward pass."""
 
+    @contextmanager
+    def settled(self, llm: nn.Module) -> Iterator[None]:
+        """Within it, the language model computes what it will after `finish`; what trains is as before afterwards."""
+        yield
+
     def finish(self, llm: nn.Module) -> nn.Module:
         """The language model as it is used; called once, after training."""
         return llm
+
+    def state(self) -> dict[str, Tensor]:
+        """What `finish` needs beside the weights and training has gathered, for checkpoints."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """What `state` gave."""
 
     def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
         """Finished weights by name that make the plain base this model; `None` where weights are not enough."""
@@ -96,3 +110,15 @@ def decoder_parameters(llm: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters of the text decoder by full name."""
     prefix = decoder_prefix(llm)
     return {name: p for name, p in llm.named_parameters() if name.startswith(prefix)}
+
+
+@contextmanager
+def remembered(parameters: Mapping[str, Tensor]) -> Iterator[None]:
+    """Parameters that are changed within it and are what they were afterwards, bit for bit."""
+    before = {name: p.detach().clone() for name, p in parameters.items()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(before[name])

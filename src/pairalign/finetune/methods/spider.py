@@ -7,11 +7,14 @@ here it is applied once, at the end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from pairalign.finetune.methods.full import Full
-from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
+from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method, remembered
 
 
 @register_method("spider")
@@ -33,6 +36,22 @@ class Spider(Full):
         for name, parameter in decoder_parameters(llm).items():
             if parameter.grad is not None:
                 self.moved[name] += parameter.grad.abs().to(self.moved[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """The gradient sizes."""
+        return {name: value.detach().cpu().clone() for name, value in self.moved.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """In place."""
+        for name, value in state.items():
+            self.moved[name].copy_(value)
+
+    @contextmanager
+    def settled(self, llm: nn.Module) -> Iterator[None]:
+        """Blended, for as long as it lasts."""
+        with remembered(decoder_parameters(llm)):
+            self.finish(llm)
+            yield
 
     @torch.no_grad()
     def finish(self, llm: nn.Module) -> nn.Module:

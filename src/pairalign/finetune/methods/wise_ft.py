@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import ConfigError
 from pairalign.finetune.methods.full import Full
-from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
+from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method, remembered
 
 
 @register_method("wise_ft")
@@ -27,6 +30,13 @@ class WiseFT(Full):
         """The model itself; the base's decoder is remembered."""
         self.base = {name: p.detach().cpu().clone() for name, p in decoder_parameters(llm).items()}
         return super().prepare(llm, setup)
+
+    @contextmanager
+    def settled(self, llm: nn.Module) -> Iterator[None]:
+        """Interpolated, for as long as it lasts."""
+        with remembered(decoder_parameters(llm)):
+            self.finish(llm)
+            yield
 
     @torch.no_grad()
     def finish(self, llm: nn.Module) -> nn.Module:

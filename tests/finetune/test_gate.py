@@ -1,0 +1,197 @@
+"""The gate: which weights a run keeps, whatever was measured when, also after a kill; and what it then says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from stage_two import short_run, values
+
+from pairalign.cli.main import main
+from pairalign.evaluate.intervals import wilson
+from pairalign.finetune.callbacks import Watch, trained
+from pairalign.finetune.gate import Gate, Measured
+from pairalign.finetune.measure import TaskScore
+from pairalign.finetune.module import StageTwo
+from pairalign.finetune.run import load_recomposed
+
+
+def score(accuracy: float, loss: float = 1.0) -> TaskScore:
+    return TaskScore({"it": wilson(100 * accuracy, 100)}, accuracy, loss)
+
+
+def found(learned: float | None, held: float, loss: float = 1.0) -> Measured:
+    validation = {} if learned is None else {"validation": {"touch": score(learned, loss)}}
+    return {**validation, "held_out": {"image": score(held)}}
+
+
+class Script:
+    """What is measured at each step, instead of the model, and the weights that were there then."""
+
+    def __init__(self, measured: Mapping[int, Measured]) -> None:
+        self.measured, self.weights = measured, dict[int, dict[str, torch.Tensor]]()
+        self.step = 0
+
+    def install(self, patch: pytest.MonkeyPatch) -> Script:
+        script = self
+        trains = StageTwo.on_train_batch_start
+
+        def starts(module: StageTwo, batch: Any, batch_idx: int) -> None:
+            script.step = module.global_step + 1
+            trains(module, batch, batch_idx)
+
+        def measures(watch: Watch) -> Measured:
+            script.weights[script.step] = trained(watch.model)
+            return script.measured[script.step]
+
+        patch.setattr(StageTwo, "on_train_batch_start", starts)
+        patch.setattr(Watch, "measure", measures)
+        return self
+
+
+BASE = found(0.1, 0.9)
+CASES: dict[str, tuple[dict[int, Measured], int, str | None]] = {
+    "final within the bound": ({2: found(0.9, 0.9), 4: found(0.5, 0.9), 6: found(0.4, 0.89)}, 6, None),
+    "final beyond it": ({2: found(0.3, 0.9), 4: found(0.5, 0.9), 6: found(0.9, 0.2)}, 4, "at the end, step 6"),
+    "stopped": ({2: found(0.3, 0.9), 4: found(0.9, 0.2)}, 2, "stopped at step 4: held-out abilities lost 70.0 points"),
+    "the best, not the latest": ({2: found(0.6, 0.9), 4: found(0.5, 0.9), 6: found(0.9, 0.2)}, 2, "at the end"),
+    "a tie goes to less forgotten": ({2: found(0.5, 0.9), 4: found(0.5, 0.88), 6: found(0.9, 0.2)}, 2, "at the end"),
+    "then to the smaller loss": (
+        {2: found(0.5, 0.9, 0.9), 4: found(0.5, 0.9, 0.8), 6: found(0.9, 0.2)}, 4, "at the end"
+    ),
+    "nothing within it": ({2: found(0.3, 0.2)}, 0, "the weights of step 0 are kept"),
+    "within it nothing learned": ({2: found(0.1, 0.9), 4: found(0.05, 0.9), 6: found(0.1, 0.9)}, 0, "no better than"),
+    "without validation the latest": (
+        {0: found(None, 0.9), 2: found(None, 0.9), 4: found(None, 0.88), 6: found(None, 0.1)}, 4, "at the end"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_best_within_the_bound_is_kept(
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    measured, step, why = CASES[case]
+    script = Script({0: BASE, **measured}).install(monkeypatch)
+    train = {**values(setup, tmp_path)["train"], "steps": 6, "validate_every": 2, "measure_tokens": 0}
+    run = short_run(setup, tmp_path / "run", train=train, max_forgetting=5.0)
+    kept = trained(run.model)
+    assert all(torch.equal(value, script.weights[step][name]) for name, value in kept.items())
+    assert all(step == at or not same(kept, weights) for at, weights in script.weights.items())
+    assert run.results["kept"] == {"step": step, "learned": step > 0}
+    assert (run.results["stopped"] is None) == (why is None)
+    assert (why or "") in (run.results["stopped"] or "")
+    assert (
+        run.results["after"]["held_out"]["image"]["accuracy"]
+        == {0: BASE, **measured}[step]["held_out"]["image"].accuracy
+    )
+    monkeypatch.undo()
+    again = trained(load_recomposed(run.folder).model.senses)  # what is in the folder
+    assert all(torch.equal(value, kept[f"senses.{name}"]) for name, value in again.items())
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Ends the process's training at a step, as a kill does: nothing is written then."""
+    step = StageTwo.training_step
+
+    def kill(at: int) -> None:
+        def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.global_step == at:
+                raise RuntimeError("killed")
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(StageTwo, "training_step", dies)
+
+    return kill
+
+
+@pytest.mark.parametrize("method", ["dormant", "spider"])
+def test_a_killed_run_keeps_the_best_that_it_saw_before(
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Any, method: str
+) -> None:
+    measured = {0: BASE, 2: found(0.5, 0.9), 4: found(0.4, 0.9), 6: found(0.3, 0.9), 8: found(0.9, 0.1)}
+    train = {**values(setup, tmp_path)["train"], "steps": 8, "validate_every": 2, "checkpoint_every": 3}
+    options: dict[str, Any] = {"train": {**train, "measure_tokens": 0}, "max_forgetting": 5.0, "method": method}
+    script = Script(measured).install(monkeypatch)
+    whole = short_run(setup, tmp_path / "whole", **options)
+    monkeypatch.undo()
+    Script(measured).install(monkeypatch)
+    cut(5)
+    with pytest.raises(RuntimeError, match="killed"):
+        short_run(setup, tmp_path / "cut", **options)
+    monkeypatch.undo()
+    Script(measured).install(monkeypatch)
+    again = short_run(setup, tmp_path / "cut", **options)
+    assert again.results == whole.results
+    assert again.results["kept"]["step"] == 2
+    assert method == "spider" or same(trained(again.model), script.weights[2])
+    for file in ("bridge.safetensors", "results.json"):
+        assert (again.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
+    assert same(dict(again.model.named_parameters()), dict(whole.model.named_parameters()))
+
+
+def test_the_base_is_measured_once(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Any) -> None:
+    train = {**values(setup, tmp_path)["train"], "steps": 4, "checkpoint_every": 2, "validate_every": 0}
+    whole = short_run(setup, tmp_path / "whole", train=train)
+    cut(3)
+    with pytest.raises(RuntimeError, match="killed"):
+        short_run(setup, tmp_path / "cut", train=train)
+    monkeypatch.undo()
+    steps: list[int] = []
+    measure = Watch.measure
+    monkeypatch.setattr(Watch, "measure", lambda self: (steps.append(len(self.history)), measure(self))[1])
+    again = short_run(setup, tmp_path / "cut", train=train)
+    assert steps == [1]  # the final weights alone
+    assert again.results == whole.results
+
+
+@pytest.fixture(scope="module")
+def ruin(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rate that ruins the shipped base, which knows pictures, and no measurement before the end."""
+    from pairalign.demo.base import base_folder
+
+    folder = tmp_path_factory.mktemp("ruin")
+    train = {"steps": 12, "batch_size": 8, "validate_every": 0, "warmup": 1, "accelerator": "cpu", "lr": 0.03}
+    told = values(setup, folder / "run", base=str(base_folder()), dtype="float32", method="full", train=train)
+    (folder / "ruin.yaml").write_text(yaml.safe_dump(told))
+    return folder
+
+
+def test_weights_that_forgot_at_the_last_step_are_not_kept(ruin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recompose", str(ruin / "ruin.yaml"), "--quiet", "--max-forgetting", "5"]) == 4
+    printed = capsys.readouterr().out.splitlines()
+    results = json.loads((ruin / "run" / "results.json").read_text())
+    held = [line["held_out/image/accuracy"] for line in results["history"]]
+    assert held[0] >= 0.9 > 0.5 > held[1]
+    assert results["after"]["held_out"]["image"]["accuracy"] == held[0]
+    assert results["forgetting"]["points"] == 0
+    assert printed[-4].startswith("at the end, step 12, held-out abilities lost ")
+    assert printed[-3] == "kept        the weights of step 0: nothing was learned"
+    assert printed[-2].startswith("learning       +0.0 points  (n 24, ")
+    assert printed[-1].startswith("forgetting     +0.0 points  (n 24, worst image +0.0)")
+
+
+def test_a_run_without_measured_tasks_says_so(setup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = values(setup, tmp_path / "run", validation={}, held_out={}, method="bridge")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
+    assert main(["recompose", str(tmp_path / "run.yaml"), "--quiet"]) == 0
+    assert "forgetting  not measured: the configuration has no held_out tasks" in capsys.readouterr().out
+    assert main(["recompose", str(tmp_path / "run.yaml"), "--quiet", "--max-forgetting", "1"]) == 2
+    assert "max_forgetting: needs held_out tasks" in capsys.readouterr().err
+
+
+def test_the_rank_of_what_is_beyond_the_bound_is_none() -> None:
+    gate = Gate(1.0)
+    assert gate.rank(BASE, found(0.9, 0.88), 3, 2.0) is None
+    assert gate.rank(BASE, found(0.1, 0.9, loss=0.5), 3, 0.0) is not None  # a smaller loss is learning, too
+    assert Gate(None).rank(BASE, found(0.9, 0.0), 3, 90.0) is not None
