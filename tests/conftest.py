@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +62,15 @@ def vector_pairs(count: int, edge: tuple[str, str], seed: int = 0, split: str = 
         shared = rng.normal(size=3)
         sides = {end: np.concatenate([shared, rng.normal(size=3)]).astype(np.float32) for end in edge}
         yield {"key": f"{split}-{i:05d}", **sides, "split": split, "label": {"sign": int(shared[0] > 0)}}
+
+
+def recorded_as(folder: Path, copy: Path, modality: str, **facts: Any) -> Path:
+    """A copy of a shard folder whose index records something else of one modality, such as `unit="kPa"`."""
+    shutil.copytree(folder, copy)
+    index = json.loads((copy / "index.json").read_text())
+    index["modalities"][modality] |= facts
+    (copy / "index.json").write_text(json.dumps(index))
+    return copy
 
 
 @pytest.fixture

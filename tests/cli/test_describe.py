@@ -14,6 +14,7 @@ from stage_two import make_setup, short_run
 from torch import nn
 
 import pairalign as pa
+from conftest import recorded_as
 from pairalign.cli.main import main
 from pairalign.data.shards import read_samples
 from pairalign.data.world import World
@@ -256,6 +257,15 @@ def test_what_cannot_be_done_is_one_clean_line(
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("pairalign: ")
     assert said in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_of_another_unit_are_refused(
+    pack: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = recorded_as(shards, tmp_path / "wrong", "touch", unit="kPa")
+    assert main(["describe", str(pack), "--pairs", str(wrong), "--out", str(tmp_path / "out")]) == 2
+    assert "the data records unit 'kPa', the encoder declares '1'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

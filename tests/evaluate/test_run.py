@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import vector_pairs
+from conftest import recorded_as, vector_pairs
 from pairalign.align.run import AlignRun, align_pairs
+from pairalign.cli.main import main
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.pack import pack_pairs
@@ -97,6 +98,38 @@ def test_pools_name_what_is_missing(run: AlignRun, pool: Path, tmp_path: Path) -
     pack_pairs(rows, tmp_path / "other", modalities=["x"], progress=False)
     with pytest.raises(DataError, match="none of the aligned a, b, c"):
         evaluate_run(run, tmp_path / "other", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"unit": "kPa"}, "records unit 'kPa', the encoder declares 'N'"),
+        ({"rate": 100.0}, "records rate 100.0, the encoder declares None"),
+        ({"ext": ["txt"]}, "the data holds txt, the encoder reads signals of kind 'vector'"),
+    ],
+)
+def test_pairs_of_another_unit_rate_or_kind_are_refused_before_anything_is_encoded(
+    align_settings: dict[str, Any], pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], message: str,
+) -> None:  # fmt: skip
+    run = align_pairs(load_config(AlignConfig, align_settings, ["train.steps=1"]), progress=False)
+    wrong = recorded_as(pool, tmp_path / "wrong", "c", **facts)
+    encoded: list[str] = []
+    monkeypatch.setattr(type(run.aligner), "encode", lambda self, modality, value, **_: encoded.append(modality))
+    words = ["evaluate", str(run.folder), "--pairs", str(pool), "--pairs", str(wrong), "--quiet"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"pairalign: pairs {str(wrong)!r}, field 'c': the data ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not encoded
+
+
+def test_a_pool_without_a_usable_sample_says_why(run: AlignRun, tmp_path: Path) -> None:
+    rows = [{"key": str(i), "a": np.arange(5.0) + i, "b": np.arange(6.0), "split": "test"} for i in range(4)]
+    pack_pairs(rows, tmp_path / "short", modalities=["a", "b"], allow_constant=["b"], progress=False)
+    with pytest.raises(DataError, match=r"0 usable samples: .* First left out: .*shape \(5,\) is not the declared"):
+        encode_pool(run, tmp_path / "short", progress=False)
 
 
 def test_unfinished_and_foreign_runs_are_refused(run: AlignRun, pool: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from stage_two import IMAGE, PAIRS, TOUCH, settings, short_run
 
-from pairalign.core.errors import ConfigError, DataError, PairalignError
+from conftest import recorded_as
+from pairalign.core.errors import ConfigError, DataError, PairalignError, SignalError
 from pairalign.data.encode import ImageFormat
 from pairalign.data.pack import pack_pairs
 from pairalign.data.world import World
@@ -132,3 +133,11 @@ def test_a_limit_holds_in_training(setup: Path, tmp_path: Path) -> None:
         assert run.results["trained"] > 0
     with pytest.raises(DataError, match=r"calibration.pictures: .* has 5 samples, calibration_size=16"):
         check_tasks(settings(setup, tmp_path, calibration={"pictures": {**IMAGE, "limit": 5}}))
+
+
+@pytest.mark.parametrize("part", ["tasks", "held_out"])
+def test_a_field_of_another_unit_than_its_sensor_declares_is_refused(setup: Path, tmp_path: Path, part: str) -> None:
+    wrong = recorded_as(setup / TOUCH["shards"], tmp_path / "wrong", "touch", unit="kPa")
+    config = settings(setup, tmp_path / "run", **{part: {"grip": {**TOUCH, "shards": str(wrong)}, "touch": TOUCH}})
+    with pytest.raises(SignalError, match=rf"{part}: task 'grip', field 'touch' .* records unit 'kPa'.* declares '1'"):
+        plan_recompose(config)

@@ -31,6 +31,7 @@ from pairalign.core.config import AlignConfig, EdgeConfig, load_config
 from pairalign.core.errors import CheckpointError, DataError, did_you_mean
 from pairalign.data.graph import edge_name
 from pairalign.data.index import ShardIndex, load_index
+from pairalign.data.kinds import check_stored
 from pairalign.files import write_text
 from pairalign.launch import launch
 from pairalign.runtime import Runtime
@@ -153,8 +154,7 @@ def _check_edge(config: AlignConfig, aligner: PairAligner, edge: EdgeConfig, ind
             raise DataError(
                 f"edge {name}: {str(folder)!r} holds no field {source!r}.{did_you_mean(source, index.modalities)}"
             )
-        recorded = {"unit": index.modalities[source].unit, "rate": index.modalities[source].rate}
-        aligner.encoder(end).signal.check_recorded(recorded, f"edge {name}, field {source!r}")
+        check_stored(aligner.encoder(end).signal, index.modalities[source], f"edge {name}, field {source!r}")
 
 
 def _side(

@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         load_plugin(plugin)
     model, processor, identity, about = _load(args)
     task = _task(args, list(processor.placeholders))
+    task.check_signals(processor.senses)
     model.to(_device(args.device))
     out = Path(args.out or f"{args.pack.rstrip('/')}.descriptions")
     settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}

@@ -11,11 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from pairalign.core.types import Kind
+from pairalign.core.errors import SignalError
+from pairalign.core.types import Kind, Signal
 from pairalign.data.index import ModalityInfo
 
 CLOUD_COLUMNS = range(3, 10)
 _TACTILE = {"touch", "touches", "tactile", "tac", "gel", "gelsight", "digit", "taxim", "dura", "duragel"}
+
+
+def check_stored(signal: Signal, info: ModalityInfo, where: str) -> None:
+    """Raise `SignalError` unless an encoder that declares `signal` may read what an index records of one modality.
+
+    Compared are unit, rate and whether it is text; sizes are not, because `Encoder.preprocess` may change them.
+    """
+    signal.check_recorded({"unit": info.unit, "rate": info.rate}, where)
+    written = set(info.ext)
+    if written == {"txt"} if signal.kind != "text" else written.isdisjoint({"txt", "json"}):
+        raise SignalError(
+            f"{where}: the data holds {', '.join(info.ext)}, the encoder reads signals of kind {signal.kind!r}: name "
+            "the right field as `source`, or use another encoder."
+        )
 
 
 def main_value(value: Any) -> Any:

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from pairalign.align.latents import Latents
 from pairalign.align.run import AlignRun
 from pairalign.core.errors import DataError, SignalError, did_you_mean
-from pairalign.data.index import load_index
+from pairalign.data.index import ShardIndex, load_index
+from pairalign.data.kinds import check_stored
 from pairalign.data.shards import RawSample, count_samples, read_samples
 from pairalign.evaluate.clusters import clusters_of, group_of
 
@@ -46,6 +47,40 @@ class EvalPool:
     synthetic: bool
 
 
+def check_pairs(run: AlignRun, folder: str | Path, split: str) -> dict[str, str]:
+    """The run's modalities that a shard folder holds, with their fields, read off its index.
+
+    Raises:
+        DataError: no such split, or no field of the run.
+        SignalError: as `readable` does.
+    """
+    index = load_index(folder)
+    if split not in index.every_split:
+        raise DataError(f"pairs {str(folder)!r} have no split {split!r}.{did_you_mean(split, index.every_split)}")
+    present = readable(run, index, folder)
+    if not present:
+        raise DataError(
+            f"pairs {str(folder)!r} hold {', '.join(index.modalities)}, none of the aligned "
+            f"{', '.join(run.aligner.encoders)}: pack the pairs with the names that the run uses, or set `source` in "
+            "its config."
+        )
+    return present
+
+
+def readable(run: AlignRun, index: ShardIndex, folder: str | Path) -> dict[str, str]:
+    """Modality -> field, of those of the run that an index holds.
+
+    Raise `SignalError` for a field that is recorded in another unit or rate, or as another kind, than the run's
+    encoder declares: its figures would be of signals that it never learnt to read.
+    """
+    fields = {m: run.config.modalities[m].source or m for m in run.aligner.encoders}
+    present = {m: f for m, f in fields.items() if f in index.modalities}
+    for m, field in present.items():
+        where = f"pairs {str(folder)!r}, field {field!r}"
+        check_stored(run.aligner.encoder(m).signal, index.modalities[field], where)
+    return present
+
+
 @torch.no_grad()
 def encode_pool(
     run: AlignRun,
@@ -58,16 +93,7 @@ def encode_pool(
     progress: bool = True,
 ) -> EvalPool:
     """Encode one split of a shard folder with every aligned modality it holds; `DataError` unless there are two."""
-    index = load_index(folder)
-    if split not in index.every_split:
-        raise DataError(f"pairs {str(folder)!r} have no split {split!r}.{did_you_mean(split, index.every_split)}")
-    fields = {m: run.config.modalities[m].source or m for m in run.aligner.encoders}
-    present = {m: f for m, f in fields.items() if f in index.modalities}
-    if not present:
-        raise DataError(
-            f"pairs {str(folder)!r} hold {', '.join(index.modalities)}, none of the aligned {', '.join(fields)}: "
-            "pack the pairs with the names that the run uses, or set `source` in its config."
-        )
+    present, index = check_pairs(run, folder, split), load_index(folder)
     bad: list[tuple[str, str]] = []
     samples = read_samples(folder, split, list(present.values()), on_bad=lambda k, r: bad.append((k, r)))
     total = min(count_samples(folder, split), limit or 2**62)
@@ -86,7 +112,10 @@ def encode_pool(
                 ids[m].append(sample.ids[field])
         kept += good[: max(0, examples - len(kept))]
     if len(keys) < 2:
-        raise DataError(f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two.")
+        first = f" First left out: {bad[0][0]}: {bad[0][1]}" if bad else ""
+        raise DataError(
+            f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two.{first}"
+        )
     latents = {m: Latents(*(torch.cat(z) for z in zip(*found, strict=True))) for m, found in parts.items()}
     content = {m: torch.tensor(values) for m, values in ids.items()}
     groups = [group_of(meta) for meta in metas]

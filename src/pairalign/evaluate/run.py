@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pairalign.evaluate.measure import (
     measured_pairs,
 )
 from pairalign.evaluate.page import build_report
-from pairalign.evaluate.pool import EvalPool, encode_pool
+from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.tables import tables
 from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
@@ -62,13 +63,16 @@ def evaluate_run(
     visible: modality -> factors it can see; separates what an edge can carry from the controls. All, if `None`.
     classes: class names for zero-shot; default the distinct plain labels. templates: see `class_embeddings`;
         default those of each sensor's kind. same_group: also retrieve among samples of the same group only.
-    limit: most samples of each pool. Raises `DataError` where there is nothing to measure.
+    limit: most samples of each pool. Raises `DataError` where there is nothing to measure, and `SignalError` for pairs
+        of another unit or rate than the run's encoders declare.
     """
     start = time.perf_counter()
     aligned = run if isinstance(run, AlignRun) else load_aligned(run)
     folders = [pairs] if isinstance(pairs, (str, Path)) else list(pairs)
     splits = [split] if isinstance(split, str) else list(split)
     settings: dict[str, Any] = {"visible": visible, "known": known, "same_group": same_group, "seed": seed}
+    for folder, name in product(folders, splits):  # all of them before the first is encoded
+        check_pairs(aligned, folder, name)
     pools: dict[str, EvalPool] = {}
     for folder in folders:
         for name in splits:

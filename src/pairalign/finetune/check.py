@@ -1,7 +1,7 @@
 """What must hold of a run's tasks, found from shard indexes, settings and texts, before anything long or large is done.
 
-`check_tasks` needs no base; `check_words` its tokenizer. A base that lacks an answer's words would be taught "unknown"
-in their place, and measured right each time that it says so.
+`check_tasks` needs no base, `check_signals` the senses, `check_words` the base's tokenizer. A base that lacks an
+answer's words would be taught "unknown" in their place, and measured right each time that it says so.
 Where it bites: every text of every task is read and tokenized once, pictures and signals are not looked at.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pairalign.core.errors import ConfigError, DataError, PairalignError
+from pairalign.core.errors import ConfigError, DataError, PairalignError, SignalError
 from pairalign.data.index import load_index
 from pairalign.data.shards import read_samples
 from pairalign.dormant.selection.select import check_settings
@@ -21,6 +21,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sampling import shares
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.prompt import FIELD
+from pairalign.sensors.sensor import Sense
 
 PARTS = ("tasks", "validation", "held_out", "calibration")
 TEXTS = 1024  # tokenized at once
@@ -78,6 +79,16 @@ def _check_shown(config: RecomposeConfig, tasks: Sequence[Task]) -> None:
             f"senses.{unseen[0]}: no training task shows this sensor ({prompts}): put a field such as "
             f"{{{unseen[0]}}} into a prompt, or leave the sense out."
         )
+
+
+def check_signals(tasks: Tasks, senses: Mapping[str, Sense]) -> None:
+    """Raise `SignalError` where a field is recorded in another unit or rate than its sensor's encoder declares."""
+    for part, named in tasks.items():
+        for task in named:
+            try:
+                task.check_signals(senses)
+            except SignalError as error:
+                raise SignalError(f"{part}: {error}") from error
 
 
 class _Text(NamedTuple):

@@ -29,7 +29,7 @@ from pairalign.dormant.receipt import fingerprint_base, write_receipt
 from pairalign.files import replacing, write_json, write_text
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.callbacks import Watch, flat, put_back
-from pairalign.finetune.check import check_tasks, check_words
+from pairalign.finetune.check import check_signals, check_tasks, check_words
 from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.gate import moved
@@ -77,7 +77,9 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
     torch.manual_seed(config.seed)
     method = create_method(config.method, config.options)
     model, processor = assemble(config)
-    check_words(check_tasks(config), processor.tokenizer)
+    asked = check_tasks(config)
+    check_signals(asked, processor.senses)
+    check_words(asked, processor.tokenizer)
     tasks, sets, calibration = read_tasks(config, processor)
     for one in tasks:
         one.keep(processor, config.train.memory / len(tasks), progress=progress)
@@ -119,6 +121,7 @@ def plan_recompose(config: RecomposeConfig) -> DormantPlan:
     _check(config)
     asked = check_tasks(config)
     model, processor = assemble(config)
+    check_signals(asked, processor.senses)
     check_words(asked, processor.tokenizer)
     _, _, calibration = read_tasks(config, processor)
     return plan_dormant(model.llm, config.dormant, calibration)

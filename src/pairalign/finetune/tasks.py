@@ -6,7 +6,7 @@ Where it bites: a sample that cannot be read stops the run with its key.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,14 @@ from tqdm import tqdm
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.data.index import load_index
-from pairalign.data.kinds import main_value
+from pairalign.data.kinds import check_stored, main_value
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
+from pairalign.sensors.sensor import Sense
 
 ENCODED = 64
 TEXTS, ARRAYS = {"txt", "json"}, {"npy", "wav"}  # stored formats
@@ -73,6 +74,13 @@ class Task:
             index.split(config.split, self.folder)
         except DataError as error:
             raise ConfigError(f"task {name!r}: split={config.split!r}: {error}") from error
+
+    def check_signals(self, senses: Mapping[str, Sense]) -> None:
+        """Raise `SignalError` where a field is recorded in another unit or rate than its sensor's encoder declares."""
+        stored = load_index(self.folder).modalities
+        for field, sensor in self.sensor.items():
+            where = f"task {self.name!r}, field {field!r} of {str(self.folder)!r}"
+            check_stored(senses[sensor].encoder.signal, stored[field], where)
 
     def _unreadable(self, field: str) -> ConfigError:
         return ConfigError(

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import recorded_as
 from pairalign.align.run import AlignRun
-from pairalign.core.errors import ConfigError
+from pairalign.core.errors import ConfigError, SignalError
 from pairalign.evaluate.intervals import wilson
 from pairalign.evaluate.protocols import registry
 from pairalign.evaluate.protocols.registry import MODULES, find_protocol, known_protocols, register_protocol
@@ -65,6 +66,19 @@ def test_a_protocol_of_ones_own_is_measured_and_written(
     for wrong in ({"right": "3"}, {"strict": 1}, {"right": True}):
         with pytest.raises(ConfigError, match="of protocol 'mine': give"):
             evaluate_protocol(run, pairs, "mine", settings=wrong, progress=False)
+
+
+def test_pairs_of_another_unit_are_refused_before_anything_is_measured(
+    known_run: Callable[..., AlignRun], pack: Callable[..., Path], tmp_path: Path
+) -> None:
+    @register_protocol("mine", title="none", source="nobody (arXiv:0)")
+    def measure(task: Task) -> list[Measurement]:
+        raise AssertionError("measured")
+
+    rows = [{"touch": np.eye(12, dtype="float32")[i], "image": np.eye(12)[i], "split": "test"} for i in range(4)]
+    wrong = recorded_as(pack(rows), tmp_path / "wrong", "touch", unit="kPa")
+    with pytest.raises(SignalError, match=r"field 'touch': the data records unit 'kPa', the encoder declares '1'"):
+        evaluate_protocol(known_run(("touch", "image")), wrong, "mine", progress=False)
 
 
 def test_a_name_has_one_owner() -> None:

@@ -19,7 +19,7 @@ from pairalign.core.errors import ConfigError, DataError, PairalignError, did_yo
 from pairalign.data.index import INDEX_NAME, ShardIndex, load_index
 from pairalign.data.shards import read_samples
 from pairalign.evaluate.clusters import NAMES, clusters_of, one_cluster
-from pairalign.evaluate.pool import EvalPool, encode_pool
+from pairalign.evaluate.pool import EvalPool, encode_pool, readable
 
 LEAKAGE_FREE = "by_"  # how conversions name divisions that keep objects, recordings or trajectories whole
 
@@ -112,8 +112,10 @@ class Task:
 
 
 def start_task(run: AlignRun, pairs: str | Path, **settings: Any) -> Task:
-    """A `Task` on one shard folder; `DataError` if it is none."""
-    return Task(run, Path(pairs), load_index(pairs), **settings)
+    """A `Task` on one shard folder; `DataError` if it is none, `SignalError` if the run cannot read what it holds."""
+    index = load_index(pairs)
+    readable(run, index, pairs)
+    return Task(run, Path(pairs), index, **settings)
 
 
 def division_of(split: str) -> str:
