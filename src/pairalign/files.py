@@ -118,6 +118,16 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
     return StorageError(f"{str(path)!r} cannot be written ({reason}): check the folder, or choose another one.")
 
 
+def why_unwritable(folder: str | os.PathLike[str]) -> str | None:
+    """Why nothing can be written into a folder that may not exist yet, or `None`; makes nothing."""
+    there = Path(folder).absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return f"{str(there)!r} is a file"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{str(there)!r} may not be written"
+
+
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:

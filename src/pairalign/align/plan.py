@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import PairFeed
 from pairalign.align.model import PairAligner, build_aligner, config_graph
+from pairalign.align.store import start_encoders
 from pairalign.core.config import AlignConfig
 from pairalign.data.graph import PairGraph, edge_name
 from pairalign.data.shards import count_samples
@@ -22,7 +24,7 @@ from pairalign.data.shards import count_samples
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked run. Parameter counts per modality, memory in bytes, time in seconds."""
+    """A checked run. Parameter counts per modality, memory in bytes, time in seconds; notes for its user."""
 
     graph: PairGraph
     trainable: dict[str, int]
@@ -32,6 +34,7 @@ class Plan:
     memory: int
     step_seconds: float
     steps: int
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -49,6 +52,7 @@ class Plan:
         lines += [
             f"{name}: {n:,} training pairs, first loss {self.losses[name]:.3f}" for name, n in self.samples.items()
         ]
+        lines += self.notes
         lines += [
             f"memory: about {self.memory / 2**30:.2f} GiB for weights, gradients, optimizer and one batch",
             f"time: about {_clock(self.seconds)} for {self.steps:,} steps of {self.step_seconds:.3f} s",
@@ -68,6 +72,7 @@ class Plan:
             "samples": self.samples,
             "memory_bytes": self.memory,
             "seconds": self.seconds,
+            "notes": list(self.notes),
         }
 
 
@@ -76,19 +81,20 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
 
     Frozen towers are run on one batch instead of being cached. Raises the errors that `align_pairs` would raise.
     """
-    from pairalign.align.run import check_edges
-
+    check_folders(config)
     torch.manual_seed(config.seed)
     graph, aligner = config_graph(config), build_aligner(config)
-    check_edges(config, aligner)
+    notes = check_edges(config, aligner)
+    start_encoders(config, aligner)
     batches = {name: next(iter(feed)) for name, feed in _plain_feeds(config, aligner).items()}
     for name, batch in batches.items():
         for key, reason in batch.bad:
-            print(f"damaged sample: {name} {key}: {reason}")
+            notes.append(f"note: damaged sample: {name} {key}: {reason}")
     seconds, losses, activations = _try_steps(config, aligner, batches)
     trainable, frozen = _count(aligner)
     weights = 4 * sum(frozen.values()) + 16 * sum(trainable.values())  # value, gradient and two Adam moments
-    return Plan(graph, trainable, frozen, _samples(config), losses, weights + activations, seconds, config.train.steps)
+    memory, steps = weights + activations, config.train.steps
+    return Plan(graph, trainable, frozen, _samples(config), losses, memory, seconds, steps, tuple(notes))
 
 
 def draw_graph(graph: PairGraph) -> list[str]:

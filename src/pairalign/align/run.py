@@ -8,6 +8,7 @@ another configuration is refused.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 
+from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import PairFeed, SideSource
 from pairalign.align.latents import AnchorHead
 from pairalign.align.model import PairAligner, build_aligner
@@ -27,11 +29,10 @@ from pairalign.align.store import (
     start_folder,
     write_versions,
 )
-from pairalign.core.config import AlignConfig, EdgeConfig, load_config
-from pairalign.core.errors import CheckpointError, DataError, did_you_mean
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.graph import edge_name
-from pairalign.data.index import ShardIndex, load_index
-from pairalign.data.kinds import check_stored
+from pairalign.data.index import load_index
 from pairalign.files import write_text
 from pairalign.launch import launch
 from pairalign.runtime import Runtime
@@ -52,6 +53,7 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
     Raises `ConfigError`, `GraphError`, `DataError`, `SignalError`, `CacheError` or `CheckpointError` before training
     starts where something does not fit, and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
     """
+    check_folders(config)
     return launch(config.train, partial(_align, config, progress=progress, fresh=fresh))
 
 
@@ -94,7 +96,9 @@ def build_feeds(
     """`{"train": {edge: feed}, "val": {edge: feed}}`, every index checked, every anchor cache opened or built."""
     feeds: dict[str, dict[str, PairFeed]] = {"train": {}, "val": {}}
     runtime = runtime or Runtime()
-    check_edges(config, aligner)
+    notes = check_edges(config, aligner)
+    if runtime.main:
+        print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
     for edge in config.edges:
         folder = Path(config.data.root) / edge.shards
         index = load_index(folder)
@@ -130,31 +134,6 @@ def _fit_anchors(aligner: PairAligner, feeds: Iterable[PairFeed]) -> None:
         head = aligner.heads[end]
         assert isinstance(head, AnchorHead)
         head.fit(torch.cat(features))
-
-
-def check_edges(config: AlignConfig, aligner: PairAligner) -> None:
-    """Check every edge's shards against the configuration and the declared signals, before anything long starts."""
-    for edge in config.edges:
-        folder = Path(config.data.root) / edge.shards
-        _check_edge(config, aligner, edge, load_index(folder), folder)
-
-
-def _check_edge(config: AlignConfig, aligner: PairAligner, edge: EdgeConfig, index: ShardIndex, folder: Path) -> None:
-    name, split = edge_name(edge.between), config.data.train_split
-    if split not in index.every_split:
-        raise DataError(f"edge {name}: {str(folder)!r} has no split {split!r}.{did_you_mean(split, index.every_split)}")
-    if index.every_split[split].count < 2 or config.train.batch_size < 2:
-        raise DataError(
-            f"edge {name}: split {split!r} has {index.every_split[split].count} samples and train.batch_size is "
-            f"{config.train.batch_size}: a contrastive loss needs at least two samples in a batch."
-        )
-    for end in edge.between:
-        source = config.modalities[end].source or end
-        if source not in index.modalities:
-            raise DataError(
-                f"edge {name}: {str(folder)!r} holds no field {source!r}.{did_you_mean(source, index.modalities)}"
-            )
-        check_stored(aligner.encoder(end).signal, index.modalities[source], f"edge {name}, field {source!r}")
 
 
 def _side(

@@ -145,7 +145,8 @@ class TrainConfig(Strict):
 class DataConfig(Strict):
     """Where pairs come from: `root` of the shard folders, loader `workers` and `shuffle` buffer in samples, each ≥ 0.
 
-    train_split, val_split: names of the splits in the shard index; a null val_split trains without validation.
+    train_split, val_split: names of the splits in the shard index; a null val_split trains without validation. "val"
+        may be missing from an edge, which is then not validated, and said so; another name may not.
     bad_fraction: largest share of damaged samples, 0 to 1, that a run tolerates; each is reported by key, none is
         replaced.
     augment: draw a random view of each training sample through `Encoder.view`.
