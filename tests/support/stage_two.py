@@ -63,7 +63,15 @@ def values(setup: Path, out: Path, **changes: Any) -> dict[str, Any]:
         "calibration": {"pictures": IMAGE},
         "calibration_size": 16,
         "dormant": {"score": "splash", "structure": "rows", "density": 0.25},
-        "train": {"steps": 6, "batch_size": 8, "validate_every": 3, "warmup": 1, "accelerator": "cpu", "lr": 0.01},
+        "train": {
+            "steps": 6,
+            "batch_size": 8,
+            "validate_every": 3,
+            "warmup": 1,
+            "accelerator": "cpu",
+            "lr": 0.01,
+            "measure_tokens": 2,
+        },
         **changes,
     }
 
