@@ -36,16 +36,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PairalignError as error:
         print(f"pairalign: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:
-        from pairalign.files import DISK_FULL, storage_error
-
-        if error.errno not in DISK_FULL:
+    except Exception as error:
+        text = _explained(error)
+        if text is None:
             raise
-        print(f"pairalign: {storage_error(error, error.filename or 'a file')}", file=sys.stderr)
+        print(f"pairalign: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("pairalign: interrupted", file=sys.stderr)
         return 130
+
+
+def _explained(error: Exception) -> str | None:
+    """One line on an error that is no fault of ours: a full disk, or a line of an encoder's author; else `None`."""
+    from pairalign.core.author import reason_of, where_of
+    from pairalign.files import DISK_FULL, storage_error
+
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return str(storage_error(error, error.filename or "a file"))
+    where = where_of(error)
+    return f"{where}: {reason_of(error)}" if where else None
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

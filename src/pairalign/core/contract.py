@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairalign.core.author import told
 from pairalign.core.encoder import Encoder
 from pairalign.core.types import Features, Signal
 
@@ -40,7 +41,7 @@ def check_encoder(encoder: Encoder, samples: Sequence[Any] | None = None, *, see
         try:
             detail = check(encoder, samples)
         except Exception as error:  # an encoder may raise anything: that is what is being checked
-            detail = f"{type(error).__name__}: {error}"
+            detail = told(error)
         found.append(Promise(name, not detail, detail or ""))
     return found
 

@@ -19,7 +19,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pairalign.core.errors import RegistryError, did_you_mean
+from pairalign.core.author import open_folder, remember_package, told, where_of
+from pairalign.core.errors import PairalignError, RegistryError, did_you_mean
 
 if TYPE_CHECKING:
     from pairalign.core.encoder import Encoder
@@ -93,8 +94,12 @@ def create_encoder(name: str, **options: Any) -> Encoder:
             )
     try:
         return cls(**options)
-    except TypeError as error:
-        raise RegistryError(f"encoder {name!r} with options {options}: {error}") from error
+    except PairalignError:
+        raise
+    except Exception as error:  # of wrong options, or of its author
+        if where_of(error) is None and not isinstance(error, TypeError):
+            raise
+        raise RegistryError(f"encoder {name!r} with options {options}: {told(error)}") from error
 
 
 def _encoder_class(entry: Entry) -> type[Encoder]:
@@ -112,8 +117,10 @@ def load_plugin(plugin: str | Path) -> None:
     if path.suffix == ".py" or "/" in str(plugin):
         if not path.is_file():
             raise RegistryError(f"plugin {str(plugin)!r} is no file: give the path of a Python file.")
+        open_folder(path)
         _import(str(plugin), lambda: _run_file(path))
     else:
+        remember_package(str(plugin))
         _import(str(plugin), lambda: importlib.import_module(str(plugin)))
 
 
@@ -138,12 +145,9 @@ def _import(what: str, run: Callable[[], Any]) -> None:
     except RegistryError:
         _restore(before)
         raise
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a plugin may raise anything; its author needs the line, not our traceback
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
         _restore(before)
-        raise RegistryError(f"plugin {what!r} raises on import: {type(error).__name__}: {error}") from error
+        raise RegistryError(f"plugin {what!r} raises on import: {told(error)}") from error
 
 
 def _restore(before: dict[str, type]) -> None:
@@ -161,6 +165,8 @@ def _points(name: str) -> Iterator[EntryPoint]:
 
 def _load_point(point: EntryPoint) -> type[Encoder]:
     loaded: list[type[Encoder]] = []
+    if point.dist is None or point.dist.name != "pairalign":
+        remember_package(point.module)
     _import(_point_owner(point), lambda: loaded.append(point.load()))
     return loaded[0]
 
