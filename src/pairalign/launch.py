@@ -2,20 +2,26 @@
 
 Who started them is asked of Lightning's cluster environments: torchrun, SLURM, MPI and LSF. Without one of these,
 `train.devices=N` starts the same command again N − 1 times, as Lightning's own launcher does; a notebook, which cannot
-be started again, forks instead.
+be started again, forks (`pairalign.fork`).
 Where it bites: a launcher that nobody here knows is refused, because its processes would each train alone, on the same
-samples, into the same folder. A script that calls runs one after the other keeps the processes of the first.
+samples, into the same folder. A script that calls runs one after the other keeps the processes of the first. While a
+run goes on, a process that fails or dies ends all of them, with one message (`pairalign.heartbeat`).
 """
 
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -30,7 +36,10 @@ from lightning.fabric.plugins.environments import (
 )
 
 from pairalign.core.errors import ConfigError
+from pairalign.fork import fork
+from pairalign.heartbeat import LOST, Heartbeat
 from pairalign.runtime import Runtime, find_device
+from pairalign.stopping import Stopping
 
 T = TypeVar("T")
 
@@ -66,6 +75,8 @@ class Slurm(SLURMEnvironment):
 
 
 _running: Runtime | None = None
+_children: dict[int, subprocess.Popen[bytes]] = {}  # by rank
+_runs = itertools.count()
 
 
 def current() -> Runtime:
@@ -148,15 +159,48 @@ def _count_devices(train: Asked) -> int:
 
 def _start_others(environment: LightningEnvironment, local: int, world: int) -> None:
     """Start this command again for every other process of this node, as Lightning's own launcher does."""
-    if hasattr(sys, "ps1") or sys.orig_argv[1:2] in ([], ["-"]):
-        raise ConfigError(f"train.devices={local}: this session cannot be started again; use a script or torchrun.")
-    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-    os.environ["NODE_RANK"], os.environ["LOCAL_RANK"] = str(environment.node_rank()), "0"
-    os.environ["WORLD_SIZE"] = str(world)
+    os.environ.update(own_environment(environment, world))
     for number in range(1, local):
         command = [sys.executable, *sys.orig_argv[1:]]
         child = subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(number)}, stdin=subprocess.DEVNULL)
-        atexit.register(child.wait)
+        _children[environment.node_rank() * local + number] = child
+    atexit.register(_reap)
+    threading.Thread(target=_mind_children, name="pairalign-children", daemon=True).start()
+
+
+def own_environment(environment: LightningEnvironment, world: int) -> dict[str, str]:
+    """What Lightning's own launcher tells the first process of a node."""
+    return {
+        "MASTER_ADDR": environment.main_address,
+        "MASTER_PORT": str(environment.main_port),
+        "NODE_RANK": str(environment.node_rank()),
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(world),
+    }
+
+
+def _mind_children() -> None:
+    """Until all have met: end where one of them ended, instead of waiting for it."""
+    while not dist.is_initialized():
+        for rank, child in _children.items():
+            if child.poll() is not None:
+                print(
+                    f"pairalign: process {rank} ended with code {child.returncode} before it joined the others. It ran "
+                    f"{' '.join(sys.orig_argv)!r}: where that cannot be run again, start with torchrun.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                _reap(at_once=True)
+                os._exit(LOST)
+        time.sleep(0.2)
+
+
+def _reap(*, at_once: bool = False) -> None:
+    for child in _children.values():
+        try:
+            child.wait(0 if at_once else 60)
+        except subprocess.TimeoutExpired:
+            child.kill()
 
 
 def _connect(environment: ClusterEnvironment, rank: int, world: int, name: str, train: Asked) -> Runtime:
@@ -168,7 +212,7 @@ def _connect(environment: ClusterEnvironment, rank: int, world: int, name: str, 
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
     try:
-        store, _, _ = next(dist.rendezvous("env://", rank, world, timeout=JOIN))
+        store, _, _ = next(iter(dist.rendezvous("env://", rank, world, timeout=JOIN)))
         dist.init_process_group(backend, store=store, rank=rank, world_size=world)
         group = dist.new_group(backend="gloo", timeout=LONG)
     except (RuntimeError, ValueError) as error:
@@ -204,6 +248,69 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
-def launch(train: Asked, work: Callable[[Runtime], T]) -> T:
-    """`work` with this process's `Runtime`, in every process of the run."""
-    return work(join(train))
+def launch(
+    train: Asked, work: Callable[[Runtime], T], *, checkpoint: Path | None = None, reload: Callable[[], T] | None = None
+) -> T:
+    """`work` with this process's `Runtime`, in every process of the run.
+
+    checkpoint: what a stopped run goes on from. reload: how a notebook gets the result that its forks left on disk.
+    """
+    local = 0 if reload is None or not _cannot_start_again() else _wanted(train)
+    if local > 1 and reload is not None:
+        environment = LightningEnvironment()
+        told = own_environment(environment, local * train.nodes)
+        fork(lambda: launch(train, work, checkpoint=checkpoint), local, told)
+        return reload()
+    with Stopping(checkpoint) as stopping:
+        runtime = replace(join(train), stopping=stopping)
+        return work(runtime) if runtime.world == 1 else _together(runtime, work)
+
+
+def _cannot_start_again() -> bool:
+    return hasattr(sys, "ps1") or sys.orig_argv[1:2] in ([], ["-"])
+
+
+def _wanted(train: Asked) -> int:
+    """Processes that this one would have to start on this node."""
+    environment, _ = find_environment()
+    return 0 if _running or environment.creates_processes_externally else _count_devices(train)
+
+
+def _together(runtime: Runtime, work: Callable[[Runtime], T]) -> T:
+    heart = _heartbeat(runtime)
+    runtime.stopping.claim = heart.claim
+    try:
+        result = work(runtime)
+        runtime.barrier()
+    except BaseException as error:
+        heart.torn = _is_torn(error)
+        code = heart.failed() or _exit_code(error)
+        mine = heart.claim(code)
+        heart.finish(failed=True)
+        atexit.unregister(_leave)  # some backends wait there for who is gone
+        if mine:
+            raise
+        raise SystemExit(code) from None
+    heart.finish()
+    return result
+
+
+def _heartbeat(runtime: Runtime) -> Heartbeat:
+    names = runtime.all_gather_object(f"{socket.gethostname()}, process id {os.getpid()}")
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    own = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=20), wait_for_workers=False)
+    heart = Heartbeat(dist.PrefixStore(f"run/{next(_runs)}", own), runtime.rank, names, _children)
+    heart.start()
+    return heart
+
+
+def _is_torn(error: BaseException) -> bool:
+    """Whether a collective failed because another process is gone."""
+    signs = ("onnection", "peer", "ocket", "NCCL", "gloo", "Broken pipe", "imed out")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    return int(getattr(error, "exit_code", 1))

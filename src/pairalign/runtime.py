@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from pairalign.core.errors import ConfigError
+from pairalign.stopping import Stopping
 
 T = TypeVar("T")
 
@@ -25,7 +26,8 @@ class Runtime:
 
     device: where this process computes. rank: its number of `world`, local_rank on its node of `nodes`.
     launcher: who started the processes, as a user calls it. environment: Lightning's name for the same, for its
-        Trainer. group: the processes' group for `all_sum` and its like; None for one process.
+        Trainer. group: the processes' group for `all_sum` and its like; None for one process. stopping: what a signal
+        does to this run.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -36,6 +38,7 @@ class Runtime:
     launcher: str = "one process"
     environment: Any = field(default=None, repr=False, compare=False)
     group: Any = field(default=None, repr=False, compare=False)
+    stopping: Stopping = field(default_factory=Stopping, repr=False, compare=False)
 
     @property
     def main(self) -> bool:

@@ -1,11 +1,14 @@
-"""The same command under torchrun: two real gloo processes train one model, and resume."""
+"""Two real gloo processes, started as users start them, train what one process trains."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import vector_pairs
+from pairalign.align.run import align_pairs, build_feeds, load_aligned, read_metrics
+from pairalign.align.sums import Sums
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.errors import CheckpointError
+from pairalign.data.pack import pack_pairs
+from pairalign.runtime import Runtime
+
+SPIED = str(Path(__file__).parents[1] / "support" / "spied_align.py")
 PLUGIN = """
+import torch
 from torch import nn
 from pairalign import Encoder, Features, Signal, register_encoder
 
@@ -25,6 +38,9 @@ class PlainVector(Encoder):
         super().__init__(width)
         self.net = nn.Sequential(nn.Linear(6, 32), nn.GELU(), nn.Linear(32, width))
 
+    def augment(self, value, generator):
+        return value + 0.01 * torch.randn(value.shape, generator=generator)
+
     def forward(self, batch):
         pooled = self.net(batch)
         return Features(pooled[:, None], pooled)
@@ -32,45 +48,136 @@ class PlainVector(Encoder):
 
 
 @pytest.fixture
-def command(align_settings: dict[str, Any], tmp_path: Path) -> list[str]:
-    """A torchrun command line; overrides may be appended."""
+def settings(tmp_path: Path) -> dict[str, Any]:
+    """Two edges whose validation pairs do not divide: a–b has one batch, so that one process has none; b–c has three.
+
+    90 training pairs are no multiple of a batch, so that batches reach over the ends of epochs.
+    """
+    for edge, held in ((("a", "b"), 3), (("b", "c"), 20)):
+        rows = [*vector_pairs(90, edge), *vector_pairs(held, edge, split="val")]
+        units = {end: {"unit": "N"} for end in edge}
+        pack_pairs(rows, tmp_path / "shards" / "-".join(edge), units=units, shard_samples=30, progress=False)
     plugin = tmp_path / "plain.py"
     plugin.write_text(PLUGIN)
-    for modality in align_settings["modalities"].values():
-        modality["encoder"] = "plain_vector"
-    align_settings["modalities"]["c"]["tune"] = "none"  # both processes need its cache: one builds it
-    align_settings["train"].update(steps=24, lr=5e-3)
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({**align_settings, "plugins": [str(plugin)]}))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    return [*launcher, "-m", "pairalign", "align", str(path), "--quiet"]
+    return {
+        "modalities": {end: {"encoder": "plain_vector"} for end in "ab"}
+        | {"c": {"encoder": "plain_vector", "tune": "none"}},  # both processes need its cache: one builds it
+        "edges": [{"between": ["a", "b"], "shards": "a-b"}, {"between": ["b", "c"], "shards": "b-c"}],
+        "out": str(tmp_path / "run"),
+        "latent": {"shared": 8, "private": 4, "hidden": 32},
+        "loss": {"noise": 0.0},  # each process draws its own
+        "train": {
+            **{"steps": 14, "batch_size": 8, "warmup": 2, "lr": 5e-3, "accelerator": "cpu"},
+            **{"checkpoint_every": 9, "validate_every": 7},
+        },
+        "data": {"root": str(tmp_path / "shards"), "shuffle": 50},
+        "plugins": [str(plugin)],
+    }
 
 
-def launch(command: list[str], *overrides: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, *overrides], capture_output=True, text=True, timeout=300, env=environment)
+def start(command: list[str], settings: dict[str, Any], folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """A command on these settings, its keys spied on."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(settings))
+    told = {**os.environ, "OMP_NUM_THREADS": "1", "SPIED": str(folder), **environment}
+    return subprocess.Popen(
+        [*command, "align", str(path), "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=told
+    )
 
 
-def test_two_processes_train_one_model_resume_to_the_bit_and_are_not_mistaken_for_one(
-    command: list[str], tmp_path: Path
+def torchrun(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]]:
+    elastic = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return [start([sys.executable, *elastic, SPIED], settings, folder)]
+
+
+def devices(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]]:
+    settings = {**settings, "train": {**settings["train"], "devices": 2}}
+    return [start([sys.executable, SPIED], settings, folder)]
+
+
+def slurm(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]]:
+    """As `srun --ntasks=2` starts them, without --ntasks-per-node."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}
+    job |= {"SLURM_NODEID": "0", "SLURM_NODELIST": "localhost", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        start([sys.executable, SPIED], settings, folder, **job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))
+        for rank in range(2)
+    ]
+
+
+def finish(started: list[subprocess.Popen[str]]) -> tuple[list[int], str]:
+    """Exit codes and all that was printed."""
+    printed = "".join(process.communicate(timeout=240)[0] for process in started)
+    return [process.returncode for process in started], printed
+
+
+def keys(folder: Path, rank: int) -> list[list[str]]:
+    return [line.split(": ")[1].split() for line in (folder / f"keys-{rank}").read_text().splitlines()]
+
+
+def alone(settings: dict[str, Any], out: Path, size: int) -> Path:
+    """The same run in this process alone."""
+    train = {**settings["train"], "batch_size": size}
+    return align_pairs(load_config(AlignConfig, {**settings, "out": str(out), "train": train}), progress=False).folder
+
+
+def held_out(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
+    """What one process finds on the validation pairs with a run's weights."""
+    run, sums = load_aligned(folder), Sums()
+    with torch.no_grad():
+        for name, feed in build_feeds(load_config(AlignConfig, settings), run.aligner, progress=False)["val"].items():
+            for batch in feed:
+                for term, value in run.aligner.edge_terms(feed.edge, batch.a, batch.b).items():
+                    sums.add(f"val/{name}/{term}", value, len(batch.keys))
+    return sums.means(Runtime())
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [devices, pytest.param(slurm, marks=pytest.mark.slow), pytest.param(torchrun, marks=pytest.mark.slow)],
+)
+def test_two_processes_train_what_one_does_with_twice_the_batch(
+    launcher: Callable[..., Any], settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    whole = launch(command, f"out={tmp_path / 'whole'}")
-    assert whole.returncode == 0, whole.stderr
-    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
-    losses = [m["train/a-b/contrast"] for m in lines if "train/a-b/contrast" in m]
-    assert losses[-1] < losses[0]
-    assert len(losses) == 24  # one process writes
+    codes, printed = finish(launcher(settings, tmp_path))
+    assert set(codes) == {0}, printed
+    name = {"devices": "train.devices", "slurm": "SLURM", "torchrun": "torchrun"}[launcher.__name__]
+    for rank in range(2):
+        assert all(f"{name} 2:" in line for line in (tmp_path / f"keys-{rank}").read_text().splitlines())
+    mine, others = keys(tmp_path, 0), keys(tmp_path, 1)
+    assert len(mine) == len(others) == 14
+    assert all(not set(one) & set(other) for one, other in zip(mine, others, strict=True))
+    assert len({key for batch in mine[:5] + others[:5] for key in batch}) == 80  # of one epoch, none twice
 
-    half = launch(command, f"out={tmp_path / 'cut'}", "train.steps=24", "train.checkpoint_every=8")
-    assert half.returncode == 0, half.stderr
-    (tmp_path / "cut" / "model.safetensors").unlink()  # as if killed after its last checkpoint, at step 16
-    again = launch(command, f"out={tmp_path / 'cut'}", "train.checkpoint_every=8")
-    assert again.returncode == 0, again.stderr
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.allclose(one[k], two[k], atol=1e-6) for k in one)
+    reference = alone(settings, tmp_path / "alone", 16)
+    one, two = (load_file(folder / "model.safetensors") for folder in (reference, tmp_path / "run"))
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-6
+    for first, second in zip(read_metrics(reference), read_metrics(tmp_path / "run"), strict=True):
+        assert first["step"] == second["step"]
+        shared = [name for name in first if name.startswith("train/")]
+        assert all(abs(first[name] - second[name]) < 1e-5 for name in shared), (first, second)
+    last = next(line for line in reversed(read_metrics(tmp_path / "run")) if "val/loss" in line)
+    expected = held_out(tmp_path / "run", settings)
+    assert len(expected) == 8
+    assert all(abs(last[name] - value) < 1e-6 for name, value in expected.items()), (last, expected)
+    assert all(0 <= value <= 1 for name, value in last.items() if name.endswith("/gate"))
 
-    (tmp_path / "cut" / "model.safetensors").unlink()
-    alone = launch([sys.executable, *command[command.index("-m", 3) :]], f"out={tmp_path / 'cut'}")
-    assert alone.returncode == 2
-    assert "was written by 2 processes, now there are 1" in alone.stderr
-    assert "Traceback" not in alone.stderr
+
+@pytest.mark.slow
+def test_a_resumed_run_of_two_processes_is_the_same_and_is_not_mistaken_for_one(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    codes, printed = finish(devices(settings, tmp_path))
+    assert codes == [0], printed
+    shutil.copytree(tmp_path / "run", tmp_path / "whole")
+    (tmp_path / "run" / "model.safetensors").unlink()  # as if killed after its last checkpoint, at step 9
+    with pytest.raises(CheckpointError, match="was written by 2 processes, now there are 1"):
+        align_pairs(load_config(AlignConfig, settings, ["train.devices=1"]), progress=False)
+    codes, printed = finish(devices(settings, tmp_path))
+    assert codes == [0], printed
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "run")

@@ -46,6 +46,14 @@ def gather_rows(*values: Tensor | None) -> tuple[Tensor | None, ...]:
     return tuple(None if value is None else _gather(value) for value in values)
 
 
+@torch.no_grad()
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of equally shaped tensors over all processes, without a gradient."""
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

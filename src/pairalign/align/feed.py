@@ -1,8 +1,10 @@
 """From shards to batches of pairs: preprocess, augment, collate, look up cached anchors.
 
 The order of samples, and every random view, follow from (seed, epoch, key), so a run that was killed goes on with
-exactly the batch that it would have seen. Where it bites: a damaged sample is left out, reported by key and counted;
-the batch is filled by reading on, never by repeating another sample.
+exactly the batch that it would have seen, and n processes see together the batch that one of n times the size would
+have seen. Where it bites: a damaged sample is left out, reported by key and counted; a training batch is filled by
+reading on, never by repeating another sample; a validation batch stays short, so that its figures do not depend on who
+reads what.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +26,7 @@ from pairalign.align.model import Side
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError, SignalError
 from pairalign.data.graph import Edge, edge_name
-from pairalign.data.shards import RawSample, read_samples
+from pairalign.data.shards import RawSample, count_samples, read_samples
 
 
 class Place(NamedTuple):
@@ -116,27 +119,44 @@ class PairFeed(IterableDataset[PairBatch]):
         info = get_worker_info()
         number, workers = (info.id, info.num_workers) if info else (0, 1)
         worker = (number + self.start) % workers  # the loader asks worker 0 first, also after a resume
-        batch = _Open(self.edge)
-        fruitful = epoch = 0
-        for epoch, sample in self._samples(worker, workers, batch.bad):
+        batch, bad = _Open(self.edge), list[tuple[str, str]]()
+        _, fruitful, position = self.places.get(worker, Place(worker, 0, -1))
+        round_trip = self._round_trip(workers)
+        for epoch, sample in self._samples(worker, workers, bad):
+            if not self.train and sample.position // self.size > position // self.size:
+                yield from self._close(batch, bad, Place(worker, epoch, position))
+                batch = _Open(self.edge)
+            position = sample.position
             try:
                 pair = {end: self.sides[end].read(sample, self._generator(epoch, sample.key, end)) for end in self.edge}
             except SignalError as error:
-                batch.bad.append((sample.key, str(error)))
-                self._give_up(batch.bad, epoch > fruitful + 1)
+                bad.append((sample.key, str(error)))
+                self._give_up(bad, epoch > fruitful + round_trip)
                 continue
             fruitful = epoch
             batch.add(sample, pair, [sample.ids[self.sides[end].field] for end in self.edge])
-            if len(batch.keys) == self.batch_size:
-                yield self._close(batch, Place(worker, epoch, sample.position))
-                batch = _Open(self.edge, batch.bad)
-                batch.bad.clear()
-        if len(batch.keys) > 1:  # a last batch of one has no negatives
-            yield self._close(batch, Place(worker, epoch, -1))
+            if self.train and len(batch.keys) == self.size:
+                yield from self._close(batch, bad, Place(worker, epoch, position))
+                batch = _Open(self.edge)
+        yield from self._close(batch, bad, Place(worker, 0, -1))
+
+    def _round_trip(self, workers: int) -> int:
+        """Epochs in which every stream has its turn: several where a split is smaller than all their batches."""
+        streams = self.world_size * workers
+        return 1 + streams * self.batch_size // max(1, count_samples(self.folder, self.split))
+
+    @cached_property
+    def size(self) -> int:
+        """Samples of a batch; for validation the next size that leaves no last batch of one, which has no negatives."""
+        size, count = self.batch_size, count_samples(self.folder, self.split)
+        while not self.train and count > 1 and count % size == 1:
+            size += 1
+        return size
 
     def _samples(self, worker: int, workers: int, bad: list[tuple[str, str]]) -> Iterator[tuple[int, RawSample]]:
         fields = [self.sides[end].field for end in self.edge]
         _, epoch, position = self.places.get(worker, Place(worker, 0, -1))
+        fruitless, round_trip = 0, self._round_trip(workers)
         while True:
             given = 0
             for sample in read_samples(
@@ -151,14 +171,16 @@ class PairFeed(IterableDataset[PairBatch]):
                 world_size=self.world_size,
                 worker=worker,
                 workers=workers,
+                block=self.size,
                 skip=position + 1,
                 on_bad=lambda key, reason: bad.append((key, reason)),
             ):
                 given += 1
                 yield epoch, sample
-            self._give_up(bad, not given and position < 0)
             if not self.train:
-                return
+                return self._give_up(bad, not given and bool(bad))
+            fruitless = 0 if given or position >= 0 else fruitless + 1
+            self._give_up(bad, fruitless > round_trip)
             epoch, position = epoch + 1, -1
 
     def _wanted(self, key: str) -> list[str]:
@@ -166,7 +188,7 @@ class PairFeed(IterableDataset[PairBatch]):
 
     def _give_up(self, bad: list[tuple[str, str]], hopeless: bool) -> None:
         if hopeless:
-            key, reason = bad[0] if bad else ("none", "this process has no shard of the split")
+            key, reason = bad[0] if bad else ("none", "the split is empty")
             raise DataError(f"{self}: no sample is usable. First: {key}: {reason}")
 
     def _generator(self, epoch: int, key: str, modality: str) -> torch.Generator | None:
@@ -175,22 +197,25 @@ class PairFeed(IterableDataset[PairBatch]):
         digest = hashlib.blake2b(f"{self.seed}/{epoch}/{key}/{modality}".encode(), digest_size=8).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
-    def _close(self, batch: _Open, place: Place) -> PairBatch:
+    def _close(self, batch: _Open, bad: list[tuple[str, str]], place: Place) -> Iterator[PairBatch]:
+        """The batch with the damaged samples met so far; none of one pair, which has no negatives."""
+        if len(batch.keys) < 2:
+            return
         a, b = (self.sides[end].collate(batch.values[end], batch.ids[end]) for end in self.edge)
-        return PairBatch(a, b, batch.keys, list(batch.bad), place)
+        yield PairBatch(a, b, batch.keys, list(bad), place)
+        bad.clear()
 
     def __str__(self) -> str:
         return f"{edge_name(self.edge)} ({self.split} of {self.folder})"
 
 
 class _Open:
-    """A batch that is being filled; `bad` goes on from batch to batch until it is reported."""
+    """A batch that is being filled."""
 
-    def __init__(self, edge: Edge, bad: list[tuple[str, str]] | None = None) -> None:
+    def __init__(self, edge: Edge) -> None:
         self.values: dict[str, list[Tensor]] = {end: [] for end in edge}
         self.ids: dict[str, list[int]] = {end: [] for end in edge}
         self.keys: list[str] = []
-        self.bad: list[tuple[str, str]] = [] if bad is None else bad
 
     def add(self, sample: RawSample, pair: Mapping[str, Tensor], ids: list[int]) -> None:
         """Append one pair."""

@@ -1,53 +1,39 @@
-"""Stop training at the end of a step on Ctrl-C or SIGTERM, so that the checkpoint is whole.
+"""Stop training at the end of an optimizer step once a process was signalled, so that the checkpoint is whole.
 
-Where it bites: an interrupt inside an optimizer step leaves half of the weights updated. A second Ctrl-C stops at
-once and leaves the last checkpoint written before.
+Where it bites: an interrupt inside an optimizer step leaves half of the weights updated, and between two batches of one
+step it loses the first one's gradient. All processes stop at the same step, whichever was signalled.
 """
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
-from types import FrameType
 from typing import Any
 
 import lightning as L
 
+from pairalign.runtime import Runtime
+
 
 class StopCleanly(L.Callback):
-    """Turn the first SIGINT or SIGTERM into `trainer.should_stop`; `stopped` says whether one came."""
+    """Turn a signal that `Stopping` noted into `trainer.should_stop`; `number` is then the signal's, on every process.
 
-    def __init__(self) -> None:
-        self.stopped = False
-        self._before: dict[int, Any] = {}
+    validate_every: steps after which validation is due; one that is not due does not hold up the stop.
+    """
+
+    def __init__(self, runtime: Runtime, validate_every: int) -> None:
+        self.runtime, self.validate_every = runtime, validate_every
+        self.number = 0
+        self.last = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.stopped:
-            raise KeyboardInterrupt
-        self.stopped = True
-        print("\nstopping after this step, then writing the checkpoint; once more to stop at once", file=sys.stderr)
+        self.last = trainer.global_step
+        self.runtime.stopping.install()  # Lightning has just put its own handler before it
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        batches = trainer.fit_loop.total_batch_idx + 1
-        if batches % trainer.accumulate_grad_batches:  # only a whole optimizer step can be resumed exactly
+        if trainer.global_step == self.last:  # only a whole optimizer step can be resumed exactly
             return
-        stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
-        trainer.should_stop = trainer.should_stop or stopped
-        self.stopped = stopped
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._restore()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
+        self.last = trainer.global_step
+        self.number = int(self.runtime.all_max([self.runtime.stopping.number or 0])[0])
+        if self.number:
+            trainer.should_stop = True
+            if self.last % self.validate_every:
+                trainer.limit_val_batches = 0  # Lightning validates before it stops

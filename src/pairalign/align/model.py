@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.align.contrastive import LogitScale, info_nce, sigmoid_loss
+from pairalign.align.distributed import gather_rows
 from pairalign.align.latents import AnchorHead, LatentHead, Latents
 from pairalign.align.minimal import jitter, minimal_latent
 from pairalign.align.partial import EdgeGates, gated_cosine, gated_euclidean
@@ -105,7 +106,8 @@ class PairAligner(nn.Module):
         if errors:
             terms["reconstruct"] = torch.stack(errors).mean()
         if self.loss.minimal:
-            norms = [minimal_latent(*z) for m, z in latents.items() if not isinstance(self.heads[m], AnchorHead)]
+            learned = [z for m, z in latents.items() if not isinstance(self.heads[m], AnchorHead)]
+            norms = [minimal_latent(*_whole(z, gather)) for z in learned]
             terms["minimal"] = torch.stack(norms).mean() if norms else self.gates.ones.new_zeros(())
         if self.loss.gate and self.loss.gates:
             terms["gate"] = self.gates.penalty(edge)
@@ -185,6 +187,15 @@ class PairAligner(nn.Module):
         size = self.latent.shared + self.latent.private
         features = encoder.vocabulary if kind == "tokens" else encoder.width
         return build_decoder(kind, encoder.signal, size, features)
+
+
+def _whole(latents: Latents, gather: bool) -> tuple[Tensor, ...]:
+    """The latents of all processes, where a term is no mean over samples."""
+    if not gather:
+        return latents
+    (rows,) = gather_rows(torch.cat(latents, dim=1))
+    assert rows is not None
+    return rows.tensor_split([latents.shared.shape[1]], dim=1)
 
 
 def build_head(encoder: Encoder, sizes: LatentConfig, hidden: int | str | None, modality: str) -> nn.Module:

@@ -54,7 +54,8 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
     starts where something does not fit, and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
     """
     check_folders(config)
-    return launch(config.train, partial(_align, config, progress=progress, fresh=fresh))
+    folder, work = Path(config.out), partial(_align, config, progress=progress, fresh=fresh)
+    return launch(config.train, work, checkpoint=folder / "last.ckpt", reload=partial(load_aligned, folder))
 
 
 def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> AlignRun:
@@ -205,27 +206,27 @@ def _fit(
     from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
     from pairalign.align.task import StageOne
-    from pairalign.align.trainer import build_trainer, loader, save_checkpoint
+    from pairalign.align.trainer import build_trainer, fit, loader
 
-    task = StageOne(aligner, config)
+    task = StageOne(aligner, config, runtime)
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=bool(feeds["val"]))
     if resume is not None:
-        task.resume(resume, runtime.rank)
+        task.resume(resume)
         for name, feed in feeds["train"].items():
             feed.start, feed.places = task.batches, task.places[name]
     train = CombinedLoader({name: loader(feed, config) for name, feed in feeds["train"].items()}, "min_size")
     val = CombinedLoader({name: loader(feed, config) for name, feed in feeds["val"].items()}, "max_size")
     path = Path(config.out) / "last.ckpt"
-    trainer.fit(
+    fit(
+        trainer,
+        stop,
         task,
+        path,
         train_dataloaders=train,
         val_dataloaders=val if feeds["val"] else None,
         ckpt_path=str(path) if resume is not None else None,
         weights_only=True,
     )
-    if stop.stopped:
-        save_checkpoint(trainer, path)
-        raise KeyboardInterrupt
     if trainer.global_step < config.train.steps:
         raise DataError(
             f"training stopped at step {trainer.global_step} of {config.train.steps}: the pairs ran out. "

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from pairalign.align.feed import PairBatch, Place
 from pairalign.align.model import PairAligner
+from pairalign.align.sums import Sums
 from pairalign.core.config import AlignConfig, to_dict
 from pairalign.core.errors import DataError
 from pairalign.data.graph import Edge, edge_name
+from pairalign.runtime import Runtime
 from pairalign.schedule import warmup_cosine
 
 FAST = ("gates.", "scales.", "biases.")
@@ -28,89 +30,107 @@ FAST = ("gates.", "scales.", "biases.")
 class StageOne(L.LightningModule):
     """`aligner` and its optimization over batches {edge name: `PairBatch`}."""
 
-    def __init__(self, aligner: PairAligner, config: AlignConfig) -> None:
+    def __init__(self, aligner: PairAligner, config: AlignConfig, runtime: Runtime | None = None) -> None:
         super().__init__()
         self.aligner = aligner
         self.config = config
+        self.runtime = runtime or Runtime()
         self.edges: dict[str, Edge] = {edge_name(edge.between): edge.between for edge in config.edges}
         self.weights = {edge_name(edge.between): edge.weight for edge in config.edges}
         self.batches = 0
         self.seen: dict[str, int] = dict.fromkeys(self.edges, 0)
         self.bad: dict[str, dict[str, str]] = {name: {} for name in self.edges}
         self.places: dict[str, dict[int, Place]] = {name: {} for name in self.edges}
+        self.held = Sums()
+        for decoder in aligner.decoders.values():
+            decoder.processes = self.runtime.world  # type: ignore[assignment]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.trainer.world_size + self.global_rank)
+        torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.runtime.world + self.runtime.rank)
 
     def training_step(self, batch: Mapping[str, PairBatch], batch_idx: int) -> Tensor:
         """The weighted loss over all edges; logs every term of every edge."""
         self.batches += 1
         for name, pairs in batch.items():
             self.places[name][pairs.place.worker] = pairs.place
-        return self._loss(batch, "train")
+        return self._loss(batch)
 
     def validation_step(self, batch: Mapping[str, PairBatch | None], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """The same terms on held-out pairs, without gathering."""
-        present = {name: pairs for name, pairs in batch.items() if pairs is not None}
-        self._loss(present, "val")
+        """The same terms on held-out pairs, without gathering: some process may have no batch."""
+        for name, pairs in batch.items():
+            if pairs is not None:
+                self._note(name, pairs)
+                for term, value in self.aligner.edge_terms(self.edges[name], pairs.a, pairs.b).items():
+                    self.held.add(f"val/{name}/{term}", value, len(pairs.keys))
 
-    def _loss(self, batch: Mapping[str, PairBatch], stage: str) -> Tensor:
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last one; take the main process's running statistics, as DDP does in training."""
+        self.held = Sums()
+        if self.runtime.world > 1:
+            for buffer in self.aligner.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every term's mean over all held-out pairs of all processes, and their weighted sum."""
+        self._check_bad()
+        means = self.held.means(self.runtime)
+        loss = 0.0
+        for name, weight in self.weights.items():
+            prefix = f"val/{name}/"
+            terms = {
+                key.removeprefix(prefix): torch.tensor(value) for key, value in means.items() if key.startswith(prefix)
+            }
+            loss += weight * float(self.aligner.total(terms)) if terms else 0.0
+        self.log_dict({**means, "val/loss": loss} if means else {})
+
+    def _loss(self, batch: Mapping[str, PairBatch]) -> Tensor:
         losses = []
         for name, pairs in batch.items():
-            self._count(name, pairs)
-            gather = stage == "train" and self.trainer.world_size > 1
+            self._note(name, pairs)
+            gather = self.runtime.world > 1
             terms = self.aligner.edge_terms(self.edges[name], pairs.a, pairs.b, gather=gather)
-            self._log(stage, name, terms, len(pairs.keys))
+            self.log_dict({f"train/{name}/{term}": value.detach() for term, value in terms.items()})
             losses.append(self.weights[name] * self.aligner.total(terms))
+        self._check_bad()
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
             raise DataError(
                 f"the loss became {float(loss)} at step {self.global_step}: lower train.lr, or run `data audit`."
             )
-        self._log(stage, "all", {"loss": loss}, 1)
+        self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
-    def _log(self, stage: str, name: str, terms: Mapping[str, Tensor], size: int) -> None:
-        for term, value in terms.items():
-            show = name == "all" and stage == "train"
-            self.log(
-                f"{stage}/{name}/{term}" if name != "all" else f"{stage}/{term}",
-                value.detach(),
-                on_step=stage == "train",
-                on_epoch=stage == "val",
-                prog_bar=show,
-                batch_size=size,
-                sync_dist=stage == "val",
-            )
-
-    def _count(self, name: str, pairs: PairBatch) -> None:
+    def _note(self, name: str, pairs: PairBatch) -> None:
         self.seen[name] += len(pairs.keys)
         bad = self.bad[name]
         for key, reason in pairs.bad:
             if key not in bad:
-                self.print(f"damaged sample left out: {name} {key}: {reason}")
+                show = self.print if self.runtime.main else print  # the former says nothing elsewhere
+                show(f"damaged sample left out: {name} {key}: {reason}")
             bad[key] = reason
-        seen = len(bad) + self.seen[name]
-        if len(bad) > self.config.data.bad_fraction * max(seen, 100):
-            key, reason = next(iter(bad.items()))
-            raise DataError(
-                f"edge {name}: {len(bad)} of {seen} samples are damaged, more than data.bad_fraction="
-                f"{self.config.data.bad_fraction} allows. First: {key}: {reason}"
-            )
+
+    def _check_bad(self) -> None:
+        """Compare the damaged samples of all processes with `data.bad_fraction`; every process calls it."""
+        counts = [count for name in self.edges for count in (len(self.bad[name]), self.seen[name])]
+        totals = self.runtime.all_sum(counts)
+        for name, bad, good in zip(self.edges, map(int, totals[::2]), map(int, totals[1::2]), strict=True):
+            if bad > self.config.data.bad_fraction * max(bad + good, 100):
+                found = [next(iter(held.items()), None) for held in self.runtime.all_gather_object(self.bad[name])]
+                key, reason = next(one for one in found if one)
+                raise DataError(
+                    f"edge {name}: {bad} of {bad + good} samples are damaged, more than data.bad_fraction="
+                    f"{self.config.data.bad_fraction} allows. First: {key}: {reason}"
+                )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an exact resume needs: the configuration, batches seen, and the damaged keys of every rank."""
         places: dict[str, Any] = {n: [list(place) for place in by.values()] for n, by in self.places.items()}
-        ranks: list[Any] = [{"places": places, "seen": self.seen, "bad": self.bad}]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            mine = ranks[0]
-            ranks = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(ranks, mine)
+        ranks = self.runtime.all_gather_object({"places": places, "seen": self.seen, "bad": self.bad})
         checkpoint["pairalign"] = {"config": to_dict(self.config), "batches": self.batches, "ranks": ranks}
 
-    def resume(self, record: dict[str, Any], rank: int) -> None:
-        """Go on counting where process `rank` of a checkpoint stopped; `record` is what `on_save_checkpoint` wrote."""
-        mine = record["ranks"][rank]
+    def resume(self, record: dict[str, Any]) -> None:
+        """Go on counting where this process of a checkpoint stopped; `record` is what `on_save_checkpoint` wrote."""
+        mine = record["ranks"][self.runtime.rank]
         self.batches, self.seen, self.bad = record["batches"], mine["seen"], mine["bad"]
         self.places = {name: {p[0]: Place(*p) for p in places} for name, places in mine["places"].items()}
 

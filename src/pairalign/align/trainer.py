@@ -38,8 +38,8 @@ class Runnable(Protocol):
 class JsonLines(L.Callback):
     """Append every logged metric to metrics.jsonl, one object a step."""
 
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
+    def __init__(self, path: Path, every: int, runtime: Runtime) -> None:
+        self.path, self.every, self.runtime = path, every, runtime
         self.last = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -49,24 +49,34 @@ class JsonLines(L.Callback):
         step = trainer.global_step
         if step % self.every == 0 and step != self.last:  # with accumulation several batches share a step
             self.last = step
-            self._write(trainer, "train")
+            mine = self._values(trainer, "train")
+            sums = self.runtime.all_sum(list(mine.values()))  # of equal batches, so that the mean of means is right
+            self._write(trainer, {name: total / self.runtime.world for name, total in zip(mine, sums, strict=True)})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._write(trainer, "val")
+        self._write(trainer, self._values(trainer, "val"))
 
-    def _write(self, trainer: L.Trainer, stage: str) -> None:
-        if not trainer.is_global_zero:
+    def _values(self, trainer: L.Trainer, stage: str) -> dict[str, float]:
+        found = trainer.callback_metrics
+        return {name: float(found[name]) for name in sorted(found) if name.startswith(stage)}
+
+    def _write(self, trainer: L.Trainer, values: dict[str, float]) -> None:
+        if not self.runtime.main:
             return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(stage)}
         append_line(self.path, json.dumps({"step": trainer.global_step, **values}))
 
 
 class Checkpoints(L.Callback):
-    """Write last.ckpt every so many steps: before the next batch, where Lightning's own counters are whole."""
+    """Write last.ckpt every so many steps: before the next batch, where the optimizer step before it is whole."""
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
         self.last = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take back the batch that had begun when the checkpoint was written: Lightning counts it twice, and would
+        validate one batch early ever after."""
+        trainer.fit_loop.epoch_loop.batch_progress.total.reset_on_restart()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         step = trainer.global_step
@@ -81,14 +91,28 @@ def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
         trainer.save_checkpoint(trainer.strategy.broadcast(partial))
 
 
+def fit(trainer: L.Trainer, stop: StopCleanly, task: L.LightningModule, path: Path, **options: Any) -> None:
+    """`trainer.fit`; where a signal stopped it, a checkpoint at `path` and `Stopped`."""
+    stopping = stop.runtime.stopping
+    with stopping.after_steps():
+        trainer.fit(task, **options)
+        if stop.number:
+            stopping.saving = True
+            save_checkpoint(trainer, path)
+            stopping.saving = False
+    if stop.number:
+        raise stopping.stopped(stop.number)
+
+
 def build_trainer(
     config: Runnable, runtime: Runtime, *, progress: bool, validate: bool
 ) -> tuple[L.Trainer, StopCleanly]:
     """A trainer for `config.train`, and the callback that knows whether it was stopped."""
     _quiet()
-    train, out, stop = config.train, Path(config.out), StopCleanly()
+    train, out = config.train, Path(config.out)
+    stop = StopCleanly(runtime, train.validate_every or train.steps)
     callbacks: list[L.Callback] = [
-        JsonLines(out / "metrics.jsonl", max(1, train.steps // 200)),
+        JsonLines(out / "metrics.jsonl", max(1, train.steps // 200), runtime),
         Checkpoints(out / "last.ckpt", train.checkpoint_every),
         stop,
     ]

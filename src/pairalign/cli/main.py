@@ -29,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 for success, 2 for a deliberate error, 3 for a run of something else, 130 for Ctrl-C."""
+    """Run one command; 0 for success, 2 for a deliberate error, 3 for a run of something else, 128 + n for signal n
+    (130 for Ctrl-C), 70 where another process of the run died."""
     args = _parse(argv)
     try:
         return int(args.run(args) or 0)
@@ -42,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"pairalign: {text}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("pairalign: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"pairalign: {str(error) or 'interrupted'}", file=sys.stderr)
+        return int(getattr(error, "exit_code", 130))
 
 
 def _explained(error: Exception) -> str | None:

@@ -2,9 +2,10 @@
 processes.
 
 The order is computed first, from the index alone; then each sample costs two reads at known offsets, so
-skipping is free and a resumed run goes on exactly. Where it bites: shards are dealt out whole to processes
-and their loader workers when there are enough of them, else samples are, so with few shards every worker
-opens each of them; streams may differ in length by a shard, or by a sample.
+skipping is free and a resumed run goes on exactly. Where it bites: with `block`, what processes and loader workers
+read at the same time is what one process would have read then, so training does not depend on their number, but each
+of them opens every shard; without it shards are dealt out whole when there are enough of them, else samples are, and
+streams may differ in length by a shard, or by a sample.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +45,7 @@ def read_samples(
     world_size: int = 1,
     worker: int = 0,
     workers: int = 1,
+    block: int | None = None,
     skip: int = 0,
     limit: int | None = None,
     on_bad: OnBad | None = None,
@@ -54,7 +57,7 @@ def read_samples(
     raw: give the stored bytes instead of decoded values.
     shuffle: 0 keeps the stored order; else shards come in random order and a sample moves by up to `shuffle`
         places; from the size of the split on, it is a full permutation.
-    rank, world_size, worker, workers: which of world_size × workers streams this is.
+    rank, world_size, worker, workers: which of world_size × workers streams this is. block: see `stream_order`.
     limit: only the first so many samples of the split, in stored order; None for all.
     skip: leave out the first places of the stream's order, damaged samples counted, without reading them.
     on_bad: called with (key, reason) for a damaged sample, which is then left out; without it the sample
@@ -68,10 +71,9 @@ def read_samples(
     if not set(named) <= set(modalities):
         raise DataError(f"decode={sorted(named)}: every one must be among modalities={list(modalities)}.")
     wanted = decode if callable(decode) else lambda key: named
-    stream, streams = rank * workers + worker, world_size * workers
-    order = stream_order(
-        index, split, shuffle=shuffle, seed=seed, epoch=epoch, stream=stream, streams=streams, limit=limit
-    )
+    stream = rank * workers + worker if block is None else worker * world_size + rank  # workers take turns by batches
+    options: dict[str, Any] = {"stream": stream, "streams": world_size * workers, "block": block, "limit": limit}
+    order = stream_order(index, split, shuffle=shuffle, seed=seed, epoch=epoch, **options)
     reader = ShardReader(folder, index.split(split, folder).shards, modalities, wanted, order[skip:], raw)
     try:
         for position, (shard, place) in enumerate(order[skip:].tolist(), start=skip):
@@ -97,20 +99,27 @@ def stream_order(
     epoch: int,
     stream: int = 0,
     streams: int = 1,
+    block: int | None = None,
     limit: int | None = None,
 ) -> np.ndarray:
-    """(N, 2) array of (shard, place in shard) that one of `streams` streams reads, in order; see `read_samples`."""
+    """(N, 2) array of (shard, place in shard) that one of `streams` streams reads, in order; see `read_samples`.
+
+    block: deal out blocks of so many samples, in turns, along the order of one stream over all epochs one after the
+        other: the n-th blocks of all streams together are the n-th stretch of that order. None deals out shards.
+    """
     if not 0 <= stream < streams:
         raise DataError(f"stream {stream} of {streams}: rank and worker must lie below world_size and workers.")
     counts = _first([shard.count for shard in index.split(split).shards], limit)
     draw = np.random.Generator(np.random.PCG64([seed, epoch])) if shuffle else None
     shards = np.arange(len(counts)) if draw is None else draw.permutation(len(counts))
-    by_shard = len(counts) >= streams
+    by_shard = block is None and len(counts) >= streams
     if by_shard:
         shards = shards[stream::streams]
     order = np.concatenate([np.stack([np.full(counts[s], s), np.arange(counts[s])], 1) for s in shards])
     if draw is not None:
         order = order[_jitter(len(order), shuffle, np.random.Generator(np.random.PCG64([seed, epoch, 1])))]
+    if block is not None:
+        return order[(epoch * len(order) + np.arange(len(order))) // block % streams == stream]
     return order if by_shard else order[stream::streams]
 
 

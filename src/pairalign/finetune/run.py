@@ -64,7 +64,8 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     _check(config)
     if fresh or not (Path(config.out) / "results.json").exists():
         check_tasks(config)
-    return launch(config.train, partial(_recompose, config, progress=progress, fresh=fresh))
+    folder, work = Path(config.out), partial(_recompose, config, progress=progress, fresh=fresh)
+    return launch(config.train, work, checkpoint=folder / "last.ckpt", reload=partial(load_recomposed, folder))
 
 
 def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> RecomposeRun:
@@ -162,7 +163,7 @@ def _fit(
 ) -> Watch:
     from torch.utils.data import DataLoader
 
-    from pairalign.align.trainer import build_trainer, save_checkpoint
+    from pairalign.align.trainer import build_trainer, fit
     from pairalign.finetune.module import StageTwo
 
     folder = Path(config.out)
@@ -185,21 +186,21 @@ def _fit(
         watch.close(0)
         return watch
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=False)
-    watch.interrupted = lambda: stop.stopped
+    watch.interrupted = lambda: bool(stop.number)
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
     resume = path.exists()
     if resume:
         feed.start = task.batches = _checkpoint(path, config)["batches"]
     model.train()
-    trainer.fit(
+    fit(
+        trainer,
+        stop,
         task,
+        path,
         train_dataloaders=DataLoader(feed, batch_size=None),
         ckpt_path=str(path) if resume else None,
         weights_only=True,
     )
-    if stop.stopped and watch.kept is None:
-        save_checkpoint(trainer, path)
-        raise KeyboardInterrupt
     if watch.kept is None:  # the checkpoint was of the last step
         watch.close(config.train.steps)
     return watch

@@ -100,7 +100,7 @@ class ChamferDecoder(Decoder):
 
     def batch_spread(self, target: Tensor) -> Tensor:
         """See `chamfer_spread`."""
-        return chamfer_spread(target)
+        return self.share(chamfer_spread(target))
 
     def stand_in(self, target: Tensor) -> Tensor:
         """Return the mean squared radius."""
@@ -110,7 +110,7 @@ class ChamferDecoder(Decoder):
         """Update the radius too."""
         spread = super().observe(target)
         if self.training and len(target) >= 2:
-            self.radius += self.rate() * (_squared_radius(target).sqrt() - self.radius)
+            self.radius += self.rate() * (self.share(_squared_radius(target)).sqrt() - self.radius)
         return spread
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pairalign.align.distributed import mean_over_processes
 from pairalign.core.errors import SignalError
 
 _MEMORY = 100
@@ -25,11 +26,13 @@ class Decoder(nn.Module):
     defaults do not fit: `target` and `restore` (to and from the signal's own shape), `batch_mean`,
     `batch_spread`.
 
-    kind: the name under which `build_decoder` knows it.
+    kind: the name under which `build_decoder` knows it. processes: of a training run, whose batches, of equal sizes,
+    make the statistics together.
     Buffers: `mean` and `spread`, running statistics of the targets; `batches`, how many they have seen.
     """
 
     kind: str
+    processes: int = 1
 
     def __init__(self, mean_shape: tuple[int, ...], spread_shape: tuple[int, ...] = ()) -> None:
         super().__init__()
@@ -81,7 +84,19 @@ class Decoder(nn.Module):
 
     def batch_spread(self, target: Tensor) -> Tensor:
         """Return the expected error of predicting the mean, in the target's own unit, from B >= 2."""
-        return target.var(0).mean()
+        return self.variance(target).mean()
+
+    def variance(self, target: Tensor) -> Tensor:
+        """Return the variance of each entry over the samples of all processes."""
+        if self.processes == 1 or not self.training:
+            return target.var(0)
+        count = self.processes * len(target)
+        squares = (target - self.share(target.mean(0))).square().mean(0)
+        return self.share(squares) * count / (count - 1)
+
+    def share(self, value: Tensor) -> Tensor:
+        """Return the mean of a batch's statistic over all processes; in evaluation each is alone."""
+        return mean_over_processes(value) if self.processes > 1 and self.training else value
 
     def stand_in(self, target: Tensor) -> Tensor:
         """Return a spread for a batch of one, before any larger batch was seen."""
@@ -97,7 +112,7 @@ class Decoder(nn.Module):
         if many and self.training:
             self.batches += 1
             rate = self.rate()
-            self.mean += rate * (self.batch_mean(target) - self.mean)
+            self.mean += rate * (self.share(self.batch_mean(target)) - self.mean)
             self.spread += rate * (self.batch_spread(target) - self.spread)
             # a copy: the next call updates the spread in place, before the backward pass of this one
             return self.spread.clone()

@@ -78,7 +78,7 @@ class PatchDecoder(Decoder):
 
     def batch_spread(self, target: Tensor) -> Tensor:
         """Return the variances (2,) of pixels and of detail."""
-        return torch.stack([part.var(0).mean() for part in target.split(self.parts, dim=2)])
+        return torch.stack([part.mean() for part in self.variance(target).split(self.parts, dim=1)])
 
     def score(self, predicted: Tensor, target: Tensor, spread: Tensor) -> Tensor:
         """The mean of `patch_error` on pixels and on detail."""

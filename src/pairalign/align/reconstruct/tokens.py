@@ -71,7 +71,7 @@ class TokenDecoder(Decoder):
     def batch_spread(self, target: Tensor) -> Tensor:
         """Return the divergence of the running frequencies from the bags, in nats."""
         known = torch.where(self.batches > 0, self.mean, target.mean(0))
-        return _divergence(_frequencies(known).log().expand_as(target), target)
+        return self.share(_divergence(_frequencies(known).log().expand_as(target), target))
 
     def stand_in(self, target: Tensor) -> Tensor:
         """Return the divergence of equal frequencies."""

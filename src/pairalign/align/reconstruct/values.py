@@ -55,4 +55,4 @@ class ValueDecoder(Decoder):
 
     def batch_spread(self, target: Tensor) -> Tensor:
         """Return the variance (D,)."""
-        return target.var(0)
+        return self.variance(target)
