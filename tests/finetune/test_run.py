@@ -235,3 +235,37 @@ def test_the_probe_leaves_the_end_of_answers_out(setup: Path, tmp_path: Path, mo
     said = {t for e in task.read() for t in tokenizer(e.answer, add_special_tokens=False)["input_ids"]}
     assert found[0].vocabulary == sorted(said)
     assert tokenizer.eos_token_id not in said
+
+
+class NormedPatches(torch.nn.Conv2d):
+    """Patches with batch norm behind them, as towers of the convolutional kind have it."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.norm(super().forward(pictures))
+        return found
+
+
+@pytest.mark.parametrize("method", ["dormant", "full", "lora"])
+def test_a_frozen_tower_keeps_its_statistics(
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    from pairalign.finetune import assemble as assembling
+
+    load = assembling.load_base
+
+    def normed(*args: Any, **options: Any) -> Any:
+        base, processor = load(*args, **options)
+        patches = next(m for m in base.modules() if isinstance(m, torch.nn.Conv2d))
+        patches.__class__ = NormedPatches
+        patches.norm = torch.nn.BatchNorm2d(patches.out_channels, momentum=0.5).eval()
+        return base, processor
+
+    monkeypatch.setattr(assembling, "load_base", normed)
+    run = short_run(setup, tmp_path / "run", method=method, tasks={"touch": TOUCH, "image": IMAGE})
+    (norm,) = (m for m in run.model.llm.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert norm.running_mean is not None
+    assert norm.running_mean.eq(0).all()
+    assert int(norm.num_batches_tracked or 0) == 0
+    assert run.results["trained"] > 0
+    if method == "dormant":
+        assert json.loads((run.folder / "receipt.json").read_text())["clean"]

@@ -23,6 +23,7 @@ from pairalign.core.errors import DormantError
 from pairalign.dormant.checkpoint import load_delta, save_delta
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction, Use, choose_basis
+from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.dormant.layer import DormantLinear, adapt, attach, detach, dormant_linears, release
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.provenance import Seen, origin_of
@@ -68,6 +69,13 @@ class DormantModel(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("base_model"), name)
+
+    def train(self, mode: bool = True) -> DormantModel:
+        """Only what trains is in training mode: the base's batch norms keep their statistics."""
+        super().train(mode)
+        if mode:
+            keep_frozen_still(self.base_model)
+        return self
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own."""

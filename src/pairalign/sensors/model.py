@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.sensor import Sense, embedding_of
 from pairalign.sensors.splice import spliced
@@ -54,6 +55,13 @@ class SensorModel(nn.Module):
         """Take a sense away."""
         self._known(name)
         del self.senses[name], self.placeholders[name]
+
+    def train(self, mode: bool = True) -> SensorModel:
+        """Only what trains is in training mode; Lightning and every wrapper come by here."""
+        super().train(mode)
+        if mode:
+            keep_frozen_still(self.llm)
+        return self
 
     @property
     def config(self) -> Any:
