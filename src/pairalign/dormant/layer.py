@@ -4,9 +4,10 @@
 values have changed, so forward and merged passes cost what the base costs; its gradient is that of the packed values.
 A `Direction` adds `B Aᵀ x` beside the weight. The base weight never requires a gradient and never meets an optimizer,
 so weight decay, momentum and clipping cannot reach a critical entry.
-Where it bites: values are written at the first forward pass after an optimizer step; a backward pass through a forward
-pass that saw older values raises. Where the weight is not the layer's own tensor (FSDP2's gathered one, a copied
-model), the layer works on a temporary copy instead, which is slower and gives the same.
+Where it bites: values that train are written at every forward pass, because `.data` (EMA, `vector_to_parameters`, a
+plain loop) changes them without a trace; values that are frozen only after a change that leaves one. A backward pass
+through a forward pass that saw older values raises. Where the weight is not the layer's own tensor (FSDP2's gathered
+one, a copied model), the layer works on a temporary copy instead, which is slower and gives the same.
 """
 
 from __future__ import annotations
@@ -107,25 +108,28 @@ class DormantLinear(nn.Linear):
     @torch.no_grad()
     def _refresh(self, replacements: list[Replacement]) -> None:
         """Write the values into the weight if they, or the weight, may have changed since they were written."""
-        stamp = self._now(replacements)
-        if stamp == self._stamp:
-            return
+        changed = self._now(replacements) != self._stamp
         if torch._C._current_graph_task_id() != -1:  # a checkpointed forward pass, run again by its backward pass
-            for update in replacements:
+            for update in replacements if changed else ():
                 if not update.take(self.weight).equal(self._live(update).to(self.weight.dtype)):
                     raise DormantError(STALE)
-        else:
+        elif changed:
             for update in replacements:
                 update.put_(self.weight, self._live(update))
+        elif self.enabled:  # `.data` leaves no trace; neither does this, so that a backward pass to come may go on
+            for update in replacements:
+                if update.values.requires_grad:
+                    update.put_(self.weight.data, self._live(update))
         self._stamp = self._now(replacements)
 
     def _now(self, replacements: list[Replacement]) -> tuple[Any, ...]:
-        versions = (update.values._version for update in replacements)
-        return (_steps, self.enabled, self.weight._version, len(replacements), *versions)
+        values = (update.values for update in replacements)
+        traces = ((value._version, value.data_ptr(), value.requires_grad) for value in values)
+        return (_steps, self.enabled, self.weight._version, len(replacements), *traces)
 
 
 class _DormantMatmul(torch.autograd.Function):
-    """x (…, in), values of the trained updates → (…, out); gradients of x and of the packed values only."""
+    """x (…, in), values of the trained updates → (…, out); gradients of x, of the packed values, and of a bias."""
 
     @staticmethod
     def forward(
@@ -139,6 +143,7 @@ class _DormantMatmul(torch.autograd.Function):
         *values: Tensor,
     ) -> Tensor:
         ctx.layer, ctx.in_place, ctx.trained = layer, in_place, trained
+        ctx.bias = None if bias is None else bias.dtype
         ctx.save_for_backward(input, weight)
         with torch.autocast(input.device.type, enabled=False):
             acting = (weight if in_place else layer._with_values(weight)).to(input.dtype)
@@ -158,11 +163,12 @@ class _DormantMatmul(torch.autograd.Function):
             acting = weight if ctx.in_place else ctx.layer._with_values(weight)
             grad_input = grad_output @ acting.to(grad_output.dtype)
         rows, inputs = grad_output.flatten(0, -2), input.flatten(0, -2).to(grad_output.dtype)
+        grad_bias = rows.sum(0).to(ctx.bias) if ctx.needs_input_grad[2] else None
         grads = (
             update.gradient(rows, inputs).to(update.values.dtype) if needed else None
             for update, needed in zip(ctx.trained, ctx.needs_input_grad[6:], strict=True)
         )
-        return (grad_input, None, None, None, None, None, *grads)
+        return (grad_input, None, grad_bias, None, None, None, *grads)
 
 
 def adapt(linear: nn.Linear) -> DormantLinear:

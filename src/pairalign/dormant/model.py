@@ -126,15 +126,15 @@ class DormantModel(nn.Module):
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """Within it the model is the base, bit for bit."""
-        layers = [layer for _, layer in dormant_linears(self.base_model)]
-        for layer in layers:
+        """Within it the model is the base, bit for bit; after it what it was before, so that blocks may nest."""
+        before = [(layer, layer.enabled) for _, layer in dormant_linears(self.base_model)]
+        for layer, _ in before:
             layer.enabled = False
         try:
             yield
         finally:
-            for layer in layers:
-                layer.enabled = True
+            for layer, enabled in before:
+                layer.enabled = enabled
 
     def merge_and_unload(self) -> nn.Module:
         """The plain model with every update in its weights: the base's modules, names and shapes, and its cost."""
