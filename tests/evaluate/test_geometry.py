@@ -135,6 +135,23 @@ def test_cka_matches_its_definition() -> None:
     assert math.isnan(cka(torch.ones(5, 2), torch.randn(5, 2)))
 
 
+@pytest.mark.parametrize("widths", [(3, 5), (20, 4)])
+def test_unbiased_cka_is_that_of_the_kernels_themselves(widths: tuple[int, int]) -> None:
+    """Song et al. 2012, eq. 5, on the (N, N) kernels that `cka` never makes."""
+    generator = torch.Generator().manual_seed(4)
+    n, shared = 12, torch.randn(12, 3, generator=generator)
+    a, b = (torch.cat([shared, torch.randn(n, w, generator=generator)], 1).double() for w in widths)
+
+    def hsic(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        k, m = ((z - z.mean(0)) @ (z - z.mean(0)).T for z in (p, q))
+        k, m = k.fill_diagonal_(0), m.fill_diagonal_(0)
+        one = torch.ones(n, dtype=torch.float64)
+        means = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+        return (torch.trace(k @ m) + means - 2 / (n - 2) * one @ k @ m @ one) / (n * (n - 3))
+
+    assert cka(a, b) == pytest.approx(float(hsic(a, b) / (hsic(a, a) * hsic(b, b)).sqrt()), rel=1e-10)
+
+
 def test_unbiased_cka_of_noise_is_near_zero_where_the_plain_one_is_not() -> None:
     generator = torch.Generator().manual_seed(2)
     a, b = torch.randn(60, 300, generator=generator), torch.randn(60, 300, generator=generator)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pairalign.core.errors import ConfigError, DataError
-from pairalign.evaluate import ranking
+from pairalign.evaluate import relevance
 from pairalign.evaluate.retrieval import agreement, bidirectional, nearest, retrieval
 
 
@@ -141,7 +141,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     q, t = embeddings(0, 50, 50)
     groups = [i // 7 for i in range(50)]
     whole = retrieval(q, t, restrict=(groups, groups), groups=groups)
-    monkeypatch.setattr(ranking, "BLOCK", 150)
+    monkeypatch.setattr(relevance, "BLOCK", 150)
     parts = retrieval(q, t, restrict=(groups, groups), groups=groups)
     assert whole == parts
     assert torch.equal(whole.ranks, parts.ranks)

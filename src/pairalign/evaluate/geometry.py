@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.core.errors import DataError
+from pairalign.evaluate.relevance import blocks
 
 
 def alignment(a: Tensor, b: Tensor, alpha: float = 2.0) -> float:
@@ -33,9 +34,8 @@ def uniformity(x: Tensor, t: float = 2.0) -> float:
         raise DataError(f"uniformity: {len(x)} samples: give at least 2.")
     unit = _unit(x)
     total = torch.zeros((), dtype=torch.float64)
-    step = max(1, 4_000_000 // len(unit))
-    for rows in unit.split(step):
-        total += torch.exp(-t * (2 - 2 * rows @ unit.T).clamp(min=0)).sum()
+    for rows in blocks(len(unit), len(unit)):
+        total += torch.exp(-t * (2 - 2 * unit[rows] @ unit.T).clamp(min=0)).sum()
     return float(torch.log((total - len(unit)) / (len(unit) * (len(unit) - 1))))
 
 
@@ -121,18 +121,20 @@ def cka(a: Tensor, b: Tensor, unbiased: bool = True) -> float:
     if len(a) != len(b) or len(a) < 4:
         raise DataError(f"cka: {len(a)} and {len(b)} samples: give the same samples on both sides, at least 4.")
     x, y = (z.detach().cpu().double() for z in (a, b))
-    k, m = ((z - z.mean(0)) @ (z - z.mean(0)).T for z in (x, y))
-    hsic = _hsic_unbiased if unbiased else lambda p, q: (p * q).sum()
-    scale = (hsic(k, k) * hsic(m, m)).clamp(min=0).sqrt()
-    return float(hsic(k, m) / scale) if scale > 1e-18 else float("nan")
+    x, y = x - x.mean(0), y - y.mean(0)
+    hsic = _hsic_unbiased if unbiased else lambda p, q: (p.T @ q).square().sum()
+    scale = (hsic(x, x) * hsic(y, y)).clamp(min=0).sqrt()
+    return float(hsic(x, y) / scale) if scale > 1e-18 else float("nan")
 
 
-def _hsic_unbiased(k: Tensor, m: Tensor) -> Tensor:
-    n = len(k)
-    k, m = k - k.diag().diag(), m - m.diag().diag()
-    trace = (k * m).sum()
-    means = k.sum() * m.sum() / ((n - 1) * (n - 2))
-    cross = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)
+def _hsic_unbiased(x: Tensor, y: Tensor) -> Tensor:
+    """Of the kernels K = x xᵀ and M = y yᵀ without their diagonals, of which neither (N, N) exists: their sums are
+    sums over the features of x (N, D) and y (N, E)."""
+    n, (own_x, own_y) = len(x), (z.square().sum(1) for z in (x, y))
+    rows_x, rows_y = (z @ z.sum(0) - own for z, own in ((x, own_x), (y, own_y)))
+    trace = (x.T @ y).square().sum() - own_x @ own_y
+    means = rows_x.sum() * rows_y.sum() / ((n - 1) * (n - 2))
+    cross = 2 * (rows_x @ rows_y) / (n - 2)
     return (trace + means - cross) / (n * (n - 3))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pairalign.core.errors import ConfigError, DataError
 
+Labels = Sequence[Hashable] | Tensor
 SAMPLES = 1000
 LEVEL = 0.95
 
@@ -84,7 +85,7 @@ def wilson(successes: float, n: int, *, level: float = LEVEL, chance: float | No
 
 
 def resample_weights(
-    n: int, *, groups: Sequence[Hashable] | Tensor | None = None, samples: int = SAMPLES, seed: int = 0
+    n: int, *, groups: Labels | None = None, samples: int = SAMPLES, seed: int = 0
 ) -> Iterator[Tensor]:
     """How often each of `n` samples is drawn in each bootstrap resample: blocks (R, n) float64, `samples`
     rows in all.
@@ -110,7 +111,7 @@ def bootstrap(
     statistic: Callable[[Tensor], Tensor],
     n: int,
     *,
-    groups: Sequence[Hashable] | Tensor | None = None,
+    groups: Labels | None = None,
     chance: float | None = None,
     samples: int = SAMPLES,
     level: float = LEVEL,
@@ -134,7 +135,7 @@ def bootstrap(
 def bootstrap_mean(
     values: Tensor | Sequence[float],
     *,
-    groups: Sequence[Hashable] | Tensor | None = None,
+    groups: Labels | None = None,
     chance: float | None = None,
     samples: int = SAMPLES,
     level: float = LEVEL,

@@ -22,6 +22,7 @@ from pairalign.evaluate.geometry import alignment, edge_dimensions, modality_gap
 from pairalign.evaluate.intervals import encode_labels
 from pairalign.evaluate.pool import EvalPool
 from pairalign.evaluate.probe import ProbeScore, linear_probe, split_rows
+from pairalign.evaluate.relevance import SharesAny
 from pairalign.evaluate.retrieval import agreement, bidirectional
 
 Visible = Mapping[str, Sequence[str]]
@@ -56,7 +57,8 @@ def measure_pair(
 ) -> dict[str, Any]:
     """Retrieval both ways, agreement on factors, geometry and active dimensions of one pair of modalities."""
     a, b = pair_embeddings(aligner, pool, *pair)
-    same = (pool.ids[pair[0]][:, None] == pool.ids[pair[0]]) | (pool.ids[pair[1]][:, None] == pool.ids[pair[1]])
+    ids = [pool.ids[end] for end in pair]
+    same = SharesAny(ids, ids)
     groups = (pool.groups, pool.groups) if pool.groups else None
     clusters = (pool.clusters, pool.clusters) if pool.clusters else None
     settings: dict[str, Any] = {"relevant": same, "groups": clusters, "seed": seed}
@@ -116,9 +118,9 @@ def _control_chance(pool: EvalPool, seen: Sequence[str], factor: str) -> float:
     (codes,) = encode_labels(pool.factors[factor])
     kinds = list(zip(*(pool.factors[f] for f in seen), strict=True)) if seen else [()] * len(pool.keys)
     (groups,) = encode_labels(kinds)
-    same_group = groups[:, None] == groups
-    agree = same_group & (codes[:, None] == codes)
-    return float((agree.sum(1) / same_group.sum(1)).mean())
+    (both,) = encode_labels(list(zip(groups.tolist(), codes.tolist(), strict=True)))
+    agree, same_group = (numbers.bincount()[numbers] for numbers in (both, groups))
+    return float((agree / same_group).mean())
 
 
 def measure_probes(pool: EvalPool, *, seed: int = 0) -> dict[str, Any]:

@@ -7,18 +7,16 @@ the negative hypergeometric law. Where it bites: nothing of size N x M is ever h
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.core.errors import ConfigError, DataError
-from pairalign.evaluate.intervals import encode_labels
+from pairalign.core.errors import DataError
+from pairalign.evaluate.relevance import blocks
 
-Labels = Sequence[Hashable] | Tensor
 TIE = 1e-6  # cosine similarities nearer than this are tied: float32 encoders are not more exact
-BLOCK = 4_000_000  # similarities held at a time, in float64
 
 
 def hit_probability(k: Tensor, wrong: Tensor, right: Tensor) -> Tensor:
@@ -37,45 +35,6 @@ def hit_probability(k: Tensor, wrong: Tensor, right: Tensor) -> Tensor:
     return 1 - none
 
 
-class Relevance:
-    """Rows of the (N, M) relevance matrix, built when asked, so that it never exists as a whole."""
-
-    def __init__(
-        self, n: int, m: int, query_ids: Labels | None, target_ids: Labels | None, relevant: Tensor | None
-    ) -> None:
-        if (query_ids is None) != (target_ids is None) or (relevant is not None and query_ids is not None):
-            raise ConfigError("retrieval: give query_ids and target_ids together, or `relevant`, or none of them.")
-        self.relevant = relevant
-        if relevant is not None:
-            sizes: tuple[int, ...] = tuple(relevant.shape)
-        elif query_ids is not None and target_ids is not None:
-            self.query, self.target = encode_labels(query_ids, target_ids)
-            sizes = (len(self.query), len(self.target))
-        else:
-            self.query, self.target = torch.arange(n), torch.arange(m)
-            sizes = (n, n)
-        if sizes != (n, m):
-            raise DataError(f"retrieval: relevance is given for {sizes}, embeddings are ({n}, {m}): make them equal.")
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        if self.relevant is not None:
-            return self.relevant[rows].bool().cpu()
-        return self.query[rows, None] == self.target[None]
-
-
-class Pool(Relevance):
-    """Rows of the (N, M) matrix of candidates: all targets, or those of the query's own group."""
-
-    def __init__(self, n: int, m: int, restrict: tuple[Labels, Labels] | None) -> None:
-        self.m = m
-        self.restricted = restrict is not None
-        if restrict is not None:
-            super().__init__(n, m, restrict[0], restrict[1], None)
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        return super().__getitem__(rows) if self.restricted else torch.ones(1, self.m, dtype=torch.bool)
-
-
 def rank_counts(sim: Tensor, relevant: Tensor, allowed: Tensor, tie: float) -> Tensor:
     """Per query (B, 5): wrong targets above the best right one; wrong, right tied with it; all right; all."""
     best = sim.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
@@ -88,9 +47,7 @@ def rank_counts(sim: Tensor, relevant: Tensor, allowed: Tensor, tie: float) -> T
 def similarities(queries: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Row blocks of the cosine matrix on the CPU in float64, so that rounding breaks no tie."""
     unit = F.normalize(targets.detach().cpu().double(), dim=1)
-    step = max(1, BLOCK // len(targets))
-    for start in range(0, len(queries), step):
-        rows = slice(start, start + step)
+    for rows in blocks(len(queries), len(targets)):
         yield rows, F.normalize(queries[rows].detach().cpu().double(), dim=1) @ unit.T
 
 

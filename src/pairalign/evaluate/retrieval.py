@@ -18,18 +18,16 @@ import torch
 from torch import Tensor
 
 from pairalign.core.errors import ConfigError, DataError
-from pairalign.evaluate.intervals import Score, bootstrap, bootstrap_mean, encode_labels
+from pairalign.evaluate.intervals import Labels, Score, bootstrap, bootstrap_mean, encode_labels
 from pairalign.evaluate.ranking import (
     TIE,
-    Labels,
-    Pool,
-    Relevance,
     chance_median,
     check_pool,
     hit_probability,
     rank_counts,
     similarities,
 )
+from pairalign.evaluate.relevance import Candidates, Relevance, Rows
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def retrieval(
     *,
     query_ids: Labels | None = None,
     target_ids: Labels | None = None,
-    relevant: Tensor | None = None,
+    relevant: Rows | Tensor | None = None,
     restrict: tuple[Labels, Labels] | None = None,
     groups: Labels | None = None,
     ks: Sequence[int] = (1, 5, 10),
@@ -92,7 +90,8 @@ def retrieval(
 
     query_ids, target_ids: N and M labels; a target is relevant to a query if they are equal (pair key or
     caption).
-    relevant: or a boolean (N, M) matrix. With neither, N = M and row i matches row i.
+    relevant: or a boolean (N, M) matrix, by rows where it is large (`pairalign.evaluate.relevance`). With neither,
+    N = M and row i matches row i.
     restrict: (query groups, target groups): a query chooses only among targets of its own group, say one
     object.
     groups: N labels for a cluster bootstrap; without, queries are resampled one by one.
@@ -103,7 +102,7 @@ def retrieval(
     check_pool(queries, targets)
     _check_ks(ks)
     matches = Relevance(len(queries), len(targets), query_ids, target_ids, relevant)
-    pool = Pool(len(queries), len(targets), restrict)
+    pool = Candidates(len(queries), len(targets), restrict)
     counts = torch.cat(
         [rank_counts(sim, matches[rows] & pool[rows], pool[rows], tie) for rows, sim in similarities(queries, targets)]
     )
@@ -137,7 +136,7 @@ def bidirectional(
     *,
     a_ids: Labels | None = None,
     b_ids: Labels | None = None,
-    relevant: Tensor | None = None,
+    relevant: Rows | Tensor | None = None,
     restrict: tuple[Labels, Labels] | None = None,
     groups: tuple[Labels, Labels] | None = None,
     **settings: Any,

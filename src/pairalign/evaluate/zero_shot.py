@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
-from pairalign.evaluate.intervals import Score, bootstrap, bootstrap_mean, class_mean
-from pairalign.evaluate.ranking import TIE, Labels, check_pool, hit_probability, similarities
+from pairalign.evaluate.intervals import Labels, Score, bootstrap, bootstrap_mean, class_mean
+from pairalign.evaluate.ranking import TIE, check_pool, hit_probability, similarities
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "plain": ("{}",),

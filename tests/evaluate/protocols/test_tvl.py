@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.align.run import AlignRun
@@ -19,7 +20,7 @@ from pairalign.core.errors import ConfigError, DataError
 from pairalign.evaluate.protocols.captions import sentence, words_by_key, words_of
 from pairalign.evaluate.protocols.result import ProtocolResult
 from pairalign.evaluate.protocols.run import evaluate_protocol
-from pairalign.evaluate.protocols.tvl import both_ways, text_affinity
+from pairalign.evaluate.protocols.tvl import both_ways
 
 Run = Callable[..., AlignRun]
 Pack = Callable[..., Path]
@@ -113,7 +114,8 @@ def test_a_caption_at_the_threshold_is_wrong_and_just_above_it_right(
         for i, word in enumerate(words)
     ]  # every touch finds its neighbour's caption
     run, pairs = known_run(("touch", "text")), pack(rows)
-    affinity = text_affinity(text_features([sentence(words_of(row["text"])) for row in rows]))
+    unit = F.normalize(text_features([sentence(words_of(row["text"])) for row in rows]).double(), dim=1)
+    affinity = unit @ unit.T
     at = float(affinity[2, 3])
     settings = {"captions": "whole", "tau": [at, math.nextafter(at, 0)]}
     found = evaluate_protocol(run, pairs, "tvl", settings=settings, progress=False)

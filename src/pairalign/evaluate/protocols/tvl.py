@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.align.partial import gated_cosine
@@ -26,6 +25,7 @@ from pairalign.evaluate.protocols.registry import register_protocol
 from pairalign.evaluate.protocols.result import Measurement
 from pairalign.evaluate.protocols.task import Task, overlap
 from pairalign.evaluate.ranking import TIE, hit_probability, rank_counts, similarities
+from pairalign.evaluate.relevance import Near, Rows, SharesAny, count_right
 
 TAU = 0.6356450319  # the published .636; the tool's other three are .8591097295, .8927201033, .9208499491
 TEXT_SIDE = ("tower", "shared")
@@ -116,10 +116,11 @@ def _split(
     """Every pair of roles, both directions and their mean, top-1 and top-5."""
     pool, metas = task.pool(split), task.meta(split)
     shared = {role: pool.latents[modality].shared for role, modality in roles.items()}
-    affinity = torch.eye(len(pool.keys), dtype=torch.float64)
+    place = [torch.arange(len(pool.keys))]
+    own: Rows = SharesAny(place, place)
     if "text" in roles:
         shared["text"], tower = encode_captions(task, roles["text"], [captions[key] for key in pool.keys])
-        affinity = text_affinity(tower if similarity == "tower" else shared["text"])
+        compared = tower if similarity == "tower" else shared["text"]
     groups = task.clusters([metas[key] for key in pool.keys])
     seen = overlap(task, {key: metas[key] for key in pool.keys})
     found = []
@@ -127,7 +128,7 @@ def _split(
         gate = task.run.aligner.path_gate(roles[a], roles[b]).detach().cpu()
         x, y = gated_cosine(gate, shared[a], shared[b])
         for tau in taus if b == "text" else (None,):
-            right = torch.eye(len(x), dtype=torch.bool) if tau is None else affinity > tau
+            right = own if tau is None else Near(compared, tau)
             for name, metric, score in both_ways(x, y, right, (roles[a], roles[b]), groups, task.seed):
                 metric += "" if tau is None else f" at τ {tau:.3f}"
                 detail = " – " not in name or not metric.startswith("top-1")
@@ -138,18 +139,12 @@ def _split(
     return found
 
 
-def text_affinity(features: Tensor) -> Tensor:
-    """Cosine of every caption with every other, (N, N) float64, from features (N, D)."""
-    unit = F.normalize(features.double(), dim=1)
-    return unit @ unit.T
-
-
 def both_ways(
-    x: Tensor, y: Tensor, right: Tensor, names: tuple[str, str], groups: list[int] | None, seed: int
+    x: Tensor, y: Tensor, right: Rows | Tensor, names: tuple[str, str], groups: list[int] | None, seed: int
 ) -> list[tuple[str, str, Score]]:
     """(name, metric, score) of x → y, y → x and their mean, top-1 and top-5.
 
-    x, y: (N, D); right: (N, N) bool, symmetric, row i for query i of either side.
+    x, y: (N, D); right: (N, N) bool by rows, symmetric, row i for query i of either side.
     """
     found = []
     for k in (1, 5):
@@ -164,7 +159,7 @@ def both_ways(
     return found
 
 
-def hits(queries: Tensor, targets: Tensor, right: Tensor, k: int) -> Tensor:
+def hits(queries: Tensor, targets: Tensor, right: Rows | Tensor, k: int) -> Tensor:
     """Whether any of the k nearest targets is right, (N,) float64; tied targets are in random order, in expectation."""
     allowed = torch.ones(1, len(targets), dtype=torch.bool)
     blocks = [rank_counts(sim, right[rows], allowed, TIE) for rows, sim in similarities(queries, targets)]
@@ -172,10 +167,10 @@ def hits(queries: Tensor, targets: Tensor, right: Tensor, k: int) -> Tensor:
     return hit_probability(k - above, wrong, tied)
 
 
-def _blind(right: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def _blind(right: Rows | Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """k, wrong and right targets of each query: what a random order is told."""
-    count = right.sum(1).double()
-    return torch.full_like(count, k), len(right) - count, count
+    count = count_right(right).double()
+    return torch.full_like(count, k), right.shape[1] - count, count
 
 
 def _published(a: str, b: str, tau: float | None) -> dict[str, float]:
