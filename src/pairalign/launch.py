@@ -134,7 +134,7 @@ def _join_own(environment: LightningEnvironment, train: Asked) -> Runtime:
     local, name = _count_devices(train), "train.devices"
     world = local * train.nodes
     if world == 1:
-        return Runtime(find_device(train.accelerator), environment=environment)
+        return Runtime(find_device(train.accelerator, "train.accelerator"), environment=environment)
     if not environment.creates_processes_externally:
         _start_others(environment, local, world)
     told = int(os.environ.get("WORLD_SIZE", world))
@@ -153,7 +153,7 @@ def _join_own(environment: LightningEnvironment, train: Asked) -> Runtime:
 def _count_devices(train: Asked) -> int:
     if train.devices != "auto":
         return int(train.devices)
-    device = find_device(train.accelerator)
+    device = find_device(train.accelerator, "train.accelerator")
     return 1 if device.type == "cpu" else torch.accelerator.device_count()
 
 
@@ -206,7 +206,7 @@ def _reap(*, at_once: bool = False) -> None:
 def _connect(environment: ClusterEnvironment, rank: int, world: int, name: str, train: Asked) -> Runtime:
     """Meet the other processes, and know where each is."""
     local_rank = environment.local_rank()
-    device = _own_device(train, local_rank)
+    device = find_device(train.accelerator, "train.accelerator", local_rank)
     if world == 1:
         return Runtime(device, launcher=name, environment=environment)
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
@@ -228,19 +228,6 @@ def _connect(environment: ClusterEnvironment, rank: int, world: int, name: str, 
     if world % nodes or any(places.count(place) != world // nodes for place in places):
         raise ConfigError(f"{world} processes on {nodes} nodes ({name}): give every node as many.")
     return Runtime(device, rank, local_rank, world, nodes, name, environment, group)
-
-
-def _own_device(train: Asked, local_rank: int) -> torch.device:
-    device = find_device(train.accelerator)
-    if device.type != "cuda" or device.index is not None:
-        return device
-    count = torch.accelerator.device_count()
-    if local_rank >= count:
-        raise ConfigError(
-            f"process {local_rank} of this node sees {count} GPUs: start no more processes than GPUs, and let each see "
-            "all of them."
-        )
-    return torch.device("cuda", local_rank)
 
 
 def _leave() -> None:

@@ -18,6 +18,7 @@ from pairalign.core.errors import ConfigError
 from pairalign.stopping import Stopping
 
 T = TypeVar("T")
+DeviceLike = str | torch.device
 
 
 @dataclass(frozen=True)
@@ -93,26 +94,45 @@ class Runtime:
         return tensor.tolist()
 
 
-def find_device(asked: str = "auto") -> torch.device:
-    """The device that a name asks for: "auto" (the accelerator, if any), "cpu", "cuda", "cuda:1", "gpu", "mps".
+def find_device(asked: DeviceLike = "auto", what: str = "device", local_rank: int = 0) -> torch.device:
+    """The device that a name asks for: "auto" (the accelerator, if any), "cpu", "cuda", "cuda:1", "mps", or "gpu".
+
+    An accelerator comes with its number: the one asked for, or else `local_rank`. what: how an error calls the setting,
+    such as "--device".
 
     Raises:
         ConfigError: there is no such device here, or the name is none.
     """
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if asked == "auto":
-        return accelerator or torch.device("cpu")
-    name = asked.replace("gpu", "cuda", 1) if asked.startswith("gpu") else asked
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"device={asked!r}: give auto, cpu, cuda, cuda:N or mps.") from None
-    if device.type == "cpu":
-        return device
-    if accelerator is None or accelerator.type != device.type:
+    asked, accelerator = str(asked), torch.accelerator.current_accelerator(check_available=True)
+    if asked == "cpu" or (asked == "auto" and accelerator is None):
+        return torch.device("cpu")
+    kind, colon, number = asked.partition(":")
+    if kind in ("auto", "gpu") and accelerator is not None:
+        kind = accelerator.type
+    if bool(colon) != number.isdigit() or not _is_accelerator("cuda" if kind == "gpu" else kind):
+        raise ConfigError(f"{what}={asked!r}: give auto, cpu, cuda, cuda:N or mps.")
+    if accelerator is None or kind != accelerator.type:
         there = "cpu alone" if accelerator is None else f"cpu and {accelerator.type}"
-        raise ConfigError(f"device={asked!r} is not on this machine, which has {there}: give auto or cpu.")
+        raise ConfigError(f"{what}={asked!r} is not on this machine, which has {there}: give auto or cpu.")
     count = torch.accelerator.device_count()
-    if device.index is not None and device.index >= count:
-        raise ConfigError(f"device={asked!r}: this machine has {count} of them, numbered from 0.")
-    return device
+    if colon and int(number) >= count:
+        raise ConfigError(f"{what}={asked!r}: this machine has {count} of them, numbered from 0.")
+    if not colon and local_rank >= count:
+        raise ConfigError(
+            f"process {local_rank} of this node sees {count} GPUs: start no more processes than GPUs, and let each see "
+            "all of them."
+        )
+    return torch.device(kind, int(number) if colon else local_rank)
+
+
+def describe_device(device: torch.device) -> str:
+    """A device as a line for people: "cuda:0 (NVIDIA H100)"."""
+    name = getattr(getattr(torch, device.type, None), "get_device_name", None)
+    return f"{device} ({name(device)})" if name is not None and device.type != "cpu" else str(device)
+
+
+def _is_accelerator(kind: str) -> bool:
+    try:
+        return kind not in ("cpu", "meta") and torch.device(kind).type == kind
+    except RuntimeError:
+        return False

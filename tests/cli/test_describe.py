@@ -246,7 +246,7 @@ def test_a_judge_scores_too(pack: Path, shards: Path, tmp_path: Path, monkeypatc
         (["--vocabulary", "nothing.txt"], "nothing.txt"),
         (["--tokens", "0"], "tokens=0"),
         (["--limit", "1"], "--limit 1"),
-        (["--device", "gpu"], "--device 'gpu'"),
+        (["--device", "gpu"], "--device='gpu' is not on this machine"),
         (["--base", "nowhere"], "nowhere"),
     ],
 )

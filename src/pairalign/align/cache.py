@@ -105,11 +105,13 @@ def open_or_build(
     views: int = 1,
     seed: int = 0,
     batch_size: int = 64,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> AnchorCache:
     """Open the cache of a frozen encoder over one split of a shard folder, computing it first if there is none.
 
-    Of several processes on one machine, one computes and the others wait.
+    device: where the encoder is and computes; by default that of its weights. Of several processes on one machine, one
+    computes and the others wait.
     """
     folder = Path(folder)
     fingerprint = cache_fingerprint(encoder, options, load_index(shards).content_hash, views, seed)
@@ -117,7 +119,9 @@ def open_or_build(
         name = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
         with FileLock(Path(tempfile.gettempdir()) / f"pairalign-{name}.lock"):
             if not (folder / "cache.json").exists():
-                _build(folder, encoder, Path(shards), split, source, views, seed, batch_size, fingerprint, progress)
+                place = device or next((t.device for t in encoder.state_dict().values()), torch.device("cpu"))
+                settings = (views, seed, batch_size, fingerprint, place, progress)
+                _build(folder, encoder, Path(shards), split, source, *settings)
     return AnchorCache.open(folder, fingerprint)
 
 
@@ -132,6 +136,7 @@ def _build(
     seed: int,
     batch_size: int,
     fingerprint: str,
+    device: torch.device,
     progress: bool,
 ) -> None:
     total = count_samples(shards, split)
@@ -142,7 +147,7 @@ def _build(
         rows = np.lib.format.open_memmap(partial / "features.npy", mode="w+", dtype=np.float32, shape=shape)
         keys: list[str] = []
         batch: list[Tensor] = []
-        encode = _encode_once(encoder.eval()) if encoder.signal.kind == "text" else _encoded(encoder.eval())
+        encode = (_encode_once if encoder.signal.kind == "text" else _encoded)(encoder.eval(), device)
 
         def flush() -> None:
             if batch:
@@ -170,15 +175,14 @@ def _build(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _encoded(encoder: Encoder) -> Callable[[list[Tensor]], np.ndarray]:
+def _encoded(encoder: Encoder, device: torch.device) -> Callable[[list[Tensor]], np.ndarray]:
     """A function from preprocessed samples to their pooled features (n, D)."""
-    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     return lambda values: encoder(encoder.collate(values).to(device)).pooled.float().cpu().numpy()
 
 
-def _encode_once(encoder: Encoder) -> Callable[[list[Tensor]], np.ndarray]:
+def _encode_once(encoder: Encoder, device: torch.device) -> Callable[[list[Tensor]], np.ndarray]:
     """The same, which remembers: captions repeat, so that 10,000 samples may hold 50 texts."""
-    encode, known = _encoded(encoder), dict[bytes, np.ndarray]()
+    encode, known = _encoded(encoder, device), dict[bytes, np.ndarray]()
 
     def look_up(values: list[Tensor]) -> np.ndarray:
         names = [value.numpy().tobytes() for value in values]

@@ -39,6 +39,10 @@ class Side(NamedTuple):
     ids: Tensor
     cached: bool = False
 
+    def to(self, device: torch.device) -> Side:
+        """The same on a device."""
+        return Side(self.value.to(device), self.ids.to(device), self.cached)
+
 
 class PairAligner(nn.Module):
     """Encoders over a pair graph, aligned by stage one."""

@@ -16,10 +16,12 @@ import torch
 from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import PairFeed
 from pairalign.align.model import PairAligner, build_aligner, config_graph
+from pairalign.align.precision import check_trainer
 from pairalign.align.store import start_encoders
 from pairalign.core.config import AlignConfig
 from pairalign.data.graph import PairGraph, edge_name
 from pairalign.data.shards import count_samples
+from pairalign.runtime import find_device
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,18 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
 
     Frozen towers are run on one batch instead of being cached. Raises the errors that `align_pairs` would raise.
     """
+    device = find_device(config.train.accelerator, "train.accelerator")
+    check_trainer(config.train, device)
     check_folders(config)
     torch.manual_seed(config.seed)
-    graph, aligner = config_graph(config), build_aligner(config)
+    graph, aligner = config_graph(config), build_aligner(config).to(device)
     notes = check_edges(config, aligner)
     start_encoders(config, aligner)
     batches = {name: next(iter(feed)) for name, feed in _plain_feeds(config, aligner).items()}
     for name, batch in batches.items():
         for key, reason in batch.bad:
             notes.append(f"note: damaged sample: {name} {key}: {reason}")
-    seconds, losses, activations = _try_steps(config, aligner, batches)
+    seconds, losses, activations = _try_steps(config, aligner, batches, device)
     trainable, frozen = _count(aligner)
     weights = 4 * sum(frozen.values()) + 16 * sum(trainable.values())  # value, gradient and two Adam moments
     memory, steps = weights + activations, config.train.steps
@@ -129,7 +133,7 @@ def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFee
 
 
 def _try_steps(
-    config: AlignConfig, aligner: PairAligner, batches: dict[str, Any]
+    config: AlignConfig, aligner: PairAligner, batches: dict[str, Any], device: torch.device
 ) -> tuple[float, dict[str, float], int]:
     """Seconds of one step over all edges, each edge's first loss, and bytes of activations kept for the backward."""
     by_name = {edge_name(edge.between): edge.between for edge in config.edges}
@@ -145,7 +149,7 @@ def _try_steps(
         start, counted = time.perf_counter(), kept
         for name, batch in batches.items():
             with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-                loss = aligner.total(aligner.edge_terms(by_name[name], batch.a, batch.b))
+                loss = aligner.total(aligner.edge_terms(by_name[name], batch.a.to(device), batch.b.to(device)))
             loss.backward()
             losses.setdefault(name, float(loss.detach()))
         aligner.zero_grad()

@@ -21,6 +21,7 @@ from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import PairFeed, SideSource
 from pairalign.align.latents import AnchorHead
 from pairalign.align.model import PairAligner, build_aligner
+from pairalign.align.precision import check_trainer
 from pairalign.align.store import (
     check_same,
     load_weights,
@@ -35,12 +36,12 @@ from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
 from pairalign.files import write_text
 from pairalign.launch import launch
-from pairalign.runtime import Runtime
+from pairalign.runtime import DeviceLike, Runtime, find_device
 
 
 @dataclass(frozen=True)
 class AlignRun:
-    """A finished (or stopped) run: its folder, its configuration and the aligner in evaluation mode."""
+    """A finished (or stopped) run: its folder, its configuration and the aligner in evaluation mode, on its device."""
 
     folder: Path
     config: AlignConfig
@@ -59,14 +60,15 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
 
 
 def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> AlignRun:
-    folder, progress = Path(config.out), progress and runtime.main
+    folder, progress, device = Path(config.out), progress and runtime.main, runtime.device
+    check_trainer(config.train, device)
     runtime.main_only(lambda: start_folder(folder, config, fresh=fresh))
     if not fresh and (folder / "model.safetensors").exists():
-        return load_aligned(folder)
+        return load_aligned(folder, device)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
-    aligner = build_aligner(config)
+    aligner = build_aligner(config).to(device)
     resume = None if fresh else _read_checkpoint(folder / "last.ckpt", config, runtime)
     if resume is None:
         start_encoders(config, aligner)
@@ -78,8 +80,11 @@ def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool
     return AlignRun(folder, config, aligner.eval())
 
 
-def load_aligned(folder: str | Path) -> AlignRun:
-    """Load a finished run from its folder; raise `CheckpointError` if it is unfinished or damaged."""
+def load_aligned(folder: str | Path, device: DeviceLike = "cpu") -> AlignRun:
+    """Load a finished run from its folder; raise `CheckpointError` if it is unfinished or damaged.
+
+    device: where the aligner goes, see `find_device`; what it is given has to be there too.
+    """
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
         raise CheckpointError(f"run {str(folder)!r} has no config.yaml: give the folder that `pairalign align` wrote.")
@@ -88,7 +93,17 @@ def load_aligned(folder: str | Path) -> AlignRun:
     config = load_config(AlignConfig, folder / "config.yaml")
     aligner = build_aligner(config)
     load_weights(folder, aligner)
+    aligner.to(find_device(device))
     return AlignRun(folder, replace(config, out=str(folder)), aligner.eval())
+
+
+def open_run(run: str | Path | AlignRun, device: DeviceLike | None = None) -> AlignRun:
+    """A run to measure: a folder's on `device` ("auto" if none is named), a loaded one moved there if one is named."""
+    if not isinstance(run, AlignRun):
+        return load_aligned(run, "auto" if device is None else device)
+    if device is not None:
+        run.aligner.to(find_device(device))
+    return run
 
 
 def build_feeds(
@@ -96,6 +111,7 @@ def build_feeds(
 ) -> dict[str, dict[str, PairFeed]]:
     """`{"train": {edge: feed}, "val": {edge: feed}}`, every index checked, every anchor cache opened or built."""
     feeds: dict[str, dict[str, PairFeed]] = {"train": {}, "val": {}}
+    device = runtime.device if runtime else None
     runtime = runtime or Runtime()
     notes = check_edges(config, aligner)
     if runtime.main:
@@ -106,7 +122,7 @@ def build_feeds(
         for stage, split in (("train", config.data.train_split), ("val", config.data.val_split)):
             if split is None or (stage == "val" and split not in index.every_split):
                 continue
-            sides = {end: _side(config, aligner, end, folder, split, progress=progress) for end in edge.between}
+            sides = {end: _side(config, aligner, end, folder, split, device, progress) for end in edge.between}
             feeds[stage][edge_name(edge.between)] = PairFeed(
                 folder,
                 split,
@@ -143,7 +159,7 @@ def _side(
     end: str,
     folder: Path,
     split: str,
-    *,
+    device: torch.device | None,
     progress: bool,
 ) -> SideSource:
     from pairalign.align.cache import open_or_build
@@ -162,6 +178,7 @@ def _side(
         source,
         views=modality.views if split == config.data.train_split else 1,
         seed=config.seed,
+        device=device,
         progress=progress,
     )
     return SideSource(source, encoder, cache)
@@ -227,6 +244,7 @@ def _fit(
         ckpt_path=str(path) if resume is not None else None,
         weights_only=True,
     )
+    aligner.to(runtime.device)  # Lightning leaves it on the CPU
     if trainer.global_step < config.train.steps:
         raise DataError(
             f"training stopped at step {trainer.global_step} of {config.train.steps}: the pairs ran out. "

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pairalign.cli.device import add_device_argument, read_device, with_device
 from pairalign.core.config import AlignConfig, load_config
 
 
@@ -23,6 +24,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="YAML file of the run")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
+    add_device_argument(parser)
 
 
 def read_config(args: argparse.Namespace) -> AlignConfig:
@@ -31,12 +33,13 @@ def read_config(args: argparse.Namespace) -> AlignConfig:
 
     config = load_config(AlignConfig, args.config, args.overrides)
     plugins = [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
-    return replace(config, plugins=(*config.plugins, *plugins))
+    return with_device(replace(config, plugins=(*config.plugins, *plugins)), args)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, then say where the run is and what to do next."""
     config = read_config(args)
+    read_device(args, config.train.accelerator)
     from pairalign.align.run import align_pairs, read_metrics
     from pairalign.launch import current
 

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
 from pairalign.core.errors import DataError, PackError, did_you_mean
 
-OPTIONS = ("pack", "base", "image", "plugin", "tokens", "help")
+OPTIONS = ("pack", "base", "image", "plugin", "tokens", "device", "revision", "attn-implementation",
+           "trust-remote-code", "help")  # fmt: skip
 
 
 def register(verbs: Any) -> None:
@@ -23,6 +25,8 @@ def register(verbs: Any) -> None:
     parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture, repeatable")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with the encoder")
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help="longest answer (64)")
+    add_device_argument(parser)
+    add_base_arguments(parser)
     parser.set_defaults(run=run, signals=[])
 
 
@@ -62,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     pictures = [_read(file) for file in args.image]
     for plugin in args.plugin:
         load_plugin(plugin)
-    model, processor = load_sensor_model(args.base or manifests[0].base["name"], packs)
+    base, device = args.base or manifests[0].base["name"], read_device(args)
+    model, processor = load_sensor_model(base, packs, device=device, loading=read_loading(args))
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
     if said.silence:
         print(f"pairalign ask: {said.silence}", file=sys.stderr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.device import add_device_argument, read_device
+
 
 def register(verbs: Any) -> None:
     """Add the verb."""
@@ -14,6 +16,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--fast", action="store_true", help="a minute's tour: too short to reach good scores")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that render the world")
+    add_device_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
@@ -23,11 +26,14 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.demo.run import FAST, figures, run_demo
     from pairalign.demo.stage_two import lesson_figures
 
+    if args.device is not None:
+        read_device(args)
     found = run_demo(
         args.out,
         size=FAST if args.fast else None,
         seed=args.seed,
         overrides=tuple(args.overrides),
+        device=args.device,
         progress=not args.quiet,
         workers=args.workers,
     )

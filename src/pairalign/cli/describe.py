@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
 from pairalign.core.errors import ConfigError, DataError
 
 
@@ -26,7 +27,8 @@ def register(verbs: Any) -> None:
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help="longest answer (64)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="samples at once (8)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N samples")
-    parser.add_argument("--device", help="cpu, cuda or cuda:1; default: cuda where there is one")
+    add_device_argument(parser)
+    add_base_arguments(parser)
     parser.add_argument("--out", metavar="DIR", help="where to write (PACK.descriptions, beside the pack)")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with the encoder")
     parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint that scores from 1 to 10")
@@ -58,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
     model, processor, identity, about = _load(args)
     task = _task(args, list(processor.placeholders))
     task.check_signals(processor.senses)
-    model.to(_device(args.device))
     out = Path(args.out or f"{args.pack.rstrip('/')}.descriptions")
     settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}
     described = describe_split(model, processor, task, out / "answers.jsonl", **settings)
@@ -117,13 +118,15 @@ def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
     if (folder / "results.json").is_file() and not (folder / NAME).is_file():
         if args.base:
             raise ConfigError(f"--base {args.base!r}: a run has its own base; leave it out, or give an exported pack.")
-        loaded = load_recomposed(folder)
+        if args.revision or args.attn_implementation:
+            raise ConfigError("--revision, --attn-implementation: a run has its own; set them in its config.yaml.")
+        loaded = load_recomposed(folder, read_device(args), trust_remote_code=args.trust_remote_code)
         identity = f"run {sha256_file(folder / 'results.json')} {sha256_file(folder / 'bridge.safetensors')}"
         about = {"model": {"run": folder.name, "base": loaded.config.base, "method": loaded.config.method}}
         return loaded.model, loaded.processor, identity, about
     manifest = read_manifest(folder)
     base = args.base or manifest.base["name"]
-    model, processor = load_sensor_model(base, [folder])
+    model, processor = load_sensor_model(base, [folder], device=read_device(args), loading=read_loading(args))
     identity = f"pack {sha256_file(folder / NAME)} {manifest.base['embedding']}"
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}
     return model, processor, identity, about
@@ -150,15 +153,6 @@ def _task(args: argparse.Namespace, sensors: list[str]) -> Any:
     prompt = args.prompt or f"{{{fields[0]}}} {PROMPT}"
     config = TaskConfig(args.pairs, prompt, args.reference, args.split, signals, limit=args.limit)
     return Task("describe", config, ".", sensors)
-
-
-def _device(name: str | None) -> Any:
-    import torch
-
-    try:
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name!r}: give cpu, cuda or cuda:1.") from error
 
 
 def _with_training(scoring: Any, task: Any, args: argparse.Namespace) -> Any:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pairalign.cli.device import add_device_argument, read_device
 from pairalign.cli.settings import read_settings
 from pairalign.core.errors import ConfigError
 from pairalign.core.registry import create_encoder, encoder_entries, find_encoder, load_plugin
@@ -82,6 +83,8 @@ def register(verbs: Any) -> None:
             sub.add_argument("name")
         if name in ("show", "check"):
             sub.add_argument("options", nargs="*", metavar="option=value", help="options of the encoder")
+        if name == "check":
+            add_device_argument(sub)
         if name == "new":
             sub.add_argument("--kind", choices=sorted(KINDS), default="series")
         sub.set_defaults(run=run)
@@ -122,7 +125,8 @@ def _check(args: argparse.Namespace) -> int:
     from pairalign.core.contract import check_encoder
 
     _load(args)
-    promises = check_encoder(_create(args))
+    encoder = _create(args)
+    promises = check_encoder(encoder.to(read_device(args)))
     for promise in promises:
         print(f"{'kept  ' if promise.kept else 'BROKEN'}  {promise.name}" + f": {promise.detail}" * (not promise.kept))
     broken = sum(not promise.kept for promise in promises)

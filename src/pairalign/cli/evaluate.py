@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.device import add_device_argument, read_device
 from pairalign.cli.settings import read_settings
 from pairalign.core.errors import ConfigError
 from pairalign.evaluate.protocols.registry import MODULES
@@ -28,6 +29,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of bootstrap and probe splits")
     parser.add_argument("--protocol", metavar="NAME", help=f"a published protocol instead: {', '.join(MODULES)}")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="setting of the protocol, repeatable")
+    add_device_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         same_group=args.same_group,
         limit=args.limit,
         seed=args.seed,
+        device=read_device(args),
         progress=not args.quiet,
     )
     print(found.table)
@@ -80,6 +83,7 @@ def _protocol(args: argparse.Namespace) -> int:
         out=args.out,
         limit=args.limit,
         seed=args.seed,
+        device=read_device(args),
         progress=not args.quiet,
     )
     print(f"{found.table}\nresult: {found.path}")

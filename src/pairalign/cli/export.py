@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.device import add_device_argument, add_trust_argument, read_device
+
 
 def register(verbs: Any) -> None:
     """Add the verb."""
@@ -12,6 +14,8 @@ def register(verbs: Any) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder that `pairalign recompose` wrote")
     parser.add_argument("out", metavar="PACK", help="new folder for the pack")
     parser.add_argument("--merge", action="store_true", help="also a plain Hugging Face checkpoint, in PACK/merged")
+    add_device_argument(parser)
+    add_trust_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -19,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
     """Write it and list it."""
     from pairalign.export.sensor_pack import export_pack
 
-    out = export_pack(args.run_folder, args.out, merge=args.merge)
+    how = {"device": read_device(args), "trust_remote_code": args.trust_remote_code}
+    out = export_pack(args.run_folder, args.out, merge=args.merge, **how)
     for path in sorted(out.rglob("*")):
         if path.is_file():
             print(f"{path.relative_to(out)!s:<36}{path.stat().st_size / 2**20:>10.2f} MiB")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.cli.align import add_config_arguments, read_config
+from pairalign.cli.device import read_device
 from pairalign.core.config import config_keys, load_config
 from pairalign.core.errors import ConfigError
 
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if config_keys(args.config) & {"base", "senses"}:
         return _stage_two(args)
     config = read_config(args)
+    read_device(args, config.train.accelerator)
     from pairalign.align.plan import plan_run
 
     plan = plan_run(config)

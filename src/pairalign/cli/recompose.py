@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pairalign.cli.device import add_device_argument, add_trust_argument, read_device, with_device
 from pairalign.core.config import load_config
 
 
@@ -23,6 +24,8 @@ def register(verbs: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what would train, its memory and delta; no more")
     parser.add_argument("--max-forgetting", type=float, metavar="POINTS", help=_GATE)
     parser.add_argument("--fresh", action="store_true", help="start over, deleting what the run folder holds")
+    add_device_argument(parser)
+    add_trust_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
@@ -33,9 +36,12 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_config(RecomposeConfig, args.config, args.overrides)
     plugins = [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
-    config = replace(config, plugins=(*config.plugins, *plugins))
+    config = with_device(replace(config, plugins=(*config.plugins, *plugins)), args)
+    if args.trust_remote_code:
+        config = replace(config, trust_remote_code=True)
     if args.max_forgetting is not None:
         config = replace(config, max_forgetting=args.max_forgetting)
+    read_device(args, config.train.accelerator)
     from pairalign.finetune.run import plan_recompose, recompose_mllm
     from pairalign.launch import current
 

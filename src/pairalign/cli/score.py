@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
 from pairalign.cli.settings import read_settings
 from pairalign.core.errors import ConfigError
 
@@ -25,6 +26,8 @@ def register(verbs: Any) -> None:
     parser.add_argument("--dtype", default="auto", help="of the weights (auto, as stored)")
     parser.add_argument("--out", default="significance.safetensors", help="file to write (significance.safetensors)")
     parser.add_argument("--seed", type=int, default=0)
+    add_device_argument(parser)
+    add_base_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.finetune.tasks import Task
     from pairalign.sensors.processor import SensorProcessor, load_base
 
-    model, processor = load_base(args.model, args.dtype)
+    model, processor = load_base(args.model, args.dtype, read_device(args), read_loading(args))
     linears, seen = find_linears(model), None
     if args.calibration:
         prompt = args.prompt or _prompt(args.calibration)

@@ -33,7 +33,7 @@ class Promise:
 
 
 def check_encoder(encoder: Encoder, samples: Sequence[Any] | None = None, *, seed: int = 0) -> list[Promise]:
-    """Check every promise of a built encoder, on `samples` of raw data or on samples drawn from its `Signal`."""
+    """Check every promise of a built encoder where it is, on raw `samples` or on samples drawn from its `Signal`."""
     samples = list(samples) if samples else draw_samples(encoder.signal, ROWS, seed)
     found = []
     for name, check in PROMISES.items():
@@ -64,7 +64,8 @@ def draw_samples(signal: Signal, count: int, seed: int = 0) -> list[Any]:
 
 
 def _batch(encoder: Encoder, samples: Sequence[Any]) -> Tensor:
-    return encoder.collate([encoder.preprocess(sample) for sample in samples])
+    device = next((tensor.device for tensor in encoder.state_dict().values()), torch.device("cpu"))
+    return encoder.collate([encoder.preprocess(sample) for sample in samples]).to(device)
 
 
 def _signal(encoder: Encoder, samples: Sequence[Any]) -> str | None:

@@ -62,17 +62,21 @@ def run_demo(
     size: DemoSize | None = None,
     seed: int = 0,
     overrides: tuple[str, ...] = (),
+    device: str | None = None,
     progress: bool = True,
     workers: int = 2,
 ) -> Demo:
     """Run the whole demo into the folder `out`; a second call goes on where the first was stopped.
 
+    device: where both stages compute, see `find_device`; by default where demo.yaml says.
     Writes report.html, stage_two.html, metrics.json, a sensor pack and, in short, figures.json there.
     """
     out, size = Path(out), size or DemoSize()
     if out.exists() and any(out.iterdir()) and not (out / "pairs").exists():
         raise ConfigError(f"out={str(out)!r} holds something else: give an empty or new folder with --out.")
     config = demo_config(out, size, seed, overrides)
+    if device is not None:
+        config = replace(config, train=replace(config.train, accelerator=device))
     make_world(out / "pairs", config, size, seed=seed, progress=progress, workers=workers)
     run = align_pairs(config, progress=progress)
     splits = ["test", "novel"]
@@ -82,7 +86,8 @@ def run_demo(
     if size.lessons is None:
         write_metrics(out / "figures.json", figures(found))
         return Demo(found, {}, None)
-    lessons = teach(out, size.lessons, seed=seed, progress=progress, workers=workers)
+    where = config.train.accelerator
+    lessons = teach(out, size.lessons, seed=seed, device=where, progress=progress, workers=workers)
     page = write_page(lessons, out / "stage_two.html")
     if not (out / "pack").exists():
         export_pack(lessons["dormant"], out / "pack")

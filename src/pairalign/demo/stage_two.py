@@ -45,7 +45,13 @@ FAST_LESSONS = LessonSize(train=96, held=24, steps=8)
 
 
 def teach(
-    out: Path, size: LessonSize | None = None, *, seed: int = 0, progress: bool = True, workers: int = 2
+    out: Path,
+    size: LessonSize | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    workers: int = 2,
 ) -> dict[str, RecomposeRun]:
     """Every method's finished run, by name, in `out/stage_two`; what is finished already is kept."""
     size = size or LessonSize()
@@ -54,7 +60,7 @@ def teach(
     for name in METHODS:
         if progress:
             tqdm.write(f"stage two: {name}")
-        found[name] = recompose_mllm(lesson_config(out, name, size, seed), progress=progress)
+        found[name] = recompose_mllm(lesson_config(out, name, size, seed, device), progress=progress)
     return found
 
 
@@ -76,7 +82,7 @@ def make_lessons(folder: Path, size: LessonSize, *, seed: int, progress: bool, w
                 bar.update()
 
 
-def lesson_config(out: Path, name: str, size: LessonSize, seed: int) -> RecomposeConfig:
+def lesson_config(out: Path, name: str, size: LessonSize, seed: int, device: str = "cpu") -> RecomposeConfig:
     """The configuration of one method."""
     asked = {"answer": "{answer}"}
     touch = {"shards": "lessons/touch", "prompt": "{touch} {question}", **asked}
@@ -115,7 +121,7 @@ def lesson_config(out: Path, name: str, size: LessonSize, seed: int) -> Recompos
             "warmup": 20,
             "lr": RATE,
             "bridge_lr": 2e-3,
-            "accelerator": "cpu",
+            "accelerator": device,
             "validate_every": max(1, size.steps // 4) if trained else 0,
         },
     }

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pairalign.align.run import AlignRun, load_aligned
+from pairalign.align.run import AlignRun, open_run
 from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
 from pairalign.evaluate.measure import (
@@ -29,6 +29,7 @@ from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.tables import tables
 from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
+from pairalign.runtime import DeviceLike
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def evaluate_run(
     same_group: bool = False,
     limit: int | None = None,
     seed: int = 0,
+    device: DeviceLike | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Measure a run on held-out pairs.
@@ -63,11 +65,13 @@ def evaluate_run(
     visible: modality -> factors it can see; separates what an edge can carry from the controls. All, if `None`.
     classes: class names for zero-shot; default the distinct plain labels. templates: see `class_embeddings`;
         default those of each sensor's kind. same_group: also retrieve among samples of the same group only.
-    limit: most samples of each pool. Raises `DataError` where there is nothing to measure, and `SignalError` for pairs
-        of another unit or rate than the run's encoders declare.
+    limit: most samples of each pool. device: what encodes, see `find_device`; by default a folder's run takes the
+        accelerator, if any, and a loaded run stays where it is.
+    Raises `DataError` where there is nothing to measure, and `SignalError` for pairs of another unit or rate than the
+    run's encoders declare.
     """
     start = time.perf_counter()
-    aligned = run if isinstance(run, AlignRun) else load_aligned(run)
+    aligned = open_run(run, device)
     folders = [pairs] if isinstance(pairs, (str, Path)) else list(pairs)
     splits = [split] if isinstance(split, str) else list(split)
     settings: dict[str, Any] = {"visible": visible, "known": known, "same_group": same_group, "seed": seed}

@@ -29,22 +29,31 @@ from pairalign.export.card import write_card
 from pairalign.export.manifest import FORMAT, Manifest, read_manifest, write_manifest
 from pairalign.files import replacing, sha256_file
 from pairalign.finetune.run import RecomposeRun, load_recomposed
+from pairalign.runtime import DeviceLike, find_device
 from pairalign.sensors.model import SensorModel
-from pairalign.sensors.processor import SensorProcessor, load_base
+from pairalign.sensors.processor import PLAIN, Loading, SensorProcessor, load_base
 from pairalign.sensors.sensor import Sense, SenseRecipe, build_sense, embedding_of
 
 SENSE = "sense.safetensors"
 
 
-def export_pack(run: RecomposeRun | str | Path, out: str | Path, *, merge: bool = False) -> Path:
+def export_pack(
+    run: RecomposeRun | str | Path,
+    out: str | Path,
+    *,
+    merge: bool = False,
+    device: DeviceLike = "cpu",
+    trust_remote_code: bool = False,
+) -> Path:
     """Write the pack of a finished run; with `merge` also a plain Hugging Face checkpoint in `out/merged`.
 
+    device, trust_remote_code: of a run that is loaded from its folder, see `load_recomposed`.
     Raise `PackError` if `out` holds something already, `CheckpointError` if the run is unfinished.
     """
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise PackError(f"out={str(out)!r} holds something already: give an empty or new folder.")
-    run = run if isinstance(run, RecomposeRun) else load_recomposed(run)
+    run = run if isinstance(run, RecomposeRun) else load_recomposed(run, device, trust_remote_code=trust_remote_code)
     with replacing(out) as partial:
         partial.mkdir()
         _write(run, partial, out.name)
@@ -173,15 +182,21 @@ def uninstall_pack(model: SensorModel, processor: SensorProcessor, sensor: str) 
 
 
 def load_sensor_model(
-    base: str, packs: Sequence[str | Path], *, dtype: str | None = None
+    base: str,
+    packs: Sequence[str | Path],
+    *,
+    dtype: str | None = None,
+    device: DeviceLike = "cpu",
+    loading: Loading = PLAIN,
 ) -> tuple[SensorModel, SensorProcessor]:
     """A base by hub name or folder with packs installed, in evaluation mode, and its processor.
 
-    dtype: of the base's weights; by default that which the first pack was made for.
+    dtype: of the base's weights; by default that which the first pack was made for. device: where all of it goes, see
+    `find_device`. loading: how the base is loaded.
     """
     if dtype is None:
         dtype = read_manifest(packs[0]).base["dtype"] if packs else "auto"
-    llm, processor = load_base(base, dtype)
+    llm, processor = load_base(base, dtype, find_device(device), loading)
     model, sensing = SensorModel(llm), SensorProcessor(processor, {})
     for pack in packs:
         install_pack(model, sensing, pack)

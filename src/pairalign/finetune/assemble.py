@@ -23,29 +23,30 @@ from pairalign.data.shards import read_samples
 from pairalign.finetune.config import RecomposeConfig, SenseConfig
 from pairalign.sensors.bridges.recomposition import Recomposition, fit_recomposition
 from pairalign.sensors.model import SensorModel
-from pairalign.sensors.processor import SensorProcessor, load_base
+from pairalign.sensors.processor import CPU, Loading, SensorProcessor, load_base
 from pairalign.sensors.sensor import Sense, SenseRecipe, build_bridge
 
 ENCODED = 64
 
 
-def assemble(config: RecomposeConfig) -> tuple[SensorModel, SensorProcessor]:
-    """The base with its senses, bridges untrained, in evaluation mode; nothing of the base has changed."""
+def assemble(config: RecomposeConfig, device: torch.device = CPU) -> tuple[SensorModel, SensorProcessor]:
+    """The base with its senses on a device, bridges untrained, in evaluation mode; nothing of the base has changed."""
     from pairalign.core.registry import load_plugin
 
     for plugin in config.plugins:
         load_plugin(plugin)
-    llm, processor = load_base(config.base, config.dtype)
+    how = Loading(config.device_map, config.attn_implementation, config.revision, config.trust_remote_code)
+    llm, processor = load_base(config.base, config.dtype, device, how)
     model = SensorModel(llm)
     sensing = SensorProcessor(processor, {})
     for name, sense in config.senses.items():
-        made = _sense(name, sense, llm, processor, config.root)
+        made = _sense(name, sense, llm, processor, config.root, device)
         model.add(name, made, sensing.add(name, made))
     return model.eval(), sensing
 
 
-def _sense(name: str, config: SenseConfig, llm: nn.Module, processor: Any, root: str) -> Sense:
-    run = load_aligned(Path(root) / config.run)
+def _sense(name: str, config: SenseConfig, llm: nn.Module, processor: Any, root: str, device: torch.device) -> Sense:
+    run = load_aligned(Path(root) / config.run, device)
     modality = config.modality or name
     encoder = run.aligner.encoder(modality)
     head = run.aligner.heads[modality]
@@ -54,14 +55,20 @@ def _sense(name: str, config: SenseConfig, llm: nn.Module, processor: Any, root:
     if config.bridge != "recomposition":
         bridge: nn.Module = build_bridge(encoder, head, llm, config.bridge, config.tokens)
     else:
-        bridge = _recomposition(name, config, run.aligner, llm, processor, root)
+        bridge = _recomposition(name, config, run.aligner, llm, processor, root, device)
         recipe = replace(recipe, sizes=bridge.sizes())
     return Sense(encoder, head, bridge, recipe).eval()
 
 
 @torch.no_grad()
 def _recomposition(
-    name: str, config: SenseConfig, aligner: PairAligner, llm: nn.Module, processor: Any, root: str
+    name: str,
+    config: SenseConfig,
+    aligner: PairAligner,
+    llm: nn.Module,
+    processor: Any,
+    root: str,
+    device: torch.device,
 ) -> Recomposition:
     """Fitted to the pictures that the configuration names."""
     if config.images is None:
@@ -74,8 +81,7 @@ def _recomposition(
     samples = itertools.islice(read_samples(folder, next(iter(index.splits)), [config.anchor]), config.image_count)
     pictures = [main_value(sample.values[config.anchor]).convert("RGB") for sample in samples]
     read = [encoder.preprocess(picture) for picture in pictures]
-    shared = torch.cat(
-        [aligner.encode(config.anchor, encoder.collate(read[n : n + 64])).shared for n in range(0, len(read), 64)]
-    )
+    parts = [encoder.collate(read[n : n + ENCODED]).to(device) for n in range(0, len(read), ENCODED)]
+    shared = torch.cat([aligner.encode(config.anchor, part).shared for part in parts])
     inputs = [dict(processor.image_processor(images=[picture], return_tensors="pt")) for picture in pictures]
     return fit_recomposition(llm, inputs, shared, aligner.path_gate(config.modality or name, config.anchor))

@@ -92,6 +92,7 @@ class RecomposeConfig(Strict):
     """Stage two, whole. `out` is the run folder.
 
     base: image-text-to-text model, hub name or local folder; dtype: its weights' ("auto" as stored).
+    device_map, attn_implementation, revision, trust_remote_code: how the base is loaded, see `Loading`.
     senses: by sensor name. tasks: what is learned, by name; held_out: what must not be forgotten, never trained on.
     calibration: what the base does well, for scores that look at data and for directions; answers may be left out
         there. calibration_size: samples of each, 1 or more.
@@ -110,6 +111,10 @@ class RecomposeConfig(Strict):
     calibration: dict[str, TaskConfig] = field(default_factory=dict)
     calibration_size: Count = 128
     dtype: str = "auto"
+    device_map: str | dict[str, Any] | None = None
+    attn_implementation: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
     method: str = "dormant"
     options: dict[str, Any] = field(default_factory=dict)
     dormant: DormantConfig = field(default_factory=DormantConfig)

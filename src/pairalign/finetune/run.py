@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from pairalign.align.precision import check_trainer
 from pairalign.align.store import check_same, write_versions
 from pairalign.core.config import load_config, to_dict, to_yaml
 from pairalign.core.errors import CheckpointError, ConfigError
@@ -40,7 +41,7 @@ from pairalign.finetune.questions import Questions
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
 from pairalign.launch import launch
-from pairalign.runtime import Runtime
+from pairalign.runtime import DeviceLike, Runtime, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
 
@@ -69,15 +70,16 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
 
 
 def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> RecomposeRun:
-    folder, progress = Path(config.out), progress and runtime.main
+    folder, progress, device = Path(config.out), progress and runtime.main, runtime.device
+    check_trainer(config.train, device)
     runtime.main_only(lambda: _start(folder, config, fresh=fresh))
     if not fresh and (folder / "results.json").exists():
-        return load_recomposed(folder)
+        return load_recomposed(folder, device, trust_remote_code=config.trust_remote_code)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     method = create_method(config.method, config.options)
-    model, processor = assemble(config)
+    model, processor = assemble(config, device)
     asked = check_tasks(config)
     check_signals(asked, processor.senses)
     check_words(asked, processor.tokenizer)
@@ -120,8 +122,10 @@ def _check(config: RecomposeConfig) -> None:
 def plan_recompose(config: RecomposeConfig) -> DormantPlan:
     """What a run would train, need and save; reads everything, changes and trains nothing."""
     _check(config)
+    device = find_device(config.train.accelerator, "train.accelerator")
+    check_trainer(config.train, device)
     asked = check_tasks(config)
-    model, processor = assemble(config)
+    model, processor = assemble(config, device)
     check_signals(asked, processor.senses)
     check_words(asked, processor.tokenizer)
     _, _, calibration = read_tasks(config, processor)
@@ -201,6 +205,7 @@ def _fit(
         ckpt_path=str(path) if resume else None,
         weights_only=True,
     )
+    model.to(runtime.device)  # Lightning leaves it on the CPU
     if watch.kept is None:  # the checkpoint was of the last step
         watch.close(config.train.steps)
     return watch
@@ -260,14 +265,18 @@ def _state(senses: nn.Module, part: str) -> dict[str, torch.Tensor]:
     return {n: t.detach().cpu().contiguous() for n, t in senses.state_dict().items() if f".{part}" in f".{n}"}
 
 
-def load_recomposed(folder: str | Path) -> RecomposeRun:
-    """Load a finished run; raise `CheckpointError` if it is unfinished or damaged, or its method cannot be loaded."""
+def load_recomposed(folder: str | Path, device: DeviceLike = "cpu", *, trust_remote_code: bool = False) -> RecomposeRun:
+    """Load a finished run; raise `CheckpointError` if it is unfinished or damaged, or its method cannot be loaded.
+
+    device: where the model goes, see `find_device`. trust_remote_code: run Python code that comes with the base; what
+    the run's own configuration says of it does not count, for a run may come from somebody else.
+    """
     folder = Path(folder)
     if not (folder / "results.json").is_file():
         raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign recompose` to go on.")
     config = load_config(RecomposeConfig, folder / "config.yaml")
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    model, processor = assemble(config)
+    model, processor = assemble(replace(config, trust_remote_code=trust_remote_code), find_device(device))
     missing = model.senses.load_state_dict(load_file(folder / "bridge.safetensors"), strict=False)
     if missing.unexpected_keys or any(".bridge." in name for name in missing.missing_keys):
         raise CheckpointError(f"{str(folder / 'bridge.safetensors')!r} does not fit the configuration beside it.")

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.sensors.bridges.bridge import Sensed
@@ -23,6 +24,24 @@ from pairalign.sensors.prompt import join_text
 from pairalign.sensors.sensor import Sense
 
 Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a base is loaded, as `from_pretrained` takes it.
+
+    device_map: "auto" or a device by module name, for a base that needs several devices; `None` for one.
+    attn_implementation: "sdpa", "eager", "flash_attention_2", …; `None` for the model's own choice.
+    revision: branch, tag or commit on the hub. trust_remote_code: run Python code that comes with the base.
+    """
+
+    device_map: str | dict[str, Any] | None = None
+    attn_implementation: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+CPU, PLAIN = torch.device("cpu"), Loading()
 
 
 class SensorProcessor:
@@ -141,19 +160,53 @@ def placeholder(name: str) -> str:
     return f"<|{name}|>"
 
 
-def load_base(name: str, dtype: str | torch.dtype = "auto") -> tuple[Any, Any]:
-    """A base model and its processor, by hub name or local folder; raise `ConfigError` if there is none to use."""
+def load_base(
+    name: str,
+    dtype: str | torch.dtype = "auto",
+    device: torch.device = CPU,
+    loading: Loading = PLAIN,
+) -> tuple[Any, Any]:
+    """A base model on its device and its processor, by hub name or local folder; `ConfigError` if none can be used.
+
+    Weights are read straight to the device in their dtype; where accelerate is not installed, by way of the CPU.
+    """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from pairalign.sensors.model import check_multimodal
 
+    both: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code}
+    both |= {"revision": loading.revision} if loading.revision else {}
+    own = {"attn_implementation": loading.attn_implementation} if loading.attn_implementation else {}
     try:
-        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
-        processor = AutoProcessor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"base={name!r} cannot be loaded as an image-text-to-text model: {lines[0]}") from error
+        place = _device_map(device, loading.device_map)
+        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **place, **own, **both)
+        processor = AutoProcessor.from_pretrained(name, **both)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"base={name!r} cannot be loaded as an image-text-to-text model: {_first_line(error)}"
+        ) from error
     if getattr(model, "is_quantized", False):
         raise ConfigError(f"base={name!r} is quantised: dormant weights need the model's own; load it unquantised.")
     check_multimodal(model)
-    return model.eval(), processor
+    placed: Any = model if loading.device_map else nn.Module.to(model, device)
+    return placed.eval(), processor
+
+
+def _device_map(device: torch.device, asked: str | dict[str, Any] | None) -> dict[str, Any]:
+    """The argument of `from_pretrained` that puts weights where they belong; none if they are to be moved after."""
+    from importlib.util import find_spec
+
+    if find_spec("accelerate") is None:
+        if asked is not None:
+            raise ConfigError(f"device_map={asked!r} needs accelerate: pip install accelerate.")
+        return {}
+    if asked is not None:
+        return {"device_map": asked}
+    return {} if device.type == "cpu" else {"device_map": {"": device}}
+
+
+def _first_line(error: Exception) -> str:
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if "trust_remote_code" in str(error):
+        return f"{line} Its code runs only where trust_remote_code is set (--trust-remote-code)."
+    return line

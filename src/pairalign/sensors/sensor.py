@@ -56,7 +56,7 @@ class Sense(nn.Module):
     def perceive(self, signals: Tensor | Sequence[Tensor]) -> Sensed:
         """What stage one knows of a batch of preprocessed signals."""
         batch = signals if isinstance(signals, Tensor) else self.encoder.collate(list(signals))
-        device = next(self.head.parameters(), torch.empty(0)).device
+        device = next((t.device for t in self.state_dict().values()), batch.device)
         features = self.encoder(batch.to(device))
         latents: Latents = self.head(features.pooled)
         return Sensed(features.tokens, latents.shared, latents.private)
@@ -90,7 +90,8 @@ def build_sense(recipe: SenseRecipe, model: nn.Module) -> Sense:
 def build_bridge(encoder: Encoder, head: nn.Module, model: nn.Module, kind: str, tokens: int) -> Bridge:
     """A bridge from an aligned sensor into a model; sizes are read off both."""
     weight = embedding_of(model).weight.detach()
-    latents = head(torch.zeros(2, encoder.width))
+    device = next((t.device for t in head.state_dict().values()), weight.device)
+    latents = head(torch.zeros(2, encoder.width, device=device))
     widths = (encoder.width, latents.shared.shape[1], latents.private.shape[1])
     return Bridge(widths, weight.shape[1], kind, tokens, float(weight.float().square().mean().sqrt()))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError
-from pairalign.dormant.significance.scores import Batch, Linears, real_tokens, run_calibration
+from pairalign.dormant.significance.scores import Batch, Linears, placed, real_tokens, run_calibration
 
 
 def input_moments(model: nn.Module, linears: Linears, calibration: Iterable[Batch] | None) -> dict[str, Tensor]:
@@ -26,7 +26,7 @@ def input_moments(model: nn.Module, linears: Linears, calibration: Iterable[Batc
         found[name] = found[name] + seen.mT @ seen if name in found else seen.mT @ seen
         tokens[name] += len(seen)
 
-    run_calibration(model, linears, calibration, see, "directions")
+    run_calibration(model, linears, placed(calibration, model), see, "directions")
     for name, module in linears.items():
         if tokens[name] < module.in_features:
             raise DormantError(

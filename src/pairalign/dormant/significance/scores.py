@@ -50,7 +50,21 @@ def score_model(
     """
     if name not in _SCORES:
         raise DormantError(f"score={name!r}.{did_you_mean(name, _SCORES)}")
-    return _SCORES[name](model, linears, calibration, seed=seed, **options)
+    return _SCORES[name](model, linears, placed(calibration, model), seed=seed, **options)
+
+
+def placed(calibration: Iterable[Batch] | None, model: nn.Module) -> Iterable[Batch] | None:
+    """The same batches, each on the model's device when it is its turn."""
+    return None if calibration is None else _Placed(calibration, next(model.parameters()).device)
+
+
+class _Placed(Iterable[Batch]):
+    def __init__(self, batches: Iterable[Batch], device: torch.device) -> None:
+        self.batches, self.device = batches, device
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.batches:
+            yield {name: v.to(self.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
 
 
 class Factored(Mapping[str, Tensor]):

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pairalign.align.run import AlignRun, load_aligned
+from pairalign.align.run import AlignRun, open_run
 from pairalign.core.errors import ConfigError
 from pairalign.evaluate.protocols.registry import Protocol, check_settings, find_protocol
 from pairalign.evaluate.protocols.result import ProtocolResult
 from pairalign.evaluate.protocols.task import Task, start_task, trained_here
+from pairalign.runtime import DeviceLike
 
 
 def evaluate_protocol(
@@ -26,12 +27,14 @@ def evaluate_protocol(
     out: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
+    device: DeviceLike | None = None,
     progress: bool = True,
 ) -> ProtocolResult:
     """Measure a run by the protocol `name` on one shard folder, and write `<name>.json`.
 
     settings: of the protocol, see `find_protocol(name).settings`. out: folder; default `RUN/evaluation`.
     limit: most samples of each split, for a quick look. seed: of the bootstrap and of what a probe holds out.
+    device: as in `evaluate_run`.
     Raises `ConfigError` for an unknown protocol or setting and a run that lacks a modality, `DataError` for shards
     without the labels, captions, splits or samples that it needs: all before anything is encoded.
     """
@@ -39,7 +42,7 @@ def evaluate_protocol(
     check_settings(protocol, settings)
     if limit is not None and limit < 2:
         raise ConfigError(f"limit={limit}: give at least 2 samples of each split.")
-    aligned = run if isinstance(run, AlignRun) else load_aligned(run)
+    aligned = open_run(run, device)
     task = start_task(aligned, pairs, limit=limit, seed=seed, progress=progress)
     scores = protocol.measure(task, **settings)
     folder = Path(out) if out else aligned.folder / "evaluation"

@@ -1,0 +1,72 @@
+"""`--device`, and how a base is loaded: the options of every verb that computes, said once.
+
+Where it bites: the device is found, and printed on stderr, before anything long; what a configuration says of it
+counts where the command line is silent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Where the verb computes."""
+    parser.add_argument("--device", metavar="NAME", help="auto (the accelerator, if any), cpu, cuda, cuda:N or mps")
+
+
+def add_base_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a verb loads the language model."""
+    parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit of the base on the hub")
+    parser.add_argument("--attn-implementation", metavar="NAME", help="attention of the base: sdpa, eager, …")
+    add_trust_argument(parser)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Whether code that comes with a base may run."""
+    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the base")
+
+
+def read_device(args: argparse.Namespace, configured: str | None = None) -> torch.device:
+    """The device that the arguments ask for, printed once on stderr; where they are silent, what a run's configuration
+    says, or else the accelerator, if any."""
+    from pairalign.runtime import describe_device, find_device
+
+    if args.device is None and configured is not None:
+        device = find_device(configured, "train.accelerator")
+    else:
+        device = find_device(args.device or "auto", "--device")
+    if configured is None or _first_process():
+        print(f"device: {describe_device(device)}", file=sys.stderr)
+    return device
+
+
+def _first_process() -> bool:
+    from pairalign.launch import find_environment
+
+    here, _ = find_environment()
+    return not (here.global_rank() or here.local_rank() or here.node_rank())
+
+
+def read_loading(args: argparse.Namespace) -> Any:
+    """How the base is to be loaded, a `Loading`."""
+    from pairalign.sensors.processor import Loading
+
+    return Loading(
+        attn_implementation=args.attn_implementation,
+        revision=args.revision,
+        trust_remote_code=args.trust_remote_code,
+    )
+
+
+def with_device(config: Any, args: argparse.Namespace) -> Any:
+    """A run's configuration, computing where the arguments say."""
+    from dataclasses import replace
+
+    if args.device is None:
+        return config
+    return replace(config, train=replace(config.train, accelerator=args.device))
