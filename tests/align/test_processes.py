@@ -25,26 +25,7 @@ from pairalign.data.pack import pack_pairs
 from pairalign.runtime import Runtime
 
 SPIED = str(Path(__file__).parents[1] / "support" / "spied_align.py")
-PLUGIN = """
-import torch
-from torch import nn
-from pairalign import Encoder, Features, Signal, register_encoder
-
-@register_encoder("plain_vector")
-class PlainVector(Encoder):
-    signal = Signal("vector", (6,), unit="N")
-
-    def __init__(self, width: int = 16):
-        super().__init__(width)
-        self.net = nn.Sequential(nn.Linear(6, 32), nn.GELU(), nn.Linear(32, width))
-
-    def augment(self, value, generator):
-        return value + 0.01 * torch.randn(value.shape, generator=generator)
-
-    def forward(self, batch):
-        pooled = self.net(batch)
-        return Features(pooled[:, None], pooled)
-"""
+PLUGIN = str(Path(__file__).parents[1] / "support" / "plain_vector.py")
 
 
 @pytest.fixture
@@ -57,8 +38,6 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         rows = [*vector_pairs(90, edge), *vector_pairs(held, edge, split="val")]
         units = {end: {"unit": "N"} for end in edge}
         pack_pairs(rows, tmp_path / "shards" / "-".join(edge), units=units, shard_samples=30, progress=False)
-    plugin = tmp_path / "plain.py"
-    plugin.write_text(PLUGIN)
     return {
         "modalities": {end: {"encoder": "plain_vector"} for end in "ab"}
         | {"c": {"encoder": "plain_vector", "tune": "none"}},  # both processes need its cache: one builds it
@@ -71,7 +50,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
             **{"checkpoint_every": 9, "validate_every": 7},
         },
         "data": {"root": str(tmp_path / "shards"), "shuffle": 50},
-        "plugins": [str(plugin)],
+        "plugins": [PLUGIN],
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 from stage_two import PAIRS, TOUCH
 
 from pairalign.core.errors import ConfigError
+from pairalign.data.loading import BatchLoader
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.sampling import TaskFeed, shares
 from pairalign.finetune.tasks import Example, Task
@@ -21,12 +22,12 @@ class Keys:
         return [example.key for example in examples]
 
 
-def feed(setup: Path, start: int = 0, rank: int = 0, world: int = 1, weight: float = 1.0) -> TaskFeed:
+def feed(setup: Path, start: int = 0, rank: int = 0, world: int = 1, weight: float = 1.0, size: int = 6) -> TaskFeed:
     tasks = [
         Task("touch", TaskConfig(**TOUCH), setup, ["touch"]),
         Task("pairs", TaskConfig(**{**PAIRS, "weight": weight}), setup, ["touch"]),
     ]
-    made = TaskFeed(tasks, Keys(), 6, 0, rank, world)  # type: ignore[arg-type]
+    made = TaskFeed(tasks, Keys(), size, 0, rank, world)  # type: ignore[arg-type]
     made.start = start
     return made
 
@@ -62,6 +63,15 @@ def test_processes_share_a_pass(setup: Path) -> None:
     one, other = ([key for keys in islice(feed(setup, rank=r, world=2), 8) for key in keys[:3]] for r in (0, 1))
     assert len(set(one)) == len(set(other)) == 24
     assert not set(one) & set(other)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_workers_and_processes_change_no_batch(setup: Path, start: int) -> None:
+    whole = list(islice(feed(setup, size=8), 20))
+    assert list(islice(BatchLoader(feed(setup, start=start, size=8), 2), 20 - start)) == whole[start:]
+    halves = [list(islice(feed(setup, size=4, rank=r, world=2), 20)) for r in (0, 1)]
+    for batch, one, other in zip(whole, *halves, strict=True):
+        assert sorted(batch) == sorted(one + other)
 
 
 def test_kept_examples_come_in_the_same_order(setup: Path) -> None:

@@ -24,7 +24,7 @@ from pairalign.core.errors import CheckpointError, ConfigError
 from pairalign.files import replacing, write_json, write_text
 
 _FREE = ("out", "cache", "plugins", "root")
-_FREE_TRAIN = ("accelerator", "threads", "checkpoint_every", "memory")
+_FREE_TRAIN = ("accelerator", "threads", "checkpoint_every", "memory", "workers")
 _PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch", "torch-geometric", "webdataset")
 
 

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
-from torch.utils.data import DataLoader
 
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
 from pairalign.align.strategy import find_strategy
 from pairalign.core.config import AlignConfig
+from pairalign.core.errors import DataError
+from pairalign.data.loading import BatchLoader
 from pairalign.files import append_line, replacing
 from pairalign.runtime import Runtime
 
@@ -95,7 +96,12 @@ def fit(trainer: L.Trainer, stop: StopCleanly, task: L.LightningModule, path: Pa
     """`trainer.fit`; where a signal stopped it, a checkpoint at `path` and `Stopped`."""
     stopping = stop.runtime.stopping
     with stopping.after_steps():
-        trainer.fit(task, **options)
+        try:
+            trainer.fit(task, **options)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(f"{error} If memory ran out, use fewer workers.") from error
         if stop.number:
             stopping.saving = True
             save_checkpoint(trainer, path)
@@ -150,10 +156,9 @@ def _devices(runtime: Runtime) -> Any:
     return runtime.local_world
 
 
-def loader(feed: PairFeed, config: AlignConfig) -> DataLoader[PairBatch]:
-    """Batches come ready-made from the feed; workers only parallelise it."""
-    workers = config.data.workers if feed.train else 0
-    return DataLoader(feed, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+def loader(feed: PairFeed, config: AlignConfig) -> BatchLoader[PairBatch]:
+    """Batches of a feed, made by `data.workers` in training."""
+    return BatchLoader(feed, config.data.workers if feed.train else 0, config.plugins)
 
 
 def _quiet() -> None:

@@ -60,6 +60,7 @@ class TuneConfig(Strict):
     measure_batch_size: questions at once in a measurement. measure_tokens: longest free answer, which the base and what
         is kept give to the measured questions; 0 for none.
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
+    workers: processes that read and collate batches ahead; 0 for none. They change no batch.
     gradient_checkpointing: recompute activations in the backward pass. precision, accelerator, devices, nodes,
     strategy, threads: as in stage one.
     """
@@ -79,6 +80,7 @@ class TuneConfig(Strict):
     checkpoint_every: Whole = 0
     gradient_checkpointing: bool = False
     memory: Amount = 2.0
+    workers: Whole = 0
     precision: str = "32-true"
     accelerator: str = "auto"
     devices: Annotated[int | Literal["auto"], Within(1, LARGEST, whole=True)] = 1

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from pairalign.core.config import to_dict
 from pairalign.core.errors import DataError
-from pairalign.finetune.collator import Batch
+from pairalign.finetune.collator import IGNORED, Batch
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits, answer_loss
 from pairalign.finetune.methods import Method
+from pairalign.runtime import Runtime
 from pairalign.schedule import warmup_cosine
 from pairalign.sensors.model import SensorModel
 
@@ -27,21 +28,23 @@ from pairalign.sensors.model import SensorModel
 class StageTwo(L.LightningModule):
     """`model` and its optimization over `Batch`es."""
 
-    def __init__(self, model: SensorModel, method: Method, config: RecomposeConfig) -> None:
+    def __init__(
+        self, model: SensorModel, method: Method, config: RecomposeConfig, runtime: Runtime | None = None
+    ) -> None:
         super().__init__()
-        self.model, self.method, self.config = model, method, config
+        self.model, self.method, self.config, self.runtime = model, method, config, runtime or Runtime()
         self.strict_loading = False
         self.batches = 0
         self.keys: tuple[str, ...] = ()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.trainer.world_size + self.global_rank)
+        torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.runtime.world + self.runtime.rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the answers and the method's penalty."""
         self.batches += 1
         logits, labels = answer_logits(self.model, batch)
-        loss = answer_loss(logits, labels)
+        loss = answer_loss(logits, labels) * self._share(labels)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(labels))
         penalty = self.method.penalty(self.model, batch.inputs, logits)
         if penalty is not None:
@@ -51,6 +54,11 @@ class StageTwo(L.LightningModule):
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss became {float(loss.detach())}")
         return loss
+
+    def _share(self, labels: Tensor) -> float:
+        """This process's answer tokens over the processes' mean: DDP averages processes, the loss is one of tokens."""
+        mine = int((labels != IGNORED).sum())
+        return mine * self.runtime.world / self.runtime.all_sum([mine])[0]
 
     def _diverged(self, what: str) -> DataError:
         kept = Path(self.config.out) / "last.ckpt"
@@ -78,7 +86,11 @@ class StageTwo(L.LightningModule):
         """Add what an exact resume needs; refuse weights that are not finite, so that the last good ones stay."""
         if not all(bool(p.isfinite().all()) for p in self.parameters() if p.requires_grad):
             raise self._diverged("weights became infinite or NaN")
-        checkpoint["pairalign"] = {"config": to_dict(self.config), "batches": self.batches}
+        checkpoint["pairalign"] = {
+            "config": to_dict(self.config),
+            "batches": self.batches,
+            "processes": self.runtime.world,
+        }
         checkpoint["method"] = self.method.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

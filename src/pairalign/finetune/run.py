@@ -23,6 +23,7 @@ from pairalign.align.precision import check_trainer
 from pairalign.align.store import check_same, write_versions
 from pairalign.core.config import load_config, to_dict, to_yaml
 from pairalign.core.errors import CheckpointError, ConfigError
+from pairalign.data.loading import BatchLoader
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.plan import DormantPlan, plan_dormant
 from pairalign.dormant.provenance import Calibration
@@ -165,13 +166,11 @@ def _fit(
     runtime: Runtime,
     progress: bool,
 ) -> Watch:
-    from torch.utils.data import DataLoader
-
     from pairalign.align.trainer import build_trainer, fit
     from pairalign.finetune.module import StageTwo
 
     folder = Path(config.out)
-    path, task = folder / "last.ckpt", StageTwo(model, method, config)
+    path, task = folder / "last.ckpt", StageTwo(model, method, config, runtime)
     feed = TaskFeed(tasks, Collator(processor), config.train.batch_size, config.seed, runtime.rank, runtime.world)
     answers = itertools.chain.from_iterable(q.task.answers() for q in sets.get("validation", ()))
     watch = Watch(
@@ -194,14 +193,14 @@ def _fit(
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
     resume = path.exists()
     if resume:
-        feed.start = task.batches = _checkpoint(path, config)["batches"]
+        feed.start = task.batches = _checkpoint(path, config, runtime)["batches"]
     model.train()
     fit(
         trainer,
         stop,
         task,
         path,
-        train_dataloaders=DataLoader(feed, batch_size=None),
+        train_dataloaders=BatchLoader(feed, config.train.workers, config.plugins),
         ckpt_path=str(path) if resume else None,
         weights_only=True,
     )
@@ -211,12 +210,17 @@ def _fit(
     return watch
 
 
-def _checkpoint(path: Path, config: RecomposeConfig) -> dict[str, Any]:
+def _checkpoint(path: Path, config: RecomposeConfig, runtime: Runtime) -> dict[str, Any]:
     try:
         record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["pairalign"]
     except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(f"checkpoint {str(path)!r} is damaged: delete it, or pass --fresh.") from error
     check_same(record["config"], config, path)
+    if record.get("processes", 1) != runtime.world:
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} was written by {record.get('processes', 1)} processes, now there are "
+            f"{runtime.world}: resume with as many, or pass --fresh."
+        )
     return record
 
 

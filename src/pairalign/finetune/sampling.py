@@ -1,14 +1,15 @@
 """Training batches of stage two: every task has its places in each batch, in an order that follows from the seed.
 
 Where it bites: batch number n is a function of (seed, n) and the tasks alone, so that a resumed run goes on with the
-batch that the killed one would have seen.
+batch that the killed one would have seen; the n-th batches of all processes together are the n-th batch of one process
+with as many places for each task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from pairalign.core.errors import ConfigError
 from pairalign.finetune.collator import Batch, Collator
@@ -26,8 +27,13 @@ class TaskFeed(IterableDataset[Batch]):
         self.rank, self.world, self.start = rank, world, 0
 
     def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        worker = (number + self.start) % workers  # the loader asks worker 0 first, also after a resume
+        done = (self.start - worker + workers - 1) // workers  # batches that this worker has made
+        turn = worker * self.world + self.rank, self.world * workers
         streams = [
-            task.shuffled(self.start * share, self.seed + n, self.rank, self.world) if share else iter(())
+            task.shuffled(done * share, self.seed + n, *turn, block=share) if share else iter(())
             for n, (task, share) in enumerate(zip(self.tasks, self.shares, strict=True))
         ]
         while True:

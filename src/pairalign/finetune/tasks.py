@@ -129,21 +129,22 @@ class Task:
         bar.close()
         self.kept = found + encode_once(chunk, processor)
 
-    def shuffled(self, start: int, seed: int, rank: int = 0, world: int = 1) -> Iterator[Example]:
-        """Endless passes in an order of (seed, pass), this process's part of them, from its example `start` on."""
+    def shuffled(self, start: int, seed: int, stream: int = 0, streams: int = 1, block: int = 1) -> Iterator[Example]:
+        """Endless passes in an order of (seed, pass), one stream's part of them, from its example `start` on.
+
+        block: examples that a stream takes before it is the next one's turn; see `stream_order`.
+        """
         index, split, epoch = load_index(self.folder), self.config.split, 0
-        order: dict[str, Any] = {"shuffle": len(self), "seed": seed, "limit": self.config.limit}
+        order: dict[str, Any] = {"shuffle": len(self), "seed": seed, "limit": self.config.limit, "block": block}
         before = [0, *itertools.accumulate(shard.count for shard in index.split(split).shards)]
         while True:
-            places = stream_order(index, split, epoch=epoch, stream=rank, streams=world, **order)
+            places = stream_order(index, split, epoch=epoch, stream=stream, streams=streams, **order)
             count = len(places)
-            if not count:
-                raise DataError(f"task {self.name!r}: {str(self.folder)!r} has too few samples for {world} processes.")
             if start < count and self.kept is not None:
                 for shard, place in places[start:].tolist():
                     yield self.kept[before[shard] + place]
             elif start < count:
-                part: dict[str, Any] = {"rank": rank, "world_size": world, "epoch": epoch, "skip": start}
+                part: dict[str, Any] = {"rank": stream, "world_size": streams, "epoch": epoch, "skip": start}
                 for sample in read_samples(self.folder, split, self.fields, **order, **part):
                     yield self.example(sample)
             start, epoch = max(0, start - count), epoch + 1
