@@ -116,13 +116,19 @@ def build_feeds(
     notes = check_edges(config, aligner)
     if runtime.main:
         print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+    made: dict[tuple[str, Path, str], SideSource] = {}  # edges over one folder share what is encoded or preprocessed
     for edge in config.edges:
         folder = Path(config.data.root) / edge.shards
         index = load_index(folder)
         for stage, split in (("train", config.data.train_split), ("val", config.data.val_split)):
             if split is None or (stage == "val" and split not in index.every_split):
                 continue
-            sides = {end: _side(config, aligner, end, folder, split, device, progress) for end in edge.between}
+            sides = {}
+            for end in edge.between:
+                place = (end, folder.resolve(), split)
+                if place not in made:
+                    made[place] = _side(config, aligner, end, folder, split, device, progress)
+                sides[end] = made[place]
             feeds[stage][edge_name(edge.between)] = PairFeed(
                 folder,
                 split,
@@ -167,7 +173,8 @@ def _side(
     modality, encoder = config.modalities[end], aligner.encoder(end)
     source = modality.source or end
     if not encoder.frozen:
-        return SideSource(source, encoder, memory=int(config.data.memory * 2**30 / (2 * len(config.edges))))
+        sides = {(one, edge.shards) for edge in config.edges for one in edge.between}
+        return SideSource(source, encoder, memory=int(config.data.memory * 2**30 / len(sides)))
     where = Path(config.cache or Path(config.out) / "cache") / f"{end}-{folder.name}-{split}"
     cache = open_or_build(
         where,

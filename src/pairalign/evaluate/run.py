@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -75,13 +75,15 @@ def evaluate_run(
     folders = [pairs] if isinstance(pairs, (str, Path)) else list(pairs)
     splits = [split] if isinstance(split, str) else list(split)
     settings: dict[str, Any] = {"visible": visible, "known": known, "same_group": same_group, "seed": seed}
-    for folder, name in product(folders, splits):  # all of them before the first is encoded
+    wanted = list(dict.fromkeys((Path(folder), name) for folder, name in product(folders, splits)))
+    for folder, name in wanted:  # all of them before the first is encoded
         check_pairs(aligned, folder, name)
     pools: dict[str, EvalPool] = {}
-    for folder in folders:
-        for name in splits:
-            pool = encode_pool(aligned, folder, name, limit=limit, progress=progress)
-            pools[pool.name] = pool
+    for folder, name in wanted:
+        alike = [other for other, _ in wanted if other.name == folder.name and other != folder]
+        pool = encode_pool(aligned, folder, name, limit=limit, progress=progress)
+        pool = replace(pool, name=f"{folder}/{name}") if alike else pool
+        pools[pool.name] = pool
     measured = {name: measure_pool(aligned, pool, classes, templates, **settings) for name, pool in pools.items()}
     if not any(record["pairs"] for record in measured.values()):
         raise DataError("pairs: no pool holds two modalities that a path joins: there is nothing to retrieve.")
