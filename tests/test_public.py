@@ -38,6 +38,7 @@ PUBLIC = [
     "load_recomposed",
     "load_sensor_model",
     "pack_pairs",
+    "read_signal",
     "recompose_mllm",
     "register_encoder",
     "uninstall_pack",

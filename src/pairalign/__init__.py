@@ -40,6 +40,7 @@ _HOME = {
     "load_recomposed": "pairalign.finetune.run",
     "load_sensor_model": "pairalign.export.sensor_pack",
     "pack_pairs": "pairalign.data.pack",
+    "read_signal": "pairalign.data.decode",
     "recompose_mllm": "pairalign.finetune.run",
     "register_encoder": "pairalign.core.registry",
     "uninstall_pack": "pairalign.export.sensor_pack",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from pairalign.core.types import Features as Features
     from pairalign.core.types import Signal as Signal
     from pairalign.data.convert.run import convert_data as convert_data
+    from pairalign.data.decode import read_signal as read_signal
     from pairalign.data.graph import PairGraph as PairGraph
     from pairalign.data.pack import pack_pairs as pack_pairs
     from pairalign.dormant.config import DormantConfig as DormantConfig

@@ -26,6 +26,12 @@ from pairalign.sensors.model import SensorModel
 WORDS = {"soft": ["yielding"], "hard": ["firm"]}
 
 
+@pytest.fixture(autouse=True)
+def where_the_base_is(setup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack names its base's folder and not the way to it."""
+    monkeypatch.chdir(setup)
+
+
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_setup(tmp_path_factory.getbasetemp().parent / "stage_two")

@@ -156,7 +156,7 @@ def _break(pack: Path, what: str) -> None:
     path = pack / "manifest.json"
     manifest = json.loads(path.read_text())
     if what == "version":
-        manifest["format"] = 2
+        manifest["format"] = 3
     elif what == "key":
         manifest["surprise"] = 1
     elif what == "encoder":
@@ -171,7 +171,7 @@ def _break(pack: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("version", r"has format 2, this version reads 1: install a newer pairalign"),
+        ("version", r"has format 3, this version reads 2: install a newer pairalign"),
         ("key", r"is damaged: config key 'surprise' is unknown"),
         ("json", r"is damaged .*copy the pack again"),
         ("encoder", r"'gluve'.* --plugin"),

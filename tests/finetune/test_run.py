@@ -169,8 +169,7 @@ def test_a_run_folder_belongs_to_one_configuration(setup: Path, tmp_path: Path) 
     run = short_run(setup, tmp_path / "run", method="moe_lora")
     with pytest.raises(CheckpointError, match=r"belongs to another configuration .differs in method, seed"):
         short_run(setup, tmp_path / "run", seed=3)
-    with pytest.raises(CheckpointError, match=r"is of method 'moe_lora': it is measured, not loaded"):
-        load_recomposed(run.folder)
+    torch.testing.assert_close(answers(load_recomposed(run.folder)), answers(run), atol=1e-5, rtol=1e-5)
     with pytest.raises(CheckpointError, match=r"is not finished"):
         load_recomposed(tmp_path)
 

@@ -20,6 +20,7 @@ import torch
 from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import PairFeed, SideSource
 from pairalign.align.latents import AnchorHead
+from pairalign.align.modality import read_run
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.precision import check_trainer
 from pairalign.align.store import (
@@ -30,7 +31,7 @@ from pairalign.align.store import (
     start_folder,
     write_versions,
 )
-from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig
 from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
@@ -86,11 +87,7 @@ def load_aligned(folder: str | Path, device: DeviceLike = "cpu") -> AlignRun:
     device: where the aligner goes, see `find_device`; what it is given has to be there too.
     """
     folder = Path(folder)
-    if not (folder / "config.yaml").is_file():
-        raise CheckpointError(f"run {str(folder)!r} has no config.yaml: give the folder that `pairalign align` wrote.")
-    if not (folder / "model.safetensors").is_file():
-        raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign align` command to go on.")
-    config = load_config(AlignConfig, folder / "config.yaml")
+    config = read_run(folder)
     aligner = build_aligner(config)
     load_weights(folder, aligner)
     aligner.to(find_device(device))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
-from pairalign.core.errors import DataError, PackError, did_you_mean
+from pairalign.core.errors import PackError, did_you_mean
 
 OPTIONS = ("pack", "base", "image", "plugin", "tokens", "device", "revision", "attn-implementation",
            "trust-remote-code", "help")  # fmt: skip
@@ -51,7 +50,8 @@ def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 def run(args: argparse.Namespace) -> int:
     """Print the answer."""
     from pairalign.core.registry import load_plugin
-    from pairalign.export.manifest import read_manifest
+    from pairalign.data.decode import read_signal
+    from pairalign.export.manifest import find_base, read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
     from pairalign.sensors.answer import ask_model
 
@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
     for name, file in args.signals:
         if name not in sensors:
             raise PackError(f"--{name} {file}: the pack does not know this sensor.{did_you_mean(name, sensors)}")
-        signals.setdefault(name, []).append(_read(file))
-    pictures = [_read(file) for file in args.image]
+        signals.setdefault(name, []).append(read_signal(file))
+    pictures = [read_signal(file) for file in args.image]
     for plugin in args.plugin:
         load_plugin(plugin)
-    base, device = args.base or manifests[0].base["name"], read_device(args)
+    base, device = find_base(args.pack, args.base), read_device(args)
     model, processor = load_sensor_model(base, packs, device=device, loading=read_loading(args))
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
     if said.silence:
@@ -74,16 +74,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(said.text)
     return 0
-
-
-def _read(file: str) -> Any:
-    """A signal or picture from a file, by its extension as in shards."""
-    from pairalign.data.decode import decode
-
-    path = Path(file)
-    if not path.is_file():
-        raise DataError(f"file {file!r} does not exist.")
-    try:
-        return decode(path.suffix.removeprefix(".").lower(), path.read_bytes())
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"file {file!r} cannot be read: {error}") from error

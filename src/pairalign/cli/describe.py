@@ -109,7 +109,7 @@ def _check_shards(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
     """Model, processor, what identifies them, and what the result says of them."""
-    from pairalign.export.manifest import NAME, read_manifest
+    from pairalign.export.manifest import NAME, find_base, read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
     from pairalign.files import sha256_file
     from pairalign.finetune.run import load_recomposed
@@ -125,7 +125,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
         about = {"model": {"run": folder.name, "base": loaded.config.base, "method": loaded.config.method}}
         return loaded.model, loaded.processor, identity, about
     manifest = read_manifest(folder)
-    base = args.base or manifest.base["name"]
+    base = find_base(folder, args.base)
     model, processor = load_sensor_model(base, [folder], device=read_device(args), loading=read_loading(args))
     identity = f"pack {sha256_file(folder / NAME)} {manifest.base['embedding']}"
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}

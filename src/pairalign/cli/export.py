@@ -13,7 +13,12 @@ def register(verbs: Any) -> None:
     parser = verbs.add_parser("export", help="write a sensor pack that others can install")
     parser.add_argument("run_folder", metavar="RUN", help="folder that `pairalign recompose` wrote")
     parser.add_argument("out", metavar="PACK", help="new folder for the pack")
-    parser.add_argument("--merge", action="store_true", help="also a plain Hugging Face checkpoint, in PACK/merged")
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="also the whole model as a plain Hugging Face checkpoint, in PACK/merged; methods that change the model's "
+        "own weights, such as full and lora, need it",
+    )
     add_device_argument(parser)
     add_trust_argument(parser)
     parser.set_defaults(run=run)

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,17 @@ def decode(extension: str, data: bytes) -> Any:
         raise
     except Exception as error:  # PIL, numpy, wave and json raise a dozen kinds for damaged bytes
         raise DataError(f"the bytes are no valid {extension} ({len(data)} bytes: {error}).") from error
+
+
+def read_signal(file: str | Path) -> Any:
+    """A signal or picture from a file, by its extension as in shards; raise `DataError` if it cannot be read."""
+    path = Path(file)
+    if not path.is_file():
+        raise DataError(f"file {str(file)!r} does not exist.")
+    try:
+        return decode(path.suffix.removeprefix(".").lower(), path.read_bytes())
+    except (DataError, OSError) as error:
+        raise DataError(f"file {str(file)!r} cannot be read: {error}") from error
 
 
 def check_finite(value: Any) -> None:

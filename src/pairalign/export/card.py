@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pairalign.export.manifest import Manifest
+from pairalign.export.manifest import MERGED, Manifest
+from pairalign.export.snippet import snippet
 from pairalign.files import write_text
 
 SCORED = {"validation": "The sensor's questions", "held_out": "What was not trained on, and must not be lost"}
@@ -17,8 +18,7 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: 
     names = ", ".join(manifest.senses)
     lines = [f"# Sensor pack: {names}", ""]
     lines += [f"Gives `{manifest.base['name']}` ({manifest.base['class']}) the sense of **{names}**.", ""]
-    lines += ["```python", "import pairalign as pa", ""]
-    lines += [f'model, processor = pa.load_sensor_model("{manifest.base["name"]}", ["{name}"])', "```", ""]
+    lines += ["```python", *snippet(manifest, results, name), "```", ""]
     for sensor, signal in manifest.signals.items():
         size = " × ".join("any" if n is None else str(n) for n in signal["shape"])
         rate = f", {signal['rate']:g} Hz" if signal["rate"] else ""
@@ -26,6 +26,12 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: 
             f"- **{sensor}**: encoder `{manifest.senses[sensor].encoder}` reads {signal['kind']} of {size} in "
             f"{signal['unit']}{rate}; licence of the encoder: {manifest.licences[sensor]}."
         )
+    if manifest.merged:
+        whole = "goes with that model alone" if manifest.whole else "installs into the base or goes with that model"
+        lines.append(f"- **merged**: `{MERGED}/` is the whole model, method {manifest.method}; the pack {whole}.")
+    kept = manifest.figures.get("kept")
+    if kept is not None and not kept["learned"]:
+        lines.append("- **nothing was learned** within the bound on forgetting: these are the weights of the start.")
     trained = manifest.figures.get("trained")
     if manifest.delta is not None and trained is not None:
         about = manifest.provenance["dormant"]
@@ -38,12 +44,12 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: 
     for figure, sign in (("learning", "gained"), ("forgetting", "lost")):
         if figure in manifest.figures:
             value = manifest.figures[figure]
-            lines.append(f"- {figure}: {value['points']:+.1f} points {sign} on average over tasks")
+            lines.append(f"- {figure}: {value['points']:+z.1f} points {sign} on average over tasks")
     lines.append(f"- seed {manifest.provenance['seed']}, one run; exact answers, 95 % Wilson intervals")
     for part, title in SCORED.items():
         if results.get("after", {}).get(part):
             lines += ["", f"### {title}", "", "| question | n | base | now | interval |", "|---|---|---|---|---|"]
-            lines += list(_rows(results, part))
+            lines += _rows(results, part)
     write_text(folder / "README.md", "\n".join(lines) + "\n")
 
 
@@ -64,9 +70,16 @@ def _rows(results: dict[str, Any], part: str) -> list[str]:
     rows = []
     for task, score in results["after"][part].items():
         before = results["base"][part][task]["kinds"]
+        said = [results[when][part][task].get("contains") for when in ("base", "after")]
         for kind, now in score["kinds"].items():
             rows.append(
                 f"| {task}: {kind} | {now['n']} | {before[kind]['value']:.3f} | {now['value']:.3f} | "
+                f"{now['low']:.3f} to {now['high']:.3f} |"
+            )
+        if all(said):
+            was, now = said
+            rows.append(
+                f"| {task}: its words in a free answer | {now['n']} | {was['value']:.3f} | {now['value']:.3f} | "
                 f"{now['low']:.3f} to {now['high']:.3f} |"
             )
     return rows

@@ -10,31 +10,26 @@ another fine-tune of the same model is another base.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from torch import nn
 
-from pairalign import __version__
-from pairalign.align.run import load_aligned
-from pairalign.align.store import git_commit
-from pairalign.core.config import to_dict
-from pairalign.core.errors import CheckpointError, ConfigError, PackError, RegistryError
+from pairalign.core.config import load_config
+from pairalign.core.errors import ConfigError, PackError, RegistryError
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
-from pairalign.export.card import write_card
-from pairalign.export.manifest import FORMAT, Manifest, read_manifest, write_manifest
-from pairalign.files import replacing, sha256_file
+from pairalign.export.manifest import MERGED, Manifest, read_manifest
+from pairalign.export.write import SENSE, base_of, check_exportable, weight_of, write_pack
+from pairalign.files import replacing
+from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.run import RecomposeRun, load_recomposed
 from pairalign.runtime import DeviceLike, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import PLAIN, Loading, SensorProcessor, load_base
-from pairalign.sensors.sensor import Sense, SenseRecipe, build_sense, embedding_of
-
-SENSE = "sense.safetensors"
+from pairalign.sensors.sensor import Sense, build_sense
 
 
 def export_pack(
@@ -45,97 +40,43 @@ def export_pack(
     device: DeviceLike = "cpu",
     trust_remote_code: bool = False,
 ) -> Path:
-    """Write the pack of a finished run; with `merge` also a plain Hugging Face checkpoint in `out/merged`.
+    """Write the pack of a finished run; with `merge` also a plain Hugging Face checkpoint in `out/merged`, which the
+    pack goes with, too.
 
     device, trust_remote_code: of a run that is loaded from its folder, see `load_recomposed`.
-    Raise `PackError` if `out` holds something already, `CheckpointError` if the run is unfinished.
+    Raise `PackError` if `out` holds something already or the run's method cannot be written so, before anything is;
+    `CheckpointError` if the run is unfinished.
     """
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise PackError(f"out={str(out)!r} holds something already: give an empty or new folder.")
-    run = run if isinstance(run, RecomposeRun) else load_recomposed(run, device, trust_remote_code=trust_remote_code)
+    if not isinstance(run, RecomposeRun):
+        told = Path(run) / "config.yaml"
+        if told.is_file():
+            check_exportable(load_config(RecomposeConfig, told), merge=merge)
+        run = load_recomposed(run, device, trust_remote_code=trust_remote_code)
+    check_exportable(run.config, merge=merge)
     with replacing(out) as partial:
         partial.mkdir()
-        _write(run, partial, out.name)
-        if merge:
-            save_merged(run.model, run.processor, partial / "merged")
+        write_pack(run, partial, out.name, merge=merge)
     return out
-
-
-def _write(run: RecomposeRun, folder: Path, name: str) -> None:
-    """Everything of a pack that will be called `name`, into a folder that is not yet called so."""
-    senses: dict[str, Sense] = dict(run.model.senses.items())  # type: ignore[arg-type]
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in run.model.senses.state_dict().items()}
-    save_file(tensors, folder / SENSE)
-    delta = None
-    if isinstance(run.model.llm, DormantModel):
-        delta = next(iter(run.model.llm.dormant))
-        run.model.llm.save_pretrained(folder, delta)
-    for kept in ("receipt.json", "results.json"):
-        if (run.folder / kept).is_file():
-            shutil.copyfile(run.folder / kept, folder / kept)
-    stages = {name: load_aligned(Path(run.config.root) / s.run) for name, s in run.config.senses.items()}
-    manifest = Manifest(
-        format=FORMAT,
-        senses={name: _recipe(name, sense) for name, sense in senses.items()},
-        signals={name: to_dict(sense.encoder.signal) for name, sense in senses.items()},
-        base=base_of(run.model, run.config.base),
-        delta=delta,
-        licences={name: str(sense.encoder.card.get("licence", "not stated")) for name, sense in senses.items()},
-        temperature={
-            f"{name}: {edge}": float(scale().detach())
-            for name, s in stages.items()
-            for edge, scale in s.aligner.scales.items()
-        },
-        figures={key: run.results[key] for key in ("learning", "forgetting", "trained") if key in run.results},
-        provenance={
-            "pairalign": __version__,
-            "git": git_commit(),
-            "seed": run.config.seed,
-            "method": run.config.method,
-            "dormant": to_dict(run.config.dormant) if delta else None,
-            "origin": run.model.llm.origins[delta] if isinstance(run.model.llm, DormantModel) and delta else None,
-            "stage_one": {name: to_dict(s.config) for name, s in stages.items()},
-            "tasks": {name: to_dict(task) for name, task in run.config.tasks.items()},
-        },
-    )
-    write_card(manifest, run.results, folder, name)
-    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    write_manifest(Manifest(**{**vars(manifest), "files": files}), folder)
-
-
-def _recipe(name: str, sense: Sense) -> SenseRecipe:
-    if sense.recipe is None:
-        raise PackError(f"sensor {name!r} was put together by hand: give its Sense a recipe to export it.")
-    return sense.recipe
-
-
-def base_of(model: SensorModel, name: str) -> dict[str, str]:
-    """What tells a base from another: its name, class, and the SHA-256 of its embedding table."""
-    llm = model.llm.base_model if isinstance(model.llm, DormantModel) else model.llm
-    weight = embedding_of(llm).weight
-    dtype = str(weight.dtype).removeprefix("torch.")
-    return {"name": name, "class": type(llm).__name__, "dtype": dtype, "embedding": fingerprint(weight)}
 
 
 def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | Path) -> tuple[str, ...]:
     """Install a pack; return its sensors. Raise `PackError` or `DeltaError`, with the model as it was, if it does not
-    fit. Installed packs keep their weights: two packs may not own the same entry.
+    fit. Installed packs keep their weights: two packs may not own the same entry. A model that the delta is merged
+    into already gets the senses alone.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     for name in manifest.senses:
         if name in model.senses:
             raise ConfigError(f"sensor {name!r} is installed already: uninstall it first.")
-    mine = base_of(model, "")
-    wanted = manifest.base
-    if any(mine[part] != wanted[part] for part in ("class", "dtype", "embedding")):
-        raise PackError(
-            f"pack {str(folder)!r} was made for the base {wanted['name']!r} ({wanted['class']} in {wanted['dtype']}), "
-            f"and this {mine['class']} in {mine['dtype']} is another: load that base."
-        )
+    merged = _is_merged(manifest, model.llm)
+    if not merged:
+        _check_base(manifest, model, folder)
     senses = _load_senses(manifest, model, folder)
-    if manifest.delta is not None:
+    if manifest.delta is not None and not merged:
         llm = model.llm if isinstance(model.llm, DormantModel) else DormantModel(model.llm)
         llm.install(folder)
         model.llm = llm
@@ -143,6 +84,27 @@ def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | P
         model.add(name, sense, processor.add(name, sense))
     model.eval()
     return tuple(senses)
+
+
+def _is_merged(manifest: Manifest, llm: nn.Module) -> bool:
+    """Whether a model's weights are those that the pack's method left."""
+    plain = llm.base_model if isinstance(llm, DormantModel) else llm
+    found = ((weight_of(plain, name), expected) for name, expected in manifest.merged.items())
+    return bool(manifest.merged) and all(w is not None and fingerprint(w) == expected for w, expected in found)
+
+
+def _check_base(manifest: Manifest, model: SensorModel, folder: Path) -> None:
+    mine, wanted = base_of(model), manifest.base
+    if manifest.whole:
+        raise PackError(
+            f"pack {str(folder)!r}: method {manifest.method!r} changed the model's own weights, and this "
+            f"{mine['class']} has others: load {str(folder / MERGED)!r} as the base."
+        )
+    if any(mine[part] != wanted[part] for part in ("class", "dtype", "embedding")):
+        raise PackError(
+            f"pack {str(folder)!r} was made for the base {wanted['name']!r} ({wanted['class']} in {wanted['dtype']}), "
+            f"and this {mine['class']} in {mine['dtype']} is another: load that base."
+        )
 
 
 def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[str, Sense]:
@@ -201,17 +163,3 @@ def load_sensor_model(
     for pack in packs:
         install_pack(model, sensing, pack)
     return model.eval(), sensing
-
-
-def save_merged(model: SensorModel, processor: SensorProcessor, folder: Path) -> None:
-    """The language model with its deltas in its weights as a plain Hugging Face checkpoint, and the base's processor.
-
-    The model in memory keeps its deltas apart.
-    """
-    import copy
-
-    if not isinstance(model.llm, DormantModel):
-        raise CheckpointError("merge: nothing is to be merged, the language model has no delta.")
-    plain: Any = copy.deepcopy(model.llm).merge_and_unload()
-    plain.save_pretrained(folder)
-    processor.base.save_pretrained(folder)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pairalign.align.modality import load_modality
 from pairalign.align.model import PairAligner
 from pairalign.align.run import load_aligned
 from pairalign.core.errors import ConfigError
@@ -46,18 +47,18 @@ def assemble(config: RecomposeConfig, device: torch.device = CPU) -> tuple[Senso
 
 
 def _sense(name: str, config: SenseConfig, llm: nn.Module, processor: Any, root: str, device: torch.device) -> Sense:
-    run = load_aligned(Path(root) / config.run, device)
-    modality = config.modality or name
-    encoder = run.aligner.encoder(modality)
-    head = run.aligner.heads[modality]
-    told = run.config.modalities[modality]
+    run = load_modality(Path(root) / config.run, config.modality or name, device)
+    told = run.told
     recipe = SenseRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, config.tokens)
     if config.bridge != "recomposition":
-        bridge: nn.Module = build_bridge(encoder, head, llm, config.bridge, config.tokens)
+        bridge: nn.Module = build_bridge(run.encoder, run.head, llm, config.bridge, config.tokens)
     else:
-        bridge = _recomposition(name, config, run.aligner, llm, processor, root, device)
+        aligner = load_aligned(
+            Path(root) / config.run, device
+        ).aligner  # the pictures' encoder and the gates are needed, too
+        bridge = _recomposition(name, config, aligner, llm, processor, root, device)
         recipe = replace(recipe, sizes=bridge.sizes())
-    return Sense(encoder, head, bridge, recipe).eval()
+    return Sense(run.encoder, run.head, bridge, recipe).eval()
 
 
 @torch.no_grad()

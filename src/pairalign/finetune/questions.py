@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
+from pairalign.data.index import load_index
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.tasks import Example, Task, encode_once, size_of
+from pairalign.sensors.prompt import FIELD
 
 
 class Asked(NamedTuple):
@@ -67,3 +69,15 @@ class Questions:
             yield from chunk
         if keeps:
             self._kept = share, kept
+
+
+def sample_question(task: Task) -> dict[str, Any]:
+    """A task's first question as `answer` takes it, and the kinds of file that its signals and pictures were: such as
+    {"prompt": "{touch} is it soft?", "files": {"touch": ["png"]}}."""
+    index, files = load_index(task.folder), dict[str, list[str]]()
+    for field in FIELD.findall(task.config.prompt):
+        kind = task.sensor.get(field, "image")
+        if field in task.sensor or not set(index.modalities[field].ext) <= {"txt", "json"}:
+            files.setdefault(kind, []).append(index.modalities[field].ext[0])
+    words = [p["text"] if p["type"] == "text" else f"{{{p['type']}}}" for e in task.read(0, 1) for p in e.parts]
+    return {"prompt": "".join(words), "files": files}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -30,7 +31,7 @@ from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.receipt import fingerprint_base, write_receipt
 from pairalign.files import replacing, write_json, write_text
 from pairalign.finetune.assemble import assemble
-from pairalign.finetune.callbacks import Watch, flat, put_back
+from pairalign.finetune.callbacks import Watch, flat
 from pairalign.finetune.check import check_signals, check_tasks, check_words
 from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
@@ -38,7 +39,7 @@ from pairalign.finetune.gate import moved
 from pairalign.finetune.measure import answer_words
 from pairalign.finetune.methods import Method, create_method
 from pairalign.finetune.methods.method import Setup
-from pairalign.finetune.questions import Questions
+from pairalign.finetune.questions import Questions, sample_question
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
 from pairalign.launch import launch
@@ -98,7 +99,7 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = method.finish(model.llm)
     model.eval()
-    results = {**_results(config, watch), "trained": count}
+    results = {**_results(config, watch), "trained": count, "asked": {t.name: sample_question(t) for t in tasks}}
     if runtime.main:
         _save(folder, model, method, before)
         write_json(folder / "results.json", results)
@@ -254,7 +255,7 @@ def _start(folder: Path, config: RecomposeConfig, *, fresh: bool) -> None:
 
 
 def _save(folder: Path, model: SensorModel, method: Method, before: dict[str, str] | None) -> None:
-    changed = {} if before is not None else method.changed(model.llm) or {}
+    changed = {} if before is not None else method.changed(model.llm)
     for name, tensors in {"bridge": _state(model.senses, "bridge."), "trained": changed}.items():
         if tensors:
             with replacing(folder / f"{name}.safetensors") as partial:
@@ -270,7 +271,7 @@ def _state(senses: nn.Module, part: str) -> dict[str, torch.Tensor]:
 
 
 def load_recomposed(folder: str | Path, device: DeviceLike = "cpu", *, trust_remote_code: bool = False) -> RecomposeRun:
-    """Load a finished run; raise `CheckpointError` if it is unfinished or damaged, or its method cannot be loaded.
+    """Load a finished run; raise `CheckpointError` if it is unfinished or damaged.
 
     device: where the model goes, see `find_device`. trust_remote_code: run Python code that comes with the base; what
     the run's own configuration says of it does not count, for a run may come from somebody else.
@@ -284,10 +285,16 @@ def load_recomposed(folder: str | Path, device: DeviceLike = "cpu", *, trust_rem
     missing = model.senses.load_state_dict(load_file(folder / "bridge.safetensors"), strict=False)
     if missing.unexpected_keys or any(".bridge." in name for name in missing.missing_keys):
         raise CheckpointError(f"{str(folder / 'bridge.safetensors')!r} does not fit the configuration beside it.")
-    if (folder / "dormant").exists():
+    method = create_method(config.method, config.options)
+    if method.leaves == "delta":
         model.llm = DormantModel.from_pretrained(model.llm, folder / "dormant")
-    elif (folder / "trained.safetensors").exists():
-        put_back(model.llm, load_file(folder / "trained.safetensors"))
-    elif config.method != "bridge":
-        raise CheckpointError(f"run {str(folder)!r} is of method {config.method!r}: it is measured, not loaded.")
+    elif method.leaves != "base":
+        model.llm = method.restore(model.llm, _trained(folder / "trained.safetensors"))
     return RecomposeRun(folder, replace(config, out=str(folder)), model.eval(), processor, results)
+
+
+def _trained(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"weights {str(path)!r} are missing or damaged ({error}): train again.") from error

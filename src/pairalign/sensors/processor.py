@@ -24,6 +24,7 @@ from pairalign.sensors.prompt import join_text
 from pairalign.sensors.sensor import Sense
 
 Message = Mapping[str, Any]
+PACKAGED = "pairalign:"  # before a base's path inside this package
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,19 @@ def load_base(
     device: torch.device = CPU,
     loading: Loading = PLAIN,
 ) -> tuple[Any, Any]:
-    """A base model on its device and its processor, by hub name or local folder; `ConfigError` if none can be used.
+    """A base model on its device and its processor, by hub name or local folder, or one of this package,
+    "pairalign:demo/base"; `ConfigError` if none can be used.
 
     Weights are read straight to the device in their dtype; where accelerate is not installed, by way of the CPU.
     """
+    from importlib.resources import files
+
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from pairalign.sensors.model import check_multimodal
 
+    if name.startswith(PACKAGED):
+        name = str(files("pairalign").joinpath(name.removeprefix(PACKAGED)))
     both: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code}
     both |= {"revision": loading.revision} if loading.revision else {}
     own = {"attn_implementation": loading.attn_implementation} if loading.attn_implementation else {}

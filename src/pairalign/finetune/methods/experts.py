@@ -6,12 +6,16 @@ Where it bites: it cannot be merged, and costs its experts at every token.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
+from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import find_linears
-from pairalign.finetune.methods.method import Method, Setup, register_method
+from pairalign.finetune.methods.method import Method, Setup, register_method, write_weights
 
+PARTS = ("router", "down", "up")
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -39,6 +43,8 @@ class LoraExperts(nn.Module):
 class MixtureOfLoRA(Method):
     """experts: how many. rank: of each."""
 
+    leaves = "modules"
+
     def __init__(self, experts: int = 4, rank: int = 4) -> None:
         self.experts, self.rank = experts, rank
 
@@ -52,6 +58,12 @@ class MixtureOfLoRA(Method):
             setattr(llm.get_submodule(parent), last, made)
         return llm
 
-    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
-        """There are modules that the base has not."""
-        return None
+    def changed(self, llm: nn.Module) -> dict[str, Tensor]:
+        """The experts and their routers."""
+        own = {name: module for name, module in llm.named_modules() if isinstance(module, LoraExperts)}
+        parts = {f"{name}.{part}.weight": getattr(m, part).weight for name, m in own.items() for part in PARTS}
+        return {name: weight.detach().cpu().contiguous() for name, weight in parts.items()}
+
+    def restore(self, llm: nn.Module, changed: Mapping[str, Tensor]) -> nn.Module:
+        """Experts in their places again."""
+        return write_weights(self.prepare(llm, Setup(DormantConfig())), changed).requires_grad_(False)

@@ -14,6 +14,8 @@ from pairalign.finetune.methods.method import Method, Setup, decoder_parameters,
 class Full(Method):
     """The whole decoder."""
 
+    leaves = "weights"
+
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The model itself."""
         llm.requires_grad_(False)
@@ -21,6 +23,6 @@ class Full(Method):
             parameter.requires_grad_(True)
         return llm
 
-    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
+    def changed(self, llm: nn.Module) -> dict[str, Tensor]:
         """The decoder."""
         return {name: p.detach().cpu().contiguous() for name, p in decoder_parameters(llm).items()}

@@ -20,6 +20,8 @@ from pairalign.finetune.methods.method import Method, Setup, register_method, re
 class LoRA(Method):
     """rank: r. alpha: α; twice the rank if null. options: of `peft.LoraConfig`."""
 
+    leaves = "weights"
+
     def __init__(self, rank: int = 16, alpha: float | None = None, **options: Any) -> None:
         self.options = {"r": rank, "lora_alpha": 2 * rank if alpha is None else alpha, **options}
 
@@ -48,6 +50,6 @@ class LoRA(Method):
         merged: nn.Module = llm.merge_and_unload()  # type: ignore[operator]
         return merged
 
-    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
+    def changed(self, llm: nn.Module) -> dict[str, Tensor]:
         """The merged projections."""
         return {f"{name}.weight": m.weight.detach().cpu().contiguous() for name, m in find_linears(llm).items()}

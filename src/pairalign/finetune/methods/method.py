@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pairalign.core.errors import ConfigError, did_you_mean
+from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix
 from pairalign.dormant.model import get_dormant_model
@@ -58,8 +58,17 @@ class Setup(NamedTuple):
     scores: str | None = None
 
 
+Leaves = Literal["base", "delta", "weights", "modules"]
+
+
 class Method:
-    """The interface, and the method that trains nothing."""
+    """The interface, and the method that trains nothing.
+
+    leaves: what a finished model is: the "base" as it was; that and a "delta" beside it; the base's modules with other
+        "weights"; or a base with "modules" more.
+    """
+
+    leaves: ClassVar[Leaves] = "base"
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The language model as it trains; only what is to train requires a gradient."""
@@ -88,9 +97,13 @@ class Method:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """What `state` gave."""
 
-    def changed(self, llm: nn.Module) -> dict[str, Tensor] | None:
-        """Finished weights by name that make the plain base this model; `None` where weights are not enough."""
+    def changed(self, llm: nn.Module) -> dict[str, Tensor]:
+        """Finished weights by name that make the base, once more prepared if there are more modules, this model."""
         return {}
+
+    def restore(self, llm: nn.Module, changed: Mapping[str, Tensor]) -> nn.Module:
+        """The base with what `changed` gave; raise `CheckpointError` where it does not fit."""
+        return write_weights(llm, changed)
 
 
 register_method("bridge")(Method)
@@ -99,6 +112,8 @@ register_method("bridge")(Method)
 @register_method("dormant")
 class Dormant(Method):
     """Dormant weights or directions; see `DormantConfig`."""
+
+    leaves = "delta"
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """A `DormantModel`."""
@@ -110,6 +125,19 @@ def decoder_parameters(llm: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters of the text decoder by full name."""
     prefix = decoder_prefix(llm)
     return {name: p for name, p in llm.named_parameters() if name.startswith(prefix)}
+
+
+@torch.no_grad()
+def write_weights(llm: nn.Module, changed: Mapping[str, Tensor]) -> nn.Module:
+    """Write weights by name, all of them, into a model; raise `CheckpointError`, with nothing written, if one is of
+    another model."""
+    own = dict(llm.named_parameters())
+    for name, value in changed.items():
+        if name not in own or own[name].shape != value.shape:
+            raise CheckpointError(f"trained weight {name} of shape {tuple(value.shape)} is of another base: load that.")
+    for name, value in changed.items():
+        own[name].copy_(value)
+    return llm
 
 
 @contextmanager

@@ -1,0 +1,99 @@
+"""One modality out of a finished run of stage one: its encoder and head, and nothing of the others.
+
+Where it bites: the others' encoders are not even built, so that neither their packages nor their weights have to be
+there; a frozen tower that is restored from its own source is compared with the one that the run was trained with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from pairalign.align.cache import weights_fingerprint
+from pairalign.align.contrastive import LogitScale
+from pairalign.align.model import build_head
+from pairalign.core.config import AlignConfig, ModalityConfig, load_config
+from pairalign.core.encoder import Encoder
+from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
+from pairalign.core.registry import create_encoder, load_plugin
+from pairalign.data.graph import edge_name
+from pairalign.runtime import DeviceLike, find_device
+
+
+@dataclass(frozen=True)
+class AlignedModality:
+    """A run's encoder and head of one modality in evaluation mode, the run's configuration, and the modality's."""
+
+    config: AlignConfig
+    told: ModalityConfig
+    encoder: Encoder
+    head: nn.Module
+
+
+def read_run(folder: str | Path) -> AlignConfig:
+    """The configuration of a finished run; raise `CheckpointError` if it is unfinished."""
+    folder = Path(folder)
+    if not (folder / "config.yaml").is_file():
+        raise CheckpointError(f"run {str(folder)!r} has no config.yaml: give the folder that `pairalign align` wrote.")
+    if not (folder / "model.safetensors").is_file():
+        raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign align` command to go on.")
+    return load_config(AlignConfig, folder / "config.yaml")
+
+
+def load_modality(folder: str | Path, modality: str, device: DeviceLike = "cpu") -> AlignedModality:
+    """Load one modality of a finished run; raise `CheckpointError` if it is unfinished or damaged, `ConfigError` if it
+    does not align the modality. device: where both go, see `find_device`."""
+    folder = Path(folder)
+    config = read_run(folder)
+    if modality not in config.modalities:
+        raise ConfigError(f"modality {modality!r} is not aligned.{did_you_mean(modality, config.modalities)}")
+    for plugin in config.plugins:
+        load_plugin(plugin)
+    told = config.modalities[modality]
+    encoder = create_encoder(told.encoder, **told.options)
+    encoder.tune(told.tune)
+    head = build_head(encoder, config.latent, told.head, modality)
+    _load(folder / "model.safetensors", modality, encoder, head)
+    place = find_device(device)
+    return AlignedModality(config, told, encoder.to(place).eval(), head.to(place).eval())
+
+
+def _load(path: Path, modality: str, encoder: Encoder, head: nn.Module) -> None:
+    from safetensors import safe_open
+
+    parts = {f"encoders.{modality}.": encoder, f"heads.{modality}.": head}
+    try:
+        with safe_open(path, framework="pt") as file:
+            restored = json.loads((file.metadata() or {}).get("restored", "{}"))
+            stored = {p: {k.removeprefix(p): file.get_tensor(k) for k in file.keys() if k.startswith(p)} for p in parts}  # noqa: SIM118
+    except Exception as error:  # safetensors raises its own kind, which is no public class
+        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+    if modality in restored:
+        del parts[f"encoders.{modality}."]
+        if weights_fingerprint(encoder) != restored[modality]:
+            raise CheckpointError(
+                f"the frozen tower of {modality!r} is not the one that run {str(path.parent)!r} was trained with: "
+                "restore the weights at its hub name or folder."
+            )
+    for prefix, module in parts.items():
+        try:
+            module.load_state_dict(stored[prefix])
+        except RuntimeError as error:
+            raise CheckpointError(f"weights {str(path)!r} do not fit the encoders: {error}") from error
+
+
+def read_scales(folder: str | Path) -> dict[str, float]:
+    """The logit scale of every edge of a finished run."""
+    from safetensors import safe_open
+
+    folder, config = Path(folder), read_run(folder)
+    found, loss = {}, config.loss
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        for edge in config.edges:
+            scale, name = LogitScale(loss.scale, loss.scale_min, loss.scale_max), edge_name(edge.between)
+            scale.log_scale.data = file.get_tensor(f"scales.{name}.log_scale")
+            found[name] = float(scale().detach())
+    return found

@@ -1,0 +1,187 @@
+"""What a finished run of stage two becomes on its way out: senses, delta, merged model, manifest and card.
+
+    dormant: a delta that others install into the base; merged as well, where that is asked
+    full, LoRA and the like: only the merged model, and the senses that go with it
+    bridge: the senses alone
+
+Where it bites: what cannot be written is refused by the method's name, before anything is read or written.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pairalign import __version__
+from pairalign.align.modality import read_run, read_scales
+from pairalign.align.store import git_commit
+from pairalign.core.config import to_dict
+from pairalign.core.errors import PackError
+from pairalign.dormant.checkpoint import CONFIG
+from pairalign.dormant.layer import DormantLinear
+from pairalign.dormant.model import DormantModel
+from pairalign.dormant.provenance import fingerprint
+from pairalign.export.card import write_card
+from pairalign.export.local import check_options, name_base, without_paths
+from pairalign.export.manifest import FORMAT, MERGED, Manifest, write_manifest
+from pairalign.files import sha256_file, write_json
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.methods import create_method
+from pairalign.finetune.run import RecomposeRun
+from pairalign.sensors.model import SensorModel
+from pairalign.sensors.sensor import Sense, SenseRecipe, embedding_of
+
+SENSE = "sense.safetensors"
+PLACES = ("_name_or_path", "name_or_path")  # where transformers found a base
+
+
+def check_exportable(config: RecomposeConfig, *, merge: bool) -> None:
+    """Raise `PackError` for a run that cannot be written so, saying what can."""
+    leaves, method = create_method(config.method, config.options).leaves, f"method {config.method!r}"
+    if leaves == "modules":
+        raise PackError(
+            f"{method} adds layers that neither a pack nor a plain checkpoint holds: use the run itself, with "
+            "load_recomposed or `pairalign describe RUN`, or train with method dormant or lora."
+        )
+    if leaves == "weights" and not merge:
+        raise PackError(
+            f"{method} changed the model's own weights, which a pack does not hold: pass --merge, which writes the "
+            f"whole model beside the sensor, into PACK/{MERGED}."
+        )
+    if leaves == "base" and merge:
+        raise PackError(
+            f"--merge: {method} changed nothing of the language model: leave it out, the base is the model."
+        )
+
+
+def write_pack(run: RecomposeRun, folder: Path, name: str, *, merge: bool) -> None:
+    """Everything of a pack that will be called `name`, into a folder that is not yet called so."""
+    senses: dict[str, Sense] = dict(run.model.senses.items())  # type: ignore[arg-type]
+    recipes = {sensor: _recipe(sensor, sense) for sensor, sense in senses.items()}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in run.model.senses.state_dict().items()}
+    save_file(tensors, folder / SENSE)
+    delta = _write_delta(run.model.llm, folder)
+    for kept in ("receipt.json", "results.json"):
+        if (run.folder / kept).is_file():
+            shutil.copyfile(run.folder / kept, folder / kept)
+    merged = _write_merged(run, folder / MERGED) if merge else {}
+    manifest = Manifest(
+        format=FORMAT,
+        senses=recipes,
+        signals={sensor: to_dict(sense.encoder.signal) for sensor, sense in senses.items()},
+        base={**base_of(run.model), **name_base(run.config.base)},
+        delta=delta,
+        method=run.config.method,
+        merged=merged,
+        plugins=_plugins(run.config),
+        licences={sensor: str(sense.encoder.card.get("licence", "not stated")) for sensor, sense in senses.items()},
+        temperature=_temperature(run.config),
+        figures={key: run.results[key] for key in ("learning", "forgetting", "trained", "kept") if key in run.results},
+        provenance=_provenance(run, delta),
+    )
+    write_card(manifest, run.results, folder, name)
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    write_manifest(Manifest(**{**vars(manifest), "files": files}), folder)
+
+
+def _recipe(name: str, sense: Sense) -> SenseRecipe:
+    if sense.recipe is None:
+        raise PackError(f"sensor {name!r} was put together by hand: give its Sense a recipe to export it.")
+    check_options(name, sense.recipe.options)
+    return sense.recipe
+
+
+def _write_delta(llm: nn.Module, folder: Path) -> str | None:
+    if not isinstance(llm, DormantModel):
+        return None
+    delta = next(iter(llm.dormant))
+    llm.save_pretrained(folder, delta)
+    record = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    write_json(folder / CONFIG, {**record, "origin": without_paths(record["origin"])})
+    return delta
+
+
+def _write_merged(run: RecomposeRun, folder: Path) -> dict[str, str]:
+    """A plain Hugging Face checkpoint, and the base's processor; the SHA-256 of each weight that is not the base's.
+
+    The model in memory keeps its deltas apart.
+    """
+    llm = run.model.llm
+    plain: Any = copy.deepcopy(llm).merge_and_unload() if isinstance(llm, DormantModel) else llm
+    plain.save_pretrained(folder)
+    run.processor.base.save_pretrained(folder)
+    for path in folder.glob("*config.json"):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        write_json(path, {key: without_paths(v) if key in PLACES else v for key, v in told.items()}, ensure_ascii=False)
+    weights = {name: weight_of(plain, name) for name in _changed(run)}
+    return {name: fingerprint(weight) for name, weight in weights.items() if weight is not None}
+
+
+def _changed(run: RecomposeRun) -> list[str]:
+    """The weights of the language model that are not the base's."""
+    llm = run.model.llm
+    if isinstance(llm, DormantModel):
+        return [f"{name}.weight" for sensor in llm.dormant for name in llm.updates(sensor)]
+    return list(create_method(run.config.method, run.config.options).changed(llm))
+
+
+def weight_of(llm: nn.Module, name: str) -> Tensor | None:
+    """A weight of the plain model by name, as it was before any delta; `None` if there is none."""
+    parent, _, last = name.rpartition(".")
+    try:
+        layer = llm.get_submodule(parent)
+    except AttributeError:
+        return None
+    if isinstance(layer, DormantLinear) and last == "weight":
+        return layer.base_weight()
+    found = getattr(layer, last, None)
+    return found.detach() if isinstance(found, Tensor) else None
+
+
+def base_of(model: SensorModel) -> dict[str, str]:
+    """What tells a base from another: its class, the dtype, and the SHA-256 of its embedding table."""
+    llm = model.llm.base_model if isinstance(model.llm, DormantModel) else model.llm
+    weight = embedding_of(llm).weight
+    dtype = str(weight.dtype).removeprefix("torch.")
+    return {"class": type(llm).__name__, "dtype": dtype, "embedding": fingerprint(weight)}
+
+
+def _plugins(config: RecomposeConfig) -> tuple[str, ...]:
+    """Plugins of both stages, files by their names."""
+    stages = [read_run(Path(config.root) / sense.run) for sense in config.senses.values()]
+    found = [*config.plugins, *(plugin for stage in stages for plugin in stage.plugins)]
+    return tuple(dict.fromkeys(Path(plugin).name if plugin.endswith(".py") else plugin for plugin in found))
+
+
+def _temperature(config: RecomposeConfig) -> dict[str, float]:
+    return {
+        f"{name}: {edge}": scale
+        for name, sense in config.senses.items()
+        for edge, scale in read_scales(Path(config.root) / sense.run).items()
+    }
+
+
+def _provenance(run: RecomposeRun, delta: str | None) -> dict[str, Any]:
+    llm, config = run.model.llm, run.config
+    stages: Mapping[str, Any] = {
+        name: to_dict(read_run(Path(config.root) / sense.run)) for name, sense in config.senses.items()
+    }
+    told = {
+        "pairalign": __version__,
+        "git": git_commit(),
+        "seed": config.seed,
+        "method": config.method,
+        "dormant": to_dict(config.dormant) if delta else None,
+        "origin": llm.origins[delta] if isinstance(llm, DormantModel) and delta else None,
+        "stage_one": stages,
+        "tasks": {name: to_dict(task) for name, task in config.tasks.items()},
+    }
+    plain: dict[str, Any] = without_paths(told)
+    return plain
