@@ -132,7 +132,7 @@ def test_scoring_wrongly_is_one_clean_line(
 def test_a_lost_gate_is_an_exit_code(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'gated'}", "--max-forgetting", "-1"]
     assert main(words) == 2
-    assert "max_forgetting=-1" in capsys.readouterr().err
+    assert "max_forgetting is -1.0: give a number of at least 0" in capsys.readouterr().err
 
 
 def test_a_base_without_words_answers_nothing_aloud(

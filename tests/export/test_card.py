@@ -20,7 +20,6 @@ from pairalign.cli.main import main
 from pairalign.core import registry
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import PackError
-from pairalign.core.registry import load_plugin
 from pairalign.data.world import World
 from pairalign.export.local import check_options, name_base, without_paths
 from pairalign.export.manifest import find_base, read_manifest
@@ -101,13 +100,12 @@ def test_the_cards_own_lines_run_as_printed(
 def test_the_card_of_a_merged_model_needs_no_base(
     setup: Path, place: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    load_plugin(elsewhere / "glove.py")
     told = yaml.safe_load((place / "taught" / "config.yaml").read_text())
     parts = {name: told[name] for name in ("senses", "tasks", "validation")}
     run = short_run(setup, place / "whole", **parts, method="full").folder
     pa.export_pack(run, elsewhere / "whole", merge=True)
     shutil.rmtree(elsewhere / "base")
-    del registry._registered["glove_cnn"]
+    registry._registered.pop("glove_cnn", None)
     exec(code(elsewhere / "whole" / "README.md"), {})
     assert capsys.readouterr().out.strip() == expected(run, place / "glove.png")
 
