@@ -51,6 +51,34 @@ def test_what_no_verb_knows_is_refused_with_the_usage(words: list[str], capsys: 
     assert "usage: pairalign" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["aling", "c.yaml"], "align"),
+        (["align", "c.yaml", "--quite"], "--quiet"),
+        (["plan", "c.yaml", "--jsn"], "--json"),
+        (["data", "pakc", "a", "b"], "pack"),
+        (["encoders", "chekc", "glove"], "check"),
+        (["data", "pack", "a", "b", "--sed", "3"], "--seed"),
+        (["recompose", "c.yaml", "--dry-rnu"], "--dry-run"),
+        (["evaluate", "RUN", "--pairs", "p", "--splits", "test"], "--split"),
+    ],
+)
+def test_a_misspelt_verb_or_option_is_told_the_nearest(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.endswith(f" Did you mean {meant!r}?\n")
+
+
+def test_what_resembles_nothing_gets_no_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["align", "c.yaml", "--xyzzy"])
+    assert capsys.readouterr().err.endswith("unrecognized arguments: --xyzzy\n")
+
+
 def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(args):
         raise KeyboardInterrupt

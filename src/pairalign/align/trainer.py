@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
@@ -65,6 +67,18 @@ class JsonLines(L.Callback):
         if not self.runtime.main:
             return
         append_line(self.path, json.dumps({"step": trainer.global_step, **values}))
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bars on stderr, as all others are: what is printed on stdout can be piped and parsed."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        with redirect_stdout(sys.stderr):  # the bar takes what sys.stdout is when it is made
+            return super().init_train_tqdm()
+
+    def init_validation_tqdm(self) -> Tqdm:
+        with redirect_stdout(sys.stderr):
+            return super().init_validation_tqdm()
 
 
 class Checkpoints(L.Callback):
@@ -123,7 +137,7 @@ def build_trainer(
         stop,
     ]
     if progress and runtime.main:
-        callbacks.append(TQDMProgressBar(refresh_rate=1))
+        callbacks.append(ProgressBar(refresh_rate=1))
     trainer = L.Trainer(
         accelerator=runtime.device.type,
         devices=_devices(runtime),

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pairalign import __version__
+from pairalign.cli.parser import Parser
 from pairalign.core.errors import PairalignError
 
 
@@ -18,9 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; every verb sets `run`, a function from the parsed arguments to an exit code."""
     from pairalign.cli import align, ask, data, demo, describe, encoders, evaluate, export, plan, recompose, score
 
-    parser = argparse.ArgumentParser(
-        prog="pairalign", description="Give a pretrained multimodal LLM a new sense, from pairs only."
-    )
+    parser = Parser(prog="pairalign", description="Give a pretrained multimodal LLM a new sense, from pairs only.")
     parser.add_argument("--version", action="version", version=f"pairalign {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in (demo, encoders, data, plan, align, evaluate, score, recompose, export, ask, describe):
