@@ -48,11 +48,24 @@ def pack(work: Path) -> Path:
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = work / "never"
-    assert main(["recompose", str(work / "stage_two.yaml"), "--dry-run", f"out={out}", "dormant.density=0.5"]) == 0
+    words = ["recompose", str(work / "stage_two.yaml"), "--dry-run", f"out={out}", "dormant.density=0.5"]
+    assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "down_proj" in printed
-    assert " 0.5000 " in printed
-    assert "delta" in printed
+    for part in (
+        "down_proj",
+        "0.5000",
+        "delta",
+        "tokens of a sample: ",
+        "touch 17",
+        "memory at the peak",
+        "time: 0 min ",
+    ):
+        assert part in printed
+    assert len(printed.splitlines()) <= 25
+    assert main([*words, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert len(record["layers"]) == 14
+    assert sum(layer["trained"] for layer in record["layers"]) == sum(record["trained"].values())
     assert not out.exists()
 
 

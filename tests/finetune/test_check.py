@@ -107,7 +107,6 @@ def test_a_split_that_is_not_there_is_refused_before_anything_loads(
             {"senses": {"touch": {"run": "demo/run"}, "points": {"run": "demo/run"}}},
             r"senses.points: no training task shows this sensor .*put a field such as \{points\} into a prompt",
         ),
-        ({"tasks": {"touch": {**TOUCH, "limit": 0}}}, r"tasks: task 'touch': limit=0: give at least 1"),
         ({"tasks": {str(n): TOUCH for n in range(9)}}, r"batch_size=8 has no place for each of 9 tasks"),
         ({"scores": "nowhere.safetensors"}, r"scores 'nowhere.safetensors' is no file"),
         ({"calibration_size": 1000}, r"has 48 samples, calibration_size=1000"),

@@ -7,6 +7,7 @@ keeps has learned anything.
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ def register(verbs: Any) -> None:
     parser.add_argument("config", help="YAML file of a RecomposeConfig")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
-    parser.add_argument("--dry-run", action="store_true", help="print what would train, its memory and delta; no more")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="try it out: what trains, memory, delta and time; no more"
+    )
+    parser.add_argument("--json", action="store_true", help="with --dry-run: everything as JSON, layer by layer")
     parser.add_argument("--max-forgetting", type=float, metavar="POINTS", help=_GATE)
     parser.add_argument("--fresh", action="store_true", help="start over, deleting what the run folder holds")
     add_device_argument(parser)
@@ -46,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.launch import current
 
     if args.dry_run:
-        print(plan_recompose(config))
+        plan = plan_recompose(config)
+        print(json.dumps(plan.record(), indent=1) if args.json else plan)
         return 0
     done = recompose_mllm(config, progress=not args.quiet, fresh=args.fresh)
     code = 0 if done.results["kept"]["learned"] else 4

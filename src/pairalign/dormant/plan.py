@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from pairalign.dormant.config import DormantConfig
+from pairalign.dormant.directions import Direction
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.model import DormantModel, choose_masks
 from pairalign.dormant.selection.encoding import encode_places
@@ -73,6 +74,19 @@ def plan_dormant(model: nn.Module, config: DormantConfig, calibration: Iterable[
     return DormantPlan(tuple(_layer(name, linears[name], mask) for name, mask in masks.items()))
 
 
+def plan_installed(model: DormantModel) -> tuple[LayerPlan, ...]:
+    """The layers of a model whose updates are in place, as `plan_dormant` would have told of them."""
+    modules, found = dict(model.base_model.named_modules()), []
+    for name, update in ((n, u) for sensor in model.dormant for n, u in model.updates(sensor).items()):
+        linear = modules[name]
+        assert isinstance(linear, nn.Linear)
+        if isinstance(update, Direction):
+            found.append(_directions(name, linear, update.values.shape[1]))
+        else:
+            found.append(_layer(name, linear, update.mask()))
+    return tuple(found)
+
+
 def _layer(name: str, linear: nn.Linear, mask: Mask) -> LayerPlan:
     size = linear.weight.element_size()
     if mask.kind == "entries":
@@ -90,7 +104,10 @@ def piece_bytes(count: int) -> tuple[int, int]:
 
 def plan_directions(name: str, linear: nn.Linear, density: float) -> LayerPlan:
     """A layer of `structure="directions"`, whose counts no score decides."""
-    rank = count_out(name, density, linear.in_features, "input directions")
+    return _directions(name, linear, count_out(name, density, linear.in_features, "input directions"))
+
+
+def _directions(name: str, linear: nn.Linear, rank: int) -> LayerPlan:
     trained, basis = rank * linear.out_features, 4 * rank * linear.in_features
     return LayerPlan(name, linear.weight.numel(), trained, basis, 0, 4 * trained + basis)
 

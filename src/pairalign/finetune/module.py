@@ -43,12 +43,10 @@ class StageTwo(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the answers and the method's penalty."""
         self.batches += 1
-        logits, labels = answer_logits(self.model, batch)
-        loss = answer_loss(logits, labels) * self._share(labels)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(labels))
-        penalty = self.method.penalty(self.model, batch.inputs, logits)
+        loss, penalty = self.losses(batch)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.keys))
         if penalty is not None:
-            self.log("train/penalty", penalty.detach(), batch_size=len(labels))
+            self.log("train/penalty", penalty.detach(), batch_size=len(batch.keys))
             loss = loss + penalty
         self.keys = batch.keys
         if not torch.isfinite(loss):
@@ -59,6 +57,11 @@ class StageTwo(L.LightningModule):
         """This process's answer tokens over the processes' mean: DDP averages processes, the loss is one of tokens."""
         mine = int((labels != IGNORED).sum())
         return mine * self.runtime.world / self.runtime.all_sum([mine])[0]
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Cross entropy of the answers, and the method's penalty where it has one."""
+        logits, labels = answer_logits(self.model, batch)
+        return answer_loss(logits, labels) * self._share(labels), self.method.penalty(self.model, batch.inputs, logits)
 
     def _diverged(self, what: str) -> DataError:
         kept = Path(self.config.out) / "last.ckpt"

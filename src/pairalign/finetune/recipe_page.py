@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pairalign.dormant.linears import layer_of
-from pairalign.dormant.plan import TRAIN_BYTES, aligned, format_bytes
+from pairalign.dormant.plan import TRAIN_BYTES, LayerPlan, aligned, format_bytes
 from pairalign.finetune.recipe_plan import MetaPlan
 
 HEADS = ("recipe", "base", "weights that train", "of the layers", "of the model", "memory", "delta", "TFLOP a step")
@@ -15,7 +16,7 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
     """Counts by kind of module, memory, delta, arithmetic and, at a speed in TFLOP/s, hours."""
     dtype = str(plan.dtype).removeprefix("torch.")
     lines = [f"{plan.model}: {plan.parameters:,} parameters in {dtype}", ""]
-    lines += aligned([("module", "layers", "entries", "dormant", "share"), *_kinds(plan)])
+    lines += aligned([("module", "layers", "entries", "dormant", "share"), *kinds(plan.layers)])
     if not plan.exact:
         lines += ["about: under this budget the split over layers depends on scores; each stands at the mean share"]
     sums = {
@@ -70,15 +71,15 @@ def row(recipe: str, base: str, plan: MetaPlan) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _kinds(plan: MetaPlan) -> list[tuple[str, ...]]:
-    kinds: dict[str, list[Any]] = {}
-    for layer in plan.layers:
-        kinds.setdefault(layer.name.rpartition(".")[2], []).append(layer)
-    rows = [_kind(name, layers) for name, layers in kinds.items()]
-    return [*rows, _kind("all", list(plan.layers))]
+def kinds(layers: Sequence[LayerPlan]) -> list[tuple[str, ...]]:
+    """A row for each kind of module and one for all: name, layers, entries, how many train, and their share."""
+    named: dict[str, list[LayerPlan]] = {}
+    for layer in layers:
+        named.setdefault(layer.name.rpartition(".")[2], []).append(layer)
+    return [*(_kind(name, of) for name, of in named.items()), _kind("all", list(layers))]
 
 
-def _kind(name: str, layers: list[Any]) -> tuple[str, ...]:
+def _kind(name: str, layers: list[LayerPlan]) -> tuple[str, ...]:
     numbers = sorted({n for n in (layer_of(layer.name) for layer in layers) if n is not None})
     entries, trained = sum(layer.entries for layer in layers), sum(layer.trained for layer in layers)
     run = bool(numbers) and numbers == list(range(numbers[0], numbers[-1] + 1))

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,7 +26,6 @@ from pairalign.core.config import load_config, to_dict, to_yaml
 from pairalign.core.errors import CheckpointError, ConfigError
 from pairalign.data.loading import BatchLoader
 from pairalign.dormant.model import DormantModel
-from pairalign.dormant.plan import DormantPlan, plan_dormant
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.receipt import fingerprint_base, write_receipt
 from pairalign.files import replacing, write_json, write_text
@@ -46,6 +45,9 @@ from pairalign.launch import launch
 from pairalign.runtime import DeviceLike, Runtime, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
+
+if TYPE_CHECKING:
+    from pairalign.finetune.dry_run import RunPlan
 
 
 @dataclass(frozen=True)
@@ -121,17 +123,23 @@ def _check(config: RecomposeConfig) -> None:
             raise ConfigError("max_forgetting: needs held_out tasks, whose accuracy it bounds.")
 
 
-def plan_recompose(config: RecomposeConfig) -> DormantPlan:
-    """What a run would train, need and save; reads everything, changes and trains nothing."""
+def plan_recompose(config: RecomposeConfig) -> RunPlan:
+    """What a run would train, need and save, tried out with its method; writes nothing, raises what the run would."""
+    from pairalign.finetune.dry_run import try_out
+
     _check(config)
     device = find_device(config.train.accelerator, "train.accelerator")
     check_trainer(config.train, device)
     asked = check_tasks(config)
+    method = create_method(config.method, config.options)
+    torch.manual_seed(config.seed)
     model, processor = assemble(config, device)
     check_signals(asked, processor.senses)
     check_words(asked, processor.tokenizer)
-    _, _, calibration = read_tasks(config, processor)
-    return plan_dormant(model.llm, config.dormant, calibration)
+    tasks, sets, calibration = read_tasks(config, processor)
+    setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores)
+    measured = [questions.task for part in sets.values() for questions in part]
+    return try_out(config, model, method, setup, tasks, measured, Collator(processor))
 
 
 def read_tasks(

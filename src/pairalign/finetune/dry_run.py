@@ -1,0 +1,231 @@
+"""A run of stage two tried out: its method prepared, two real steps, one batch of every measurement, and the sums.
+
+Nothing is written. The time is that of the second step; the memory is the device's own count where it keeps one, and
+otherwise the sum of weights, gradients, moments, what the method holds and what a step keeps for its backward pass.
+Where it bites: choosing dormant weights is part of it, so a dry run takes as long as scoring does; measuring and
+reading signals come on top of the time; a first step on a GPU is slower than the rest, the second hardly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.dormant.model import DormantModel
+from pairalign.dormant.plan import LayerPlan, aligned, format_bytes, plan_installed
+from pairalign.finetune.collator import Batch, Collator
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.measure import answer_logits
+from pairalign.finetune.methods import Method
+from pairalign.finetune.module import StageTwo
+from pairalign.finetune.recipe_page import kinds
+from pairalign.finetune.sampling import TaskFeed
+from pairalign.finetune.tasks import Task
+from pairalign.sensors.model import SensorModel
+
+SAMPLES = 8  # of each task, to count tokens
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would train, need and save.
+
+    trained: parameters of the language model by kind of module; bridge: those of the bridges. parameters: of the base.
+    layers: of dormant tuning, empty for other methods. memory: bytes at the peak, `counted` whether the device counted
+    them. delta: bytes of what is saved, None where the method's model cannot be. tokens: of a sample by task, mean.
+    prepare: seconds before the first step; step: of each of `steps`.
+    """
+
+    method: str
+    device: str
+    parameters: int
+    trained: Mapping[str, int]
+    bridge: int
+    layers: tuple[LayerPlan, ...]
+    memory: int
+    counted: bool
+    delta: int | None
+    tokens: Mapping[str, float]
+    prepare: float
+    step: float
+    steps: int
+
+    @property
+    def seconds(self) -> float:
+        """Expected time of all steps."""
+        return self.step * self.steps
+
+    def record(self) -> dict[str, Any]:
+        """Everything, as plain values for JSON."""
+        return {**asdict(self), "layers": [asdict(layer) for layer in self.layers], "seconds": self.seconds}
+
+    def __str__(self) -> str:
+        total = sum(self.trained.values())
+        lines = [f"method {self.method} on {self.device}; base of {self.parameters:,} parameters", ""]
+        if self.layers:
+            lines += aligned([("module", "layers", "entries", "dormant", "share"), *kinds(self.layers)])
+        else:
+            lines += aligned([("module", "trained"), *_most(self.trained)])
+        source = "counted by the device" if self.counted else "estimate: weights, gradients, moments, one step"
+        saved = "nothing: this method's model cannot be saved" if self.delta is None else format_bytes(self.delta)
+        tokens = ", ".join(f"{name} {count:.0f}" for name, count in self.tokens.items())
+        return "\n".join(
+            [
+                *(line.rstrip() for line in lines),
+                "",
+                f"trainable: {total:,} parameters of the language model, {self.bridge:,} of the bridge",
+                f"memory at the peak: {format_bytes(self.memory)} ({source})",
+                f"delta and bridge on disk: {saved}",
+                f"tokens of a sample: {tokens}",
+                f"time: {_clock(self.seconds)} for {self.steps:,} steps of {self.step:.3g} s (one real step, timed); "
+                f"{self.prepare:.1f} s to prepare; measuring aside",
+            ]
+        )
+
+
+def try_out(
+    config: RecomposeConfig,
+    model: SensorModel,
+    method: Method,
+    setup: Any,
+    tasks: Sequence[Task],
+    measured: Sequence[Task],
+    collate: Collator,
+) -> RunPlan:
+    """Prepare, step and measure as the run would; `model`, which is only in memory, is spent afterwards.
+
+    Raise what the run would.
+    """
+    base, start = sum(p.numel() for p in model.llm.parameters()), time.perf_counter()
+    model.llm = method.prepare(model.llm, setup)
+    if config.train.gradient_checkpointing:
+        model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
+    prepare = time.perf_counter() - start
+    trained = [(name, p.numel()) for name, p in model.llm.named_parameters() if p.requires_grad]
+    layers = plan_installed(model.llm) if isinstance(model.llm, DormantModel) else ()
+    bridge = [p for p in model.senses.parameters() if p.requires_grad]
+    tokens = {task.name: _tokens(task, collate) for task in tasks}
+    with torch.no_grad():
+        for task in measured:
+            answer_logits(model, _first(task, collate, config.train.batch_size).to(model.device))
+    feed = TaskFeed(tasks, collate, config.train.batch_size, config.seed)
+    step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
+    return RunPlan(
+        config.method, str(model.device), base, _by_kind(trained), sum(p.numel() for p in bridge), layers, memory,
+        counted, _saved(model, method, layers), tokens, prepare, step * config.train.accumulate, config.train.steps,
+    )  # fmt: skip
+
+
+def _steps(
+    config: RecomposeConfig, model: SensorModel, method: Method, batches: Sequence[Batch]
+) -> tuple[float, int, bool]:
+    """Seconds of the second step, bytes at the peak, and whether the device counted these."""
+    task, device, kept, seconds = StageTwo(model, method, config), model.device, 0, 0.0
+    model.train()
+    trains = any(p.requires_grad for p in model.parameters())
+    optimizer = task.configure_optimizers()["optimizer"] if trains else None
+    counts = device.type == "cuda"
+    if counts:
+        torch.cuda.reset_peak_memory_stats(device)
+    for batch in batches:
+        start = time.perf_counter()
+        with _precision(config.train.precision, device), _kept(model) as sizes:
+            loss, _ = task.losses(batch.to(device))
+        if optimizer is not None:
+            loss.backward()
+            method.after_backward(model.llm)
+            optimizer.step()
+            optimizer.zero_grad()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        seconds, kept = time.perf_counter() - start, max(kept, sum(sizes.values()))
+    model.eval()
+    if counts:
+        return seconds, torch.cuda.max_memory_allocated(device), True
+    weights = sum(t.numel() * t.element_size() for t in itertools.chain(model.parameters(), model.buffers()))
+    learned = sum(3 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return seconds, weights + learned + _bytes(vars(method)) + kept, False
+
+
+@contextlib.contextmanager
+def _kept(model: nn.Module) -> Iterator[dict[int, int]]:
+    """Bytes by storage of what is kept for the backward pass within it, the model's own tensors aside."""
+    own = {t.untyped_storage().data_ptr() for t in itertools.chain(model.parameters(), model.buffers())}
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield sizes
+
+
+def _precision(name: str, device: torch.device) -> Any:
+    if "mixed" not in name:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if name.startswith("bf16") else torch.float16)
+
+
+def _saved(model: SensorModel, method: Method, layers: Sequence[LayerPlan]) -> int | None:
+    """Bytes of what the finished run keeps beside the base."""
+    bridge = sum(t.numel() * t.element_size() for n, t in model.senses.state_dict().items() if ".bridge." in n)
+    if layers:
+        return bridge + sum(layer.delta for layer in layers)
+    model.llm = method.finish(model.llm)
+    changed = method.changed(model.llm)
+    return None if changed is None else bridge + _bytes(changed)
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of all tensors that a value holds."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, nn.Module):
+        return _bytes(list(value.parameters()))
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def _first(task: Task, collate: Collator, count: int) -> Batch:
+    return collate(list(itertools.islice(task.read(), count)))
+
+
+def _tokens(task: Task, collate: Collator) -> float:
+    batch = _first(task, collate, SAMPLES)
+    return float(batch.inputs["attention_mask"].sum()) / len(batch.keys)
+
+
+def _by_kind(trained: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Parameters by kind of module: what stands after the number of its layer, a method's own parts aside."""
+    found: dict[str, int] = {}
+    for name, count in trained:
+        parts = [part for part in name.split(".")[:-1] if not part.isdigit()]
+        named = [part for part in parts if part.endswith(("proj", "norm", "tokens", "head"))]
+        kind = named[-1] if named else parts[-1] if parts else name
+        found[kind] = found.get(kind, 0) + count
+    return found
+
+
+def _most(trained: Mapping[str, int], shown: int = 12) -> list[tuple[str, str]]:
+    """The kinds with most parameters, the others together."""
+    ordered = sorted(trained.items(), key=lambda item: -item[1])
+    rest = sum(count for _, count in ordered[shown:])
+    rows = [*ordered[:shown], *([("others", rest)] if rest else []), ("all", sum(trained.values()))]
+    return [(name, f"{count:,}") for name, count in rows]
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
