@@ -31,6 +31,7 @@ from pairalign.align.store import (
     start_folder,
     write_versions,
 )
+from pairalign.align.strategy import check_strategy
 from pairalign.core.config import AlignConfig
 from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.graph import edge_name
@@ -55,6 +56,7 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
     Raises `ConfigError`, `GraphError`, `DataError`, `SignalError`, `CacheError` or `CheckpointError` before training
     starts where something does not fit, and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
     """
+    check_strategy(config.train.strategy)
     check_folders(config)
     folder, work = Path(config.out), partial(_align, config, progress=progress, fresh=fresh)
     return launch(config.train, work, checkpoint=folder / "last.ckpt", reload=partial(load_aligned, folder))

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+from pairalign.core.errors import ConfigError
 from pairalign.runtime import Runtime
 
 UNUSED = {  # names of Lightning's that mean DDP, and whether parameters may go without a gradient
@@ -32,8 +33,17 @@ class JoinedDDP(DDPStrategy):
             return self.lightning_module.validation_step(*args, **kwargs)
 
 
+def check_strategy(name: str) -> None:
+    """Raise `ConfigError` for a strategy that stage one cannot train with."""
+    if name.startswith(("fsdp", "deepspeed", "model_parallel")):
+        raise ConfigError(
+            f"train.strategy={name!r}: stage one trains small encoders that every process holds whole, and gathers "
+            "their latents itself: give auto or ddp. Stage two has fsdp2."
+        )
+
+
 def find_strategy(name: str, runtime: Runtime) -> Strategy | str:
     """What Lightning's Trainer takes as its strategy for `train.strategy`."""
     if runtime.world > 1 and name in UNUSED:
         return JoinedDDP(find_unused_parameters=UNUSED[name])
-    return name
+    return "auto" if name == "fsdp2" else name  # one process has nobody to share with

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.strategies import Strategy
 
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
@@ -125,9 +126,9 @@ def fit(trainer: L.Trainer, stop: StopCleanly, task: L.LightningModule, path: Pa
 
 
 def build_trainer(
-    config: Runnable, runtime: Runtime, *, progress: bool, validate: bool
+    config: Runnable, runtime: Runtime, *, progress: bool, validate: bool, strategy: Strategy | None = None
 ) -> tuple[L.Trainer, StopCleanly]:
-    """A trainer for `config.train`, and the callback that knows whether it was stopped."""
+    """A trainer for `config.train`, and the callback that knows whether it was stopped. strategy: if not its own."""
     _quiet()
     train, out = config.train, Path(config.out)
     stop = StopCleanly(runtime, train.validate_every or train.steps)
@@ -142,7 +143,7 @@ def build_trainer(
         accelerator=runtime.device.type,
         devices=_devices(runtime),
         num_nodes=runtime.nodes,
-        strategy=find_strategy(train.strategy, runtime),
+        strategy=strategy or find_strategy(train.strategy, runtime),
         plugins=[runtime.environment] if runtime.environment else None,
         precision=train.precision,  # type: ignore[arg-type]
         max_steps=train.steps,

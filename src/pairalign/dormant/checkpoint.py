@@ -28,6 +28,7 @@ from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.selection.encoding import Code, decode_places
 from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
 from pairalign.files import replacing, write_json
+from pairalign.sharding import whole
 
 FORMAT = 1
 CONFIG, WEIGHTS = "dormant_config.json", "dormant_model.safetensors"
@@ -114,8 +115,8 @@ def _kind(update: Replacement | Direction) -> str:
 
 def _parts(update: Replacement | Direction, dtype: torch.dtype) -> dict[str, Tensor]:
     if isinstance(update, Direction):
-        return {"values": update.values.detach(), "basis": update.basis}
-    values = update.values.detach().to(dtype)
+        return {"values": whole(update.values.detach()), "basis": update.basis}
+    values = whole(update.values.detach()).to(dtype)
     if isinstance(update, Entries):
         return {"values": values, update.code: update.places}
     assert isinstance(update, Rows | Columns)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError
+from pairalign.sharding import whole
 
 Use = Literal["least", "most", "random"]
 
@@ -41,7 +42,7 @@ class Direction(nn.Module):
 
     def delta(self) -> Tensor:
         """B Aᵀ (out, in), float32."""
-        return self.values.detach() @ self.basis.mT.float()
+        return whole(self.values.detach()) @ self.basis.mT.float()
 
     def bound(self, input: Tensor) -> Tensor:
         """norm(B) · norm(Aᵀx) for inputs (N, in): (N,). No output changes by more."""

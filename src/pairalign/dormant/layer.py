@@ -25,6 +25,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from pairalign.core.errors import DormantError
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.updates import Replacement
+from pairalign.sharding import whole
 
 STALE = "values changed between a forward pass and its backward pass: step the optimizer after both."
 
@@ -66,7 +67,7 @@ class DormantLinear(nn.Linear):
 
     def effective_weight(self) -> Tensor:
         """A copy of the weight as it acts: replaced, directions added."""
-        weight = self._with_values(self.weight.detach())
+        weight = self._with_values(whole(self.weight.detach()))
         if self.enabled:
             for update in self.updates.values():
                 if isinstance(update, Direction):
@@ -75,7 +76,7 @@ class DormantLinear(nn.Linear):
 
     def base_weight(self) -> Tensor:
         """A copy of the weight without any update, bit for bit."""
-        weight = self.weight.detach().clone()
+        weight = whole(self.weight.detach()).clone()
         for update in self.replacements():
             update.put_(weight, update.original)
         return weight
@@ -97,7 +98,7 @@ class DormantLinear(nn.Linear):
         )
 
     def _live(self, update: Replacement) -> Tensor:
-        return update.values.detach() if self.enabled else update.original
+        return whole(update.values.detach()) if self.enabled else update.original
 
     def _with_values(self, weight: Tensor) -> Tensor:
         weight = weight.detach().clone()

@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -203,24 +203,48 @@ def get_dormant_model(
     parts by module name, instead of choosing them. A model that has sensors already keeps them, frozen.
     Raise `DormantError` before anything is changed if the configuration cannot be met.
     """
-    check_settings(config.structure, config.counted, config.density)
     whole = model if isinstance(model, DormantModel) else DormantModel(model)
-    base = whole.base_model
-    linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
-    updates: Mapping[str, Replacement | Direction]
-    seen = None if calibration is None else Seen(calibration)
-    if config.structure == "directions":
-        updates = _directions(base, linears, config, seen)
-    else:
-        if not masks and scores is None and config.structure != "matrices":
-            scores = score_model(config.score, base, linears, seen, seed=config.seed, **config.options)
-        masks = masks or choose_masks(base, linears, config, seen, scores)
-        updates = {name: REPLACEMENTS[mask.kind](linears[name].weight, mask.index) for name, mask in masks.items()}
-    whole.add(sensor, config, updates, origin_of(updates, scores, seen))
+    chosen = choose_parts(whole.base_model, config, calibration, scores, masks)
+    modules: dict[str, Any] = dict(whole.base_model.named_modules())
+    updates = {name: make_update(modules[name].weight, part) for name, part in chosen.parts.items()}
+    whole.add(sensor, config, updates, origin_of(updates, chosen.scores, chosen.seen))
     whole.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(True)
     return whole
+
+
+class Chosen(NamedTuple):
+    """What is dormant by module name, masks or orthonormal bases (in, r) of directions, and what it was chosen by."""
+
+    parts: Mapping[str, Mask | Tensor]
+    scores: Mapping[str, Tensor] | None
+    seen: Seen | None
+
+
+def choose_parts(
+    base: nn.Module,
+    config: DormantConfig,
+    calibration: Iterable[Batch] | None = None,
+    scores: Mapping[str, Tensor] | None = None,
+    masks: Mapping[str, Mask] | None = None,
+) -> Chosen:
+    """Choose as `get_dormant_model` does, which says what is given; the base is left as it is."""
+    check_settings(config.structure, config.counted, config.density)
+    linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
+    seen = None if calibration is None else Seen(calibration)
+    if config.structure == "directions":
+        return Chosen(_directions(base, linears, config, seen), scores, seen)
+    if not masks and scores is None and config.structure != "matrices":
+        scores = score_model(config.score, base, linears, seen, seed=config.seed, **config.options)
+    return Chosen(masks or choose_masks(base, linears, config, seen, scores), scores, seen)
+
+
+def make_update(weight: Tensor, part: Mask | Tensor) -> Replacement | Direction:
+    """The update of a layer whose whole weight (out, in) is given."""
+    if isinstance(part, Mask):
+        return REPLACEMENTS[part.kind](weight, part.index)
+    return Direction(len(weight), part.to(weight.device))
 
 
 def choose_masks(
@@ -263,8 +287,8 @@ def _taken(linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
 
 def _directions(
     base: nn.Module, linears: Mapping[str, nn.Linear], config: DormantConfig, calibration: Iterable[Batch] | None
-) -> dict[str, Direction]:
-    """Orthogonal to the directions that installed sensors own."""
+) -> dict[str, Tensor]:
+    """Bases (in, r) by module name, orthogonal to the directions that installed sensors own."""
     ranks = {name: count_out(name, config.density, m.in_features, "input directions") for name, m in linears.items()}
     generator = torch.Generator().manual_seed(config.seed)
     use: Use = "random" if config.score == "random" else "least" if config.choose == "lowest" else "most"
@@ -274,6 +298,5 @@ def _directions(
         others = layer.updates.values() if isinstance(layer, DormantLinear) else []
         owned = [update.basis for update in others if isinstance(update, Direction)]
         moment = torch.eye(layer.in_features) if moments is None else moments[name]
-        basis = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
-        found[name] = Direction(layer.out_features, basis.to(layer.weight.device))
+        found[name] = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
     return found

@@ -22,6 +22,7 @@ from pairalign.dormant.layer import DormantLinear
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.files import write_json
+from pairalign.sharding import whole
 
 
 @dataclass(frozen=True)
@@ -86,4 +87,4 @@ def _base_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             continue
         parent, _, last = name.rpartition(".")
         layer = modules[parent]
-        yield name, layer.base_weight() if last == "weight" and isinstance(layer, DormantLinear) else tensor
+        yield name, layer.base_weight() if last == "weight" and isinstance(layer, DormantLinear) else whole(tensor)

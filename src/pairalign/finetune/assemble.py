@@ -30,19 +30,26 @@ from pairalign.sensors.sensor import Sense, SenseRecipe, build_bridge
 ENCODED = 64
 
 
-def assemble(config: RecomposeConfig, device: torch.device = CPU) -> tuple[SensorModel, SensorProcessor]:
-    """The base with its senses on a device, bridges untrained, in evaluation mode; nothing of the base has changed."""
+def assemble(
+    config: RecomposeConfig, device: torch.device = CPU, *, mapped: bool = False
+) -> tuple[SensorModel, SensorProcessor]:
+    """The base with its senses on a device, bridges untrained, in evaluation mode; nothing of the base has changed.
+
+    mapped: leave the base's weights in their files, on the CPU and in the dtype that is stored.
+    """
     from pairalign.core.registry import load_plugin
 
     for plugin in config.plugins:
         load_plugin(plugin)
     how = Loading(config.device_map, config.attn_implementation, config.revision, config.trust_remote_code)
-    llm, processor = load_base(config.base, config.dtype, device, how)
+    place = CPU if mapped else device
+    llm, processor = load_base(config.base, "auto" if mapped else config.dtype, place, how)
     model = SensorModel(llm)
     sensing = SensorProcessor(processor, {})
     for name, sense in config.senses.items():
-        made = _sense(name, sense, llm, processor, config.root, device)
+        made = _sense(name, sense, llm, processor, config.root, place)
         model.add(name, made, sensing.add(name, made))
+    model.senses.to(device)
     return model.eval(), sensing
 
 

@@ -24,6 +24,7 @@ from pairalign.finetune.methods.method import Method
 from pairalign.finetune.questions import Questions
 from pairalign.runtime import Runtime
 from pairalign.sensors.model import SensorModel
+from pairalign.sharding import part_of, whole
 
 
 class Watch(L.Callback):
@@ -203,29 +204,16 @@ class Watch(L.Callback):
 
 
 def trained(model: torch.nn.Module) -> dict[str, Tensor]:
-    """A copy of everything that trains, whole also where processes hold parts of it."""
-    return {name: whole(p).cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+    """A whole copy of everything that trains."""
+    return {name: whole(p.detach()).cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()
 def put_back(model: torch.nn.Module, values: Mapping[str, Tensor]) -> None:
     """Write a copy that `trained` made."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
     for name, parameter in model.named_parameters():
-        if name not in values:
-            continue
-        value = values[name]
-        if isinstance(parameter, DTensor):
-            value = distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
-        parameter.copy_(value)
-
-
-def whole(parameter: Tensor) -> Tensor:
-    """A tensor without its gradient's history, gathered where processes hold parts of it."""
-    value = parameter.detach()
-    gathered: Tensor = value.full_tensor() if hasattr(value, "full_tensor") else value
-    return gathered
+        if name in values:
+            parameter.copy_(part_of(values[name], parameter))
 
 
 def flat(found: Measured) -> dict[str, float]:

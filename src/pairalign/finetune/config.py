@@ -62,7 +62,8 @@ class TuneConfig(Strict):
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
     workers: processes that read and collate batches ahead; 0 for none. They change no batch.
     gradient_checkpointing: recompute activations in the backward pass. precision, accelerator, devices, nodes,
-    strategy, threads: as in stage one.
+    threads: as in stage one. strategy: likewise; "fsdp2" shares the language model out among the processes, see
+    `pairalign.finetune.fsdp`.
     """
 
     steps: Whole = 1000

@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from pairalign.core.config import to_dict
 from pairalign.core.errors import DataError
@@ -23,6 +24,7 @@ from pairalign.finetune.methods import Method
 from pairalign.runtime import Runtime
 from pairalign.schedule import warmup_cosine
 from pairalign.sensors.model import SensorModel
+from pairalign.sharding import average_gradients, clip_gradients, whole
 
 
 class StageTwo(L.LightningModule):
@@ -36,6 +38,7 @@ class StageTwo(L.LightningModule):
         self.strict_loading = False
         self.batches = 0
         self.keys: tuple[str, ...] = ()
+        self.shared = any(isinstance(p, DTensor) for p in model.parameters())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.runtime.world + self.runtime.rank)
@@ -76,6 +79,22 @@ class StageTwo(L.LightningModule):
     def on_after_backward(self) -> None:
         self.method.after_backward(self.model.llm)
 
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        if self.shared:
+            average_gradients(self.model.parameters())
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Lightning's, unless weights lie in parts at several processes, whose norm it cannot take."""
+        if self.shared and gradient_clip_val:
+            clip_gradients(self.model.parameters(), gradient_clip_val)
+        elif not self.shared:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def configure_model(self) -> None:
+        """Lightning's FSDP2 asks for it; weights were shared out when they were loaded."""
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Lightning's own does not look into dataclasses that are frozen."""
         return batch.to(device)
@@ -87,7 +106,7 @@ class StageTwo(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an exact resume needs; refuse weights that are not finite, so that the last good ones stay."""
-        if not all(bool(p.isfinite().all()) for p in self.parameters() if p.requires_grad):
+        if not all(bool(whole(p.detach()).isfinite().all()) for p in self.parameters() if p.requires_grad):
             raise self._diverged("weights became infinite or NaN")
         checkpoint["pairalign"] = {
             "config": to_dict(self.config),

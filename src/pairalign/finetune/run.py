@@ -34,6 +34,7 @@ from pairalign.finetune.callbacks import Watch, flat
 from pairalign.finetune.check import check_signals, check_tasks, check_words
 from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
+from pairalign.finetune.fsdp import check_shared, is_shared, prepare_shared, read_along
 from pairalign.finetune.gate import moved
 from pairalign.finetune.measure import answer_words
 from pairalign.finetune.methods import Method, create_method
@@ -83,7 +84,8 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     method = create_method(config.method, config.options)
-    model, processor = assemble(config, device)
+    shared = is_shared(config, runtime)
+    model, processor = assemble(config, device, mapped=shared)
     asked = check_tasks(config)
     check_signals(asked, processor.senses)
     check_words(asked, processor.tokenizer)
@@ -92,7 +94,10 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
         one.keep(processor, config.train.memory / len(tasks), progress=progress)
     before = fingerprint_base(model.llm) if config.method in ("dormant", "bridge") else None
     setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores)
-    model.llm = method.prepare(model.llm, setup)
+    if shared:
+        model.llm = prepare_shared(model.llm, method, setup, config, runtime)
+    else:
+        model.llm = method.prepare(model.llm, setup)
     if config.train.gradient_checkpointing:
         model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
     if runtime.main:
@@ -102,14 +107,16 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
     model.llm = method.finish(model.llm)
     model.eval()
     results = {**_results(config, watch), "trained": count, "asked": {t.name: sample_question(t) for t in tasks}}
+    if runtime.main or shared:
+        _save(folder if runtime.main else None, model, method, before)
     if runtime.main:
-        _save(folder, model, method, before)
         write_json(folder / "results.json", results)
     runtime.barrier()
     return RecomposeRun(folder, config, model, processor, results)
 
 
 def _check(config: RecomposeConfig) -> None:
+    check_shared(config)
     train = config.train
     if train.steps < 0:
         raise ConfigError(f"train.steps={train.steps}: give at least 0.")
@@ -177,6 +184,7 @@ def _fit(
 ) -> Watch:
     from pairalign.align.trainer import build_trainer, fit
     from pairalign.finetune.module import StageTwo
+    from pairalign.finetune.strategy import SharedOut
 
     folder = Path(config.out)
     path, task = folder / "last.ckpt", StageTwo(model, method, config, runtime)
@@ -197,7 +205,8 @@ def _fit(
         watch.start()
         watch.close(0)
         return watch
-    trainer, stop = build_trainer(config, runtime, progress=progress, validate=False)
+    strategy = SharedOut(runtime) if is_shared(config, runtime) else None
+    trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, strategy=strategy)
     watch.interrupted = lambda: bool(stop.number)
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
     resume = path.exists()
@@ -262,8 +271,12 @@ def _start(folder: Path, config: RecomposeConfig, *, fresh: bool) -> None:
     write_text(written, f"# pairalign recompose {written}\n" + to_yaml(config))
 
 
-def _save(folder: Path, model: SensorModel, method: Method, before: dict[str, str] | None) -> None:
+def _save(folder: Path | None, model: SensorModel, method: Method, before: dict[str, str] | None) -> None:
+    """folder: `None` in a process that only helps another one to read weights that they hold together."""
     changed = {} if before is not None else method.changed(model.llm)
+    if folder is None:
+        read_along(model.llm, before)
+        return
     for name, tensors in {"bridge": _state(model.senses, "bridge."), "trained": changed}.items():
         if tensors:
             with replacing(folder / f"{name}.safetensors") as partial:

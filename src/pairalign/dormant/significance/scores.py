@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError, did_you_mean
+from pairalign.sharding import whole
 
 Batch = Mapping[str, Any]
 Linears = Mapping[str, nn.Linear]
@@ -76,7 +77,7 @@ class Factored(Mapping[str, Tensor]):
         self.linears, self.inputs, self.outputs = linears, inputs, outputs
 
     def __getitem__(self, name: str) -> Tensor:
-        score = self.linears[name].weight.detach().abs().float()
+        score = whole(self.linears[name].weight.detach()).abs().float()
         if self.inputs is not None:
             score = score * self.inputs[name].to(score.device)
         if self.outputs is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pairalign.finetune.methods.method import Method, Setup, decoder_parameters, register_method
+from pairalign.sharding import whole
 
 
 @register_method("full")
@@ -25,4 +26,4 @@ class Full(Method):
 
     def changed(self, llm: nn.Module) -> dict[str, Tensor]:
         """The decoder."""
-        return {name: p.detach().cpu().contiguous() for name, p in decoder_parameters(llm).items()}
+        return {name: whole(p.detach()).cpu().contiguous() for name, p in decoder_parameters(llm).items()}

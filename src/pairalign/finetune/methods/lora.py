@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.linears import find_linears
 from pairalign.finetune.methods.method import Method, Setup, register_method, remembered
+from pairalign.sharding import whole
 
 
 @register_method("lora")
@@ -52,4 +53,4 @@ class LoRA(Method):
 
     def changed(self, llm: nn.Module) -> dict[str, Tensor]:
         """The merged projections."""
-        return {f"{name}.weight": m.weight.detach().cpu().contiguous() for name, m in find_linears(llm).items()}
+        return {f"{name}.weight": whole(m.weight.detach()).cpu().contiguous() for name, m in find_linears(llm).items()}

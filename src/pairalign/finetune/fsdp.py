@@ -1,0 +1,206 @@
+"""`train.strategy: fsdp2`: the language model's weights, gradients and optimizer state shared out among all processes.
+
+The base is mapped from its files, not read: a process copies its part of one decoder layer after the other, so that it
+never holds more than its share, and on an accelerator one whole layer beside it. What a method adds to a layer is made
+when its turn comes, and shared out with it. What lies around the layers (vision tower, embeddings, output head) is one
+group, gathered in every pass; senses and bridges are whole in every process.
+Where it bites: every pass through the model, and every look at a whole weight, is taken by all processes together, the
+same number of times: a process that runs one batch more than the others waits for ever. What transformers converts
+while it reads (a dtype that the files do not have) is whole in memory until it is shared out.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from pairalign.align.precision import SAME
+from pairalign.core.errors import ConfigError
+from pairalign.dormant.checkpoint import delta_parts
+from pairalign.dormant.layer import adapt, attach
+from pairalign.dormant.linears import decoder_prefix
+from pairalign.dormant.model import Chosen, DormantModel, choose_parts, make_update
+from pairalign.dormant.provenance import origin_of
+from pairalign.dormant.receipt import check_base
+from pairalign.dormant.significance import load_scores
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.methods import Method
+from pairalign.finetune.methods.method import Setup
+from pairalign.runtime import Runtime
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+FSDP2 = "fsdp2"
+ASKED = f"train.strategy={FSDP2!r}"
+METHODS = ("bridge", "dormant", "full", "lora")
+PRECISIONS = ("32-true", "bf16-mixed")
+OF_WEIGHTS, OF_PASSES = ("magnitude", "random"), ("splash", "wanda")
+Share = Callable[..., None]
+
+
+def is_shared(config: RecomposeConfig, runtime: Runtime) -> bool:
+    """Whether a run shares its language model out; one process keeps it whole."""
+    return config.train.strategy == FSDP2 and runtime.world > 1
+
+
+def check_shared(config: RecomposeConfig) -> None:
+    """Raise `ConfigError` for what weights in parts cannot do, before anything is loaded."""
+    strategy, dormant = config.train.strategy, config.dormant
+    if strategy.startswith(("fsdp", "deepspeed", "model_parallel")) and strategy != FSDP2:
+        raise ConfigError(f"train.strategy={strategy!r}: stage two shares weights out with {FSDP2!r}.")
+    if strategy != FSDP2:
+        return
+    if config.method not in METHODS:
+        raise ConfigError(
+            f"{ASKED}: method={config.method!r} keeps whole weights of its own beside the base: give one of "
+            f"{', '.join(METHODS)}, or another strategy."
+        )
+    if SAME.get(config.train.precision, config.train.precision) not in PRECISIONS:
+        raise ConfigError(
+            f"{ASKED}: train.precision={config.train.precision!r}: give {' or '.join(PRECISIONS)}; dtype says in "
+            "which numbers the base is kept."
+        )
+    if config.device_map is not None:
+        raise ConfigError(f"{ASKED}: device_map={config.device_map!r} puts layers elsewhere: leave it out.")
+    initial = config.options.get("init_lora_weights", True)
+    if config.method == "lora" and initial not in (True, False, "gaussian"):
+        raise ConfigError(f"{ASKED}: init_lora_weights={initial!r} rewrites the base: give true or 'gaussian'.")
+    by_score = config.method == "dormant" and dormant.structure not in ("matrices", "directions")
+    known = (*OF_WEIGHTS, *OF_PASSES)
+    if by_score and not config.scores and dormant.score not in known:
+        raise ConfigError(
+            f"{ASKED}: dormant.score={dormant.score!r} may need gradients of the whole base: write it with `pairalign "
+            f"score` and name the file in scores, or give one of {', '.join(known)}."
+        )
+
+
+def prepare_shared(
+    llm: nn.Module, method: Method, setup: Setup, config: RecomposeConfig, runtime: Runtime
+) -> nn.Module:
+    """The language model as `method` trains it, shared out; `llm`, whole and mapped from its files, is used up."""
+    llm.requires_grad_(False)
+    share: Share = partial(share_out, mesh=_mesh(runtime), dtype=_dtype(config.dtype))
+    if config.method != "dormant":
+        prepared = method.prepare(llm, setup)
+        if config.method == "lora":
+            _check_inside(llm, [name for name, p in llm.named_parameters() if p.requires_grad])
+        share(llm)
+        return prepared
+    chosen = _choose(llm, setup, share)
+    _check_inside(llm, list(chosen.parts))
+    model, modules = DormantModel(llm), dict(llm.named_modules())
+
+    def add_updates(layer: str) -> None:
+        for name, part in chosen.parts.items():
+            if name.startswith(f"{layer}."):
+                linear = adapt(modules[name])  # type: ignore[arg-type]
+                attach(linear, setup.sensor, make_update(linear.weight, part))
+
+    share(llm, before=add_updates)
+    model.dormant[setup.sensor] = setup.dormant
+    model.origins[setup.sensor] = origin_of(model.updates(setup.sensor), chosen.scores, chosen.seen)
+    return model
+
+
+def share_out(
+    llm: nn.Module,
+    *,
+    mesh: DeviceMesh,
+    dtype: torch.dtype | None = None,
+    before: Callable[[str], None] | None = None,
+) -> None:
+    """Leave each process its part of every weight: one decoder layer after the other, then what is around them.
+
+    dtype: of floating-point weights; `None` as they are. before: called with a layer's name before it is shared out.
+    """
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    for name in (*decoder_layers(llm), ""):
+        module = llm.get_submodule(name)
+        _replace(module, dtype)
+        if before is not None and name:
+            before(name)
+        whole = [p for p in module.parameters() if not isinstance(p, DTensor)]
+        kinds = sorted({str(p.dtype) for p in whole if p.requires_grad})
+        if len(kinds) > 1:
+            raise ConfigError(f"{ASKED}: {name or 'the base'} would train {' and '.join(kinds)}: set dtype to one.")
+        fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params={p for p in whole if not p.ndim})
+    register_fsdp_forward_method(llm, "generate")  # it looks at pictures before the model's own forward pass
+    llm._is_fsdp_managed_module = True  # type: ignore[assignment]  # and goes on until all processes are done
+
+
+def read_along(llm: nn.Module, before: Mapping[str, str] | None) -> None:
+    """What a process that writes nothing has to do while another one writes `llm` and its receipt."""
+    if isinstance(llm, DormantModel):
+        for sensor in llm.dormant:
+            delta_parts(llm, sensor)
+    if before is not None:
+        check_base(llm, before)
+
+
+def decoder_layers(llm: nn.Module) -> list[str]:
+    """Names of the text decoder's layers; raise `ConfigError` if there are none to be told apart."""
+    prefix = decoder_prefix(llm)
+    layer = re.compile(rf"{re.escape(prefix)}\.?(?:.*\.)?(?:layers|blocks|h)\.\d+")
+    found = [name for name, _ in llm.named_modules() if layer.fullmatch(name)]
+    if not found:
+        raise ConfigError(f"{ASKED}: base {type(llm).__name__} has no decoder layers to share out one by one.")
+    return found
+
+
+def _choose(llm: nn.Module, setup: Setup, share: Share) -> Chosen:
+    """What is dormant, the same in every process; scores that look at data do so on a model that is shared out."""
+    config, scores = setup.dormant, load_scores(setup.scores) if setup.scores else None
+    if config.structure == "directions":
+        looks = config.score != "random"
+    else:
+        looks = scores is None and config.structure != "matrices" and config.score in OF_PASSES
+    if looks:
+        shown = llm
+        llm = copy.deepcopy(shown, {id(p): p for p in shown.parameters()})  # another model around the same weights
+        share(llm)
+    chosen = choose_parts(llm, config, setup.calibration, scores)
+    return chosen._replace(scores=scores)  # scores made here would keep the model that they were made on
+
+
+def _check_inside(llm: nn.Module, trained: list[str]) -> None:
+    """What is around the layers may be used in one process's batch and not in another's, as pictures are."""
+    layers = tuple(f"{name}." for name in decoder_layers(llm))
+    outside = [name for name in trained if not name.startswith(layers)]
+    if outside:
+        raise ConfigError(
+            f"{ASKED}: {outside[0]} is outside of the decoder's layers, and would wait for batches without pictures: "
+            "leave it out of target_modules."
+        )
+
+
+def _replace(module: nn.Module, dtype: torch.dtype | None) -> None:
+    """Weights of another dtype converted, tied ones once; those that are shared out already are left."""
+    made: dict[int, nn.Parameter] = {}
+    for part in module.modules():
+        for name, own in part.named_parameters(recurse=False):
+            if dtype is None or isinstance(own, DTensor) or not own.is_floating_point() or own.dtype == dtype:
+                continue
+            if id(own) not in made:
+                made[id(own)] = nn.Parameter(own.detach().to(dtype), requires_grad=own.requires_grad)
+            setattr(part, name, made[id(own)])
+
+
+def _mesh(runtime: Runtime) -> DeviceMesh:
+    from torch.distributed.device_mesh import init_device_mesh
+
+    if runtime.device.index is not None:
+        torch.accelerator.set_device_index(runtime.device.index)  # FSDP2 computes on the current device
+    return init_device_mesh(runtime.device.type, (runtime.world,))
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    return None if name == "auto" else getattr(torch, name)
