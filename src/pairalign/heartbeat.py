@@ -8,6 +8,7 @@ Where it bites: a process is dead when it was silent for `SILENT` seconds; one t
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
@@ -23,16 +24,21 @@ LOST = 70  # exit code of those that another's death ended: EX_SOFTWARE
 
 
 class Heartbeat(threading.Thread):
-    """Of process `rank` among `names`, over a `store` of torch.distributed that no other thread uses.
+    """Of process `rank` among `names`, over a `store` of torch.distributed that no other thread uses, at `address`.
 
     names: how each process is called in the message of its death. children: processes that this one started, by rank.
     """
 
     def __init__(
-        self, store: Any, rank: int, names: Sequence[str], children: Mapping[int, Popen[bytes]] | None = None
+        self,
+        store: Any,
+        address: tuple[str, int],
+        rank: int,
+        names: Sequence[str],
+        children: Mapping[int, Popen[bytes]] | None = None,
     ) -> None:
         super().__init__(name="pairalign-heartbeat", daemon=True)
-        self.store, self.rank, self.names, self.children = store, rank, names, children or {}
+        self.store, self.address, self.rank, self.names, self.children = store, address, rank, names, children or {}
         self.world, self.torn = len(names), False
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -51,7 +57,7 @@ class Heartbeat(threading.Thread):
                 lost = 0
             except Exception:  # torch raises several kinds, none of them public
                 lost += 1
-                failed, dead = None, (0, "cannot be reached") if lost > 3 else None
+                failed, dead = None, (0, "cannot be reached") if lost > 3 or self._store_is_gone() else None
             if dead and not self._over.is_set():
                 self._end_for(*dead)
             if failed and not self._over.wait(GRACE):
@@ -82,11 +88,24 @@ class Heartbeat(threading.Thread):
             time.sleep(BEAT / 4)
         return None
 
+    def leaving(self) -> None:
+        """Tell the others that this process has done its work: it may be gone soon, and is not dead."""
+        with self._lock:
+            self.store.set(f"done/{self.rank}", "1")
+
     def finish(self, *, failed: bool = False) -> None:
         """Stop; after a failure not before the others could read of it, since the store may go with this process."""
         self._over.set()
         if failed:
             self._wait_for_others()
+
+    def _store_is_gone(self) -> bool:
+        """Whether nobody listens where process 0 kept the store: asked without torch, which prints a page each time."""
+        try:
+            with socket.create_connection(self.address, 5):
+                return False
+        except OSError:
+            return True
 
     def _failed(self) -> tuple[int, int] | None:
         if not self.store.check(["failed"]):
@@ -98,7 +117,7 @@ class Heartbeat(threading.Thread):
     def _dead(self) -> tuple[int, str] | None:
         for rank, child in self.children.items():
             code = child.poll()
-            if code is not None:
+            if code is not None and not self.store.check([f"done/{rank}"]):
                 return rank, f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         other = (self.rank + 1) % self.world
         if not self.store.check([f"beat/{other}"]):
@@ -107,6 +126,8 @@ class Heartbeat(threading.Thread):
         if self._heard is None or self._heard[0] != beat:
             self._heard = beat, now
         silent = now - self._heard[1]
+        if self.store.check([f"done/{other}"]):
+            return None
         return (other, f"was silent for {silent:.0f} s") if silent > (TORN if self.torn else SILENT) else None
 
     def _end_for(self, rank: int, how: str) -> None:

@@ -268,6 +268,7 @@ def _together(runtime: Runtime, work: Callable[[Runtime], T]) -> T:
     runtime.stopping.claim = heart.claim
     try:
         result = work(runtime)
+        heart.leaving()
         runtime.barrier()
     except BaseException as error:
         heart.torn = _is_torn(error)
@@ -286,7 +287,7 @@ def _heartbeat(runtime: Runtime) -> Heartbeat:
     names = runtime.all_gather_object(f"{socket.gethostname()}, process id {os.getpid()}")
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     own = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=20), wait_for_workers=False)
-    heart = Heartbeat(dist.PrefixStore(f"run/{next(_runs)}", own), runtime.rank, names, _children)
+    heart = Heartbeat(dist.PrefixStore(f"run/{next(_runs)}", own), (host, port), runtime.rank, names, _children)
     heart.start()
     return heart
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 PATIENCE = 20.0  # seconds from a signal to an end without a new checkpoint; torchrun and SLURM kill after 30
@@ -53,7 +53,7 @@ class Stopping:
         self.number: int | None = None
         self.claim: Callable[[int], bool] = lambda code: True
         self._came = 0.0
-        self._deferred = False
+        self._answer: Literal["stop", "note", "leave"] = "stop"
         self._over = threading.Event()
         self._before: dict[int, Any] = {}
 
@@ -85,7 +85,7 @@ class Stopping:
     @contextmanager
     def after_steps(self) -> Iterator[None]:
         """Note signals instead of raising: the block looks at `number` after each step. A later one raises at once."""
-        self._deferred = True
+        self._answer = "note"
         try:
             yield
         except (_AtOnce, SystemExit):  # the latter is Lightning's, where it was told first
@@ -93,7 +93,17 @@ class Stopping:
                 raise
             raise self.stopped() from None
         finally:
-            self._deferred = False
+            self._answer = "stop"
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside of `after_steps`, for long work before the first step: signals end it at once."""
+        before = self._answer
+        self._answer = "leave" if before == "note" else before
+        try:
+            yield
+        finally:
+            self._answer = before
 
     def stopped(self, number: int | None = None) -> Stopped:
         """The exception that ends the run."""
@@ -110,9 +120,9 @@ class Stopping:
         if again and time.monotonic() - self._came < TOGETHER:
             return
         self.number, self._came = self.number or number, time.monotonic()
-        if not self._deferred:
+        if self._answer == "stop":
             raise self.stopped()
-        if again:
+        if again or self._answer == "leave":
             raise _AtOnce
         print("\nstopping after this step, then writing the checkpoint; once more to stop at once", file=sys.stderr)
 

@@ -112,7 +112,9 @@ class Watch(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         training = self.model.training
-        self.start()
+        self.runtime.stopping.install()  # Lightning has just put its own handlers before it
+        with self.runtime.stopping.at_once():
+            self.start()
         self.model.train(training)
         trainer.should_stop = trainer.should_stop or self.verdict is not None
 

@@ -1,0 +1,108 @@
+"""Processes that are started, meet, fail, die and are stopped: all end, with one message, and the right exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairalign import launch
+from pairalign.core.errors import ConfigError
+
+SCRIPT = str(Path(__file__).parent / "support" / "launched.py")
+LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
+
+
+class Started:
+    """`launched.py WHAT` as two processes, after both said that they are there."""
+
+    def __init__(self, what: str) -> None:
+        options: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([sys.executable, SCRIPT, what], **options)  # type: ignore[call-overload]
+        lines = sorted(self.process.stdout.readline() for _ in range(2))
+        assert all(line.startswith("ready") for line in lines), (lines, self.process.communicate())
+        self.pids = [int(line.split()[2]) for line in lines]
+
+    def end(self) -> tuple[int, list[str]]:
+        """Exit code and the lines that pairalign printed as errors, once all processes have closed their output."""
+        _, errors = self.process.communicate(timeout=60)
+        assert "Traceback" not in errors, errors
+        return self.process.returncode, re.findall(r"^pairalign: .*$", errors, re.M)
+
+
+@pytest.mark.parametrize("what", ["one fails", pytest.param("all fail", marks=pytest.mark.slow)])
+def test_an_error_ends_all_processes_and_is_said_once(what: str) -> None:
+    assert Started(what).end() == (2, ["pairalign: train.lr=-1: give at least 0."])
+
+
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("waiting", ["sleep", pytest.param("collective", marks=pytest.mark.slow)])
+def test_the_others_end_and_name_the_process_that_was_killed(victim: int, waiting: str) -> None:
+    started = Started(waiting)
+    os.kill(started.pids[victim], signal.SIGKILL)
+    code, (line,) = started.end()
+    assert code == (-signal.SIGKILL if victim == 0 else 70)
+    assert f"process {victim} of 2" in line
+    assert f"process id {started.pids[victim]}" in line
+
+
+@pytest.mark.parametrize(
+    ("number", "waiting", "told"),
+    [
+        (signal.SIGTERM, "collective", 0),  # hangs where Python hears nothing
+        pytest.param(signal.SIGUSR1, "sleep", 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "collective", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_to_any_process_ends_all_with_its_code(number: int, waiting: str, told: int) -> None:
+    started = Started(waiting)
+    os.kill(started.pids[told], number)
+    code, (line,) = started.end()
+    assert code == 128 + number
+    assert f"stopped by {signal.Signals(number).name}; no checkpoint was written yet" in line
+
+
+@pytest.mark.slow
+def test_sums_are_over_all_processes() -> None:
+    process = subprocess.run([sys.executable, SCRIPT, "sums"], capture_output=True, text=True, timeout=60, check=True)
+    for line in ("[3.0, 4.0] [2.0] [1.0, 2.0]", "from 0"):
+        assert process.stdout.splitlines().count(line) == 2, process.stdout
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that no launcher has touched."""
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "RANK=1, WORLD_SIZE=2: set by a launcher that pairalign does not know"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_SIZE=2: mpirun .* needs the package mpi4py"),
+        ({"PMI_SIZE": "4"}, "PMI_SIZE=4: mpirun"),
+    ],
+)
+def test_a_launcher_that_nobody_knows_is_refused(
+    nobody: pytest.MonkeyPatch, environment: dict[str, str], message: str
+) -> None:
+    for name, value in environment.items():
+        nobody.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        launch.find_environment()
+
+
+def test_the_launcher_is_asked_of_lightning(nobody: pytest.MonkeyPatch) -> None:
+    assert launch.find_environment()[1] == "train.devices"
+    job = {"NTASKS": "4", "PROCID": "3", "LOCALID": "1", "NODEID": "1", "NNODES": "2", "JOB_NAME": "train"}
+    for name, value in job.items():
+        nobody.setenv(f"SLURM_{name}", value)
+    environment, name = launch.find_environment()
+    assert (name, environment.world_size(), environment.global_rank(), environment.node_rank()) == ("SLURM", 4, 3, 1)
