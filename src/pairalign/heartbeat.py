@@ -61,7 +61,7 @@ class Heartbeat(threading.Thread):
             if dead and not self._over.is_set():
                 self._end_for(*dead)
             if failed and not self._over.wait(GRACE):
-                self._leave(failed[1])
+                self.leave(failed[1])
 
     def claim(self, code: int) -> bool:
         """Whether this process is the first to fail, with exit code `code`, and speaks for all."""
@@ -138,9 +138,10 @@ class Heartbeat(threading.Thread):
                 file=sys.stderr,
                 flush=True,
             )
-        self._leave(LOST)
+        self.leave(LOST)
 
-    def _leave(self, code: int) -> None:
+    def leave(self, code: int) -> None:
+        """End this process from whatever thread, once the others could read why."""
         self._wait_for_others()
         os._exit(code)
 

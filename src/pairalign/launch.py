@@ -265,7 +265,7 @@ def _wanted(train: Asked) -> int:
 
 def _together(runtime: Runtime, work: Callable[[Runtime], T]) -> T:
     heart = _heartbeat(runtime)
-    runtime.stopping.claim = heart.claim
+    runtime.stopping.claim, runtime.stopping.leave = heart.claim, heart.leave
     try:
         result = work(runtime)
         heart.leaving()

@@ -44,7 +44,7 @@ class Stopping:
     """Heeds signals while it is entered.
 
     checkpoint: what a message names as kept. number: the signal that came, or None. claim: asked before the message of
-    a hung process, with the exit code; false where another process speaks for all. saving: while it is true a hung
+    a hung process, with the exit code; false where another process speaks for all. leave: ends the process. saving: while it is true a hung
     process is given all the time it needs.
     """
 
@@ -52,6 +52,7 @@ class Stopping:
         self.checkpoint, self.saving = checkpoint, False
         self.number: int | None = None
         self.claim: Callable[[int], bool] = lambda code: True
+        self.leave: Callable[[int], None] = os._exit
         self._came = 0.0
         self._answer: Literal["stop", "note", "leave"] = "stop"
         self._over = threading.Event()
@@ -141,7 +142,7 @@ class Stopping:
         if self.claim(128 + number):
             print(f"pairalign: {Stopped(number, self.kept())}; the process hung and was ended", file=sys.stderr)
             sys.stderr.flush()
-        os._exit(128 + number)
+        self.leave(128 + number)
 
 
 def leave_signals_to_the_main_process() -> None:
