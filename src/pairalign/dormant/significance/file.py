@@ -1,8 +1,10 @@
 """Significance scores on disk: one safetensors file, written and read one matrix at a time.
 
-Where it bites: float32, 4 bytes a weight. The file says which score, settings and shapes it holds, and by hashes which
-scores and which weights these are; nobody compares the hashes when it is used, so keep it beside the base that it was
-made from.
+Scores that are `abs(W)` times a factor of each input and output (magnitude, Wanda, Splash) are kept as these factors,
+and computed again from the base's weights, to the bit; others as float32 matrices, 4 bytes a weight.
+Where it bites: the file says which score, settings and shapes it holds, and by hashes which scores and which weights
+these are. Factors are compared with the base when they are used; of matrices nobody compares the hashes, so keep them
+beside the base that they were made from.
 """
 
 from __future__ import annotations
@@ -15,15 +17,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from pairalign.core.errors import DormantError
 from pairalign.dormant.provenance import fingerprint
-from pairalign.dormant.significance.scores import Linears
+from pairalign.dormant.significance.scores import Factored, Linears, base_weight, factored
 from pairalign.files import replacing
 
 ALIGN = 8
+FORMULA = "abs(W) * inputs * outputs"
 UNKNOWN = "?" * 64  # holds the place of a hash until all is written
 
 
@@ -32,13 +36,37 @@ def save_scores(
 ) -> None:
     """Write the scores of `linears` under a temporary name, then rename.
 
-    about: settings, kept as JSON in the file. To them come "sha256" of the scores, layer by layer as stored, and
-    "weights", the SHA-256 of the hashes of the weights, one after the other in hex.
+    about: settings, kept as JSON in the file. To them come "sha256" of the tensors, one after the other as stored, and
+    "weights", the SHA-256 of the hashes of the weights, one after the other in hex; of factors also "formula" and
+    "layers", the hash of each weight.
     """
     path = Path(path)
-    shapes = {name: list(module.weight.shape) for name, module in linears.items()}
-    weights = hashlib.sha256("".join(fingerprint(module.weight) for module in linears.values()).encode()).hexdigest()
+    hashes = {name: fingerprint(base_weight(module)) for name, module in linears.items()}
+    weights = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
     about = {"kind": "significance", **about, "weights": weights, "sha256": UNKNOWN}
+    if isinstance(scores, Factored):
+        _save_factors(scores, path, {**about, "formula": FORMULA, "layers": hashes})
+    else:
+        _save_matrices(scores, linears, path, about, progress)
+
+
+def _save_factors(scores: Factored, path: Path, about: dict[str, Any]) -> None:
+    kinds = {"inputs": scores.inputs, "outputs": scores.outputs}
+    tensors = {
+        f"{name}.{kind}": factors[name].detach().to("cpu", torch.float32).contiguous()
+        for name in about["layers"]
+        for kind, factors in kinds.items()
+        if factors is not None
+    }
+    digest = hashlib.sha256(b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors))).hexdigest()
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata={"pairalign": json.dumps({**about, "sha256": digest})})
+
+
+def _save_matrices(
+    scores: Mapping[str, Tensor], linears: Linears, path: Path, about: dict[str, Any], progress: bool
+) -> None:
+    shapes = {name: list(module.weight.shape) for name, module in linears.items()}
     header: dict[str, Any] = {"__metadata__": {"pairalign": json.dumps(about)}}
     end = 0
     for name, (rows, columns) in shapes.items():
@@ -59,30 +87,66 @@ def save_scores(
         stream.write(digest.hexdigest().encode())
 
 
-def load_scores(path: str | Path) -> Mapping[str, Tensor]:
+def load_scores(path: str | Path) -> StoredScores:
     """The scores of a file, each read when it is asked for; raise `DormantError` if it is no significance file."""
     return StoredScores(Path(path))
 
 
 class StoredScores(Mapping[str, Tensor]):
-    """Scores (out, in), float32, by module name. about: the settings that they were made with."""
+    """Scores (out, in), float32, by module name. about: the settings that they were made with.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Scores that are kept as factors need the layers that they are of: `scores.of(linears)`, which `get_dormant_model`
+    does by itself.
+    """
+
+    def __init__(self, path: Path, linears: Linears | None = None) -> None:
+        self.path, self.linears = path, linears
+        self.known: set[str] = set()  # layers whose weight was found to be the one that was scored
         try:
             with safe_open(path, "pt") as file:
-                self.names = list(file.keys())
+                self.stored = set(file.keys())
                 self.about = json.loads((file.metadata() or {})["pairalign"])
         except FileNotFoundError as error:
             raise DormantError(f"scores {str(path)!r} is no file: write one with save_scores.") from error
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise DormantError(f"scores {str(path)!r} is damaged, or no significance file ({error}).") from error
+        self.factored = "formula" in self.about
+        if self.factored and self.about["formula"] != FORMULA:
+            raise DormantError(
+                f"scores {str(path)!r} follow {self.about['formula']!r}, this version knows {FORMULA!r}: score again."
+            )
+        self.names = list(self.about["layers"]) if self.factored else sorted(self.stored)
+
+    def of(self, linears: Linears) -> StoredScores:
+        """The same scores, of these layers."""
+        return StoredScores(self.path, linears)
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.names:
             raise KeyError(name)
         with safe_open(self.path, "pt") as file:
-            return file.get_tensor(name)
+            if not self.factored:
+                found: Tensor = file.get_tensor(name)
+                return found
+            parts = {kind: f"{name}.{kind}" for kind in ("inputs", "outputs")}
+            read = {kind: file.get_tensor(key) for kind, key in parts.items() if key in self.stored}
+        return factored(self._weight(name), **read)
+
+    def _weight(self, name: str) -> Tensor:
+        """The weight of a layer; raise `DormantError` if it is not the one that was scored."""
+        if self.linears is None:
+            raise DormantError(f"scores {str(self.path)!r} hold factors of a base's weights: ask scores.of(linears).")
+        weight = base_weight(self.linears[name])
+        if name not in self.known and fingerprint(weight) != self.about["layers"][name]:
+            raise DormantError(
+                f"scores {str(self.path)!r} are of another base: {name}.weight is not what was scored. Load that base, "
+                "or score this one."
+            )
+        self.known.add(name)
+        return weight
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

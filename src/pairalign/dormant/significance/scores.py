@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError, did_you_mean
+from pairalign.dormant.layer import DormantLinear
 from pairalign.sharding import whole
 
 Batch = Mapping[str, Any]
@@ -77,18 +78,27 @@ class Factored(Mapping[str, Tensor]):
         self.linears, self.inputs, self.outputs = linears, inputs, outputs
 
     def __getitem__(self, name: str) -> Tensor:
-        score = whole(self.linears[name].weight.detach()).abs().float()
-        if self.inputs is not None:
-            score = score * self.inputs[name].to(score.device)
-        if self.outputs is not None:
-            score = score * self.outputs[name].to(score.device)[:, None]
-        return score
+        inputs, outputs = (None if factors is None else factors[name] for factors in (self.inputs, self.outputs))
+        return factored(whole(self.linears[name].weight.detach()), inputs, outputs)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.linears)
 
     def __len__(self) -> int:
         return len(self.linears)
+
+
+def factored(weight: Tensor, inputs: Tensor | None = None, outputs: Tensor | None = None) -> Tensor:
+    """abs(W) (out, in) times inputs (in,) and outputs (out,), float32."""
+    score = weight.abs().float()
+    if inputs is not None:
+        score = score * inputs.to(score.device)
+    return score if outputs is None else score * outputs.to(score.device)[:, None]
+
+
+def base_weight(linear: nn.Linear) -> Tensor:
+    """A layer's weight (out, in) without what sensors put into it."""
+    return linear.base_weight() if isinstance(linear, DormantLinear) else whole(linear.weight.detach())
 
 
 class ScoresOf(Mapping[str, Tensor]):
@@ -100,7 +110,8 @@ class ScoresOf(Mapping[str, Tensor]):
             raise DormantError(
                 f"scores: {missing[0]} and {len(missing) - 1} more layers are missing. Score the same target_modules."
             )
-        self.linears, self.scores = linears, scores
+        bind = getattr(scores, "of", None)  # scores of a file may be factors of the layers' weights
+        self.linears, self.scores = linears, scores if bind is None else bind(linears)
 
     def __getitem__(self, name: str) -> Tensor:
         score, weight = self.scores[name], self.linears[name].weight
