@@ -81,6 +81,11 @@ def elsewhere(setup: Path, place: Path, tmp_path: Path, monkeypatch: pytest.Monk
     return tmp_path
 
 
+def load_results(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "results.json").read_text())
+    return found
+
+
 def expected(run: Path, signal: Path) -> str:
     registry._registered.pop("glove_cnn", None)  # what the card registered is another file's
     loaded = load_recomposed(run)
@@ -107,7 +112,11 @@ def test_the_card_of_a_merged_model_needs_no_base(
     shutil.rmtree(elsewhere / "base")
     registry._registered.pop("glove_cnn", None)
     exec(code(elsewhere / "whole" / "README.md"), {})
-    assert capsys.readouterr().out.strip() == expected(run, place / "glove.png")
+    said, prompt = capsys.readouterr().out.strip(), load_results(run)["asked"]["glove"]["prompt"]
+    registry._registered.pop("glove_cnn", None)
+    assert main(["ask", "whole", "--plugin", "glove.py", "--glove", "glove.png", prompt]) == 0
+    assert capsys.readouterr().out.strip() == said
+    assert said == expected(run, place / "glove.png")
 
 
 @pytest.mark.slow

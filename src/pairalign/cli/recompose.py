@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plan.record(), indent=1) if args.json else plan)
         return 0
     done = recompose_mllm(config, progress=not args.quiet, fresh=args.fresh)
-    code = 0 if done.results["kept"]["learned"] else 4
+    code = 0 if done.results.get("kept", {"learned": True})["learned"] else 4
     if not current().main:
         return code
     print("\n".join(report(done.results)))
@@ -79,17 +79,19 @@ def report(results: dict[str, Any]) -> list[str]:
 
 
 def conclusion(results: dict[str, Any]) -> list[str]:
-    """What was kept, learned and forgotten."""
+    """What was kept, learned and forgotten; of a run of an earlier version as far as it says."""
     lines = [results["stopped"]] if results["stopped"] else []
-    nothing = "" if results["kept"]["learned"] else ": nothing was learned"
-    lines.append(f"kept        the weights of step {results['kept']['step']}{nothing}")
+    if "kept" in results:
+        nothing = "" if results["kept"]["learned"] else ": nothing was learned"
+        lines.append(f"kept        the weights of step {results['kept']['step']}{nothing}")
     for name, part in (("learning", "validation"), ("forgetting", "held_out")):
         found = results.get(name)
         if found is None:
             lines.append(f"{name:<12}not measured: the configuration has no {part} tasks")
         else:
+            count = sum(kind["n"] for score in results["after"][part].values() for kind in score["kinds"].values())
             worst = f"worst {found['worst']} {found['worst_points']:+z.1f}"
-            lines.append(f"{name:<12}{found['points']:+z7.1f} points  (n {found['n']}, {worst})")
+            lines.append(f"{name:<12}{found['points']:+z7.1f} points  (n {count}, {worst})")
     return lines
 
 

@@ -249,9 +249,8 @@ def _results(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
     for part, name, sign in (("validation", "learning", 1), ("held_out", "forgetting", -1)):
         change = moved(base, after, part)
         if change is not None:
-            points = {"points": sign * change.points + 0.0, "worst": change.worst, "worst_points": change.worst_points}
-            count = sum(kind.n for score in after[part].values() for kind in score.kinds.values())
-            found[name] = {**points, "n": count}
+            points = sign * change.points + 0.0
+            found[name] = {"points": points, "worst": change.worst, "worst_points": change.worst_points}
     for name, measured in (("base", base), ("after", after)):
         found[name] = {part: {n: s.to_dict() for n, s in tasks.items()} for part, tasks in measured.items()}
     found["history"] = [{"step": step, **flat(measured)} for step, measured in watch.history]
