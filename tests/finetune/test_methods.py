@@ -161,3 +161,29 @@ def test_lora_trains_what_peft_says_and_merges() -> None:
 def test_the_methods_are_these() -> None:
     wanted = {"dormant", "bridge", "full", "lora", "lwf", "wise_ft", "ewc", "spider", "moe_lora"}
     assert wanted <= set(method_names())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["full", "lora", "wise_ft", "spider", "moe_lora", "dormant"])
+def test_what_is_measured_is_what_is_left(name: str, dtype: torch.dtype) -> None:
+    """`settled` is `finish` to the bit, and leaves no trace."""
+    method = create_method(name, {})
+    llm = method.prepare(FAMILIES["llava"].model().to(dtype), SETUP)
+    draw = torch.Generator().manual_seed(1)
+    loss = llm(**calibration()[0]).loss
+    loss.backward()
+    method.after_backward(llm)
+    with torch.no_grad():
+        for p in llm.parameters():
+            if p.requires_grad:
+                p.add_(0.1 * torch.randn(p.shape, generator=draw).to(p))
+    ids = calibration()[0]["input_ids"]
+    llm(input_ids=ids)  # dormant values are written into the weights now
+    before = {n: p.detach().clone() for n, p in llm.named_parameters()}
+    with torch.no_grad(), method.settled(llm):
+        settled = llm(input_ids=ids).logits
+    assert all(torch.equal(p, before[n]) for n, p in llm.named_parameters())
+    with torch.no_grad(), method.settled(llm):
+        assert torch.equal(llm(input_ids=ids).logits, settled)
+    with torch.no_grad():
+        assert torch.equal(method.finish(llm)(input_ids=ids).logits, settled)

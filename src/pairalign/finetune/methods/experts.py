@@ -53,8 +53,9 @@ class MixtureOfLoRA(Method):
         llm.requires_grad_(False)
         for name, linear in find_linears(llm, FEED_FORWARD).items():
             parent, _, last = name.rpartition(".")
+            dtype = linear.weight.dtype
             made = LoraExperts(linear, self.experts, self.rank).to(linear.weight.device, torch.float32)
-            made.base.to(linear.weight.dtype)
+            made.base.to(dtype)
             setattr(llm.get_submodule(parent), last, made)
         return llm
 
