@@ -89,6 +89,13 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     return Path(path)
 
 
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a whole file or nothing."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+    return Path(path)
+
+
 def write_json(path: str | os.PathLike[str], value: Any, **options: Any) -> Path:
     """Write a value as JSON, indented by 1 unless `options` of `json.dumps` say otherwise."""
     return write_text(path, json.dumps(value, **{"indent": 1, **options}) + "\n")
@@ -108,6 +115,12 @@ def append_line(path: str | os.PathLike[str], text: str) -> None:
                 raise
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def check_writable(folder: str | os.PathLike[str], fix: str) -> None:
+    """Raise `StorageError`, with what to do about it, where a folder that may not exist yet could not be written."""
+    if reason := why_unwritable(folder):
+        raise StorageError(f"{str(folder)!r} cannot be written, {reason}: {fix}.")
 
 
 def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TinyVector
+from conftest import TinyVector, vector_pairs
 from pairalign.align.cache import AnchorCache, cache_fingerprint, open_or_build, weights_fingerprint
 from pairalign.align.run import align_pairs
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import CacheError
+from pairalign.data.pack import pack_pairs
 from pairalign.data.shards import read_samples
 
 
@@ -24,6 +25,12 @@ def tower() -> TinyVector:
     tower = TinyVector()
     tower.tune("none")
     return tower.eval()
+
+
+def where(folder: Path, name: str = "cache") -> Path:
+    """The one cache of a name, whatever its fingerprint."""
+    (found,) = folder.glob(f"{name}-*")
+    return found
 
 
 def build(folder: Path, tower: TinyVector, shards: Path, **options: Any) -> AnchorCache:
@@ -81,25 +88,41 @@ def test_everything_that_decides_a_feature_is_in_the_fingerprint(tower: TinyVect
     assert len({base, *others}) == 7
 
 
-def test_a_stale_cache_is_refused_and_left_alone(pair_folder: Path, tmp_path: Path, tower: TinyVector) -> None:
-    build(tmp_path / "cache", tower, pair_folder / "a-b")
-    written = (tmp_path / "cache" / "features.npy").read_bytes()
+def test_caches_of_other_weights_data_or_fields_lie_beside_each_other(
+    pair_folder: Path, tmp_path: Path, tower: TinyVector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = build(tmp_path / "cache", tower, pair_folder / "a-b")
+    twin = tmp_path / "other" / "a-b"
+    pack_pairs(vector_pairs(96, ("a", "b"), seed=1), twin, progress=False)
+    assert not np.array_equal(first.features, build(tmp_path / "cache", tower, twin).features)
     with torch.no_grad():
         tower.net[0].weight.mul_(1.1)
+    assert not np.array_equal(first.features, build(tmp_path / "cache", tower, pair_folder / "a-b").features)
+    options: dict[str, Any] = {"progress": False}
+    other = open_or_build(tmp_path / "cache", tower, {}, pair_folder / "a-b", "train", "b", **options)
+    assert not np.array_equal(first.features, other.features)
+    assert len(list(tmp_path.glob("cache-*"))) == 4
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "cache.json").write_text("{}")
+    build(tmp_path / "cache", tower, pair_folder / "a-b")
+    assert "is of an earlier version and not used: delete it" in capsys.readouterr().err
+
+
+def test_a_cache_of_another_fingerprint_is_refused(pair_folder: Path, tmp_path: Path, tower: TinyVector) -> None:
+    build(tmp_path / "cache", tower, pair_folder / "a-b")
     with pytest.raises(CacheError, match=r"is stale.*Delete the folder"):
-        build(tmp_path / "cache", tower, pair_folder / "a-b")
-    assert (tmp_path / "cache" / "features.npy").read_bytes() == written
+        AnchorCache.open(where(tmp_path), "0" * 64)
 
 
 def test_a_damaged_or_foreign_cache_is_refused(pair_folder: Path, tmp_path: Path, tower: TinyVector) -> None:
     cache = build(tmp_path / "cache", tower, pair_folder / "a-b")
     with pytest.raises(CacheError, match="is not in the anchor cache"):
         cache.view("unknown", None)
-    record = json.loads((tmp_path / "cache" / "cache.json").read_text())
-    (tmp_path / "cache" / "cache.json").write_text(json.dumps({**record, "keys": record["keys"][1:]}))
+    record = json.loads((where(tmp_path) / "cache.json").read_text())
+    (where(tmp_path) / "cache.json").write_text(json.dumps({**record, "keys": record["keys"][1:]}))
     with pytest.raises(CacheError, match="96 rows for 95 keys"):
         build(tmp_path / "cache", tower, pair_folder / "a-b")
-    (tmp_path / "cache" / "features.npy").write_bytes(b"short")
+    (where(tmp_path) / "features.npy").write_bytes(b"short")
     with pytest.raises(CacheError, match="is damaged"):
         build(tmp_path / "cache", tower, pair_folder / "a-b")
 
@@ -127,7 +150,7 @@ def test_training_on_a_frozen_tower_uses_its_cache(align_settings: dict[str, Any
     align_settings["modalities"]["b"].update(tune="none", views=2, head="anchor")
     settings = {**align_settings, "loss": {"relation": 0.5}}
     run = align_pairs(load_config(AlignConfig, settings), progress=False)
-    assert sorted(p.name for p in (run.folder / "cache").iterdir()) == [
+    assert sorted(p.name.rpartition("-")[0] for p in (run.folder / "cache").iterdir()) == [
         "b-a-b-train", "b-a-b-val", "b-b-c-train", "b-b-c-val",
     ]  # fmt: skip
     torch.manual_seed(0)

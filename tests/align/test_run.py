@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from conftest import heed_ctrl_c
 from pairalign.align.run import align_pairs, load_aligned, read_metrics
-from pairalign.core.config import AlignConfig, load_config
+from pairalign.core.config import AlignConfig, load_config, to_yaml
 from pairalign.core.errors import CheckpointError, ConfigError, DataError, GraphError, RegistryError, SignalError
 
 Settings = dict[str, Any]
@@ -101,9 +101,8 @@ def test_another_configuration_in_the_same_folder_is_refused(align_settings: Set
 
 def test_a_damaged_checkpoint_is_refused(align_settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    from pairalign.align.store import start_folder
-
-    start_folder(tmp_path / "run", config(align_settings))
+    written = "# pairalign align run/config.yaml\n" + to_yaml(config(align_settings))  # by an earlier version
+    (tmp_path / "run" / "config.yaml").write_text(written)
     (tmp_path / "run" / "last.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"damaged.*--fresh"):
         align_pairs(config(align_settings), progress=False)

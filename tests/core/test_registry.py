@@ -65,7 +65,7 @@ def test_an_unknown_option_gets_a_suggestion() -> None:
 
 
 def test_two_files_with_one_name_clash_and_both_are_named(tmp_path: Path) -> None:
-    one, two = write(tmp_path / "one" / "p.py", "mine"), write(tmp_path / "two" / "p.py", "mine")
+    one, two = write(tmp_path / "one" / "p.py", "mine"), write(tmp_path / "two" / "p.py", "mine", "other = 1")
     load_plugin(one)
     with pytest.raises(RegistryError) as clash:
         load_plugin(two)

@@ -161,7 +161,7 @@ def test_what_cannot_run_is_refused(setup: Path, tmp_path: Path, changes: dict[s
 
 def test_a_run_folder_belongs_to_one_configuration(setup: Path, tmp_path: Path) -> None:
     run = short_run(setup, tmp_path / "run", method="moe_lora")
-    with pytest.raises(CheckpointError, match=r"belongs to another configuration .differs in method, seed"):
+    with pytest.raises(CheckpointError, match=r"belongs to another run, which differs in method, seed"):
         short_run(setup, tmp_path / "run", seed=3)
     torch.testing.assert_close(answers(load_recomposed(run.folder)), answers(run), atol=1e-5, rtol=1e-5)
     with pytest.raises(CheckpointError, match=r"is not finished"):

@@ -80,5 +80,5 @@ def settings(setup: Path, out: Path, **changes: Any) -> RecomposeConfig:
     return load_config(RecomposeConfig, values(setup, out, **changes))
 
 
-def short_run(setup: Path, out: Path, **changes: Any) -> RecomposeRun:
-    return recompose_mllm(settings(setup, out, **changes), progress=False)
+def short_run(setup: Path, out: Path, *, fresh: bool = False, **changes: Any) -> RecomposeRun:
+    return recompose_mllm(settings(setup, out, **changes), progress=False, fresh=fresh)

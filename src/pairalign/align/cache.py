@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
-import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pairalign.core.encoder import Encoder
-from pairalign.core.errors import CacheError
+from pairalign.core.errors import CacheError, StorageError
 from pairalign.data.index import load_index
 from pairalign.data.shards import count_samples, read_samples
+from pairalign.files import replacing
 
 
 def weights_fingerprint(encoder: Encoder) -> str:
@@ -39,8 +39,13 @@ def weights_fingerprint(encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
-def cache_fingerprint(encoder: Encoder, options: Mapping[str, Any], content_hash: str, views: int, seed: int) -> str:
-    """SHA-256 over all that decides a cached feature: code, options, weights, signal, data, number of views, seed."""
+def cache_fingerprint(
+    encoder: Encoder, options: Mapping[str, Any], content_hash: str, views: int, seed: int, part: str = ""
+) -> str:
+    """SHA-256 over all that decides a cached feature: code, options, weights, signal, data, number of views, seed.
+
+    part: which split of the data, and which field of it.
+    """
     what = {
         "code": [_source(getattr(type(encoder), name)) for name in ("preprocess", "augment", "view", "forward")],
         "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
@@ -50,6 +55,7 @@ def cache_fingerprint(encoder: Encoder, options: Mapping[str, Any], content_hash
         "content": content_hash,
         "views": views,
         "seed": seed,
+        "part": part,
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -94,6 +100,14 @@ class AnchorCache:
         return torch.from_numpy(np.array(self.features[self.rows[key], pick]))
 
 
+def cache_folder(folder: str | Path, fingerprint: str) -> Path:
+    """Where a cache that is called as `folder` lies; says so where one of an earlier version is left there unused."""
+    folder = Path(folder)
+    if (folder / "cache.json").exists():
+        print(f"anchor cache {str(folder)!r} is of an earlier version and not used: delete it.", file=sys.stderr)
+    return folder.with_name(f"{folder.name}-{fingerprint[:12]}")
+
+
 def open_or_build(
     folder: str | Path,
     encoder: Encoder,
@@ -110,18 +124,23 @@ def open_or_build(
 ) -> AnchorCache:
     """Open the cache of a frozen encoder over one split of a shard folder, computing it first if there is none.
 
-    device: where the encoder is and computes; by default that of its weights. Of several processes on one machine, one
-    computes and the others wait.
+    device: where the encoder is and computes; by default that of its weights. It lies in `folder` under a name with the
+    first twelve digits of its fingerprint, so that what was made from something else lies elsewhere. Of several
+    processes on one machine, one computes and the others wait.
     """
-    folder = Path(folder)
-    fingerprint = cache_fingerprint(encoder, options, load_index(shards).content_hash, views, seed)
+    fingerprint = cache_fingerprint(encoder, options, load_index(shards).content_hash, views, seed, f"{split}/{source}")
+    folder = cache_folder(folder, fingerprint)
     if not (folder / "cache.json").exists():
         name = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
         with FileLock(Path(tempfile.gettempdir()) / f"pairalign-{name}.lock"):
             if not (folder / "cache.json").exists():
                 place = device or next((t.device for t in encoder.state_dict().values()), torch.device("cpu"))
                 settings = (views, seed, batch_size, fingerprint, place, progress)
-                _build(folder, encoder, Path(shards), split, source, *settings)
+                try:
+                    _build(folder, encoder, Path(shards), split, source, *settings)
+                except StorageError:
+                    if not (folder / "cache.json").exists():  # else another machine was faster
+                        raise
     return AnchorCache.open(folder, fingerprint)
 
 
@@ -140,22 +159,22 @@ def _build(
     progress: bool,
 ) -> None:
     total = count_samples(shards, split)
-    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        shape = (total, views, encoder.width)
-        rows = np.lib.format.open_memmap(partial / "features.npy", mode="w+", dtype=np.float32, shape=shape)
+    header = {"descr": "<f4", "fortran_order": False, "shape": (total, views, encoder.width)}
+    with replacing(folder) as partial:
+        partial.mkdir()
         keys: list[str] = []
         batch: list[Tensor] = []
         encode = (_encode_once if encoder.signal.kind == "text" else _encoded)(encoder.eval(), device)
 
-        def flush() -> None:
-            if batch:
-                done = len(keys) - len(batch) // views
-                rows[done : len(keys)] = encode(batch).reshape(-1, views, encoder.width)
-                batch.clear()
+        bar = tqdm(total=total, desc=f"anchors {folder.name}", unit="sample", disable=not progress)
+        with bar, (partial / "features.npy").open("wb") as rows:  # a memory map would meet a full disk with SIGBUS
+            np.lib.format.write_array_header_1_0(rows, header)
 
-        with tqdm(total=total, desc=f"anchors {folder.name}", unit="sample", disable=not progress) as bar:
+            def flush() -> None:
+                if batch:
+                    rows.write(np.ascontiguousarray(encode(batch), dtype="<f4").data)
+                    batch.clear()
+
             for sample in read_samples(shards, split, [source]):
                 keys.append(sample.key)
                 batch += _views(encoder, sample.values[source], views, f"{seed}/{sample.key}")
@@ -163,16 +182,8 @@ def _build(
                     flush()
                 bar.update()
             flush()
-        rows.flush()
         record = {"fingerprint": fingerprint, "views": views, "seed": seed, "split": split, "keys": keys}
         (partial / "cache.json").write_text(json.dumps(record), encoding="utf-8")
-        try:
-            os.replace(partial, folder)
-        except OSError:
-            if not (folder / "cache.json").exists():  # else another machine was faster
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _encoded(encoder: Encoder, device: torch.device) -> Callable[[list[Tensor]], np.ndarray]:

@@ -7,6 +7,7 @@ there; a frozen tower that is restored from its own source is compared with the 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
 from pairalign.core.registry import create_encoder, load_plugin
 from pairalign.data.graph import edge_name
+from pairalign.runfolder import RunFolder
 from pairalign.runtime import DeviceLike, find_device
 
 
@@ -43,14 +45,19 @@ def read_run(folder: str | Path) -> AlignConfig:
     return load_config(AlignConfig, folder / "config.yaml")
 
 
-def load_modality(folder: str | Path, modality: str, device: DeviceLike = "cpu") -> AlignedModality:
+def load_modality(
+    folder: str | Path, modality: str, device: DeviceLike = "cpu", *, plugins: Sequence[str | Path] = ()
+) -> AlignedModality:
     """Load one modality of a finished run; raise `CheckpointError` if it is unfinished or damaged, `ConfigError` if it
-    does not align the modality. device: where both go, see `find_device`."""
+    does not align the modality, `IdentityError` if a plugin was edited after training.
+
+    device: where both go, see `find_device`. plugins: files to take instead of those that the run keeps.
+    """
     folder = Path(folder)
     config = read_run(folder)
     if modality not in config.modalities:
         raise ConfigError(f"modality {modality!r} is not aligned.{did_you_mean(modality, config.modalities)}")
-    for plugin in config.plugins:
+    for plugin in RunFolder(folder, "align", AlignConfig).to_load(config.plugins, plugins):
         load_plugin(plugin)
     told = config.modalities[modality]
     encoder = create_encoder(told.encoder, **told.options)

@@ -1,15 +1,15 @@
 """`align_pairs`: one run of stage one, from a configuration to a folder that can be evaluated, resumed and shipped.
 
-A run folder holds config.yaml, versions.json, metrics.jsonl, last.ckpt (to resume) and, when done, model.safetensors.
-Where it bites: calling it again on the same folder resumes, or returns the finished run; a folder that belongs to
-another configuration is refused.
+A run folder holds identity.json, config.yaml, versions.json, metrics.jsonl, last.ckpt (to resume), the plugins and,
+when done, model.safetensors. Where it bites: calling it again on the same folder resumes, or returns the finished run;
+a folder whose run was made from anything else is refused (`pairalign.runfolder`).
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,42 +19,49 @@ import torch
 
 from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import PairFeed, SideSource
+from pairalign.align.identity import align_identity
 from pairalign.align.latents import AnchorHead
+from pairalign.align.metrics import read_metrics as read_metrics
 from pairalign.align.modality import read_run
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.precision import check_trainer
 from pairalign.align.store import (
-    check_same,
     load_weights,
     save_weights,
     start_encoders,
-    start_folder,
     write_versions,
 )
 from pairalign.align.strategy import check_strategy
-from pairalign.core.config import AlignConfig
+from pairalign.core.config import AlignConfig, to_dict
 from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
-from pairalign.files import write_text
+from pairalign.identity import Identity, check_same
 from pairalign.launch import launch
+from pairalign.runfolder import CHECKPOINT, RunFolder
 from pairalign.runtime import DeviceLike, Runtime, find_device
 
 
 @dataclass(frozen=True)
 class AlignRun:
-    """A finished (or stopped) run: its folder, its configuration and the aligner in evaluation mode, on its device."""
+    """A finished (or stopped) run: its folder, its configuration and the aligner in evaluation mode, on its device.
+
+    finished: when it had finished, if it had before and nothing was trained now.
+    """
 
     folder: Path
     config: AlignConfig
     aligner: PairAligner
+    finished: str | None = None
 
 
 def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = False) -> AlignRun:
-    """Train stage one, or go on where an interrupted run of the same configuration stopped.
+    """Train stage one, go on where an interrupted run stopped, or return the finished one: `finished` says which.
 
-    Raises `ConfigError`, `GraphError`, `DataError`, `SignalError`, `CacheError` or `CheckpointError` before training
-    starts where something does not fit, and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
+    fresh: check everything, set aside what a run wrote into `out` as `OUT.old-N`, and start over.
+    Raises `IdentityError` where the run in `out` was made from other settings, shards, code or weights; `ConfigError`,
+    `GraphError`, `DataError`, `SignalError`, `CacheError`, `CheckpointError` or `StorageError` before training starts
+    where something does not fit; and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
     """
     check_strategy(config.train.strategy)
     check_folders(config)
@@ -63,37 +70,50 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
 
 
 def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> AlignRun:
-    folder, progress, device = Path(config.out), progress and runtime.main, runtime.device
-    check_trainer(config.train, device)
-    runtime.main_only(lambda: start_folder(folder, config, fresh=fresh))
-    if not fresh and (folder / "model.safetensors").exists():
-        return load_aligned(folder, device)
+    check_trainer(config.train, runtime.device)
+    run = RunFolder(Path(config.out), "align", AlignConfig)
+    with run.held() if runtime.main else nullcontext():
+        config = replace(config, plugins=run.named_or_kept(config.plugins))
+        identity = align_identity(config)
+        if runtime.main_only(lambda: run.is_done(identity, fresh=fresh)):
+            return replace(load_aligned(run.path, runtime.device, plugins=config.plugins), finished=run.date)
+        return _train(config, run, identity, runtime, progress=progress and runtime.main, fresh=fresh)
+
+
+def _train(
+    config: AlignConfig, run: RunFolder, identity: Identity, runtime: Runtime, *, progress: bool, fresh: bool
+) -> AlignRun:
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
-    aligner = build_aligner(config).to(device)
-    resume = None if fresh else _read_checkpoint(folder / "last.ckpt", config, runtime)
+    aligner = build_aligner(config).to(runtime.device)
+    check_edges(config, aligner)
+    resume = None if fresh else _read_checkpoint(run.path / CHECKPOINT, config, runtime)
     if resume is None:
         start_encoders(config, aligner)
+    runtime.main_only(lambda: run.begin(config, identity, fresh=fresh))
     feeds = build_feeds(config, aligner, runtime, progress=progress)
     if runtime.main:
-        write_versions(folder, config)
+        write_versions(run.path, config)
     _fit(config, aligner, feeds, resume, runtime, progress)
-    runtime.main_only(lambda: save_weights(folder, aligner))
-    return AlignRun(folder, config, aligner.eval())
+    runtime.main_only(lambda: run.finish(lambda: save_weights(run.path, aligner)))
+    return AlignRun(run.path, config, aligner.eval())
 
 
-def load_aligned(folder: str | Path, device: DeviceLike = "cpu") -> AlignRun:
-    """Load a finished run from its folder; raise `CheckpointError` if it is unfinished or damaged.
+def load_aligned(folder: str | Path, device: DeviceLike = "cpu", *, plugins: Sequence[str | Path] = ()) -> AlignRun:
+    """Load a finished run from its folder, wherever that is now, with the plugins that it keeps.
 
-    device: where the aligner goes, see `find_device`; what it is given has to be there too.
+    device: where the aligner goes, see `find_device`; what it is given has to be there too. plugins: files to take
+    instead of those of the same name that the run keeps.
+    Raises `CheckpointError` if it is unfinished or damaged, `IdentityError` if a plugin was edited after training.
     """
-    folder = Path(folder)
+    run = RunFolder(Path(folder), "align", AlignConfig)
     config = read_run(folder)
+    config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
     aligner = build_aligner(config)
-    load_weights(folder, aligner)
+    load_weights(run.path, aligner)
     aligner.to(find_device(device))
-    return AlignRun(folder, replace(config, out=str(folder)), aligner.eval())
+    return AlignRun(run.path, config, aligner.eval())
 
 
 def open_run(run: str | Path | AlignRun, device: DeviceLike | None = None) -> AlignRun:
@@ -194,28 +214,18 @@ def _read_checkpoint(path: Path, config: AlignConfig, runtime: Runtime) -> dict[
     if not path.exists():
         return None
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        record: dict[str, Any] = checkpoint["pairalign"]
+        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["pairalign"]
     except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(
             f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh."
         ) from error
-    check_same(record["config"], config, path)
+    check_same(record["config"], to_dict(config), path)
     if len(record["ranks"]) != runtime.world:
         raise CheckpointError(
             f"checkpoint {str(path)!r} was written by {len(record['ranks'])} processes, now there are {runtime.world}: "
             "resume with as many, or pass --fresh."
         )
-    if runtime.main:
-        _forget_after(path.with_name("metrics.jsonl"), checkpoint["global_step"])
     return record
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Drop metrics that the killed run logged after its checkpoint: the resumed run logs them again."""
-    if path.exists():
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines(True) if json.loads(line)["step"] <= step]
-        write_text(path, "".join(kept))
 
 
 def _fit(
@@ -256,9 +266,3 @@ def _fit(
             f"training stopped at step {trainer.global_step} of {config.train.steps}: the pairs ran out. "
             "Check that every edge has samples: `pairalign data inspect`."
         )
-
-
-def read_metrics(folder: str | Path) -> list[dict[str, float]]:
-    """The logged metrics of a run, one dict a line of metrics.jsonl."""
-    lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import subprocess
-from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,56 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from pairalign.align.cache import weights_fingerprint
 from pairalign.align.model import PairAligner
-from pairalign.core.config import AlignConfig, load_config, to_dict, to_yaml
+from pairalign.core.config import AlignConfig
 from pairalign.core.errors import CheckpointError, ConfigError
-from pairalign.files import replacing, write_json, write_text
+from pairalign.files import replacing, write_json
 
-_FREE = ("out", "cache", "plugins", "root")
-_FREE_TRAIN = ("accelerator", "threads", "checkpoint_every", "memory", "workers")
 _PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch", "torch-geometric", "webdataset")
-
-
-def start_folder(folder: Path, config: AlignConfig, *, fresh: bool = False) -> None:
-    """Create the run folder, or check that it belongs to the same configuration; `fresh` deletes what is there.
-
-    A folder in which nothing has been trained, because a setting was wrong, takes the corrected configuration.
-    """
-    written = folder / "config.yaml"
-    if fresh and written.exists():
-        shutil.rmtree(folder)
-    if written.exists() and any((folder / name).exists() for name in ("last.ckpt", "model.safetensors")):
-        check_same(to_dict(load_config(AlignConfig, written)), config, folder)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(written, f"# pairalign align {written}\n" + to_yaml(config))
-
-
-def check_same(found: dict[str, Any], config: Any, where: Path) -> None:
-    """Raise `CheckpointError` naming the settings that differ, except those that do not change the result."""
-    mine = to_dict(config)
-    different = [name for name in _differences(found, mine) if not _free(name)]
-    if different:
-        raise CheckpointError(
-            f"{str(where)!r} belongs to another configuration (differs in {', '.join(different[:5])}): "
-            "choose another `out`, or pass --fresh to start over."
-        )
-
-
-def _free(name: str) -> bool:
-    first, *rest = name.split(".")
-    return (
-        first in _FREE
-        or (first == "train" and rest[:1] and rest[0] in _FREE_TRAIN)
-        or name in ("data.root", "data.memory")
-    )
-
-
-def _differences(a: Any, b: Any, name: str = "") -> Iterable[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted(set(a) | set(b)):
-            yield from _differences(a.get(key), b.get(key), f"{name}.{key}".lstrip("."))
-    elif a != b:
-        yield name
 
 
 def save_weights(folder: Path, aligner: PairAligner) -> None:

@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import Strategy
 
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
+from pairalign.align.metrics import MetricsLength
 from pairalign.align.strategy import find_strategy
 from pairalign.core.config import AlignConfig
 from pairalign.core.errors import DataError
@@ -133,6 +134,7 @@ def build_trainer(
     train, out = config.train, Path(config.out)
     stop = StopCleanly(runtime, train.validate_every or train.steps)
     callbacks: list[L.Callback] = [
+        MetricsLength(out / "metrics.jsonl"),
         JsonLines(out / "metrics.jsonl", max(1, train.steps // 200), runtime),
         Checkpoints(out / "last.ckpt", train.checkpoint_every),
         stop,

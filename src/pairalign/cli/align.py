@@ -14,7 +14,7 @@ def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("align", help="stage one: align encoders on pairs")
     add_config_arguments(parser)
-    parser.add_argument("--fresh", action="store_true", help="start over, deleting what the run folder holds")
+    parser.add_argument("--fresh", action="store_true", help="set aside the run in `out` as OUT.old-N, and start over")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     result = align_pairs(config, progress=not args.quiet, fresh=args.fresh)
     if not current().main:
         return 0
+    if result.finished:
+        print(f"finished {result.finished}, nothing was trained; the figures are of then")
     last: dict[str, float] = {}
     for line in read_metrics(result.folder):
         last.update(line)

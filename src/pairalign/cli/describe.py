@@ -120,7 +120,8 @@ def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
             raise ConfigError(f"--base {args.base!r}: a run has its own base; leave it out, or give an exported pack.")
         if args.revision or args.attn_implementation:
             raise ConfigError("--revision, --attn-implementation: a run has its own; set them in its config.yaml.")
-        loaded = load_recomposed(folder, read_device(args), trust_remote_code=args.trust_remote_code)
+        how = {"plugins": args.plugin, "trust_remote_code": args.trust_remote_code}
+        loaded = load_recomposed(folder, read_device(args), **how)
         identity = f"run {sha256_file(folder / 'results.json')} {sha256_file(folder / 'bridge.safetensors')}"
         about = {"model": {"run": folder.name, "base": loaded.config.base, "method": loaded.config.method}}
         return loaded.model, loaded.processor, identity, about

@@ -9,7 +9,7 @@ import argparse
 from typing import Any
 
 from pairalign.cli.device import add_device_argument, read_device
-from pairalign.cli.settings import read_settings
+from pairalign.cli.settings import add_plugin_argument, read_settings
 from pairalign.core.errors import ConfigError
 from pairalign.evaluate.protocols.registry import MODULES
 
@@ -30,6 +30,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--protocol", metavar="NAME", help=f"a published protocol instead: {', '.join(MODULES)}")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="setting of the protocol, repeatable")
     add_device_argument(parser)
+    add_plugin_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.evaluate.run import evaluate_run
 
     found = evaluate_run(
-        args.run_folder,
+        _run_folder(args),
         args.pairs,
         split=args.split or "test",
         out=args.out,
@@ -61,6 +62,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_folder(args: argparse.Namespace) -> Any:
+    """The folder, or, with plugins named for it, the run loaded with these."""
+    from pairalign.align.run import load_aligned
+
+    return load_aligned(args.run_folder, plugins=args.plugin) if args.plugin else args.run_folder
+
+
 def _protocol(args: argparse.Namespace) -> int:
     """Measure by one published protocol."""
     from pairalign.evaluate.protocols.run import evaluate_protocol
@@ -76,7 +84,7 @@ def _protocol(args: argparse.Namespace) -> int:
     settings: dict[str, Any] = {"split": args.split[0]} if args.split else {}
     settings |= read_settings(args.set or (), "--set")
     found = evaluate_protocol(
-        args.run_folder,
+        _run_folder(args),
         args.pairs[0],
         args.protocol,
         settings=settings,

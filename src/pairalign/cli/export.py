@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from pairalign.cli.device import add_device_argument, add_trust_argument, read_device
+from pairalign.cli.settings import add_plugin_argument
 
 
 def register(verbs: Any) -> None:
@@ -21,6 +22,7 @@ def register(verbs: Any) -> None:
     )
     add_device_argument(parser)
     add_trust_argument(parser)
+    add_plugin_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -28,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Write it and list it."""
     from pairalign.export.sensor_pack import export_pack
 
-    how = {"device": read_device(args), "trust_remote_code": args.trust_remote_code}
+    how = {"device": read_device(args), "trust_remote_code": args.trust_remote_code, "plugins": args.plugin}
     out = export_pack(args.run_folder, args.out, merge=args.merge, **how)
     for path in sorted(out.rglob("*")):
         if path.is_file():

@@ -27,7 +27,7 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="with --dry-run: everything as JSON, layer by layer")
     parser.add_argument("--max-forgetting", type=float, metavar="POINTS", help=_GATE)
-    parser.add_argument("--fresh", action="store_true", help="start over, deleting what the run folder holds")
+    parser.add_argument("--fresh", action="store_true", help="set aside the run in `out` as OUT.old-N, and start over")
     add_device_argument(parser)
     add_trust_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -54,9 +54,11 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plan.record(), indent=1) if args.json else plan)
         return 0
     done = recompose_mllm(config, progress=not args.quiet, fresh=args.fresh)
-    code = 0 if done.results.get("kept", {"learned": True})["learned"] else 4
+    code = 0 if done.finished or done.results.get("kept", {"learned": True})["learned"] else 4
     if not current().main:
         return code
+    if done.finished:
+        print(f"finished {done.finished}, nothing was trained; the figures are of then")
     print("\n".join(report(done.results)))
     print(f"run: {done.folder}\nnext: pairalign export {done.folder} PACK")
     print("\n".join(conclusion(done.results)))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from pairalign.core.errors import ConfigError
+
+
+def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
+    """For verbs that load a run, which keeps its plugins: a file to take instead of the run's own."""
+    text = "Python file to take instead of the plugin of this name that the run keeps"
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help=text)
 
 
 def read_settings(

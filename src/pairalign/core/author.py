@@ -41,13 +41,14 @@ def open_folder(path: Path) -> None:
         sys.path.append(str(folder))  # last, so that a file called `queue.py` here breaks nothing of others
     files, seen = [path], set[str]()
     while files:
-        for name in _imported(files.pop()):
+        for name in imported_names(files.pop().read_bytes()):
             beside = [p for p in (folder / f"{name}.py", folder / name / "__init__.py") if p.is_file()]
             if not beside or name in seen:
                 continue
             seen.add(name)
             files += beside
-            if (owner := _owner(name)) not in [str(file) for file in beside]:
+            owner = _owner(name)
+            if owner not in [str(file) for file in beside] and not _of_plugin(owner):
                 raise RegistryError(
                     f"plugin {str(path)!r} imports {name!r}, which lies beside it, but Python finds that name in "
                     f"{owner}: give {beside[0].name!r} another name."
@@ -84,11 +85,11 @@ def told(error: BaseException) -> str:
     return reason_of(error) + (f" ({where})" if where else "")
 
 
-def _imported(path: Path) -> Iterator[str]:
-    """Top-level names that a file imports."""
+def imported_names(source: bytes) -> Iterator[str]:
+    """Top-level names that a file imports, given its bytes."""
     try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):  # importing it says what is wrong
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # importing it says what is wrong
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -104,6 +105,11 @@ def _owner(name: str) -> str | None:
     except ValueError:  # a module that somebody made by hand
         return getattr(sys.modules.get(name), "__file__", None)
     return spec.origin if spec is not None else None
+
+
+def _of_plugin(file: str | None) -> bool:
+    """Whether a file lies beside another plugin: each gets its own neighbours (`pairalign.core.plugins.beside`)."""
+    return file is not None and any(Path(file).is_relative_to(folder) for folder in _folders)
 
 
 def _module(frame: FrameType) -> str:

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pairalign.core.author import open_folder, remember_package, told, where_of
 from pairalign.core.errors import PairalignError, RegistryError, did_you_mean
+from pairalign.core.plugins import PluginFile, beside, is_file, read_plugin, source_hash
 
 if TYPE_CHECKING:
     from pairalign.core.encoder import Encoder
 
 GROUP = "pairalign.encoders"
+_PLUGIN = "pairalign_plugin_"
 T = TypeVar("T", bound=type)
 
 
@@ -39,6 +41,7 @@ class Entry:
 
 
 _registered: dict[str, type] = {}
+_plugins: dict[str, dict[str, type]] = {}  # what each plugin file registered, by the hash of its bytes
 
 
 def register_encoder(name: str) -> Callable[[T], T]:
@@ -111,28 +114,46 @@ def _encoder_class(entry: Entry) -> type[Encoder]:
     return cls
 
 
+def encoder_hash(name: str) -> str | None:
+    """SHA-256 of the source of the class registered as `name`, and of those that it derives from; None for one of a
+    plugin file, which is hashed whole.
+    """
+    from pairalign.core.encoder import Encoder
+
+    cls = _encoder_class(find_encoder(name))
+    return None if cls.__module__.startswith(_PLUGIN) else source_hash(cls, Encoder)
+
+
 def load_plugin(plugin: str | Path) -> None:
-    """Import one named plugin: a `.py` file or an importable module, whose decorators register its encoders."""
-    path = Path(plugin)
-    if path.suffix == ".py" or "/" in str(plugin):
-        if not path.is_file():
-            raise RegistryError(f"plugin {str(plugin)!r} is no file: give the path of a Python file.")
-        open_folder(path)
-        _import(str(plugin), lambda: _run_file(path))
+    """Import one named plugin: a `.py` file or an importable module, whose decorators register its encoders.
+
+    A file may import what lies beside it. One whose very bytes were loaded before, under another name, is not again.
+    """
+    if is_file(plugin):
+        found = read_plugin(plugin)
+        known = _plugins.get(found.sha256)
+        if known is not None and all(_registered.get(name) is cls for name, cls in known.items()):
+            return
+        before = dict(_registered)
+        open_folder(found.path)
+        _import(str(plugin), lambda: _run_file(found))
+        _plugins[found.sha256] = {name: cls for name, cls in _registered.items() if before.get(name) is not cls}
     else:
         remember_package(str(plugin))
         _import(str(plugin), lambda: importlib.import_module(str(plugin)))
 
 
-def _run_file(path: Path) -> None:
-    name = f"pairalign_plugin_{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"  # two files, two owners
+def _run_file(plugin: PluginFile) -> None:
+    path = plugin.path
+    name = f"{_PLUGIN}{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"  # two files, two owners
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise RegistryError(f"plugin {str(path)!r} cannot be read as Python: give a .py file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with beside(plugin):
+            spec.loader.exec_module(module)
     except BaseException:
         sys.modules.pop(name, None)
         raise

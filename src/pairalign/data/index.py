@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.files import replacing
+from pairalign.files import replacing, sha256_text
 
 INDEX_NAME = "index.json"
 VERSION = 1
@@ -93,6 +93,12 @@ class ShardIndex:
         if not known[name].count:
             raise DataError(f"split {name!r} of {str(folder)!r} is empty: pack at least one sample into it.")
         return known[name]
+
+    def digest(self, *names: str) -> str:
+        """SHA-256 over the shards of these splits, of those that there are: their names, counts and bytes, in order."""
+        found = {name: self.every_split[name].shards for name in sorted(set(names)) if name in self.every_split}
+        told = {name: [(shard.name, shard.count, shard.sha256) for shard in shards] for name, shards in found.items()}
+        return sha256_text(json.dumps(told))
 
     def require(self, modalities: Any, folder: str | Path = "") -> None:
         """Raise `DataError` unless every named modality is in the index."""

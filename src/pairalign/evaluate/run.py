@@ -29,6 +29,7 @@ from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.tables import tables
 from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
+from pairalign.files import check_writable
 from pairalign.runtime import DeviceLike
 
 
@@ -72,6 +73,8 @@ def evaluate_run(
     """
     start = time.perf_counter()
     aligned = open_run(run, device)
+    home = Path(out) if out else aligned.folder / "evaluation"
+    check_writable(home, "give --out (`out`) another folder")
     folders = [pairs] if isinstance(pairs, (str, Path)) else list(pairs)
     splits = [split] if isinstance(split, str) else list(split)
     settings: dict[str, Any] = {"visible": visible, "known": known, "same_group": same_group, "seed": seed}
@@ -98,9 +101,8 @@ def evaluate_run(
         "pools": measured,
         "seconds": time.perf_counter() - start,
     }
-    folder = Path(out) if out else aligned.folder / "evaluation"
-    write_metrics(folder / "metrics.json", metrics)
-    report = build_report(aligned, pools, metrics).write(folder / "report.html")
+    write_metrics(home / "metrics.json", metrics)
+    report = build_report(aligned, pools, metrics).write(home / "report.html")
     return Evaluation(metrics, "\n\n".join(tables(metrics)), report, pools)
 
 

@@ -39,6 +39,7 @@ def export_pack(
     merge: bool = False,
     device: DeviceLike = "cpu",
     trust_remote_code: bool = False,
+    plugins: Sequence[str | Path] = (),
 ) -> Path:
     """Write the pack of a finished run; with `merge` also a plain Hugging Face checkpoint in `out/merged`, which the
     pack goes with, too.
@@ -54,7 +55,7 @@ def export_pack(
         told = Path(run) / "config.yaml"
         if told.is_file():
             check_exportable(load_config(RecomposeConfig, told), merge=merge)
-        run = load_recomposed(run, device, trust_remote_code=trust_remote_code)
+        run = load_recomposed(run, device, plugins=plugins, trust_remote_code=trust_remote_code)
     check_exportable(run.config, merge=merge)
     with replacing(out) as partial:
         partial.mkdir()

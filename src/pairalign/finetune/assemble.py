@@ -7,6 +7,7 @@ the sensor pack is written.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,22 +48,29 @@ def assemble(
     model = SensorModel(llm)
     sensing = SensorProcessor(processor, {})
     for name, sense in config.senses.items():
-        made = _sense(name, sense, llm, processor, config.root, place)
+        made = _sense(name, sense, llm, processor, config.root, place, config.plugins)
         model.add(name, made, sensing.add(name, made))
     model.senses.to(device)
     return model.eval(), sensing
 
 
-def _sense(name: str, config: SenseConfig, llm: nn.Module, processor: Any, root: str, device: torch.device) -> Sense:
-    run = load_modality(Path(root) / config.run, config.modality or name, device)
+def _sense(
+    name: str,
+    config: SenseConfig,
+    llm: nn.Module,
+    processor: Any,
+    root: str,
+    device: torch.device,
+    plugins: Sequence[str],
+) -> Sense:
+    folder = Path(root) / config.run
+    run = load_modality(folder, config.modality or name, device, plugins=plugins)
     told = run.told
     recipe = SenseRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, config.tokens)
     if config.bridge != "recomposition":
         bridge: nn.Module = build_bridge(run.encoder, run.head, llm, config.bridge, config.tokens)
     else:
-        aligner = load_aligned(
-            Path(root) / config.run, device
-        ).aligner  # the pictures' encoder and the gates are needed, too
+        aligner = load_aligned(folder, device, plugins=plugins).aligner  # its pictures' encoder and gates are needed
         bridge = _recomposition(name, config, aligner, llm, processor, root, device)
         recipe = replace(recipe, sizes=bridge.sizes())
     return Sense(run.encoder, run.head, bridge, recipe).eval()

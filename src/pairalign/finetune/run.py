@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,14 +22,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pairalign.align.precision import check_trainer
-from pairalign.align.store import check_same, write_versions
-from pairalign.core.config import load_config, to_dict, to_yaml
+from pairalign.align.store import write_versions
+from pairalign.core.config import load_config, to_dict
 from pairalign.core.errors import CheckpointError, ConfigError
 from pairalign.data.loading import BatchLoader
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.receipt import fingerprint_base, write_receipt
-from pairalign.files import replacing, write_json, write_text
+from pairalign.files import replacing, write_json
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.callbacks import Watch, flat
 from pairalign.finetune.check import check_signals, check_tasks, check_words
@@ -36,13 +37,16 @@ from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.fsdp import check_shared, is_shared, prepare_shared, read_along
 from pairalign.finetune.gate import moved
+from pairalign.finetune.identity import recompose_identity
 from pairalign.finetune.measure import answer_words
 from pairalign.finetune.methods import Method, create_method
 from pairalign.finetune.methods.method import Setup
 from pairalign.finetune.questions import Questions, sample_question
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
+from pairalign.identity import Identity, check_same
 from pairalign.launch import launch
+from pairalign.runfolder import CONFIG, RunFolder
 from pairalign.runtime import DeviceLike, Runtime, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
@@ -53,13 +57,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecomposeRun:
-    """A finished run: folder, configuration, the model in evaluation mode, its processor, and what was measured."""
+    """A finished run: folder, configuration, the model in evaluation mode, its processor, and what was measured.
+
+    finished: when it had finished, if it had before and nothing was trained now.
+    """
 
     folder: Path
     config: RecomposeConfig
     model: SensorModel
     processor: SensorProcessor
     results: dict[str, Any]
+    finished: str | None = None
 
 
 def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: bool = False) -> RecomposeRun:
@@ -68,24 +76,33 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     Raise `ConfigError`, `DataError`, `DormantError`, … before training starts where something does not fit.
     """
     _check(config)
-    if fresh or not (Path(config.out) / "results.json").exists():
+    if fresh or not RunFolder(Path(config.out), "recompose", RecomposeConfig).trained:
         check_tasks(config)
     folder, work = Path(config.out), partial(_recompose, config, progress=progress, fresh=fresh)
     return launch(config.train, work, checkpoint=folder / "last.ckpt", reload=partial(load_recomposed, folder))
 
 
 def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> RecomposeRun:
-    folder, progress, device = Path(config.out), progress and runtime.main, runtime.device
-    check_trainer(config.train, device)
-    runtime.main_only(lambda: _start(folder, config, fresh=fresh))
-    if not fresh and (folder / "results.json").exists():
-        return load_recomposed(folder, device, trust_remote_code=config.trust_remote_code)
+    check_trainer(config.train, runtime.device)
+    run = RunFolder(Path(config.out), "recompose", RecomposeConfig)
+    with run.held() if runtime.main else nullcontext():
+        config = replace(config, plugins=run.named_or_kept(config.plugins))
+        identity = recompose_identity(config)
+        if runtime.main_only(lambda: run.is_done(identity, fresh=fresh)):
+            how: dict[str, Any] = {"plugins": config.plugins, "trust_remote_code": config.trust_remote_code}
+            return replace(load_recomposed(run.path, runtime.device, **how), finished=run.date)
+        return _train(config, run, identity, runtime, progress=progress and runtime.main, fresh=fresh)
+
+
+def _train(
+    config: RecomposeConfig, run: RunFolder, identity: Identity, runtime: Runtime, *, progress: bool, fresh: bool
+) -> RecomposeRun:
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     method = create_method(config.method, config.options)
     shared = is_shared(config, runtime)
-    model, processor = assemble(config, device, mapped=shared)
+    model, processor = assemble(config, runtime.device, mapped=shared)
     asked = check_tasks(config)
     check_signals(asked, processor.senses)
     check_words(asked, processor.tokenizer)
@@ -100,19 +117,20 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
         model.llm = method.prepare(model.llm, setup)
     if config.train.gradient_checkpointing:
         model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
+    runtime.main_only(lambda: run.begin(config, identity, fresh=fresh))
     if runtime.main:
-        write_versions(folder, config)
+        write_versions(run.path, config)
     watch = _fit(config, model, method, tasks, sets, processor, runtime, progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = method.finish(model.llm)
     model.eval()
     results = {**_results(config, watch), "trained": count, "asked": {t.name: sample_question(t) for t in tasks}}
     if runtime.main or shared:
-        _save(folder if runtime.main else None, model, method, before)
+        _save(run.path if runtime.main else None, model, method, before)
     if runtime.main:
-        write_json(folder / "results.json", results)
+        run.finish(lambda: write_json(run.path / "results.json", results))
     runtime.barrier()
-    return RecomposeRun(folder, config, model, processor, results)
+    return RecomposeRun(run.path, config, model, processor, results)
 
 
 def _check(config: RecomposeConfig) -> None:
@@ -233,7 +251,7 @@ def _checkpoint(path: Path, config: RecomposeConfig, runtime: Runtime) -> dict[s
         record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["pairalign"]
     except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(f"checkpoint {str(path)!r} is damaged: delete it, or pass --fresh.") from error
-    check_same(record["config"], config, path)
+    check_same(record["config"], to_dict(config), path)
     if record.get("processes", 1) != runtime.world:
         raise CheckpointError(
             f"checkpoint {str(path)!r} was written by {record.get('processes', 1)} processes, now there are "
@@ -257,19 +275,6 @@ def _results(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
     return found
 
 
-def _start(folder: Path, config: RecomposeConfig, *, fresh: bool) -> None:
-    import shutil
-
-    written = folder / "config.yaml"
-    if fresh and written.exists():
-        shutil.rmtree(folder)
-    if written.exists():
-        check_same(to_dict(load_config(RecomposeConfig, written)), config, folder)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(written, f"# pairalign recompose {written}\n" + to_yaml(config))
-
-
 def _save(folder: Path | None, model: SensorModel, method: Method, before: dict[str, str] | None) -> None:
     """folder: `None` in a process that only helps another one to read weights that they hold together."""
     changed = {} if before is not None else method.changed(model.llm)
@@ -290,16 +295,26 @@ def _state(senses: nn.Module, part: str) -> dict[str, torch.Tensor]:
     return {n: t.detach().cpu().contiguous() for n, t in senses.state_dict().items() if f".{part}" in f".{n}"}
 
 
-def load_recomposed(folder: str | Path, device: DeviceLike = "cpu", *, trust_remote_code: bool = False) -> RecomposeRun:
-    """Load a finished run; raise `CheckpointError` if it is unfinished or damaged.
+def load_recomposed(
+    folder: str | Path,
+    device: DeviceLike = "cpu",
+    *,
+    plugins: Sequence[str | Path] = (),
+    trust_remote_code: bool = False,
+) -> RecomposeRun:
+    """Load a finished run, wherever its folder is now, with the plugins that it keeps.
 
-    device: where the model goes, see `find_device`. trust_remote_code: run Python code that comes with the base; what
-    the run's own configuration says of it does not count, for a run may come from somebody else.
+    device: where the model goes, see `find_device`. plugins: files to take instead of those of the same name that the
+    run keeps. trust_remote_code: run Python code that comes with the base; what the run's own configuration says of it
+    does not count, for a run may come from somebody else.
+    Raises `CheckpointError` if it is unfinished or damaged, or its method cannot be loaded; `IdentityError` if a plugin
+    was edited after training.
     """
-    folder = Path(folder)
+    folder, run = Path(folder), RunFolder(Path(folder), "recompose", RecomposeConfig)
     if not (folder / "results.json").is_file():
         raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign recompose` to go on.")
-    config = load_config(RecomposeConfig, folder / "config.yaml")
+    config = load_config(RecomposeConfig, folder / CONFIG)
+    config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     model, processor = assemble(replace(config, trust_remote_code=trust_remote_code), find_device(device))
     missing = model.senses.load_state_dict(load_file(folder / "bridge.safetensors"), strict=False)
@@ -310,7 +325,7 @@ def load_recomposed(folder: str | Path, device: DeviceLike = "cpu", *, trust_rem
         model.llm = DormantModel.from_pretrained(model.llm, folder / "dormant")
     elif method.leaves != "base":
         model.llm = method.restore(model.llm, _trained(folder / "trained.safetensors"))
-    return RecomposeRun(folder, replace(config, out=str(folder)), model.eval(), processor, results)
+    return RecomposeRun(folder, config, model.eval(), processor, results)
 
 
 def _trained(path: Path) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ from pairalign.core.errors import ConfigError
 from pairalign.evaluate.protocols.registry import Protocol, check_settings, find_protocol
 from pairalign.evaluate.protocols.result import ProtocolResult
 from pairalign.evaluate.protocols.task import Task, start_task, trained_here
+from pairalign.files import check_writable
 from pairalign.runtime import DeviceLike
 
 
@@ -43,9 +44,10 @@ def evaluate_protocol(
     if limit is not None and limit < 2:
         raise ConfigError(f"limit={limit}: give at least 2 samples of each split.")
     aligned = open_run(run, device)
+    folder = Path(out) if out else aligned.folder / "evaluation"
+    check_writable(folder, "give --out (`out`) another folder")
     task = start_task(aligned, pairs, limit=limit, seed=seed, progress=progress)
     scores = protocol.measure(task, **settings)
-    folder = Path(out) if out else aligned.folder / "evaluation"
     result = ProtocolResult(
         protocol=protocol.name,
         title=protocol.title,

@@ -1,0 +1,56 @@
+"""What a run of stage one is made from: plugins, shards, the encoders' code, and the weights that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from pairalign.core.config import AlignConfig, to_dict
+from pairalign.core.registry import encoder_hash, load_plugin
+from pairalign.data.graph import edge_name
+from pairalign.data.index import load_index
+from pairalign.files import sha256_file
+from pairalign.identity import GONE, Identity, hashes
+from pairalign.kept_plugins import plugin_hash
+
+Part = tuple[str, Callable[[], str | None]]
+
+
+def align_identity(config: AlignConfig) -> Identity:
+    """Of a run that may not have begun; what is not there is `GONE`. Loads the plugins."""
+    plugins = plugin_hashes(config.plugins)
+    found = plugins | hashes(_parts(config))
+    if GONE not in plugins.values():
+        found |= encoder_hashes({name: modality.encoder for name, modality in config.modalities.items()})
+    return Identity(to_dict(config), found)
+
+
+def plugin_hashes(plugins: tuple[str, ...]) -> dict[str, str | None]:
+    """Of plugin files, by name; loads what can be loaded."""
+    found = hashes((f"plugin {Path(plugin).name}", partial(plugin_hash, plugin)) for plugin in plugins)
+    for plugin in plugins:
+        if found[f"plugin {Path(plugin).name}"] != GONE:
+            load_plugin(plugin)
+    return found
+
+
+def encoder_hashes(encoders: dict[str, str]) -> dict[str, str | None]:
+    """Of the code of encoders, given the registered name by modality."""
+    return hashes((f"encoder of {name}", partial(encoder_hash, encoder)) for name, encoder in encoders.items())
+
+
+def shard_hash(folder: Path, *splits: str) -> str:
+    """Of splits of a shard folder."""
+    return load_index(folder).digest(*splits)
+
+
+def _parts(config: AlignConfig) -> Iterator[Part]:
+    splits = [split for split in (config.data.train_split, config.data.val_split) if split is not None]
+    for edge in config.edges:
+        folder = Path(config.data.root) / edge.shards
+        yield f"shards of edge {edge_name(edge.between)}", partial(shard_hash, folder, *splits)
+    for name, modality in config.modalities.items():
+        if modality.start is not None:
+            weights = Path(modality.start) / "model.safetensors"
+            yield f"weights that {name} starts from", partial(sha256_file, weights)

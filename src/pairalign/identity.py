@@ -1,0 +1,91 @@
+"""What a run is: its configuration, and the hashes of what it was made from: shards, code, weights, plugins.
+
+Where it bites: settings that do not change the result (`FREE`) are no part of it, so a run may move, be watched and
+be stopped otherwise than it was begun. A hash that cannot be had (None) is not compared; a thing that is gone differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pairalign.core.errors import IdentityError, PairalignError
+
+FREE = ("out", "cache", "plugins", "root", "data.root", "data.memory", "trust_remote_code")
+FREE_TRAIN = ("accelerator", "threads", "checkpoint_every", "memory", "workers")
+GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """config: all settings as plain values. made_from: SHA-256 by what a user calls it, as "shards of edge a~b"."""
+
+    config: Mapping[str, Any]
+    made_from: Mapping[str, str | None] = field(default_factory=dict)
+
+    def differences(self, now: Identity) -> list[str]:
+        """What this run was made with and `now` is otherwise, in words."""
+        found = differing_settings(self.config, now.config)
+        for name, was in self.made_from.items():
+            found += _changed(name, was, now.made_from.get(name, was))
+        return found
+
+    def check(self, now: Identity, where: str | Path) -> None:
+        """Raise `IdentityError` that says what differs."""
+        found = self.differences(now)
+        if found:
+            raise IdentityError(_refusal(where, found))
+
+
+def _changed(name: str, was: str | None, now: str | None) -> list[str]:
+    if was is None or now is None or was == now:
+        return []
+    if now == GONE:
+        return [f"{name} (gone)"]
+    return [f"{name} (was {was[:8]}, now {now[:8]})"]
+
+
+def hashes(parts: Iterable[tuple[str, Callable[[], str | None]]]) -> dict[str, str | None]:
+    """Every part's hash by its name, `GONE` where it is not there to be hashed."""
+    found: dict[str, str | None] = {}
+    for name, part in parts:
+        try:
+            found[name] = part()
+        except (PairalignError, OSError):
+            found[name] = GONE
+    return found
+
+
+def check_same(found: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
+    """Raise `IdentityError` naming the settings that differ, except those that do not change the result."""
+    different = differing_settings(found, now)
+    if different:
+        raise IdentityError(_refusal(where, different))
+
+
+def _refusal(where: str | Path, different: list[str]) -> str:
+    shown = ", ".join(different[:5]) + (f" and {len(different) - 5} more" if len(different) > 5 else "")
+    return (
+        f"{str(where)!r} belongs to another run, which differs in {shown}: choose another `out`, or pass --fresh to "
+        "set it aside and start over."
+    )
+
+
+def differing_settings(a: Any, b: Any) -> list[str]:
+    """Dotted names of the settings that differ and change the result."""
+    return [name for name in _differences(a, b) if not _free(name)]
+
+
+def _free(name: str) -> bool:
+    first, _, rest = name.partition(".")
+    return name in FREE or first in FREE or (first == "train" and rest.partition(".")[0] in FREE_TRAIN)
+
+
+def _differences(a: Any, b: Any, name: str = "") -> Iterable[str]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in sorted(set(a) | set(b)):
+            yield from _differences(a.get(key), b.get(key), f"{name}.{key}".lstrip("."))
+    elif a != b:
+        yield name

@@ -1,0 +1,93 @@
+"""Plugin files that a run keeps beside it, so that it can be moved, evaluated and shipped without the original.
+
+Where it bites: a run is what it was trained with. Where the original is still there and says something else now, the
+run is refused until the user names the file to take; what he names is taken, and said on stderr where it differs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairalign.core.errors import IdentityError
+from pairalign.core.plugins import PluginFile, is_file, read_plugin
+from pairalign.files import write_bytes
+
+
+@dataclass(frozen=True)
+class KeptPlugin:
+    """given: path as it was named, absolute. kept: path in the run folder. sha256: of it and its neighbours. files:
+    all of them, relative to the run folder.
+    """
+
+    given: str
+    kept: str
+    sha256: str
+    files: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The file's name, by which a user's `--plugin` replaces it."""
+        return Path(self.given).name
+
+
+def keep_plugins(plugins: Sequence[PluginFile], run: Path, known: Sequence[KeptPlugin]) -> list[KeptPlugin]:
+    """Write plugins into a run folder, each into a folder of its own; what the run keeps already stays."""
+    found: list[KeptPlugin] = []
+    for plugin in plugins:
+        same = next((one for one in known if one.sha256 == plugin.sha256 and one.name == plugin.path.name), None)
+        found.append(same or _keep(plugin, run, [one.kept for one in found]))
+    return found
+
+
+def _keep(plugin: PluginFile, run: Path, taken: Sequence[str]) -> KeptPlugin:
+    number, home = 1, f"plugins/{plugin.path.stem}"
+    while (run / home).exists() or f"{home}/{plugin.path.name}" in taken:
+        number, home = number + 1, f"plugins/{plugin.path.stem}-{number + 1}"
+    files = {f"{home}/{name}": data for name, data in plugin.files.items()}
+    for name, data in files.items():
+        write_bytes(run / name, data)
+    return KeptPlugin(str(plugin.path), f"{home}/{plugin.path.name}", plugin.sha256, tuple(files))
+
+
+def plugins_of(
+    run: Path, named: Sequence[str], kept: Sequence[KeptPlugin], given: Sequence[str | Path] = ()
+) -> list[str]:
+    """The plugins to load for a run: those `given` now, then what the run keeps, then modules that it `named`.
+
+    Raises:
+        IdentityError: an original was edited after training, and none of its name is given.
+        RegistryError: a plugin that is given is no file, or one that an earlier version only named is gone.
+    """
+    files = {Path(plugin).name: read_plugin(plugin) for plugin in given if is_file(plugin)}
+    found = [str(plugin) for plugin in given]
+    for one in kept:
+        mine = files.get(one.name)
+        if mine is None:
+            found.append(_unedited(run, one))
+        elif mine.sha256 != one.sha256:
+            print(f"plugin {str(mine.path)!r} is not what run {str(run)!r} was trained with.", file=sys.stderr)
+    if kept:
+        named = [plugin for plugin in named if not is_file(plugin)]
+    return found + [plugin for plugin in named if plugin not in found]
+
+
+def _unedited(run: Path, one: KeptPlugin) -> str:
+    kept, original = run / one.kept, Path(one.given)
+    if not kept.is_file() or read_plugin(kept).sha256 != one.sha256:
+        raise IdentityError(f"plugin {str(kept)!r} is not what the run was trained with: copy the run again.")
+    if original != kept.absolute() and original.is_file() and read_plugin(original).sha256 != one.sha256:
+        raise IdentityError(
+            f"plugin {one.given!r} was edited after run {str(run)!r} was trained: pass --plugin {one.given} to use it "
+            f"as it is now, or --plugin {kept} for what was trained."
+        )
+    return str(kept.absolute())
+
+
+def plugin_hash(plugin: str) -> str | None:
+    """For an identity: of a plugin file; None for a module, whose encoders are hashed one by one."""
+    if not is_file(plugin):
+        return None
+    return read_plugin(plugin).sha256

@@ -1,0 +1,228 @@
+"""The folder of a run: whose it is, which files a run wrote into it, who works in it now, and how it is set aside.
+
+Where it bites: a user may name any folder as `out`, his project's too. Only what a run wrote is ever moved, nothing is
+deleted, and a folder in which a run's names are somebody else's files is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pairalign import __version__
+from pairalign.core.config import load_config, to_dict, to_yaml
+from pairalign.core.errors import CheckpointError, StorageError
+from pairalign.core.plugins import is_file, read_plugin
+from pairalign.files import remove_leftovers, storage_error, write_json, write_text
+from pairalign.identity import Identity
+from pairalign.kept_plugins import KeptPlugin, keep_plugins, plugins_of
+from pairalign.lock import hold
+
+RECORD = "identity.json"
+CONFIG = "config.yaml"
+LOCK = ".lock"
+METRICS = "metrics.jsonl"
+CHECKPOINT = "last.ckpt"
+DONE = {"align": "model.safetensors", "recompose": "results.json"}  # written last
+NAMES = (
+    *(RECORD, CONFIG, "versions.json", METRICS, CHECKPOINT, *DONE.values()),
+    *("bridge.safetensors", "trained.safetensors", "receipt.json"),
+    *(
+        "dormant/dormant_model.safetensors",
+        "dormant/dormant_config.json",
+        "evaluation/metrics.json",
+        "evaluation/report.html",
+    ),
+)
+_EARLIER = re.compile(r"# pairalign (align|recompose) .*config\.yaml")  # first line that versions without RECORD wrote
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder `path` of a run of `verb`, "align" or "recompose", whose configuration is a `kind`."""
+
+    path: Path
+    verb: str
+    kind: type
+
+    @property
+    def finished(self) -> bool:
+        """Whether a run of this verb ended here."""
+        return (self.path / DONE[self.verb]).is_file() and self.owner() == self.verb
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is something that training made: a checkpoint to go on from, or a finished run."""
+        return self.finished or (self.path / CHECKPOINT).exists()
+
+    @property
+    def date(self) -> str:
+        """When the run finished, to the minute."""
+        done = self.path / DONE[self.verb]
+        when = self.record().get("finished") or datetime.fromtimestamp(done.stat().st_mtime).isoformat()
+        return str(when)[:16].replace("T", " ")
+
+    def record(self) -> dict[str, Any]:
+        """What RECORD says; empty where an earlier version wrote none."""
+        path = self.path / RECORD
+        if not path.is_file():
+            return {}
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return found if found["verb"] in DONE else {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{str(path)!r} is damaged ({error!r}): choose another `out`.") from error
+
+    def owner(self) -> str | None:
+        """Which verb's run this is; None where no run wrote here."""
+        known = self.record()
+        if known:
+            return str(known["verb"])
+        try:
+            with (self.path / CONFIG).open(encoding="utf-8") as file:
+                match = _EARLIER.fullmatch(file.readline().rstrip("\n"))
+        except (OSError, UnicodeDecodeError):
+            return None
+        return match.group(1) if match else None
+
+    def check_owner(self) -> None:
+        """Raise `StorageError` where a run would write over files that are not of a run of this verb."""
+        owner = self.owner()
+        if owner == self.verb:
+            return
+        if owner is not None:
+            raise StorageError(f"out={str(self.path)!r} is a run of `pairalign {owner}`: choose another `out`.")
+        for name in NAMES:
+            if (self.path / name).exists():
+                raise StorageError(f"out={str(self.path)!r} holds {name}, which no run wrote: choose another `out`.")
+
+    def is_done(self, identity: Identity, *, fresh: bool) -> bool:
+        """Whether the run finished before; raise `StorageError` or `IdentityError` where the folder is another's."""
+        self.check_owner()
+        if fresh or not self.trained:
+            return False
+        self.check(identity)
+        return self.finished
+
+    def check(self, identity: Identity) -> None:
+        """Raise `IdentityError` where what was trained here was made from something else."""
+        known = self.record()
+        config = known.get("config") or self.path / CONFIG
+        was = Identity(to_dict(load_config(self.kind, config)), known.get("made_from", {}))
+        was.check(identity, self.path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other run out while the block goes on; raise `StorageError` if one is at work here."""
+        made = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        try:
+            with hold(self.path / LOCK, f"out={str(self.path)!r}"):
+                yield
+        finally:
+            if made and os.listdir(self.path) == [LOCK]:  # nothing was begun
+                shutil.rmtree(self.path)
+
+    def begin(self, config: Any, identity: Identity, *, fresh: bool) -> Path | None:
+        """Write down what the run is, once everything was checked; returns where a run before it was set aside.
+
+        fresh: set aside what is there. Else a run that trained goes on, and one that did not begins anew.
+        """
+        kept = [read_plugin(plugin) for plugin in config.plugins if is_file(plugin)]  # before anything is moved
+        aside = self.set_aside() if fresh else None
+        if aside is not None:
+            print(f"the run before is set aside in {aside}", file=sys.stderr)
+        known = self.record()
+        resumed = self.trained
+        if not resumed:
+            (self.path / METRICS).unlink(missing_ok=True)
+        remove_leftovers(self.path)
+        plugins = keep_plugins(kept, self.path, self.plugins())
+        modules = [plugin for plugin in config.plugins if not is_file(plugin)]
+        told = replace(config, plugins=(*modules, *(plugin.given for plugin in plugins)))
+        record = {
+            "verb": self.verb,
+            "pairalign": __version__,
+            "begun": known["begun"] if resumed and "begun" in known else _now(),
+            "config": to_dict(told),
+            "made_from": dict(identity.made_from),
+            "plugins": [asdict(plugin) for plugin in plugins],
+        }
+        write_json(self.path / RECORD, record)
+        write_text(self.path / CONFIG, f"# pairalign {self.verb} {self.path / CONFIG}\n" + to_yaml(told))
+        return aside
+
+    def finish(self, write: Callable[[], object]) -> None:
+        """Let `write` put the last file in its place, and note when."""
+        write()
+        write_json(self.path / RECORD, {**self.record(), "finished": _now()})
+
+    def plugins(self) -> list[KeptPlugin]:
+        """The plugin files that the run keeps."""
+        return [KeptPlugin(**{**one, "files": tuple(one["files"])}) for one in self.record().get("plugins", [])]
+
+    def named_or_kept(self, named: Sequence[str]) -> tuple[str, ...]:
+        """The plugins that a command names, or, where it names no file, those that the run keeps beside them."""
+        if any(map(is_file, named)):
+            return tuple(named)
+        return (*named, *(str((self.path / one.kept).absolute()) for one in self.plugins()))
+
+    def to_load(self, named: Sequence[str], given: Sequence[str | Path] = ()) -> tuple[str, ...]:
+        """The plugins to load for this run: see `plugins_of`."""
+        return tuple(plugins_of(self.path, named, self.plugins(), given))
+
+    def written(self) -> list[Path]:
+        """Every file and anchor cache that a run wrote here, relative to the folder."""
+        found = [Path(name) for name in NAMES if (self.path / name).exists()]
+        found += [Path(name) for plugin in self.plugins() for name in plugin.files if (self.path / name).exists()]
+        caches = self.path.glob("cache/*/cache.json")
+        found += [cache.parent.relative_to(self.path) for cache in caches if (cache.parent / "features.npy").is_file()]
+        found += [path.relative_to(self.path) for path in self.path.glob("evaluation/*.json") if _measures(path)]
+        return sorted(set(found))
+
+    def set_aside(self) -> Path | None:
+        """Move what a run wrote into a new folder `OUT.old-N` beside this one, and return that; None for nothing."""
+        names = self.written() if self.owner() == self.verb else []
+        if not names:
+            return None
+        home = Path(os.path.abspath(self.path))
+        number = 1
+        while (aside := home.with_name(f"{home.name}.old-{number}")).exists():
+            number += 1
+        for name in names:
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.path / name, aside / name)
+        _remove_empty(self.path, names)
+        return aside
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _measures(path: Path) -> bool:
+    """Whether a JSON file is what `pairalign evaluate` writes."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return "run" in found and bool({"pools", "protocol"} & set(found))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _remove_empty(home: Path, names: Sequence[Path]) -> None:
+    """Remove folders that held nothing but what was moved."""
+    for folder in sorted({parent for name in names for parent in name.parents}, reverse=True):
+        if folder != Path() and (home / folder).is_dir() and not any((home / folder).iterdir()):
+            (home / folder).rmdir()
