@@ -14,7 +14,7 @@ from typing import Any
 from pairalign.core.errors import IdentityError, PairalignError
 
 FREE = ("out", "cache", "plugins", "root", "data.root", "data.memory", "trust_remote_code")
-FREE_TRAIN = ("accelerator", "threads", "checkpoint_every", "memory", "workers")
+FREE_TRAIN = ("accelerator", "devices", "nodes", "threads", "checkpoint_every", "memory", "workers")
 GONE = "gone"
 
 

@@ -44,8 +44,8 @@ class Stopping:
     """Heeds signals while it is entered.
 
     checkpoint: what a message names as kept. number: the signal that came, or None. claim: asked before the message of
-    a hung process, with the exit code; false where another process speaks for all. leave: ends the process. saving: while it is true a hung
-    process is given all the time it needs.
+    a hung process, with the exit code; false where another process speaks for all. leave: ends the process. saving:
+    while it is true a hung process is given all the time it needs.
     """
 
     def __init__(self, checkpoint: Path | None = None) -> None:

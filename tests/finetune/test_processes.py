@@ -1,0 +1,48 @@
+"""Stage two on two real gloo processes: what one process learns from twice the batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from stage_two import settings, short_run, values
+
+from pairalign.core.errors import CheckpointError
+from pairalign.finetune.run import recompose_mllm
+
+
+@pytest.mark.slow
+def test_two_processes_teach_what_one_does_with_twice_the_batch(setup: Path, tmp_path: Path) -> None:
+    def train(size: int) -> dict[str, object]:
+        fixed = {"steps": 5, "warmup": 1, "accelerator": "cpu", "validate_every": 3, "checkpoint_every": 2}
+        fixed |= {"lr": 3e-4, "bridge_lr": 3e-4}
+        return {**fixed, "batch_size": size, "measure_tokens": 4}
+
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values(setup, tmp_path / "two", train={**train(4), "devices": 2, "workers": 1})))
+    command = [sys.executable, "-m", "pairalign", "recompose", str(path), "--quiet"]
+    told = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=told)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run: ") == 1  # one process prints
+    assert "Traceback" not in done.stderr
+
+    one = short_run(setup, tmp_path / "one", train=train(8))
+    for path in (tmp_path / "one").rglob("*.safetensors"):
+        mine, theirs = load_file(path), load_file(tmp_path / "two" / path.relative_to(tmp_path / "one"))
+        assert max(float((mine[key].float() - theirs[key].float()).abs().max()) for key in mine) < 1e-6
+    results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert results["learning"]["points"] == one.results["learning"]["points"]
+    lines = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "two")]
+    for first, second in zip(*([json.loads(line) for line in told] for told in lines), strict=True):
+        assert first.keys() == second.keys()
+        assert all(abs(first[name] - second[name]) < 1e-4 for name in first), (first, second)
+
+    (tmp_path / "two" / "results.json").unlink()
+    with pytest.raises(CheckpointError, match="was written by 2 processes, now there are 1"):
+        recompose_mllm(settings(setup, tmp_path / "two", train=train(4)))
