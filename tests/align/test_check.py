@@ -91,6 +91,12 @@ def test_no_validation_can_be_asked_for(
     assert plan_run(config, progress=False).notes == ()
 
 
+def test_a_batch_larger_than_the_split_is_said(align_settings: Settings) -> None:
+    config = load_config(AlignConfig, align_settings, ["train.batch_size=97"])
+    note = "note: edge a-b: train.batch_size=97 is more than its 96 training pairs: batches repeat some."
+    assert note in plan_run(config, progress=False).notes
+
+
 def test_a_folder_that_can_be_made_is_not_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert why_unwritable(tmp_path / "a" / "b") is None

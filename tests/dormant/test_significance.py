@@ -181,6 +181,20 @@ def prompts(family: Family, images: bool) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": (ids > 0).long(), **family.inputs(ids, 2 * images)}
 
 
+def test_answers_in_the_calibration_change_no_dowser_score() -> None:
+    model = tiny_llama(layers=1)
+    linears, batches = find_linears(model), token_batches()
+    answered = [{**batch, "labels": batch["input_ids"]} for batch in batches]
+    plain, other = (score_model("dowser", model, linears, of, probes=2, seed=4) for of in (batches, answered))
+    assert all(torch.equal(plain[name], other[name]) for name in plain)
+
+
+def test_an_option_that_a_score_does_not_take_is_named() -> None:
+    model = tiny_llama(layers=1)
+    with pytest.raises(DormantError, match=r"score 'dowser' has no option 'probe'\. Did you mean 'probes'"):
+        score_model("dowser", model, find_linears(model), token_batches(), probe=2)
+
+
 @pytest.mark.parametrize("images", [True, False], ids=["images", "text"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_dowser_by_layer_is_dowser_by_hand(name: str, images: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,11 @@ def _check_edge(
                 f"edge {name}: {str(folder)!r} holds no field {source!r}.{did_you_mean(source, index.modalities)}"
             )
         check_stored(aligner.encoder(end).signal, index.modalities[source], f"edge {name}, field {source!r}")
-    return _check_validation(name, config.data.val_split, index, folder)
+    notes = _check_validation(name, config.data.val_split, index, folder)
+    if config.train.batch_size > (count := index.every_split[split].count):
+        size = f"train.batch_size={config.train.batch_size}"
+        notes.append(f"note: edge {name}: {size} is more than its {count} training pairs: batches repeat some.")
+    return notes
 
 
 def _check_validation(name: str, split: str | None, index: ShardIndex, folder: Path) -> list[str]:

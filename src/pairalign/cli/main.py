@@ -7,6 +7,7 @@ that `pairalign --help` answers at once; a verb imports what it needs when it ru
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
@@ -48,14 +49,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explained(error: Exception) -> str | None:
-    """One line on an error that is no fault of ours: a full disk, or a line of an encoder's author; else `None`."""
+    """One line on an error that is no fault of ours, else `None`: a line of an encoder's author, a file that the system
+    refuses, memory that is not there."""
     from pairalign.core.author import reason_of, where_of
     from pairalign.files import DISK_FULL, storage_error
 
+    where = where_of(error)
+    if where is not None:
+        return f"{where}: {reason_of(error)}"
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return str(storage_error(error, error.filename or "a file"))
-    where = where_of(error)
-    return f"{where}: {reason_of(error)}" if where else None
+    if isinstance(error, OSError) and error.filename:
+        return f"{str(error.filename)!r}: {str(error.strerror or error).lower()}: check that path."
+    if isinstance(error, MemoryError) or re.search(r"out of memory|can.t allocate memory", str(error)):
+        return f"{reason_of(error)}: give it less at once (train.batch_size, --limit), smaller sizes, or more memory."
+    return None
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

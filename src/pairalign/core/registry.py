@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pairalign.core.author import open_folder, remember_package, told, where_of
+from pairalign.core.author import open_folder, remember_package, told
 from pairalign.core.errors import PairalignError, RegistryError, did_you_mean
 from pairalign.core.plugins import PluginFile, beside, is_file, read_plugin, source_hash
 
@@ -100,8 +100,6 @@ def create_encoder(name: str, **options: Any) -> Encoder:
     except PairalignError:
         raise
     except Exception as error:  # of wrong options, or of its author
-        if where_of(error) is None and not isinstance(error, TypeError):
-            raise
         raise RegistryError(f"encoder {name!r} with options {options}: {told(error)}") from error
 
 

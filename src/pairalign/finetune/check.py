@@ -16,7 +16,7 @@ from pairalign.core.errors import ConfigError, DataError, PairalignError, Signal
 from pairalign.data.index import load_index
 from pairalign.data.shards import read_samples
 from pairalign.dormant.selection.select import check_settings
-from pairalign.dormant.significance import load_scores
+from pairalign.dormant.significance import check_score, load_scores
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sampling import shares
 from pairalign.finetune.tasks import Task
@@ -52,6 +52,7 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
             )
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
+        check_score(config.dormant.score, config.dormant.options)
     if config.scores is not None:
         load_scores(config.scores)
     return found

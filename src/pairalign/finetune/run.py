@@ -29,7 +29,7 @@ from pairalign.data.loading import BatchLoader
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.receipt import fingerprint_base, write_receipt
-from pairalign.files import replacing, write_json
+from pairalign.files import replacing, why_unwritable, write_json
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.callbacks import Watch, flat
 from pairalign.finetune.check import check_signals, check_tasks, check_words
@@ -135,17 +135,10 @@ def _train(
 
 def _check(config: RecomposeConfig) -> None:
     check_shared(config)
-    train = config.train
-    if train.steps < 0:
-        raise ConfigError(f"train.steps={train.steps}: give at least 0.")
-    for name in ("batch_size", "accumulate", "measure_batch_size"):
-        if getattr(train, name) < 1:
-            raise ConfigError(f"train.{name}={getattr(train, name)}: give at least 1.")
-    if config.max_forgetting is not None:
-        if config.max_forgetting < 0:
-            raise ConfigError(f"max_forgetting={config.max_forgetting:g}: give points of accuracy, at least 0.")
-        if not config.held_out:
-            raise ConfigError("max_forgetting: needs held_out tasks, whose accuracy it bounds.")
+    if reason := why_unwritable(config.out):
+        raise ConfigError(f"out={config.out!r}: {reason}: choose another folder.")
+    if config.max_forgetting is not None and not config.held_out:
+        raise ConfigError("max_forgetting: needs held_out tasks, whose accuracy it bounds.")
 
 
 def plan_recompose(config: RecomposeConfig) -> RunPlan:

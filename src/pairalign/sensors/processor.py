@@ -180,6 +180,7 @@ def load_base(
 
     if name.startswith(PACKAGED):
         name = str(files("pairalign").joinpath(name.removeprefix(PACKAGED)))
+    _check_dtype(dtype)
     both: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code}
     both |= {"revision": loading.revision} if loading.revision else {}
     own = {"attn_implementation": loading.attn_implementation} if loading.attn_implementation else {}
@@ -196,6 +197,12 @@ def load_base(
     check_multimodal(model)
     placed: Any = model if loading.device_map else nn.Module.to(model, device)
     return placed.eval(), processor
+
+
+def _check_dtype(dtype: str | torch.dtype) -> None:
+    known = ("auto", "float32", "bfloat16", "float16")
+    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ConfigError(f"dtype={dtype!r}: give 'auto' or a torch dtype.{did_you_mean(dtype, known)}")
 
 
 def _device_map(device: torch.device, asked: str | dict[str, Any] | None) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def whole(model: nn.Module, linears: Linears, batch: Batch, totals: Totals) -> M
 def _last_logits(model: nn.Module, batch: Batch) -> Tensor:
     """(B, V), float32: the logits at each prompt's last token that is no padding."""
     cached: dict[str, Any] = {"use_cache": False} if hasattr(model, "generate") else {}
+    batch = {name: value for name, value in batch.items() if name != "labels"}  # they are of all positions
     mask = batch.get("attention_mask")
     if mask is None or mask.ndim != 2:
         kept, place = torch.tensor([-1]), torch.tensor([0])

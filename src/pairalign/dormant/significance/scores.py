@@ -7,7 +7,8 @@ Where it bites: a mapping looks at the model's weights when it is asked, so choo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -48,11 +49,21 @@ def score_model(
     """Scores (out, in), float32, of the weights of `linears`, by module name.
 
     calibration: batches of the model's keyword arguments, for the scores that look at data. Raise `DormantError` for
-    an unknown score, and for calibration data that is missing or empty.
+    an unknown score or option, and for calibration data that is missing or empty.
     """
+    check_score(name, options)
+    return _SCORES[name](model, linears, placed(calibration, model), seed=seed, **options)
+
+
+def check_score(name: str, options: Collection[str]) -> None:
+    """Raise `DormantError` for a score that is not registered, or an option that it does not take."""
     if name not in _SCORES:
         raise DormantError(f"score={name!r}.{did_you_mean(name, _SCORES)}")
-    return _SCORES[name](model, linears, placed(calibration, model), seed=seed, **options)
+    accepted = inspect.signature(_SCORES[name]).parameters.values()
+    known = [p.name for p in accepted if p.kind is p.KEYWORD_ONLY and p.name != "seed"]
+    for option in options:
+        if option not in known and not any(p.kind is p.VAR_KEYWORD for p in accepted):
+            raise DormantError(f"score {name!r} has no option {option!r}.{did_you_mean(option, known)}")
 
 
 def placed(calibration: Iterable[Batch] | None, model: nn.Module) -> Iterable[Batch] | None:

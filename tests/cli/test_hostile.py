@@ -1,0 +1,81 @@
+"""Settings that make no sense, given to the real command line: each is one clean line, and nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from stage_two import values
+
+from pairalign.cli.main import main
+
+SAID = ("device:", "note:", "Loading weights")  # what may stand on stderr before the error
+
+STAGE_ONE = [
+    "train.precision=7-mixed", "train.strategy=nope", "train.accelerator=quantum", "train.accelerator=cuda:77",
+    "modalities.a.tune=99", "modalities.a.tune=some", "modalities.a.encoder=tiny_vectr", "modalities.a.head=anchor",
+    "modalities.a.options={size: many}", "modalities.a.options={size: -1}", "modalities.a.options={sise: 6}",
+    "modalities.a.options=null", "modalities.9x={encoder: tiny_vector}", "modalities={}", "edges=[]", "edges=",
+    "edges.0.between=[a,a]", "edges.0.between=[a,zz]", "edges.0.between=[a,b,c]", "edges.0.between=ab",
+    "edges.7.shards=x", "edges.x.shards=x", "edges.0.shards=/nowhere", "data.root=5", "data.train_split=trian",
+    "data.val_split=vla", "train.batch_size=1", "train.lr=[1", "train.lr=1e-3e", "train.lr={}", "train=null", "train=5",
+    "loss.scale_min=200", "out=", "out=/dev/null/x", "cache=/dev/null/x",
+    "plugins=[/nowhere.py]", "plugins=/nowhere.py", "modalities.a.start=/nowhere", "trian.lr=1", ".=1", "a..b=1", "=",
+    "train.lr=\x00", "train.lr=&a [*a]", "seed=!!python/name:os.system",
+]  # fmt: skip
+STAGE_TWO = [
+    "base=/nowhere", "base=5", "base=.", "senses={}", "tasks={}", "tasks=null", "senses.touch=null",
+    "senses.touch.run=/nowhere", "senses.touch.modality=tuch", "senses.touch.bridge=nope", "method=nope",
+    "senses.touch.bridge=recomposition", "options={rank: 3}", "options=[1]", "dormant.structure=9:4",
+    "dormant.structure=nope", "dormant.score=nope", "dormant.options={probe: 1e-3}", "dormant.budget=global2",
+    "dormant.target_modules=nope", "dormant.layers_to_transform=[99]", "dormant.density=0.0000001", "scores=/nowhere",
+    "scores=.", "max_forgetting=.inf", "tasks.touch.prompt={", "tasks.touch.prompt='{tuch}'", "tasks.touch.prompt=5",
+    "tasks.touch.answer='{touch}'", "tasks.touch.shards=/nowhere", "tasks.touch.split=trian", "root=/nowhere",
+    "tasks.touch.signals={touch: tuch}", "calibration_size=100000", "calibration={}", "dtype=float17",
+    "train.precision=bf16-true2", "train.strategy=fsdp9", "train.accelerator=quantum", "train.batch_size=1",
+    "out=/dev/null/x", "held_out.image.limit=0", "plugins=[x y]", "train.nodes=0", "train.lr=true",
+]  # fmt: skip
+
+
+def refused(words: list[str], override: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main([*words, override]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip() and not line.startswith(SAID)]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("pairalign: ")
+    assert "Traceback" not in lines[0]
+    path, _, value = override.partition("=")
+    named = [*(word[:4] for word in path.split(".") if word), value, override]  # "edges" is also an edge
+    assert any(word in lines[0] for word in named if word), lines[0]
+
+
+@pytest.mark.parametrize("override", STAGE_ONE)
+def test_stage_one_refuses_it(
+    align_settings: dict[str, Any], tmp_path: Path, override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(align_settings))
+    refused(["align", str(tmp_path / "c.yaml"), "--quiet"], override, capsys)
+    assert not (Path(align_settings["out"]) / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [("out=/proc/x/y", "'/proc/x': no such file or directory"), ("latent.shared=1e12", "allocate memory")],
+)
+def test_what_the_system_refuses_is_one_line_too(
+    align_settings: dict[str, Any], tmp_path: Path, override: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(align_settings))
+    assert main(["align", str(tmp_path / "c.yaml"), "--quiet", override]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("pairalign: ")
+    assert told in last
+
+
+@pytest.mark.parametrize("override", STAGE_TWO)
+def test_stage_two_refuses_it(setup: Path, tmp_path: Path, override: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values(setup, tmp_path / "out")))
+    refused(["recompose", str(tmp_path / "c.yaml"), "--dry-run"], override, capsys)
+    assert not (tmp_path / "out").exists()
