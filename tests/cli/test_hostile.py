@@ -62,7 +62,10 @@ def test_stage_one_refuses_it(
 
 @pytest.mark.parametrize(
     ("override", "told"),
-    [("out=/proc/x/y", "'/proc/x': no such file or directory"), ("latent.shared=1e12", "allocate memory")],
+    [
+        ("out=/proc/x/y", "'/proc/x/y' cannot be written (No such file or directory)"),
+        ("latent.shared=1e12", "allocate memory"),
+    ],
 )
 def test_what_the_system_refuses_is_one_line_too(
     align_settings: dict[str, Any], tmp_path: Path, override: str, told: str, capsys: pytest.CaptureFixture[str]
