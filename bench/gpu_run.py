@@ -17,6 +17,7 @@ import json
 import math
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -164,11 +165,18 @@ def run_all(data: Path, out: Path, device: str) -> tuple[Seen, dict[str, dict[st
     seen, found, failed = Seen(torch.device(device).type), dict[str, dict[str, float]](), []
     for name, words in commands(data, out).items():
         seen.verb, said, start = name, io.StringIO(), time.perf_counter()
-        with seen.watching(), contextlib.redirect_stdout(said):
-            code = pairalign([*words, "--device", device])
-        found[name] = {"seconds": time.perf_counter() - start, **figures(name, out)}
-        if code:
-            failed.append(f"{name}: exit code {code}")
+        try:
+            with seen.watching(), contextlib.redirect_stdout(said):
+                code = pairalign([*words, "--device", device])
+            if code:
+                failed.append(f"{name} on {device}: exit code {code}")
+            found[name] = {"seconds": time.perf_counter() - start, **figures(name, out)}
+        except Exception as error:  # the next verbs may still say something
+            traceback.print_exc()
+            failed.append(
+                f"{name} on {device}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
+            found[name] = {"seconds": time.perf_counter() - start}
         (out / f"{name.replace(' ', '_')}.txt").write_text(said.getvalue(), encoding="utf-8")
     return seen, found, failed
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 
 from pairalign.core.errors import ConfigError
 from pairalign.runtime import Runtime
@@ -42,8 +42,17 @@ def check_strategy(name: str) -> None:
         )
 
 
+class InPlace(SingleDeviceStrategy):
+    """One process whose model is where it computes already: it is not moved, so that one on several devices stays."""
+
+    def model_to_device(self) -> None:
+        """Nothing to move."""
+
+
 def find_strategy(name: str, runtime: Runtime) -> Strategy | str:
     """What Lightning's Trainer takes as its strategy for `train.strategy`."""
     if runtime.world > 1 and name in UNUSED:
         return JoinedDDP(find_unused_parameters=UNUSED[name])
-    return "auto" if name == "fsdp2" else name  # one process has nobody to share with
+    if runtime.world == 1 and name in ("auto", "fsdp2"):  # one process has nobody to share with
+        return InPlace(runtime.device)
+    return name

@@ -75,10 +75,11 @@ class Sense(nn.Module):
 
 
 def build_sense(recipe: SenseRecipe, model: nn.Module) -> Sense:
-    """A sense with weights yet to be loaded; raise `RegistryError` if its encoder is not registered here."""
-    encoder = create_encoder(recipe.encoder, **recipe.options)
+    """A sense on the model's device, its weights yet to be loaded; raise `RegistryError` for an unknown encoder."""
+    encoder, device = create_encoder(recipe.encoder, **recipe.options), embedding_of(model).weight.device
     encoder.requires_grad_(False)
     head = build_head(encoder, recipe.latent, recipe.head, recipe.encoder)
+    encoder, head = encoder.to(device), head.to(device)
     bridge: nn.Module
     if recipe.bridge == "recomposition":
         bridge = Recomposition.empty(model, recipe.sizes)
