@@ -39,6 +39,9 @@ NAMES = (
     *(
         "dormant/dormant_model.safetensors",
         "dormant/dormant_config.json",
+        "chosen/dormant_model.safetensors",
+        "chosen/dormant_config.json",
+        "chosen/made_from.json",
         "evaluation/metrics.json",
         "evaluation/report.html",
     ),

@@ -65,6 +65,7 @@ def origin_of(
     and "calibration", which was read now, or by what wrote that file."""
     about = dict(getattr(scores, "about", {}))
     stored = about.pop("calibration", None)
+    about.pop("layers", None)  # a hash for each weight, which a delta has itself
     return {"sha256": chosen_hash(updates), "scores": about or None, "calibration": read_by(scores, seen) or stored}
 
 

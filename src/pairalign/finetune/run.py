@@ -1,7 +1,7 @@
 """`recompose_mllm`: one run of stage two, from a configuration to a folder that can be asked, shipped and resumed.
 
-A run folder holds config.yaml, versions.json, metrics.jsonl, last.ckpt (to resume), and when done bridge.safetensors,
-the delta under `dormant/`, receipt.json and results.json.
+A run folder holds config.yaml, versions.json, metrics.jsonl, last.ckpt and chosen/ (to resume), and when done
+bridge.safetensors, the delta under `dormant/`, receipt.json and results.json.
 Where it bites: everything is checked before the base is touched; calling it again on a finished folder loads it.
 """
 
@@ -29,7 +29,8 @@ from pairalign.data.loading import BatchLoader
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.receipt import fingerprint_base, write_receipt
-from pairalign.files import replacing, why_unwritable, write_json
+from pairalign.files import remove, replacing, why_unwritable, write_json
+from pairalign.finetune import chosen
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.callbacks import Watch, flat
 from pairalign.finetune.check import check_signals, check_tasks, check_words
@@ -110,7 +111,8 @@ def _train(
     for one in tasks:
         one.keep(processor, config.train.memory / len(tasks), progress=progress)
     before = fingerprint_base(model.llm) if config.method in ("dormant", "bridge") else None
-    setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores)
+    place = run.path / chosen.FOLDER
+    setup = _setup(config, calibration)._replace(chosen=None if fresh else place, write=runtime.main)
     if shared:
         model.llm = prepare_shared(model.llm, method, setup, config, runtime)
     else:
@@ -120,6 +122,8 @@ def _train(
     runtime.main_only(lambda: run.begin(config, identity, fresh=fresh))
     if runtime.main:
         write_versions(run.path, config)
+        if isinstance(model.llm, DormantModel) and not shared:
+            chosen.keep_chosen(place, setup.key(), model.llm)
     watch = _fit(config, model, method, tasks, sets, processor, runtime, progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = method.finish(model.llm)
@@ -128,9 +132,15 @@ def _train(
     if runtime.main or shared:
         _save(run.path if runtime.main else None, model, method, before)
     if runtime.main:
+        remove(place)
         run.finish(lambda: write_json(run.path / "results.json", results))
     runtime.barrier()
     return RecomposeRun(run.path, config, model, processor, results)
+
+
+def _setup(config: RecomposeConfig, calibration: Calibration | None) -> Setup:
+    cache = None if config.score_cache is None else Path(config.score_cache)
+    return Setup(config.dormant, calibration, "+".join(config.senses), config.scores, cache)
 
 
 def _check(config: RecomposeConfig) -> None:
@@ -155,7 +165,7 @@ def plan_recompose(config: RecomposeConfig) -> RunPlan:
     check_signals(asked, processor.senses)
     check_words(asked, processor.tokenizer)
     tasks, sets, calibration = read_tasks(config, processor)
-    setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores)
+    setup = _setup(config, calibration)
     measured = [questions.task for part in sets.values() for questions in part]
     return try_out(config, model, method, setup, tasks, measured, Collator(processor))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.dormant.linears import find_linears
-from pairalign.dormant.significance import Batch, score_model
+from pairalign.dormant.significance import Batch
 from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.method import Setup, register_method
 from pairalign.sensors.model import SensorModel
@@ -29,7 +29,7 @@ class EWC(Full):
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The model itself; measures the Fisher information first."""
         linears = find_linears(llm)
-        fisher = score_model("fisher", llm, linears, setup.calibration)
+        fisher = setup.score("fisher", llm, linears)
         stiff = {name: fisher[name] for name in linears}
         mean = torch.stack([value.mean() for value in stiff.values()]).mean().clamp_min(1e-30)
         self.springs = [(m, m.weight.detach().clone(), stiff[name].to(m.weight) / mean) for name, m in linears.items()]

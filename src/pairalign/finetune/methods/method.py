@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.config import to_dict
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
+from pairalign.dormant.cache import cached_scores, key_of
 from pairalign.dormant.config import DormantConfig
-from pairalign.dormant.linears import decoder_prefix
+from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.model import get_dormant_model
-from pairalign.dormant.significance import Batch, load_scores
+from pairalign.dormant.selection.select import UNSCORED
+from pairalign.dormant.significance import Batch, load_scores, score_model
+from pairalign.dormant.significance.scores import Linears
+from pairalign.finetune.chosen import load_chosen
 from pairalign.sensors.model import SensorModel
 
 METHODS: dict[str, type[Method]] = {}
@@ -50,12 +56,29 @@ def method_names() -> list[str]:
 
 class Setup(NamedTuple):
     """What a method may look at: dormant settings (they name the layers, too), batches that show what the base does,
-    the sensor's name, and a significance file."""
+    the sensor's name, a significance file, a folder that keeps scores, one that keeps what an interrupted run had chosen,
+    and whether this process writes scores."""
 
     dormant: DormantConfig
     calibration: Iterable[Batch] | None = None
     sensor: str = "sensor"
     scores: str | None = None
+    cache: Path | None = None
+    chosen: Path | None = None
+    write: bool = False
+
+    def key(self) -> str:
+        """A hash of what dormant weights are chosen by, the base aside."""
+        batches = None if self.calibration is None else [dict(batch) for batch in self.calibration]
+        return key_of([to_dict(self.dormant), self.sensor, self.scores, batches])[:16]
+
+    def score(self, name: str, llm: nn.Module, linears: Linears, **options: Any) -> Mapping[str, Tensor]:
+        """Scores of the base on the calibration batches, from the cache where there is one."""
+        if self.cache is None:
+            return score_model(name, llm, linears, self.calibration, **options)
+        seed = options.pop("seed", 0)
+        told: dict[str, Any] = {"seed": seed, "options": options, "write": self.write}
+        return cached_scores(self.cache, name, llm, linears, self.calibration, **told)
 
 
 Leaves = Literal["base", "delta", "weights", "modules"]
@@ -116,9 +139,20 @@ class Dormant(Method):
     leaves = "delta"
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
-        """A `DormantModel`."""
-        given = load_scores(setup.scores) if setup.scores else None
+        """A `DormantModel`, with the places that an interrupted run had chosen where there are some."""
+        if setup.chosen is not None:
+            found = load_chosen(setup.chosen, setup.key(), llm)
+            if found is not None:
+                return found
+        given = load_scores(setup.scores) if setup.scores else self._cached(llm, setup)
         return get_dormant_model(llm, setup.dormant, setup.calibration, sensor=setup.sensor, scores=given)
+
+    def _cached(self, llm: nn.Module, setup: Setup) -> Mapping[str, Tensor] | None:
+        which = setup.dormant
+        if setup.cache is None or which.structure in UNSCORED:
+            return None
+        linears = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
+        return setup.score(which.score, llm, linears, seed=which.seed, **which.options)
 
 
 def decoder_parameters(llm: nn.Module) -> dict[str, nn.Parameter]:

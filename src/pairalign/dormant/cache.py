@@ -1,0 +1,62 @@
+"""Significance scores kept in a folder under the name of what they were made of, so that nobody scores a base twice.
+
+The name is a hash of every weight and buffer of the base, of the calibration inputs to the last bit, and of the score
+with its layers, options and seed.
+Where it bites: what has no such factors as `file` keeps takes 4 bytes a weight, and nothing is ever thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairalign.dormant.provenance import Calibration, Seen, fingerprint, read_by
+from pairalign.dormant.receipt import fingerprint_base
+from pairalign.dormant.significance import Batch, load_scores, save_scores, score_model
+from pairalign.dormant.significance.scores import Linears
+from pairalign.files import sha256_text
+
+
+def cached_scores(
+    folder: str | Path,
+    score: str,
+    model: nn.Module,
+    linears: Linears,
+    calibration: Iterable[Batch] | None = None,
+    *,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    write: bool = True,
+) -> Mapping[str, Tensor]:
+    """What `score_model` gives, from `folder` where it is there, else made and, with `write`, kept."""
+    batches, told = None if calibration is None else [dict(batch) for batch in calibration], dict(options or {})
+    parts = [score, list(linears), told, seed, fingerprint_base(model), batches]
+    path = Path(folder) / f"{score}-{key_of(parts)}.safetensors"
+    if path.exists():
+        return load_scores(path)
+    seen = None if batches is None else Seen(Calibration(batches, getattr(calibration, "samples", ())))
+    scores = score_model(score, model, linears, seen, seed=seed, **told)
+    if not write:
+        return scores
+    about = {"method": score, "seed": seed, "options": told, "calibration": read_by(scores, seen)}
+    save_scores(scores, linears, path, progress=False, **about)
+    return load_scores(path)
+
+
+def key_of(value: Any) -> str:
+    """SHA-256 of a value of mappings, sequences, tensors and whatever says by `str` what it is."""
+    return sha256_text(json.dumps(digest_of(value), sort_keys=True, default=str))
+
+
+def digest_of(value: Any) -> Any:
+    """A value of mappings, sequences and tensors, ready for JSON, with hashes in the place of tensors."""
+    if isinstance(value, Tensor):
+        return [str(value.dtype), list(value.shape), fingerprint(value if value.dtype != torch.bool else value.int())]
+    if isinstance(value, Mapping):
+        return {str(name): digest_of(part) for name, part in value.items()}
+    return [digest_of(part) for part in value] if isinstance(value, list | tuple) else value
