@@ -56,8 +56,8 @@ def method_names() -> list[str]:
 
 class Setup(NamedTuple):
     """What a method may look at: dormant settings (they name the layers, too), batches that show what the base does,
-    the sensor's name, a significance file, a folder that keeps scores, one that keeps what an interrupted run had chosen,
-    and whether this process writes scores."""
+    the sensor's name, a significance file, a folder that keeps scores, one with what an interrupted run had chosen, and
+    whether this process writes scores."""
 
     dormant: DormantConfig
     calibration: Iterable[Batch] | None = None
