@@ -59,7 +59,7 @@ BASE = found(0.1, 0.9)
 CASES: dict[str, tuple[dict[int, Measured], int, str | None]] = {
     "final within the bound": ({2: found(0.9, 0.9), 4: found(0.5, 0.9), 6: found(0.4, 0.89)}, 6, None),
     "final beyond it": ({2: found(0.3, 0.9), 4: found(0.5, 0.9), 6: found(0.9, 0.2)}, 4, "at the end, step 6"),
-    "stopped": ({2: found(0.3, 0.9), 4: found(0.9, 0.2)}, 2, "stopped at step 4: held-out abilities lost 70.0 points"),
+    "stopped": ({2: found(0.3, 0.9), 4: found(0.9, 0.2)}, 2, "stopped at step 4: held-out abilities lost 70 points"),
     "the best, not the latest": ({2: found(0.6, 0.9), 4: found(0.5, 0.9), 6: found(0.9, 0.2)}, 2, "at the end"),
     "a tie goes to less forgotten": ({2: found(0.5, 0.9), 4: found(0.5, 0.88), 6: found(0.9, 0.2)}, 2, "at the end"),
     "then to the smaller loss": (

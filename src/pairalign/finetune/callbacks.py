@@ -166,7 +166,7 @@ class Watch(L.Callback):
             self.best = self._copy(step, rank)
         if lost is None or lost <= bound:
             return None
-        return f"held-out abilities lost {lost:.1f} points, more than max_forgetting={bound:g}"
+        return f"held-out abilities lost {lost:.4g} points, more than max_forgetting={bound:g}"
 
     def _good(self, step: int) -> bool:
         found = self.history[-1][1]
