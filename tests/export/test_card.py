@@ -70,14 +70,19 @@ def code(card: Path) -> str:
     return found[1]
 
 
+@pytest.fixture(autouse=True)
+def new_session(place: Path, pack: Path) -> None:
+    """One that knows no glove."""
+    registry._registered.pop("glove_cnn", None)
+
+
 @pytest.fixture
 def elsewhere(setup: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what a card says is needed beside the pack, in a session that knows no glove."""
+    """A folder with what a card says is needed beside the pack."""
     for file in ("glove.py", "glove.png"):
         shutil.copyfile(place / file, tmp_path / file)
     shutil.copytree(setup / "base", tmp_path / "base")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(registry._registered, "glove_cnn", raising=False)
     return tmp_path
 
 

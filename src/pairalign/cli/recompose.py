@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plan.record(), indent=1) if args.json else plan)
         return 0
     done = recompose_mllm(config, progress=not args.quiet, fresh=args.fresh)
-    code = 0 if done.finished or done.results.get("kept", {"learned": True})["learned"] else 4
+    code = 0 if done.results.get("kept", {"learned": True})["learned"] else 4
     if not current().main:
         return code
     if done.finished:
