@@ -3,21 +3,20 @@
     bash bench/gpu.sh OUT
 
 Arms: dormant rows, weights and directions at 10 % and rows and weights at 60 %, LoRA that trains as many parameters,
-and gradient-hook masking with bf16 weights and moments, as such code does it. A step is forward,
-backward, AdamW step and zero_grad over 1 x 1024 tokens of text. Every arm in a fresh
-process.
-Where it bites: random weights and tokens; masks are random for the steps. `--size toy` runs on the CPU in seconds and
-says nothing about speed.
+and gradient-hook masking with bf16 weights and moments, as such code does it. A step is forward, backward, AdamW step
+and zero_grad over 1 x 1024 tokens of text; the median is over 20 of them, after 5 that warm up. All arms run in one
+process, the most telling first, each on a model of its own; the one before is freed and the peak counted anew.
+Where it bites: random weights and tokens; masks are drawn on the device, for the steps do not ask what they are worth.
+`--size toy` runs on the CPU in seconds and says nothing about speed.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,13 @@ from tqdm import tqdm
 
 from pairalign import DormantConfig, get_dormant_model
 from pairalign.dormant.linears import find_linears
+from pairalign.dormant.selection.mask import Mask
+from pairalign.dormant.selection.units import lowest
 from pairalign.dormant.significance import score_model
 
-ARMS = ("rows 0.1", "weights 0.1", "directions 0.1", "rows 0.6", "weights 0.6", "lora 0.1", "lora 0.6", "hooks 0.1",
-        "hooks 0.6", "score splash", "score dowser")  # fmt: skip
+ARMS = ("rows 0.1", "lora 0.1", "hooks 0.1", "weights 0.1", "directions 0.1", "score splash", "score dowser",
+        "rows 0.6", "lora 0.6", "hooks 0.6", "weights 0.6")  # fmt: skip
+WARM = 5
 SIZES: dict[str, dict[str, Any]] = {
     "toy": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
             "num_key_value_heads": 2, "vocab_size": 256},
@@ -69,8 +71,9 @@ def prepare(arm: str, model: nn.Module) -> nn.Module:
     kind, density = arm.split()[0], float(arm.split()[1])
     linears = find_linears(model)
     if kind in ("rows", "weights", "directions"):
-        score = "random"
-        return get_dormant_model(model, DormantConfig(score=score, structure=kind, density=density))
+        config = DormantConfig(score="random", structure=kind, density=density)
+        masks = None if kind == "directions" else {n: draw_mask(kind, m.weight, density) for n, m in linears.items()}
+        return get_dormant_model(model, config, masks=masks)
     model.requires_grad_(False)
     if kind == "lora":
         from peft import LoraConfig, get_peft_model
@@ -85,14 +88,28 @@ def prepare(arm: str, model: nn.Module) -> nn.Module:
     return model
 
 
+def draw_mask(kind: str, weight: torch.Tensor, density: float) -> Mask:
+    """Exactly the share `density` of the rows or entries of a weight, drawn on its device."""
+    rows, columns = weight.shape
+    if kind == "rows":
+        index = torch.randperm(rows, device=weight.device)[: round(density * rows)].sort().values
+        return Mask("rows", (rows, columns), index)
+    drawn = torch.rand(rows * columns, device=weight.device)
+    return Mask("entries", (rows, columns), lowest(drawn, round(density * len(drawn))).view(rows, columns))
+
+
 def measure_step(arm: str, args: argparse.Namespace) -> dict[str, Any]:
     """Median seconds of a step, peak memory in GiB, and what trains."""
-    model = prepare(arm, build(args.size, args.device)).train()
+    start = _now(args.device)
+    base = build(args.size, args.device)
+    count, built = sum(p.numel() for p in base.parameters()), _now(args.device) - start
+    model = prepare(arm, base).train()
+    prepared = _now(args.device) - start - built
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01, fused=args.device == "cuda" or None)
     ids = torch.randint(0, 200, (1, args.tokens), device=args.device)
     seconds = []
-    for _ in range(args.steps + 2):
+    for _ in range(WARM + args.steps):
         start = _now(args.device)
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
@@ -100,18 +117,15 @@ def measure_step(arm: str, args: argparse.Namespace) -> dict[str, Any]:
         seconds.append(_now(args.device) - start)
     return {
         "arm": arm,
-        "step": statistics.median(seconds[2:]),
-        "least": min(seconds[2:]),
-        "most": max(seconds[2:]),
+        "step": statistics.median(seconds[WARM:]),
+        "least": min(seconds[WARM:]),
+        "most": max(seconds[WARM:]),
         "memory": _peak(args.device),
         "trained": sum(p.numel() for p in trained),
-        "base": sum(p.numel() for p in build_meta(args.size)),
+        "base": count,
+        "build": built,
+        "prepare": prepared,
     }
-
-
-def build_meta(size: str) -> list[nn.Parameter]:
-    """Parameters without storage, to count them."""
-    return list(build(size, "meta").parameters())
 
 
 def measure_score(arm: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -150,14 +164,28 @@ def measure_score(arm: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_arm(arm: str, args: argparse.Namespace) -> dict[str, Any]:
-    """One arm in this process."""
-    return (measure_score if arm.startswith("score") else measure_step)(arm, args)
+    """One arm; memory that the one before left is given back first."""
+    gc.collect()
+    if args.device == "cuda":
+        torch.cuda.empty_cache()
+    _reset_peak(args.device)
+    start = _now(args.device)
+    try:
+        found = (measure_score if arm.startswith("score") else measure_step)(arm, args)
+    except RuntimeError as error:  # out of memory, as a rule; the next arms may fit
+        return {"arm": arm, "failed": str(error)[:300]}
+    return {**found, "seconds": _now(args.device) - start}
 
 
 def _now(device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def _reset_peak(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak(device: str) -> float:
@@ -167,35 +195,23 @@ def _peak(device: str) -> float:
 
 
 def main() -> None:
-    """Every arm in a fresh process, or one in this."""
+    """Every arm, with the results so far written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="3b")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tokens", type=int, default=1024)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--arm", choices=ARMS, help="measure one in this process")
     parser.add_argument("--out", type=Path, default=Path("gpu_step.json"))
     args = parser.parse_args()
-    if args.arm:
-        print(json.dumps(run_arm(args.arm, args)))
-        return
-    options = [f"--{name}={getattr(args, name)}" for name in ("size", "device", "tokens", "steps")]
     card = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
     records = []
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     for arm in tqdm(args.arms, desc=card):
-        if args.size == "toy":
-            found = run_arm(arm, args)
-        else:
-            done = subprocess.run([sys.executable, __file__, "--arm", arm, *options], capture_output=True, text=True)
-            lines = done.stdout.splitlines()
-            found = json.loads(lines[-1]) if done.returncode == 0 else {"arm": arm, "failed": done.stderr[-300:]}
-        records.append(found)
-        print(json.dumps(found), flush=True)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(
-            json.dumps({"card": card, "size": args.size, "tokens": args.tokens, "arms": records}, indent=1)
-        )
+        records.append(run_arm(arm, args))
+        print(json.dumps(records[-1]), flush=True)
+        record = {"card": card, "size": args.size, "tokens": args.tokens, "steps": args.steps, "arms": records}
+        args.out.write_text(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

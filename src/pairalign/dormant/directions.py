@@ -73,12 +73,15 @@ def choose_basis(
         raise DormantError(
             f"density: {rank} of {size} input directions, of which other sensors own {gone}, cannot be had. Lower it."
         )
-    free = _complement(owned) if owned is not None else torch.eye(size, dtype=torch.float64, device=moment.device)
-    if use == "random":
-        drawn = torch.randn(free.shape[1], rank, generator=generator, dtype=torch.float64).to(free.device)
-        return (free @ torch.linalg.qr(drawn).Q).float()
-    vectors = torch.linalg.eigh(free.mT @ moment.double() @ free).eigenvectors  # ascending
-    return (free @ (vectors[:, :rank] if use == "least" else vectors[:, -rank:])).float().contiguous()
+    free = None if owned is None else _complement(owned)  # None: all directions, in their own basis
+    if use == "random":  # drawn on the CPU: a seed means the same directions on every device
+        drawn = torch.randn(size - gone, rank, generator=generator, dtype=torch.float64).to(moment.device)
+        chosen = torch.linalg.qr(drawn).Q
+    else:
+        within = moment.double() if free is None else free.mT @ moment.double() @ free
+        vectors = torch.linalg.eigh(within).eigenvectors  # ascending
+        chosen = vectors[:, :rank] if use == "least" else vectors[:, -rank:]
+    return (chosen if free is None else free @ chosen).float().contiguous()
 
 
 def _complement(owned: Tensor) -> Tensor:

@@ -297,6 +297,6 @@ def _directions(
     for name, layer in linears.items():
         others = layer.updates.values() if isinstance(layer, DormantLinear) else []
         owned = [update.basis for update in others if isinstance(update, Direction)]
-        moment = torch.eye(layer.in_features) if moments is None else moments[name]
+        moment = layer.weight.new_empty(layer.in_features, 0) if moments is None else moments[name]
         found[name] = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
     return found
