@@ -7,12 +7,14 @@ the sensor pack is written.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from pairalign.align.modality import load_modality
@@ -99,5 +101,12 @@ def _recomposition(
     read = [encoder.preprocess(picture) for picture in pictures]
     parts = [encoder.collate(read[n : n + ENCODED]).to(device) for n in range(0, len(read), ENCODED)]
     shared = torch.cat([aligner.encode(config.anchor, part).shared for part in parts])
-    inputs = [dict(processor.image_processor(images=[picture], return_tensors="pt")) for picture in pictures]
+    inputs = [dict(processor.image_processor(images=[one], return_tensors="pt")) for one in _of_one_size(pictures)]
     return fit_recomposition(llm, inputs, shared, aligner.path_gate(config.modality or name, config.anchor))
+
+
+def _of_one_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """Pictures in the size that most of them have: a base that reads each at its own makes more tokens of a larger one,
+    and the mean picture, which the bridge starts from, has one number of them."""
+    size = Counter(picture.size for picture in pictures).most_common(1)[0][0] if pictures else (0, 0)
+    return [picture if picture.size == size else picture.resize(size) for picture in pictures]

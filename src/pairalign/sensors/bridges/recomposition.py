@@ -72,6 +72,11 @@ def fit_recomposition(
     seen, total, length = [], torch.zeros(()), 0
     for inputs in pictures:
         x, length = _projected(model, projector, inputs)
+        if total.ndim and total.shape != x.shape:
+            raise DataError(
+                f"recomposition: the projector reads {tuple(total.shape)} of one picture and {tuple(x.shape)} of "
+                "another: give pictures of one size."
+            )
         total = total + x.float()
         seen.append(x.float().flatten(0, -2).mean(0))
     targets, latents = torch.stack(seen), shared.to(seen[0]) * gate.to(seen[0])
