@@ -119,8 +119,8 @@ class TrainConfig(Strict):
     lr, weight_decay, warmup (steps), clip (gradient norm; 0 for none): the optimizer, each 0 or more.
     precision: Lightning's, such as "32-true" or "bf16-mixed". accumulate: batches per optimizer step, 1 or more.
     validate_every, checkpoint_every: in steps; 0 for only at the end.
-    devices (1 or more, or "auto" for all), nodes (1 or more), strategy: as Lightning's Trainer takes them; torchrun
-        and SLURM are found by themselves.
+    devices (1 or more, or "auto" for all), nodes (1 or more), strategy: as Lightning's Trainer takes them; of processes
+        that torchrun, SLURM, LSF or MPI started, there are as many as they say.
     threads: torch's CPU threads, 1 or more; null leaves torch's choice.
     """
 

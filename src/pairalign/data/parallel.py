@@ -1,13 +1,15 @@
 """Shards written by several processes, in order and with a bounded number in memory.
 
 Where it bites: workers ignore Ctrl-C, so that a shard in progress is finished and kept; the packing process
-stops handing out work and waits for them.
+stops handing out work and waits for them. They end when it is killed.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -28,7 +30,7 @@ def write_in_processes(
     """
     waiting: Waiting = deque()
     context = multiprocessing.get_context("spawn")  # fork is unsafe beside torch's threads
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start) as pool:
         try:
             for split, task in tasks:
                 plan = task.plan()
@@ -55,5 +57,14 @@ def _next(waiting: Waiting, bar: Any) -> tuple[str, str, dict[str, Any]]:
     return split, task.name, record
 
 
-def _ignore_interrupt() -> None:
+def _start() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+
+
+def _end_with_the_main_process() -> None:
+    """A pool's processes would wait for ever for tasks of one that was killed, each with its memory."""
+    main = multiprocessing.parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)
