@@ -160,6 +160,17 @@ def test_every_layout_has_its_row_and_every_row_its_miniature() -> None:
     assert all(len(row) == 3 for row in ROWS)
 
 
+def test_every_row_has_its_own_shards_and_its_own_run() -> None:
+    for name in ("data.root=", "out="):
+        places = [_place(shlex.split(row[1]), name) for row in ROWS]
+        assert len(set(places)) == len(ROWS)
+
+
+def _place(words: list[str], name: str) -> str:
+    (found,) = (word.removeprefix(name) for word in words if word.startswith(name))
+    return found
+
+
 @pytest.mark.parametrize("place", range(len(FOLDERS)), ids=[make.__name__ for make in FOLDERS])
 def test_from_the_folder_to_the_row_of_a_table(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert, align, evaluate = (shlex.split(command)[1:] for command in ROWS[place])
@@ -168,7 +179,8 @@ def test_from_the_folder_to_the_row_of_a_table(place: int, tmp_path: Path, monke
     (tmp_path / "configs").symlink_to(ROOT / "configs")
 
     assert main([*convert, "--quiet"]) == 0
-    index = load_index(tmp_path / "shards")
+    shards, out = _place(align, "data.root="), _place(align, "out=")
+    index = load_index(tmp_path / shards)
     assert index.source
     assert index.licence
     settings = yaml.safe_load(Path(align[1]).read_text())
@@ -177,7 +189,7 @@ def test_from_the_folder_to_the_row_of_a_table(place: int, tmp_path: Path, monke
     tiny = [f"modalities.{name}.{option}" for name in settings["modalities"] for option in TINY[name]]
     assert main([*align, *tiny, *SMALL, "--quiet"]) == 0
     assert main([*evaluate, "--quiet"]) == 0
-    [written] = (tmp_path / settings["out"] / "evaluation").glob("*.json")
+    [written] = (tmp_path / out / "evaluation").glob("*.json")
     check(json.loads(written.read_text()), "--protocol" in evaluate)
 
 
