@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import DeltaError
@@ -42,9 +43,13 @@ class Receipt:
         return not (self.changed or self.missing or self.added)
 
 
-def fingerprint_base(model: nn.Module) -> dict[str, str]:
-    """SHA-256 by name of every parameter and buffer of the base, with the entries that sensors own put back."""
-    return {name: fingerprint(tensor) for name, tensor in _base_tensors(model)}
+def fingerprint_base(model: nn.Module, dtype: torch.dtype | None = None) -> dict[str, str]:
+    """SHA-256 by name of every parameter and buffer of the base, with the entries that sensors own put back.
+
+    dtype: that the floating-point ones are yet to be converted to; `None` as they are.
+    """
+    tensors = ((name, t.to(dtype) if t.is_floating_point() else t) for name, t in _base_tensors(model))
+    return {name: fingerprint(tensor) for name, tensor in tensors}
 
 
 def check_base(model: nn.Module, before: Mapping[str, str]) -> Receipt:

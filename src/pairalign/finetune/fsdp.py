@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from pairalign.align.precision import SAME
@@ -82,12 +82,17 @@ def check_shared(config: RecomposeConfig) -> None:
         )
 
 
+def loaded_dtype(config: RecomposeConfig) -> torch.dtype | None:
+    """What the base's weights are converted to when they are shared out; `None` if they stay as they are stored."""
+    return None if config.dtype == "auto" else getattr(torch, config.dtype)
+
+
 def prepare_shared(
     llm: nn.Module, method: Method, setup: Setup, config: RecomposeConfig, runtime: Runtime
 ) -> nn.Module:
     """The language model as `method` trains it, shared out; `llm`, whole and mapped from its files, is used up."""
     llm.requires_grad_(False)
-    share: Share = partial(share_out, mesh=_mesh(runtime), dtype=_dtype(config.dtype))
+    share: Share = partial(share_out, mesh=_mesh(runtime), dtype=loaded_dtype(config))
     if config.method != "dormant":
         prepared = method.prepare(llm, setup)
         if config.method == "lora":
@@ -125,7 +130,7 @@ def share_out(
 
     for name in (*decoder_layers(llm), ""):
         module = llm.get_submodule(name)
-        _replace(module, dtype)
+        _convert(module, dtype)
         if before is not None and name:
             before(name)
         whole = [p for p in module.parameters() if not isinstance(p, DTensor)]
@@ -182,15 +187,17 @@ def _check_inside(llm: nn.Module, trained: list[str]) -> None:
         )
 
 
-def _replace(module: nn.Module, dtype: torch.dtype | None) -> None:
-    """Weights of another dtype converted, tied ones once; those that are shared out already are left."""
-    made: dict[int, nn.Parameter] = {}
-    for part in module.modules():
-        for name, own in part.named_parameters(recurse=False):
-            if dtype is None or isinstance(own, DTensor) or not own.is_floating_point() or own.dtype == dtype:
+def _convert(module: nn.Module, dtype: torch.dtype | None) -> None:
+    """Weights and stored buffers in another dtype, tied ones once; what is shared out already is left."""
+    made: dict[int, Tensor] = {}
+    for part in module.modules() if dtype is not None else ():
+        held = {n: b for n, b in part.named_buffers(recurse=False) if n not in part._non_persistent_buffers_set}
+        for name, own in {**held, **dict(part.named_parameters(recurse=False))}.items():
+            if isinstance(own, DTensor) or not own.is_floating_point():
                 continue
             if id(own) not in made:
-                made[id(own)] = nn.Parameter(own.detach().to(dtype), requires_grad=own.requires_grad)
+                new = own.detach().to(dtype)
+                made[id(own)] = nn.Parameter(new, own.requires_grad) if isinstance(own, nn.Parameter) else new
             setattr(part, name, made[id(own)])
 
 
@@ -200,7 +207,3 @@ def _mesh(runtime: Runtime) -> DeviceMesh:
     if runtime.device.index is not None:
         torch.accelerator.set_device_index(runtime.device.index)  # FSDP2 computes on the current device
     return init_device_mesh(runtime.device.type, (runtime.world,))
-
-
-def _dtype(name: str) -> torch.dtype | None:
-    return None if name == "auto" else getattr(torch, name)

@@ -36,7 +36,7 @@ from pairalign.finetune.callbacks import Watch, flat
 from pairalign.finetune.check import check_signals, check_tasks, check_words
 from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
-from pairalign.finetune.fsdp import check_shared, is_shared, prepare_shared, read_along
+from pairalign.finetune.fsdp import check_shared, is_shared, loaded_dtype, prepare_shared, read_along
 from pairalign.finetune.gate import moved
 from pairalign.finetune.identity import recompose_identity
 from pairalign.finetune.measure import answer_words
@@ -110,7 +110,8 @@ def _train(
     tasks, sets, calibration = read_tasks(config, processor)
     for one in tasks:
         one.keep(processor, config.train.memory / len(tasks), progress=progress)
-    before = fingerprint_base(model.llm) if config.method in ("dormant", "bridge") else None
+    dtype = loaded_dtype(config) if shared else None
+    before = fingerprint_base(model.llm, dtype) if config.method in ("dormant", "bridge") else None
     place = run.path / chosen.FOLDER
     setup = _setup(config, calibration)._replace(chosen=None if fresh else place, write=runtime.main)
     if shared:
