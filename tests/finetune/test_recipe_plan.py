@@ -19,8 +19,10 @@ from pairalign.dormant.linears import find_linears, layer_of
 from pairalign.dormant.plan import plan_dormant
 from pairalign.dormant.significance.scores import _SCORES
 from pairalign.finetune.architecture import build_on_meta, find_architecture
-from pairalign.finetune.recipe_page import HEADS
+from pairalign.finetune.methods import method_names
+from pairalign.finetune.recipe_page import HEADS, page
 from pairalign.finetune.recipe_plan import count_flops, count_layers, plan_recipe
+from pairalign.finetune.run import plan_recompose
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recompose"
 ARCHITECTURES = RECIPES / "architectures"
@@ -175,7 +177,8 @@ def test_the_command_prints_the_plan_and_needs_no_run_or_shards(capsys: pytest.C
         (["--architecture", "no/such-folder"], "give --architecture a folder"),
         (["--tokens", "0"], "tokens=0"),
         (["--tflops", "0"], "above 0"),
-        (["method=lora"], "knows method 'dormant' only"),
+        (["method=moe_lora"], "do not say its own: use recompose --dry-run"),
+        (["method=lroa"], "method='lroa'. Did you mean 'lora'"),
         (["dormant.density=2"], "'dormant.density' is 2: give a number from 0 to 1, both excluded"),
         (["dormant.layers_to_transform=[99]"], "99 is no layer"),
         (["dtype=int8"], "give auto, float32"),
@@ -204,3 +207,15 @@ def test_its_score_takes_its_options(name: str) -> None:
     config = recipe(name).dormant
     if config.structure != "matrices":
         inspect.signature(_SCORES[config.score]).bind(None, {}, None, seed=0, **config.options)
+
+
+@pytest.mark.parametrize("method", [name for name in method_names() if name != "moe_lora"])
+def test_it_agrees_with_a_dry_run_on_every_method(setup: Path, tmp_path: Path, method: str) -> None:
+    from stage_two import settings
+
+    config = settings(setup, tmp_path, method=method)
+    plan, tried = plan_recipe(config, str(setup / "base")), plan_recompose(config)
+    assert plan.trained == sum(tried.trained.values())
+    assert tried.delta is not None
+    assert plan.delta == tried.delta - 4 * tried.bridge
+    assert page(plan).count("\n") < 30

@@ -25,7 +25,8 @@ TRAIN_BYTES = 16  # fp32 master, gradient and two moments of Adam
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One layer: its entries, how many train, bytes of places, bytes kept of the base, bytes of the delta."""
+    """One layer: its entries, how many train, bytes of places, bytes kept of the base, bytes of the delta, and the
+    bytes that training takes for each value."""
 
     name: str
     entries: int
@@ -33,11 +34,12 @@ class LayerPlan:
     places: int
     kept: int
     delta: int
+    each: int = TRAIN_BYTES
 
     @property
     def memory(self) -> int:
         """Bytes beside the base while it trains with Adam: masters, gradients, moments, places, kept entries."""
-        return TRAIN_BYTES * self.trained + self.places + self.kept
+        return self.each * self.trained + self.places + self.kept
 
 
 @dataclass(frozen=True)

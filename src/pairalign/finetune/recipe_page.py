@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pairalign.dormant.linears import layer_of
-from pairalign.dormant.plan import TRAIN_BYTES, LayerPlan, aligned, format_bytes
+from pairalign.dormant.plan import LayerPlan, aligned, format_bytes
 from pairalign.finetune.recipe_plan import MetaPlan
 
 HEADS = ("recipe", "base", "weights that train", "of the layers", "of the model", "memory", "delta", "TFLOP a step")
@@ -21,7 +21,7 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
         lines += ["about: under this budget the split over layers depends on scores; each stands at the mean share"]
     sums = {
         "base weights": plan.base_bytes,
-        "masters, gradients, moments (fp32)": TRAIN_BYTES * plan.trained,
+        "masters, gradients, moments": sum(layer.each * layer.trained for layer in plan.layers),
         "places": sum(layer.places for layer in plan.layers),
         "kept originals": sum(layer.kept for layer in plan.layers),
         "activations (estimate, decoder only)": plan.activations,
@@ -60,7 +60,7 @@ def record(plan: MetaPlan, tflops: float | None = None) -> dict[str, Any]:
 
 def row(recipe: str, base: str, plan: MetaPlan) -> str:
     """One line of the Markdown table under `HEADS`; the share is of the layers that are adapted."""
-    entries = sum(layer.entries for layer in plan.layers)
+    entries = max(1, sum(layer.entries for layer in plan.layers))
     step = (plan.forward + plan.backward) * plan.step_tokens / 1e12
     about = "" if plan.exact else "about "
     cells = (
@@ -84,4 +84,4 @@ def _kind(name: str, layers: list[LayerPlan]) -> tuple[str, ...]:
     entries, trained = sum(layer.entries for layer in layers), sum(layer.trained for layer in layers)
     run = bool(numbers) and numbers == list(range(numbers[0], numbers[-1] + 1))
     which = f"{numbers[0]}-{numbers[-1]}" if run else ",".join(map(str, numbers))
-    return name, which, f"{entries:,}", f"{trained:,}", f"{trained / entries:.4f}"
+    return name, which, f"{entries:,}", f"{trained:,}", f"{trained / max(entries, 1):.4f}"

@@ -26,6 +26,12 @@ from pairalign.dormant.selection.select import check_settings, count_out, parse_
 from pairalign.dormant.selection.units import pieces_of
 from pairalign.finetune.architecture import build_on_meta, floating
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.methods import create_method
+from pairalign.finetune.methods.full import Full
+from pairalign.finetune.methods.lora import LoRA
+from pairalign.finetune.methods.method import decoder_parameters
+
+COPIES = {"lwf": 1, "spider": 2, "ewc": 2}  # of the decoder, beside the base
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,9 @@ class MetaPlan:
 def plan_recipe(config: RecomposeConfig, architecture: str, tokens: int = 512) -> MetaPlan:
     """The plan of `config` on the model described in `architecture`, for samples of `tokens` tokens.
 
-    Nothing that the configuration names on disk has to exist. Raise `ConfigError` for another method than dormant
-    tuning, `DormantError` where choosing would refuse.
+    Nothing that the configuration names on disk has to exist. Raise `ConfigError` for a method whose sizes the model's
+    do not say, `DormantError` where choosing would refuse.
     """
-    if config.method != "dormant":
-        raise ConfigError(f"method={config.method!r}: a plan without weights knows method 'dormant' only.")
     if not config.senses or not config.tasks:
         raise ConfigError("senses, tasks: name at least one of each.")
     if tokens < 1:
@@ -86,8 +90,11 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: int = 512) -
     stored = next(model.parameters()).dtype
     dtype, dormant, tune = floating(config.dtype, stored), config.dormant, config.train
     linears = find_linears(model, dormant.target_modules, dormant.exclude_modules, dormant.layers_to_transform)
-    layers = count_layers(linears, dormant, dtype)
-    forward, backward = count_flops(model, linears, layers, dormant.structure, tokens)
+    layers = count_trained(model, config, linears, dtype)
+    structure = dormant.structure if config.method == "dormant" else "matrices"
+    forward, backward = count_flops(model, linears, layers, structure, tokens)
+    if config.method == "lwf":  # the base answers, too
+        forward += forward
     if tune.gradient_checkpointing:
         backward += forward
     return MetaPlan(
@@ -95,7 +102,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: int = 512) -
         dtype,
         sum(p.numel() for p in model.parameters()),
         layers,
-        dormant.structure in ("matrices", "directions") or dormant.counted not in ("global", "owl"),
+        structure in ("matrices", "directions") or dormant.counted not in ("global", "owl"),
         estimate_activations(model, tune.batch_size * tokens, dtype, tune.gradient_checkpointing),
         forward,
         backward,
@@ -103,6 +110,29 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: int = 512) -
         tune.batch_size * tune.accumulate * tokens,
         tune.steps,
     )
+
+
+def count_trained(
+    model: nn.Module, config: RecomposeConfig, linears: dict[str, nn.Linear], dtype: torch.dtype
+) -> tuple[LayerPlan, ...]:
+    """What trains of each module under the configuration's method; see `COPIES` for what it holds beside."""
+    method = create_method(config.method, config.options)
+    if config.method == "dormant":
+        return count_layers(linears, config.dormant, dtype)
+    if config.method == "bridge":
+        return ()
+    size = dtype.itemsize
+    if isinstance(method, LoRA):
+        rank, shapes = method.options["r"], {name: (m.out_features, m.in_features) for name, m in linears.items()}
+        return tuple(LayerPlan(n, o * i, rank * (o + i), 0, 0, size * o * i) for n, (o, i) in shapes.items())
+    if not isinstance(method, Full):
+        raise ConfigError(f"method={config.method!r}: the model's sizes do not say its own: use recompose --dry-run.")
+    counts: dict[str, int] = {}
+    for name, parameter in decoder_parameters(model).items():
+        module = name.rpartition(".")[0]
+        counts[module] = counts.get(module, 0) + parameter.numel()
+    kept = COPIES.get(config.method, 0) * size
+    return tuple(LayerPlan(name, n, n, 0, kept * n, size * n, 3 * size) for name, n in counts.items())
 
 
 def count_layers(linears: dict[str, nn.Linear], config: DormantConfig, dtype: torch.dtype) -> tuple[LayerPlan, ...]:
