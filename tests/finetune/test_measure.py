@@ -253,17 +253,13 @@ def test_two_processes_measure_what_one_does(setup: Path, tmp_path: Path) -> Non
     one_each = {"one": {**TOUCH, "split": "val", "limit": 1}, "touch": {**TOUCH, "split": "val", "limit": 23}}
     told = values(setup, tmp_path / "run", validation=one_each, method="full")
     told["train"] |= {"steps": 0, "measure_batch_size": 4, "measure_tokens": 3}
+    found = [short_run(setup, tmp_path / "alone", **{k: told[k] for k in ("validation", "method", "train")}).results]
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
-    found = []
-    for count in (1, 2):
-        out = tmp_path / f"of{count}"
-        command = [sys.executable, "-m", "pairalign", "recompose", str(tmp_path / "run.yaml"), "--quiet", f"out={out}"]
-        done = subprocess.run(
-            [*command, f"train.devices={count}"], env=dict(os.environ), capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        found.append(json.loads((out / "results.json").read_text()))
+    command = [sys.executable, "-m", "pairalign", "recompose", str(tmp_path / "run.yaml"), "--quiet", "train.devices=2"]
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found.append(json.loads((tmp_path / "run" / "results.json").read_text()))
     for part, tasks in found[0]["base"].items():
-        for name, values_ in tasks.items():
-            close(TaskScore.from_dict(values_), TaskScore.from_dict(found[1]["base"][part][name]))
-            assert values_["contains"] == found[1]["base"][part][name]["contains"]
+        for name, score in tasks.items():
+            close(TaskScore.from_dict(score), TaskScore.from_dict(found[1]["base"][part][name]))
+            assert score["contains"] == found[1]["base"][part][name]["contains"]

@@ -29,6 +29,12 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: 
     if manifest.merged:
         whole = "goes with that model alone" if manifest.whole else "installs into the base or goes with that model"
         lines.append(f"- **merged**: `{MERGED}/` is the whole model, method {manifest.method}; the pack {whole}.")
+        about = manifest.provenance.get("dormant") or {}
+        if about.get("structure") == "directions" and manifest.base["dtype"] != "float32":
+            dtype = manifest.base["dtype"]
+            lines.append(
+                f"  There the directions are rounded to {dtype}, and answers may differ; the pack has them whole."
+            )
     kept = manifest.figures.get("kept")
     if kept is not None and not kept["learned"]:
         lines.append("- **nothing was learned** within the bound on forgetting: these are the weights of the start.")
