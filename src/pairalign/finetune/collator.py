@@ -7,7 +7,7 @@ not be computed.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,7 @@ from pairalign.core.errors import ConfigError, DataError
 from pairalign.data.index import load_index
 from pairalign.dormant.provenance import Calibration, record_samples
 from pairalign.finetune.tasks import Example, Task
-from pairalign.sensors.bridges.bridge import Sensed
-from pairalign.sensors.processor import SensorProcessor
+from pairalign.sensors.processor import SensorProcessor, to_device
 
 IGNORED = -100
 
@@ -122,12 +121,3 @@ def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8
     content = load_index(task.folder).content_hash
     found.samples.append(record_samples(keys, set=task.name, **told, content_hash=content))
     return found
-
-
-def to_device(value: Any, device: torch.device) -> Any:
-    """Every tensor of a model's inputs on a device."""
-    if isinstance(value, Mapping):
-        return {name: to_device(part, device) for name, part in value.items()}
-    if isinstance(value, Sensed):
-        return Sensed(*(part.to(device) for part in value))
-    return value.to(device) if torch.is_tensor(value) else value

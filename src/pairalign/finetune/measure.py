@@ -20,11 +20,12 @@ from torch import Tensor
 from pairalign.evaluate.forgetting import answer_mass
 from pairalign.evaluate.intervals import Score, wilson
 from pairalign.finetune.base_answers import BaseAnswers
-from pairalign.finetune.collator import IGNORED, Batch, to_device
+from pairalign.finetune.collator import IGNORED, Batch
 from pairalign.finetune.questions import Questions
 from pairalign.runtime import Runtime
 from pairalign.sensors.answer import answer_all
 from pairalign.sensors.model import SensorModel
+from pairalign.sensors.processor import to_device
 
 ALONE = Runtime()
 

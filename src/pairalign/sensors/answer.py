@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
 from pairalign.sensors.model import SensorModel
-from pairalign.sensors.processor import SensorProcessor
+from pairalign.sensors.processor import SensorProcessor, to_device
 from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
 
 GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
@@ -65,7 +65,7 @@ def ask_model(
     pictures = [part["image"].convert("RGB") for part in talk[0]["content"] if part["type"] == "image"]
     text = processor.apply_chat_template(talk, add_generation_prompt=True)
     inputs = processor(text, signals=processor.signals_of(talk), **({"images": pictures} if pictures else {}))
-    inputs = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
+    inputs = to_device(inputs, model.device)
     said = model.generate(**inputs, max_new_tokens=tokens, **{"do_sample": False, **options})
     text = processor.decode(said, inputs["input_ids"])[0]
     return Said(text, "" if text else _silence(processor, said[0, inputs["input_ids"].shape[1] :].tolist()))
@@ -89,7 +89,7 @@ def answer_all(
     model: SensorModel, processor: SensorProcessor, inputs: Mapping[str, Any], tokens: int, **options: Any
 ) -> list[str]:
     """Greedy answers, at most `tokens` long, to a batch of prompts that the processor made, padded on the left."""
-    moved = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
+    moved = to_device(inputs, model.device)
     pad = processor.tokenizer.pad_token_id
     padding = {"pad_token_id": pad if pad is not None else processor.tokenizer.eos_token_id}
     said = model.generate(**moved, max_new_tokens=tokens, **GREEDY, **padding, **options)

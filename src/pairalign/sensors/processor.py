@@ -161,6 +161,15 @@ def placeholder(name: str) -> str:
     return f"<|{name}|>"
 
 
+def to_device(value: Any, device: torch.device) -> Any:
+    """A model's inputs with every tensor on a device, those of signals too."""
+    if isinstance(value, Mapping):
+        return {name: to_device(part, device) for name, part in value.items()}
+    if isinstance(value, Sensed):
+        return Sensed(*(part.to(device) for part in value))
+    return value.to(device) if torch.is_tensor(value) else value
+
+
 def load_base(
     name: str,
     dtype: str | torch.dtype = "auto",
