@@ -1,0 +1,54 @@
+"""A disk that is full wherever a run writes: one line, exit code 2, no signal, nothing half-written left."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from test_kills import forked
+
+Settings = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("bytes_left", "changes", "named"),
+    [
+        (20_000, {"views": 40}, "cache/b-a-b-train-"),
+        pytest.param(60_000, {}, "last.ckpt", marks=pytest.mark.slow),
+        pytest.param(1_500, {"tune": "all"}, "identity.json", marks=pytest.mark.slow),
+    ],
+)
+def test_align_on_a_full_disk(
+    align_settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bytes_left: int,
+    changes: Settings,
+    named: str,
+) -> None:
+    import pairalign.cli.main as cli
+
+    align_settings["modalities"]["b"] |= {"tune": "none", **changes}
+    (tmp_path / "align.yaml").write_text(yaml.safe_dump({**align_settings, "out": "run"}))
+    words, main = ["align", str(tmp_path / "align.yaml"), "--quiet"], cli.main
+
+    def limited(argv: list[str]) -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        return main(argv)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("test_kills.main", limited)
+        code = forked(tmp_path / "home", words)
+    said = (tmp_path / "home" / "log").read_text()
+    assert code == 2, said
+    assert named in said
+    assert ": the disk is full: free space and run the same command again." in said
+    assert "Traceback" not in said
+    assert not [path for path in (tmp_path / "home").rglob("*") if "partial" in path.name]
+    assert forked(tmp_path / "home", words) == 0
