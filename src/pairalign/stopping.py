@@ -146,8 +146,19 @@ class Stopping:
 
 
 def leave_signals_to_the_main_process() -> None:
-    """For loader workers, which a terminal's Ctrl-C reaches too: the main process ends them."""
+    """For loader workers, which a terminal's Ctrl-C and torchrun's SIGTERM reach too: the main process ends them, once
+    it needs no more batches for its last step."""
     signal.set_wakeup_fd(-1)  # inherited by a fork
     for number in SIGNALS:
-        if number != signal.SIGTERM:  # by which torch ends them
+        if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # of threads to come, too
+        threading.Thread(target=_heed_the_main_process, daemon=True).start()
+
+
+def _heed_the_main_process() -> None:
+    parent = os.getppid()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,16 @@ def test_an_error_in_a_worker_reads_as_in_the_main_process(pair_folder: Path) ->
 class Pids(IterableDataset[int]):
     def __iter__(self) -> Any:
         yield os.getpid()
-        yield int(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+        yield from range(100)
 
 
-def test_workers_leave_signals_to_the_main_process() -> None:
-    pid, ignores = BatchLoader(Pids(), 1)
-    assert pid != os.getpid()
-    assert ignores
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_workers_leave_signals_to_the_main_process(number: int) -> None:
+    """The sender is another process, as torchrun is; the main process's own SIGTERM ends a worker."""
+    batches = iter(BatchLoader(Pids(), 1))
+    pid = next(batches)
+    subprocess.run(["kill", f"-{int(number)}", str(pid)], check=True)
+    assert list(batches) == list(range(100))
 
 
 @pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
