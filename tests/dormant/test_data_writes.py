@@ -10,6 +10,7 @@ import torch
 from recompose_models import ALL, STRUCTURES, dormant, logits, loss, tiny_llama, token_batches, train
 from torch import Tensor, nn
 
+from pairalign.core.errors import DormantError
 from pairalign.dormant.model import DormantModel
 
 BATCH = token_batches()[0]
@@ -133,3 +134,12 @@ def test_a_bias_that_trains_has_the_gradient_that_autograd_gives(options: dict[s
         found = model.base_model.get_parameter(name).grad
         assert found is not None, name
         torch.testing.assert_close(found, gradient, rtol=0.1 if mixed else 1e-4, atol=1e-3 if mixed else 1e-8)
+
+
+@pytest.mark.parametrize("options", STRUCTURES.values(), ids=STRUCTURES)
+def test_a_base_weight_that_is_to_train_is_refused_and_not_left_without_a_gradient(options: dict[str, Any]) -> None:
+    model = dormant(tiny_llama(), **options)
+    model.requires_grad_(True)
+    with pytest.raises(DormantError, match=r"a base weight beside dormant values is never trained"):
+        loss(model, BATCH)
+    assert logits(model, BATCH).isfinite().all()

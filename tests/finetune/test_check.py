@@ -81,6 +81,32 @@ def test_case_and_blanks_are_the_tokenizers_matter(setup: Path, tmp_path: Path) 
     check_words(check_tasks(config), build_tokenizer())
 
 
+def byte_tokenizer() -> Any:
+    """Knows every byte, as those of large models do; its unknown token is its end token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made, end = Tokenizer(models.BPE()), "<|end|>"
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=letters, special_tokens=[end], show_progress=False)
+    made.train_from_iterator(["is it soft? it is soft and hard."] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=end, unk_token=end, pad_token=end)
+
+
+def test_a_base_that_reads_bytes_knows_every_word(setup: Path, tmp_path: Path) -> None:
+    answers = ["slippery", "It's café ☕ 软", "12.5 N,  or\nless", '"quoted"']
+    known = check_tasks(settings(setup, tmp_path, tasks={"grip": pack(tmp_path / "grip", answers, "Ça va?")}))
+    check_words(known, byte_tokenizer())
+    ends = check_tasks(settings(setup, tmp_path, tasks={"grip": {**GRIP, "answer": "yes<|end|>", **place(tmp_path)}}))
+    with pytest.raises(ConfigError, match=r"does not know 'yes<\|end\|>' of the answer"):
+        check_words(ends, byte_tokenizer())
+
+
+def place(folder: Path) -> dict[str, str]:
+    return {"shards": str(folder / "grip")}
+
+
 @pytest.mark.parametrize("part", ["tasks", "validation", "held_out", "calibration"])
 def test_a_split_that_is_not_there_is_refused_before_anything_loads(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str

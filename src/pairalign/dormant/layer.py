@@ -85,6 +85,8 @@ class DormantLinear(nn.Linear):
         replacements = self.replacements()
         if not replacements:
             return F.linear(input, self.weight, self.bias)
+        if self.weight.requires_grad and torch.is_grad_enabled():
+            raise DormantError("a base weight beside dormant values is never trained: set its requires_grad to False.")
         in_place = self._own is not None and self._own() is self.weight
         if in_place:
             self._refresh(replacements)

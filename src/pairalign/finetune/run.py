@@ -161,6 +161,8 @@ def plan_recompose(config: RecomposeConfig) -> RunPlan:
     check_trainer(config.train, device)
     asked = check_tasks(config)
     method = create_method(config.method, config.options)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     model, processor = assemble(config, device)
     check_signals(asked, processor.senses)
