@@ -82,3 +82,32 @@ def test_stage_two_refuses_it(setup: Path, tmp_path: Path, override: str, capsys
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values(setup, tmp_path / "out")))
     refused(["recompose", str(tmp_path / "c.yaml"), "--dry-run"], override, capsys)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("evaluate RUN --pairs none --limit -3", "limit=-3: give at least 2"),
+        ("evaluate RUN --pairs none --limit 0", "limit=0: give at least 2"),
+        ("plan TWO --tflops nan", "--tflops nan: give a speed above 0"),
+        ("plan ONE train.lr=[", "override 'train.lr=['"),
+        ("recompose ONE", "is of stage one (edges, modalities): `pairalign align` reads it"),
+        ("align TWO", "is of stage two (base, senses): `pairalign recompose` reads it"),
+        ("demo --out FILE/x", "is a file: give --out (`out`) another folder"),
+        ("encoders ls --plugin .", "plugin '.' is neither file nor module"),
+        ("encoders check tiny_vector size=[", "option 'size=['"),
+        ("encoders check tiny_vector size=-1", "with options {'size': -1}: RuntimeError"),
+    ],
+)
+def test_every_verb_refuses_in_one_line(
+    align_settings: dict[str, Any], tmp_path: Path, words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(align_settings))
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(values(tmp_path, tmp_path / "out")))
+    (tmp_path / "file").touch()
+    for name, path in (("ONE", "one.yaml"), ("TWO", "two.yaml"), ("FILE", "file"), ("RUN", "run")):
+        words = " ".join(word.replace(name, str(tmp_path / path)) for word in words.split())
+    assert main(words.split()) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if not line.startswith(SAID))
+    assert line.startswith("pairalign: ")
+    assert told in line

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def _stage_two(args: argparse.Namespace) -> int:
     from pairalign.finetune.config import RecomposeConfig
 
     config = load_config(RecomposeConfig, args.config, args.overrides)
-    if args.tflops is not None and args.tflops <= 0:
+    if args.tflops is not None and not 0 < args.tflops < math.inf:
         raise ConfigError(f"--tflops {args.tflops:g}: give a speed above 0.")
     from pairalign.finetune.architecture import find_architecture
     from pairalign.finetune.recipe_page import page, record, row

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pairalign.core.bounds import LARGEST, Amount, Count, Positive, Share, Strict, Whole, Within
 from pairalign.core.errors import ConfigError
-from pairalign.core.explain import explain
+from pairalign.core.explain import check_stage, explain
 from pairalign.core.notation import apply_override, read_mapping, write_yaml
 
 T = TypeVar("T")
@@ -185,6 +185,7 @@ def load_config(cls: type[T], source: str | Path | Mapping[str, Any], overrides:
     from pydantic import TypeAdapter, ValidationError
 
     values = read_mapping(source)
+    check_stage(cls, values, source)
     for override in overrides:
         apply_override(values, override)
     try:

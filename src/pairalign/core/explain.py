@@ -27,6 +27,20 @@ _FIXES = {
 }  # other kinds of problem say it well enough
 
 
+_STAGES = {  # keys that only the other stage's configuration has, and its verb
+    "AlignConfig": ({"base", "senses"}, "two", "recompose"),
+    "RecomposeConfig": ({"modalities", "edges"}, "one", "align"),
+}
+
+
+def check_stage(cls: type, values: Mapping[str, Any], source: Any) -> None:
+    """Raise `ConfigError` for a configuration of the other stage."""
+    keys, stage, verb = _STAGES.get(cls.__name__, (set(), "", ""))
+    if keys and keys <= values.keys():
+        what = f"config {str(source)!r}" if not isinstance(source, Mapping) else "this config"
+        raise ConfigError(f"{what} is of stage {stage} ({', '.join(sorted(keys))}): `pairalign {verb}` reads it.")
+
+
 def explain(cls: type, values: Mapping[str, Any], problems: Sequence[Any]) -> str:
     """One line, or a heading and a line for each key that is wrong in `values`."""
     found: dict[tuple[Any, ...], dict[str, list[str]]] = {}

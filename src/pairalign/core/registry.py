@@ -136,6 +136,8 @@ def load_plugin(plugin: str | Path) -> None:
         open_folder(found.path)
         _import(str(plugin), lambda: _run_file(found))
         _plugins[found.sha256] = {name: cls for name, cls in _registered.items() if before.get(name) is not cls}
+    elif not all(part.isidentifier() for part in str(plugin).split(".")):
+        raise RegistryError(f"plugin {str(plugin)!r} is neither file nor module: give the path of a Python file.")
     else:
         remember_package(str(plugin))
         _import(str(plugin), lambda: importlib.import_module(str(plugin)))

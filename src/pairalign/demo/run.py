@@ -29,6 +29,7 @@ from pairalign.demo.stage_two_page import write_page
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.run import Evaluation, evaluate_run
 from pairalign.export.sensor_pack import export_pack
+from pairalign.files import check_writable
 from pairalign.finetune.run import RecomposeRun
 
 POINTS = {"unit": "m", "axes": ("point", "coordinate")}
@@ -72,6 +73,7 @@ def run_demo(
     Writes report.html, stage_two.html, metrics.json, a sensor pack and, in short, figures.json there.
     """
     out, size = Path(out), size or DemoSize()
+    check_writable(out, "give --out (`out`) another folder")
     if out.exists() and any(out.iterdir()) and not (out / "pairs").exists():
         raise ConfigError(f"out={str(out)!r} holds something else: give an empty or new folder with --out.")
     config = demo_config(out, size, seed, overrides)

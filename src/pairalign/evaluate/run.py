@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.align.run import AlignRun, open_run
-from pairalign.core.errors import DataError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.data.graph import edge_name
 from pairalign.evaluate.measure import (
     Visible,
@@ -72,6 +72,8 @@ def evaluate_run(
     run's encoders declare.
     """
     start = time.perf_counter()
+    if limit is not None and limit < 2:
+        raise ConfigError(f"limit={limit}: give at least 2 samples of each pool.")
     aligned = open_run(run, device)
     home = Path(out) if out else aligned.folder / "evaluation"
     check_writable(home, "give --out (`out`) another folder")
