@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairalign.cli.settings import read_settings
@@ -35,6 +35,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 
 
 @given(st.dictionaries(st.text("abc", min_size=1), st.recursive(SCALARS, st.lists, max_leaves=5)))
+@settings(deadline=None, max_examples=60)
 def test_what_is_written_is_read_back_alike(values: dict[str, Any]) -> None:
     again = parse_yaml(write_yaml(values))
     assert again == values
