@@ -14,9 +14,11 @@ from stage_two import short_run, values
 
 from conftest import vector_pairs
 from pairalign.cli.main import main
+from pairalign.core.config import AlignConfig
 from pairalign.core.errors import IdentityError
 from pairalign.data.pack import pack_pairs
 from pairalign.finetune.run import load_recomposed
+from pairalign.runfolder import RunFolder
 
 Settings = dict[str, Any]
 PLUGIN = """
@@ -101,7 +103,7 @@ def pack_anew(folder: Path) -> None:
     [
         (edit_plugin, (), "plugin glove.py (was "),
         (edit_neighbour, (), "plugin glove.py (was "),
-        (lambda folder: (folder / "code" / "glove.py").unlink(), (), "plugin glove.py (gone)"),
+        (lambda folder: (folder / "code" / "glove.py").unlink(), (), "plugin glove.py (gone: name none, and the copy that the run keeps is taken)"),
         (pack_anew, (), "shards of edge a-b (was "),
         (lambda folder: shutil.rmtree(folder / "shards" / "a-b"), (), "shards of edge a-b (gone)"),
         (lambda _: None, ("train.lr=1e-5", "seed=4"), "differs in seed, train.lr"),
@@ -237,6 +239,27 @@ def test_two_runs_at_once_in_one_folder(command: Command, tmp_path: Path) -> Non
     assert status == 2
     assert f"out='run': another run is at work there (process {other.pid}): wait for it" in printed
     assert command()[0] == 0  # the lock died with its holder
+
+
+def test_a_run_holds_its_folder_in_its_own_process_too(command: Command, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run", "align", AlignConfig).held():
+        status, printed = command()
+    assert status == 2
+    assert "another run is at work there" in printed
+    assert not (tmp_path / "run").exists()  # nothing was begun
+
+
+def test_a_run_of_an_earlier_version_is_told_by_its_configuration(command: Command, tmp_path: Path) -> None:
+    assert command()[0] == 0
+    (tmp_path / "run" / "identity.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "plugins")
+    status, printed = command()
+    assert status == 0, printed
+    assert "nothing was trained" in printed
+    assert "kept no hashes: only its configuration is compared" in printed
+    assert command("seed=3")[0] == 3
+    assert command("seed=3", "--fresh")[0] == 0
+    assert (tmp_path / "run.old-1" / "model.safetensors").exists()
 
 
 def test_a_moved_run_keeps_its_plugin_and_its_neighbour(command: Command, tmp_path: Path) -> None:

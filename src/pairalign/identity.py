@@ -43,7 +43,8 @@ def _changed(name: str, was: str | None, now: str | None) -> list[str]:
     if was is None or now is None or was == now:
         return []
     if now == GONE:
-        return [f"{name} (gone)"]
+        hint = ": name none, and the copy that the run keeps is taken" if name.startswith("plugin ") else ""
+        return [f"{name} (gone{hint})"]
     return [f"{name} (was {was[:8]}, now {now[:8]})"]
 
 

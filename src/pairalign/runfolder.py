@@ -119,6 +119,8 @@ class RunFolder:
     def check(self, identity: Identity) -> None:
         """Raise `IdentityError` where what was trained here was made from something else."""
         known = self.record()
+        if not known:
+            print(f"run {str(self.path)!r} kept no hashes: only its configuration is compared", file=sys.stderr)
         config = known.get("config") or self.path / CONFIG
         was = Identity(to_dict(load_config(self.kind, config)), known.get("made_from", {}))
         was.check(identity, self.path)
