@@ -14,13 +14,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from stage_two import settings, values
+from stage_two import TOUCH, settings, values
 
 import pairalign as pa
+from pairalign.cli.main import main
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import ConfigError
 from pairalign.demo.base import build_base, build_processor
+from pairalign.dormant.significance import load_scores
+from pairalign.finetune.collator import Collator
+from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.run import load_recomposed, recompose_mllm
+from pairalign.finetune.tasks import Task
 from pairalign.sensors.processor import load_base
 
 WORLD = 2
@@ -219,6 +225,30 @@ def test_a_base_in_bfloat16_trains_values_in_float32(setup: Path, slow: Path, tm
     assert {tensor.dtype for name, tensor in kept.items() if name.endswith(".values")} == {torch.bfloat16}
     saved = torch.load(slow / "half" / "last.ckpt", weights_only=True)["state_dict"]
     assert {tensor.dtype for name, tensor in saved.items() if ".updates." in name} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_the_command_starts_both_processes_and_its_run_exports(setup: Path, tmp_path: Path) -> None:
+    """With scores that need the whole base, written before."""
+    told = values(setup, tmp_path / "run", train={**TRAIN, "batch_size": 4, "strategy": "fsdp2", "devices": 2})
+    calibration = ["--calibration", str(setup / "lessons" / "image"), "--prompt", "{image} {question}"]
+    scores = ["--method", "fisher", "--answer", "{answer}", "--count", "4", "--out", str(tmp_path / "scores")]
+    assert main(["score", str(setup / "base"), *calibration, *scores, "--quiet", "--device", "cpu"]) == 0
+    told |= {"scores": str(tmp_path / "scores"), "dormant": {"score": "fisher", "structure": "weights"}}
+    (tmp_path / "config.yaml").write_text(json.dumps(told))
+    command = [sys.executable, "-m", "pairalign", "recompose", str(tmp_path / "config.yaml"), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "validation/touch" in done.stdout
+    run = load_recomposed(tmp_path / "run")
+    assert load_scores(tmp_path / "scores").about["method"] == run.model.llm.origins["touch"]["scores"]["method"]
+    pack = pa.export_pack(run, tmp_path / "pack")
+    model, _ = pa.load_sensor_model(str(setup / "base"), [pack])
+    task = Task("touch", TaskConfig(**TOUCH), str(setup), ["touch"])
+    batch = Collator(run.processor)(list(task.read())[:6])
+    with torch.no_grad():
+        wanted, found = (answer_logits(one, batch)[0] for one in (run.model, model))
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
 
 
 @pytest.mark.slow
