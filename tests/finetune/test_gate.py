@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from stage_two import short_run, values
+from stage_two import IMAGE, TOUCH, short_run, values
 
 from pairalign.cli.main import main
 from pairalign.evaluate.intervals import wilson
 from pairalign.finetune.callbacks import Watch, trained
+from pairalign.finetune.collator import Collator
+from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.gate import Gate, Measured
-from pairalign.finetune.measure import TaskScore
+from pairalign.finetune.measure import TaskScore, measure_task
 from pairalign.finetune.module import StageTwo
+from pairalign.finetune.questions import Questions
 from pairalign.finetune.run import load_recomposed
+from pairalign.finetune.tasks import Task
 
 
 def score(accuracy: float, loss: float = 1.0) -> TaskScore:
@@ -199,3 +203,23 @@ def test_the_rank_of_what_is_beyond_the_bound_is_none() -> None:
     assert gate.rank(BASE, found(0.9, 0.88), 3, 2.0) is None
     assert gate.rank(BASE, found(0.1, 0.9, loss=0.5), 3, 0.0) is not None  # a smaller loss is learning, too
     assert Gate(None).rank(BASE, found(0.9, 0.0), 3, 90.0) is not None
+
+
+@pytest.mark.parametrize("method", ["full", "wise_ft"])
+def test_results_are_of_the_weights_in_the_folder(setup: Path, tmp_path: Path, method: str) -> None:
+    """A real run that goes back to an earlier step, loaded and measured again."""
+    from pairalign.demo.base import base_folder
+
+    train = {"steps": 40, "warmup": 30, "batch_size": 8, "validate_every": 2, "lr": 1e-2 if method == "full" else 3e-2}
+    told: dict[str, Any] = {"base": str(base_folder()), "dtype": "float32", "method": method, "max_forgetting": 15.0}
+    run = short_run(setup, tmp_path / "run", train={**train, "accelerator": "cpu", "measure_tokens": 0}, **told)
+    steps = [line["step"] for line in run.results["history"]]
+    assert 0 < run.results["kept"]["step"] < steps[-1]
+    again = load_recomposed(run.folder)
+    for part, name, task in (("validation", "touch", TOUCH), ("held_out", "image", IMAGE)):
+        asked = Task(name, TaskConfig(**{**task, "split": "val"}), setup, ["touch"])
+        score = measure_task(again.model, Questions(asked, Collator(again.processor)))
+        after = run.results["after"][part][name]
+        assert score.accuracy == after["accuracy"]
+        assert score.loss == pytest.approx(after["loss"], rel=1e-5)
+    assert run.results["forgetting"]["points"] <= 15
