@@ -1,7 +1,8 @@
 """What Lightning's trainer can do on a device: precision and strategy, checked by name before anything long.
 
-Where it bites: "…-true" turns the whole model into that precision, "…-mixed" keeps weights in float32; what does not
-train there is refused, because Lightning would take another precision instead, or fail in the first step.
+Where it bites: "…-mixed" computes in that precision and keeps weights as they are; "bf16-true" would round them all, those
+of frozen towers and of the base too, which have to stay. What does not train on a device is refused, because Lightning
+would take another precision instead, or fail in the first step.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import torch
 
 from pairalign.core.errors import ConfigError, did_you_mean
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+ROUNDED = ("bf16-true", "16-true")
 SAME = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # older spellings that Lightning takes
 
 
@@ -24,6 +26,11 @@ def check_trainer(train: Any, device: torch.device) -> None:
     from lightning.pytorch.strategies import StrategyRegistry
 
     found = SAME.get(train.precision, train.precision)
+    if found in ROUNDED:
+        raise ConfigError(
+            f"train.precision={train.precision!r} would round the weights that stay frozen, too: give bf16-mixed; in "
+            "stage two dtype: bfloat16 loads the base in bfloat16."
+        )
     if found not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise ConfigError(f"train.precision={train.precision!r}: give one of {known}.{did_you_mean(found, PRECISIONS)}")

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.export.sensor_pack import load_sensor_model
     from pairalign.sensors.answer import ask_model
 
-    packs = [args.pack, *args.more]
+    device, packs = read_device(args), [args.pack, *args.more]
     manifests = [read_manifest(pack) for pack in packs]
     sensors = [name for manifest in manifests for name in manifest.senses]
     signals: dict[str, list[Any]] = {}
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = [read_signal(file) for file in args.image]
     for plugin in args.plugin:
         load_plugin(plugin)
-    base, device = find_base(args.pack, args.base), read_device(args)
+    base = find_base(args.pack, args.base)
     model, processor = load_sensor_model(base, packs, device=device, loading=read_loading(args))
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
     if said.silence:

@@ -52,12 +52,13 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.evaluate.generation.run import score_descriptions
     from pairalign.finetune.describe import Decoding, describe_split
 
+    device = read_device(args)
     published(args.protocol)
     scoring, decoding = _scoring(args), Decoding(args.tokens, args.batch_size, args.seed)
     _check_shards(args)
     for plugin in args.plugin:
         load_plugin(plugin)
-    model, processor, identity, about = _load(args)
+    model, processor, identity, about = _load(args, device)
     task = _task(args, list(processor.placeholders))
     task.check_signals(processor.senses)
     out = Path(args.out or f"{args.pack.rstrip('/')}.descriptions")
@@ -107,7 +108,7 @@ def _check_shards(args: argparse.Namespace) -> None:
     load_index(args.pairs).split(args.split, args.pairs)
 
 
-def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
+def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[str, Any]]:
     """Model, processor, what identifies them, and what the result says of them."""
     from pairalign.export.manifest import NAME, find_base, read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
@@ -121,13 +122,13 @@ def _load(args: argparse.Namespace) -> tuple[Any, Any, str, dict[str, Any]]:
         if args.revision or args.attn_implementation:
             raise ConfigError("--revision, --attn-implementation: a run has its own; set them in its config.yaml.")
         how = {"plugins": args.plugin, "trust_remote_code": args.trust_remote_code}
-        loaded = load_recomposed(folder, read_device(args), **how)
+        loaded = load_recomposed(folder, device, **how)
         identity = f"run {sha256_file(folder / 'results.json')} {sha256_file(folder / 'bridge.safetensors')}"
         about = {"model": {"run": folder.name, "base": loaded.config.base, "method": loaded.config.method}}
         return loaded.model, loaded.processor, identity, about
     manifest = read_manifest(folder)
     base = find_base(folder, args.base)
-    model, processor = load_sensor_model(base, [folder], device=read_device(args), loading=read_loading(args))
+    model, processor = load_sensor_model(base, [folder], device=device, loading=read_loading(args))
     identity = f"pack {sha256_file(folder / NAME)} {manifest.base['embedding']}"
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}
     return model, processor, identity, about

@@ -48,6 +48,9 @@ def run(args: argparse.Namespace) -> int:
 def _stage_two(args: argparse.Namespace) -> int:
     from pairalign.finetune.config import RecomposeConfig
 
+    if args.device is not None:
+        read_device(args)  # nothing runs there, but a wrong name is a wrong name
+
     config = load_config(RecomposeConfig, args.config, args.overrides)
     if args.tflops is not None and not 0 < args.tflops < math.inf:
         raise ConfigError(f"--tflops {args.tflops:g}: give a speed above 0.")
