@@ -103,7 +103,7 @@ def pack_anew(folder: Path) -> None:
     [
         (edit_plugin, (), "plugin glove.py (was "),
         (edit_neighbour, (), "plugin glove.py (was "),
-        (lambda folder: (folder / "code" / "glove.py").unlink(), (), "plugin glove.py (gone: name none, and the copy that the run keeps is taken)"),
+        (lambda folder: (folder / "code" / "glove.py").unlink(), (), "plugin glove.py (gone: name none, and the copy"),
         (pack_anew, (), "shards of edge a-b (was "),
         (lambda folder: shutil.rmtree(folder / "shards" / "a-b"), (), "shards of edge a-b (gone)"),
         (lambda _: None, ("train.lr=1e-5", "seed=4"), "differs in seed, train.lr"),
