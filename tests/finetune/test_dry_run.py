@@ -23,7 +23,12 @@ def stored(folder: Path) -> int:
     return total
 
 
-@pytest.mark.parametrize("method", method_names())
+QUICK = ("dormant", "full", "lora")
+
+
+@pytest.mark.parametrize(
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in method_names()]
+)
 def test_it_is_what_the_run_trains_and_saves(setup: Path, tmp_path: Path, method: str) -> None:
     train = {"steps": 1, "batch_size": 4, "warmup": 1, "accelerator": "cpu", "measure_tokens": 0}
     options: dict[str, Any] = {"method": method, "train": train, "held_out": {}, "validation": {}}

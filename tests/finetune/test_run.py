@@ -238,7 +238,7 @@ class NormedPatches(torch.nn.Conv2d):
         return found
 
 
-@pytest.mark.parametrize("method", ["dormant", "full", "lora"])
+@pytest.mark.parametrize("method", ["dormant", "full", pytest.param("lora", marks=pytest.mark.slow)])
 def test_a_frozen_tower_keeps_its_statistics(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -45,7 +45,13 @@ def state(run: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("structure", "score"), [("rows", "splash"), ("weights", "fisher"), ("directions", "splash"), ("1:4", "wanda")]
+    ("structure", "score"),
+    [
+        ("rows", "splash"),
+        pytest.param("weights", "fisher", marks=pytest.mark.slow),
+        pytest.param("directions", "splash", marks=pytest.mark.slow),
+        pytest.param("1:4", "wanda", marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_does_not_score_again(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scored: list[str], structure: str, score: str
@@ -90,7 +96,7 @@ def test_what_was_chosen_by_other_settings_is_not_taken_up(
     assert other.key() != key
 
 
-@pytest.mark.parametrize("score", ["splash", "fisher"])
+@pytest.mark.parametrize("score", ["splash", pytest.param("fisher", marks=pytest.mark.slow)])
 def test_arms_that_share_a_cache_score_once(setup: Path, tmp_path: Path, scored: list[str], score: str) -> None:
     def arm(name: str, **changes: Any) -> Any:
         about = {"score": score, "density": 0.25, **changes.pop("dormant", {})}
