@@ -85,6 +85,14 @@ def test_the_run_says_what_was_learned_and_forgotten(work: Path, capsys: pytest.
         assert words in printed
 
 
+def test_results_may_be_read_by_a_program(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'said'}", "--json"]
+    assert main(words) in (0, 4)
+    said = json.loads(capsys.readouterr().out)
+    assert said["run"] == str(work / "said")
+    assert said["after"] == json.loads((work / "said" / "results.json").read_text())["after"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -25,7 +25,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="try it out: what trains, memory, delta and time; no more"
     )
-    parser.add_argument("--json", action="store_true", help="with --dry-run: everything as JSON, layer by layer")
+    parser.add_argument("--json", action="store_true", help="results, or the plan layer by layer, as JSON")
     parser.add_argument("--max-forgetting", type=float, metavar="POINTS", help=_GATE)
     parser.add_argument("--fresh", action="store_true", help="set aside the run in `out` as OUT.old-N, and start over")
     add_device_argument(parser)
@@ -56,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     done = recompose_mllm(config, progress=not args.quiet, fresh=args.fresh)
     code = 0 if done.results.get("kept", {"learned": True})["learned"] else 4
     if not current().main:
+        return code
+    if args.json:
+        print(json.dumps({"run": str(done.folder), "finished": done.finished, **done.results}, indent=1))
         return code
     if done.finished:
         print(f"finished {done.finished}, nothing was trained; the figures are of then")
