@@ -63,10 +63,14 @@ class AnchorHead(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
-        """Set mean and directions from the tower's features (N, D) of the training samples."""
-        unit = F.normalize(features.to(self.mean), dim=1)
-        self.mean.copy_(unit.mean(0))
-        _, _, directions = torch.linalg.svd(unit - self.mean, full_matrices=False)
+        """Set mean and directions from the tower's features (N, D) of the training samples.
+
+        On the CPU wherever the head is: a direction's sign is the solver's to choose, and every device has another.
+        """
+        unit = F.normalize(features.to("cpu", self.mean.dtype), dim=1)
+        mean = unit.mean(0)
+        self.mean.copy_(mean)
+        _, _, directions = torch.linalg.svd(unit - mean, full_matrices=False)
         kept = min(len(directions), self.basis.shape[1])
         self.basis.zero_()
         self.basis[:, :kept] = directions[:kept].T
