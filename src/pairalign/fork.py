@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -39,7 +40,7 @@ def fork(work: Callable[[], Any], count: int, environment: Mapping[str, str]) ->
                 os.kill(one.pid, signal.SIGINT)
         for one in forks:
             one.join()
-    if mine.poll():
+    with suppress(EOFError):  # nobody had anything to say
         raise mine.recv()
     failed = [(n, one.exitcode) for n, one in enumerate(forks) if one.exitcode]
     if failed:
