@@ -35,7 +35,8 @@ class Started:
         return self.process.returncode, re.findall(r"^pairalign: .*$", errors, re.M)
 
 
-@pytest.mark.parametrize("what", ["one fails", pytest.param("all fail", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["one fails", "all fail"])
 def test_an_error_ends_all_processes_and_is_said_once(what: str) -> None:
     assert Started(what).end() == (2, ["pairalign: train.lr=-1: give at least 0."])
 
