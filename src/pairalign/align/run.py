@@ -260,7 +260,7 @@ def _fit(
         ckpt_path=str(path) if resume is not None else None,
         weights_only=True,
     )
-    aligner.to(runtime.device)  # Lightning leaves it on the CPU
+    aligner.to(runtime.device)  # some of Lightning's strategies leave it on the CPU
     if trainer.global_step < config.train.steps:
         raise DataError(
             f"training stopped at step {trainer.global_step} of {config.train.steps}: the pairs ran out. "

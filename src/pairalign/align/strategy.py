@@ -48,6 +48,13 @@ class InPlace(SingleDeviceStrategy):
     def model_to_device(self) -> None:
         """Nothing to move."""
 
+    def teardown(self) -> None:
+        """Lightning's own, without the way back to the CPU."""
+        assert self.accelerator is not None
+        self.precision_plugin.teardown()
+        self.accelerator.teardown()
+        self.checkpoint_io.teardown()
+
 
 def find_strategy(name: str, runtime: Runtime) -> Strategy | str:
     """What Lightning's Trainer takes as its strategy for `train.strategy`."""

@@ -246,7 +246,8 @@ def _fit(
         ckpt_path=str(path) if resume else None,
         weights_only=True,
     )
-    model.to(runtime.device)  # Lightning leaves it on the CPU
+    if config.device_map is None:  # else it is on several
+        model.to(runtime.device)  # some of Lightning's strategies leave it on the CPU
     if watch.kept is None:  # the checkpoint was of the last step
         watch.close(config.train.steps)
     return watch
