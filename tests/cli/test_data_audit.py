@@ -24,7 +24,6 @@ def folder(tmp_path: Path) -> Path:
     [
         (["--limit", "0"], "limit=0"),
         (["--check", "leek"], "Did you mean 'leak'"),
-        (["--out", "{tmp}/no/audit.json"], "cannot be written"),
         (["--out", "{tmp}/shards/index.json/audit.json"], "cannot be written"),
     ],
 )

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairalign.core.errors import DataError
+from pairalign.core.errors import DataError, StorageError
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.pictures import Neighbours, draw_gates, draw_neighbours, draw_recall
 from pairalign.evaluate.report import SYNTHETIC, Report, inline_svg, text_table, write_metrics, write_text
@@ -182,7 +182,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match="the disk is full"):
         Report("t").write(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
