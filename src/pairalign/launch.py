@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -76,6 +75,7 @@ class Slurm(SLURMEnvironment):
 
 _running: Runtime | None = None
 _children: dict[int, subprocess.Popen[bytes]] = {}  # by rank
+_met = threading.Event()  # set once all processes have met, and for good: the group may be gone again soon
 _runs = itertools.count()
 
 
@@ -181,7 +181,7 @@ def own_environment(environment: LightningEnvironment, world: int) -> dict[str, 
 
 def _mind_children() -> None:
     """Until all have met: end where one of them ended, instead of waiting for it."""
-    while not dist.is_initialized():
+    while not _met.wait(0.2):
         for rank, child in _children.items():
             if child.poll() is not None:
                 print(
@@ -192,7 +192,6 @@ def _mind_children() -> None:
                 )
                 _reap(at_once=True)
                 os._exit(LOST)
-        time.sleep(0.2)
 
 
 def _reap(*, at_once: bool = False) -> None:
@@ -215,6 +214,7 @@ def _connect(environment: ClusterEnvironment, rank: int, world: int, name: str, 
         store, _, _ = next(iter(dist.rendezvous("env://", rank, world, timeout=JOIN)))
         dist.init_process_group(backend, store=store, rank=rank, world_size=world)
         group = dist.new_group(backend="gloo", timeout=LONG)
+        _met.set()
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise ConfigError(

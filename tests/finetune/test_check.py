@@ -55,8 +55,6 @@ def test_words_are_looked_for_as_far_as_the_limit_alone(setup: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "question", "message"),
     [
-        ({"prompt": "{touch} Will it slip?"}, "x", r"sample 'k0': .*'Will', 'slip' of the prompt 'Will it slip\?'"),
-        ({}, "will it be soft?", r"does not know 'will', 'be' of the prompt 'will it be soft\?'"),
         ({"answer": "it is {answer} <image>"}, "is it soft?", r"'<image>' of the answer 'it is soft <image>'"),
         ({"answer": "{touch}"}, "is it soft?", r"task 'grip': answer='\{touch\}': field 'touch' is png, and no text"),
     ],
@@ -66,6 +64,21 @@ def test_other_texts_too(setup: Path, tmp_path: Path, change: dict[str, Any], qu
     config = settings(setup, tmp_path, tasks={"grip": grip})
     with pytest.raises(ConfigError, match=message):
         check_words(check_tasks(config), build_tokenizer())
+
+
+@pytest.mark.parametrize(
+    ("change", "question", "message"),
+    [
+        ({"prompt": "{touch} Will it slip?"}, "x", r"sample 'k0': .*'Will', 'slip' of the prompt 'Will it slip\?'"),
+        ({}, "will it be soft?", r"does not know 'will', 'be' of the prompt 'will it be soft\?': it reads them as"),
+    ],
+)
+def test_prompts_that_the_base_has_no_words_for_are_told(
+    setup: Path, tmp_path: Path, change: dict[str, Any], question: str, message: str
+) -> None:
+    grip = {**pack(tmp_path / "grip", ["soft", "hard"], question), **change}
+    with pytest.warns(UserWarning, match=message):
+        check_words(check_tasks(settings(setup, tmp_path, tasks={"grip": grip})), build_tokenizer())
 
 
 def test_an_answer_that_is_empty_is_named(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ Where it bites: every text of every task is read and tokenized once, pictures an
 from __future__ import annotations
 
 import unicodedata
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -103,11 +104,22 @@ class _Text(NamedTuple):
 
 
 def check_words(tasks: Tasks, tokenizer: Any) -> None:
-    """Raise `ConfigError` where a prompt or an answer holds words that the base's tokenizer does not know, or an answer
-    is empty; calibration is left out."""
+    """Raise `ConfigError` where an answer holds words that the base's tokenizer does not know, or is empty; warn where
+    a prompt does, which is asked all the same. Calibration is left out.
+    """
+    texts = list(_texts(tasks))
+    for answer in (True, False):
+        told = _unknown((text for text in texts if text.answer is answer), tokenizer)
+        if told and answer:
+            raise ConfigError(f"{told}: use words that it knows, or another base.")
+        if told:
+            warnings.warn(f"{told}: it reads them as one unknown word.", stacklevel=2)
+
+
+def _unknown(texts: Iterator[_Text], tokenizer: Any) -> str | None:
+    """What a base does not know of some texts, and where that stands."""
     first: tuple[_Text, list[str]] | None = None
     others: dict[str, None] = {}
-    texts = _texts(tasks)
     while chunk := list(islice(texts, TEXTS)):
         tokens = tokenizer([text.text for text in chunk], add_special_tokens=False)["input_ids"]
         for text, own in zip(chunk, tokens, strict=True):
@@ -115,16 +127,15 @@ def check_words(tasks: Tasks, tokenizer: Any) -> None:
             first = first or ((text, words) if words else None)
             others |= dict.fromkeys(words)
     if first is None:
-        return
+        return None
     text, words = first
     more = [word for word in others if word not in words]
     also = f", nor {', '.join(map(repr, more[:SHOWN]))} elsewhere" if more else ""
     also += f" and {len(more) - SHOWN} more" if len(more) > SHOWN else ""
     kind = "answer" if text.answer else "prompt"
-    raise ConfigError(
+    return (
         f"{text.part}: task {text.task!r}, sample {text.key!r}: the base does not know "
-        f"{', '.join(map(repr, words[:SHOWN]))} of the {kind} {text.text.strip()!r}{also}: use words that it "
-        "knows, or another base."
+        f"{', '.join(map(repr, words[:SHOWN]))} of the {kind} {text.text.strip()!r}{also}"
     )
 
 
