@@ -1,6 +1,7 @@
 """Where a run computes: its device, its process among how many. Asked once at the start and handed on.
 
-`pairalign.launch` makes the one `Runtime` of a run, by asking Lightning's cluster environments. Where it bites: nobody
+`pairalign.processes.launch` makes the one `Runtime` of a run, by asking Lightning's cluster environments.
+Where it bites: nobody
 else asks torch or the environment; a step that works it out for itself is a fault. Reductions are sums and counts in
 float64, over a group of their own on the CPU, so that they neither wait for the accelerator nor round.
 """
@@ -15,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from pairalign.core.errors import ConfigError
-from pairalign.stopping import Stopping
+from pairalign.processes.stopping import Stopping
 
 T = TypeVar("T")
 DeviceLike = str | torch.device
@@ -67,7 +68,7 @@ class Runtime:
     def main_only(self, work: Callable[[], T]) -> T:
         """Do `work` on the main process while the others wait; all get what it returned.
 
-        Where it raises, every process of the run ends (`pairalign.launch`).
+        Where it raises, every process of the run ends (`pairalign.processes.launch`).
         """
         return self.broadcast_object(work() if self.main else cast("T", None))
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from pairalign.align.run import align_pairs, read_metrics
 from pairalign.align.task import StageOne
 from pairalign.core.config import AlignConfig, load_config
-from pairalign.stopping import SIGNALS, Stopped
+from pairalign.processes.stopping import SIGNALS, Stopped
 
 Settings = dict[str, Any]
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,20 @@ def test_a_base_of_ones_own_has_to_be_named(
     )
     assert main([*words, "--base", str(setup / "base")]) == 0
     assert find_base(pack, "mine") == "mine"
+
+
+def test_an_encoder_that_was_edited_since_is_told(setup: Path, place: Path, pack: Path, tmp_path: Path) -> None:
+    """A pack holds no code, so that it goes with whatever is registered: it says where that is not what it was."""
+    (tmp_path / "glove.py").write_text(PLUGIN + "\n# another look at the same gel\n")
+    base = str(setup / "base")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        pa.load_plugin(place / "glove.py")
+        pa.load_sensor_model(base, [pack])
+    registry._registered.pop("glove_cnn")
+    pa.load_plugin(tmp_path / "glove.py")
+    with pytest.warns(UserWarning, match="encoder 'glove_cnn' of 'glove' is not the code that the pack was made with"):
+        pa.load_sensor_model(base, [pack])
 
 
 def test_the_base_of_the_package_is_found_anywhere() -> None:

@@ -21,7 +21,7 @@ from pairalign.finetune.config import RecomposeConfig, TuneConfig
 from pairalign.finetune.fsdp import decoder_layers, prepare_shared
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.method import Setup
-from pairalign.launch import join
+from pairalign.processes.launch import join
 from pairalign.sensors.processor import load_base
 from pairalign.sharding import own_part
 

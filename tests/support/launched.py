@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import torch
 
-from pairalign import stopping
 from pairalign.core.errors import ConfigError, PairalignError
-from pairalign.launch import launch
+from pairalign.processes import stopping
+from pairalign.processes.launch import launch
 from pairalign.runtime import Runtime
 
 stopping.PATIENCE = 3.0  # so that a test need not wait for as long as users do

@@ -11,8 +11,8 @@ from pairalign.core.registry import encoder_hash, load_plugin
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
 from pairalign.files import sha256_file
-from pairalign.identity import GONE, Identity, hashes
-from pairalign.kept_plugins import plugin_hash
+from pairalign.runs.identity import GONE, Identity, hashes
+from pairalign.runs.plugins import plugin_hash
 
 Part = tuple[str, Callable[[], str | None]]
 

@@ -21,7 +21,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
 from pairalign.core.registry import create_encoder, load_plugin
 from pairalign.data.graph import edge_name
-from pairalign.runfolder import RunFolder
+from pairalign.runs.folder import RunFolder
 from pairalign.runtime import DeviceLike, find_device
 
 

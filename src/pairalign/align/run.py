@@ -2,7 +2,7 @@
 
 A run folder holds identity.json, config.yaml, versions.json, metrics.jsonl, last.ckpt (to resume), the plugins and,
 when done, model.safetensors. Where it bites: calling it again on the same folder resumes, or returns the finished run;
-a folder whose run was made from anything else is refused (`pairalign.runfolder`).
+a folder whose run was made from anything else is refused (`pairalign.runs.folder`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from pairalign.core.config import AlignConfig, to_dict
 from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
-from pairalign.identity import Identity, check_same
-from pairalign.launch import launch
-from pairalign.runfolder import CHECKPOINT, RunFolder
+from pairalign.processes.launch import launch
+from pairalign.runs.folder import CHECKPOINT, RunFolder
+from pairalign.runs.identity import Identity, check_same
 from pairalign.runtime import DeviceLike, Runtime, find_device
 
 

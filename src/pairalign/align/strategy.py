@@ -24,7 +24,7 @@ class JoinedDDP(DDPStrategy):
     """Lightning's DDP in processes that are there already, with validation on each for itself."""
 
     def _configure_launcher(self) -> None:
-        """No launcher: `pairalign.launch` was it."""
+        """No launcher: `pairalign.processes.launch` was it."""
 
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own step, past DDP."""

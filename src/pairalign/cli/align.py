@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args)
     read_device(args, config.train.accelerator)
     from pairalign.align.run import align_pairs, read_metrics
-    from pairalign.launch import current
+    from pairalign.processes.launch import current
 
     result = align_pairs(config, progress=not args.quiet, fresh=args.fresh)
     if not current().main:

@@ -46,7 +46,7 @@ def read_device(args: argparse.Namespace, configured: str | None = None) -> torc
 
 
 def _first_process() -> bool:
-    from pairalign.launch import find_environment
+    from pairalign.processes.launch import find_environment
 
     here, _ = find_environment()
     return not (here.global_rank() or here.local_rank() or here.node_rank())

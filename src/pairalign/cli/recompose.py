@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         config = replace(config, max_forgetting=args.max_forgetting)
     read_device(args, config.train.accelerator)
     from pairalign.finetune.run import plan_recompose, recompose_mllm
-    from pairalign.launch import current
+    from pairalign.processes.launch import current
 
     if args.dry_run:
         plan = plan_recompose(config)

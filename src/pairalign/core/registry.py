@@ -122,6 +122,17 @@ def encoder_hash(name: str) -> str | None:
     return None if cls.__module__.startswith(_PLUGIN) else source_hash(cls, Encoder)
 
 
+def code_hash(name: str) -> str:
+    """SHA-256 of what `name` runs, wherever it comes from: of its plugin file, or as `encoder_hash` has it."""
+    cls = _encoder_class(find_encoder(name))
+    for sha256, known in _plugins.items():
+        if known.get(name) is cls:
+            return sha256
+    from pairalign.core.encoder import Encoder
+
+    return source_hash(cls, Encoder)
+
+
 def load_plugin(plugin: str | Path) -> None:
     """Import one named plugin: a `.py` file or an importable module, whose decorators register its encoders.
 

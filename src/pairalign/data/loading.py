@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pairalign.core.errors import PairalignError
 from pairalign.core.registry import load_plugin
-from pairalign.stopping import leave_signals_to_the_main_process
+from pairalign.processes.stopping import leave_signals_to_the_main_process
 
 B = TypeVar("B")
 

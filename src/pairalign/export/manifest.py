@@ -27,8 +27,9 @@ class Manifest(Strict):
     """senses: recipe by sensor name. signals: what each sensor measures. base: name and fingerprint of the model that
     the pack was made for, and its source: "hub", "package", or a "folder" that has this name. delta: whether it holds
     one. method: that the run was trained with. merged: SHA-256 by name of the weights in `merged/` that are not the
-    base's. plugins: names of files or modules that register encoders. licences, temperature (logit scale by edge of
-    stage one), figures and provenance are for people. files: SHA-256 by name.
+    base's. plugins: names of files or modules that register encoders. code: SHA-256 of each sensor's encoder, or of
+    its plugin file. licences, temperature (logit scale by edge of stage one), figures and provenance are for people.
+    files: SHA-256 by name.
     """
 
     format: int
@@ -39,6 +40,7 @@ class Manifest(Strict):
     method: str = "dormant"
     merged: dict[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    code: dict[str, str] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
     temperature: dict[str, float] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)

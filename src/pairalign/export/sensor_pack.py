@@ -10,6 +10,7 @@ another fine-tune of the same model is another base.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import nn
 
 from pairalign.core.config import load_config
 from pairalign.core.errors import ConfigError, PackError, RegistryError
+from pairalign.core.registry import code_hash
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.export.manifest import MERGED, Manifest, read_manifest
@@ -119,6 +121,12 @@ def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[s
             sense = build_sense(recipe, model.llm)
         except RegistryError as error:
             raise PackError(f"pack {str(folder)!r}: {error} Name the file that registers it with --plugin.") from error
+        if manifest.code.get(name, code := code_hash(recipe.encoder)) != code:
+            warnings.warn(
+                f"pack {str(folder)!r}: the encoder {recipe.encoder!r} of {name!r} is not the code that the pack was "
+                "made with: answers may be others.",
+                stacklevel=4,
+            )
         own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         try:
             sense.load_state_dict(own)

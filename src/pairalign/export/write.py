@@ -24,6 +24,7 @@ from pairalign.align.modality import read_run, read_scales
 from pairalign.align.store import git_commit
 from pairalign.core.config import to_dict
 from pairalign.core.errors import PackError
+from pairalign.core.registry import code_hash
 from pairalign.dormant.checkpoint import CONFIG
 from pairalign.dormant.layer import DormantLinear
 from pairalign.dormant.model import DormantModel
@@ -81,6 +82,7 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merge: bool) -> No
         method=run.config.method,
         merged=merged,
         plugins=_plugins(run.config),
+        code={sensor: code_hash(recipe.encoder) for sensor, recipe in recipes.items()},
         licences={sensor: str(sense.encoder.card.get("licence", "not stated")) for sensor, sense in senses.items()},
         temperature=_temperature(run.config),
         figures={key: run.results[key] for key in ("learning", "forgetting", "trained", "kept") if key in run.results},

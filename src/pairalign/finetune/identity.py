@@ -17,8 +17,8 @@ from pairalign.core.errors import PairalignError
 from pairalign.data.index import load_index
 from pairalign.files import sha256_file
 from pairalign.finetune.config import RecomposeConfig
-from pairalign.identity import GONE, Identity, hashes
-from pairalign.runfolder import CONFIG, RunFolder
+from pairalign.runs.folder import CONFIG, RunFolder
+from pairalign.runs.identity import GONE, Identity, hashes
 
 PARTS = ("tasks", "validation", "held_out", "calibration")
 BLOCK, BLOCKS = 2**16, 64  # bytes of each sample of a weights file, and how many samples

@@ -45,9 +45,9 @@ from pairalign.finetune.methods.method import Setup
 from pairalign.finetune.questions import Questions, sample_question
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
-from pairalign.identity import Identity, check_same
-from pairalign.launch import launch
-from pairalign.runfolder import CONFIG, RunFolder
+from pairalign.processes.launch import launch
+from pairalign.runs.folder import CONFIG, RunFolder
+from pairalign.runs.identity import Identity, check_same
 from pairalign.runtime import DeviceLike, Runtime, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor

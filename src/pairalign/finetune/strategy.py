@@ -27,7 +27,7 @@ class SharedOut(ModelParallelStrategy):
         super().__init__(data_parallel_size=runtime.world, tensor_parallel_size=1, save_distributed_checkpoint=False)
 
     def _configure_launcher(self) -> None:
-        """No launcher: `pairalign.launch` was it."""
+        """No launcher: `pairalign.processes.launch` was it."""
 
     @property
     def lightning_restore_optimizer(self) -> bool:

@@ -23,9 +23,9 @@ from pairalign.core.config import load_config, to_dict, to_yaml
 from pairalign.core.errors import CheckpointError, StorageError
 from pairalign.core.plugins import is_file, read_plugin
 from pairalign.files import remove_leftovers, storage_error, write_json, write_text
-from pairalign.identity import Identity
-from pairalign.kept_plugins import KeptPlugin, keep_plugins, plugins_of
-from pairalign.lock import hold
+from pairalign.runs.identity import Identity
+from pairalign.runs.lock import hold
+from pairalign.runs.plugins import KeptPlugin, keep_plugins, plugins_of
 
 RECORD = "identity.json"
 CONFIG = "config.yaml"

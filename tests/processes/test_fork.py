@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 sys.ps1 = ">>> "  # what tells a session that nobody can start again
 from pairalign.core.errors import ConfigError
-from pairalign.launch import launch
+from pairalign.processes.launch import launch
 
 train, left = SimpleNamespace(accelerator="cpu", devices=2, nodes=1), Path(sys.argv[1])
 

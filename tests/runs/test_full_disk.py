@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-from test_kills import forked
+from forked import forked
 
 Settings = dict[str, Any]
 
@@ -43,7 +42,7 @@ def test_align_on_a_full_disk(
         return main(argv)
 
     with monkeypatch.context() as patch:
-        patch.setattr("test_kills.main", limited)
+        patch.setattr("forked.main", limited)
         code = forked(tmp_path / "home", words)
     said = (tmp_path / "home" / "log").read_text()
     assert code == 2, said

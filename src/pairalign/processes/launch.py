@@ -2,10 +2,10 @@
 
 Who started them is asked of Lightning's cluster environments: torchrun, SLURM, MPI and LSF. Without one of these,
 `train.devices=N` starts the same command again N − 1 times, as Lightning's own launcher does; a notebook, which cannot
-be started again, forks (`pairalign.fork`).
+be started again, forks (`pairalign.processes.fork`).
 Where it bites: a launcher that nobody here knows is refused, because its processes would each train alone, on the same
 samples, into the same folder. A script that calls runs one after the other keeps the processes of the first. While a
-run goes on, a process that fails or dies ends all of them, with one message (`pairalign.heartbeat`).
+run goes on, a process that fails or dies ends all of them, with one message (`pairalign.processes.heartbeat`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from lightning.fabric.plugins.environments import (
 )
 
 from pairalign.core.errors import ConfigError
-from pairalign.fork import fork
-from pairalign.heartbeat import LOST, Heartbeat
+from pairalign.processes.fork import fork
+from pairalign.processes.heartbeat import LOST, Heartbeat
+from pairalign.processes.stopping import Stopping
 from pairalign.runtime import Runtime, find_device
-from pairalign.stopping import Stopping
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pairalign import launch
 from pairalign.core.errors import ConfigError
+from pairalign.processes import launch
 
-SCRIPT = str(Path(__file__).parent / "support" / "launched.py")
+SCRIPT = str(Path(__file__).parents[1] / "support" / "launched.py")
 LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
 
 

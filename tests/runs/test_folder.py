@@ -18,7 +18,7 @@ from pairalign.core.config import AlignConfig
 from pairalign.core.errors import IdentityError
 from pairalign.data.pack import pack_pairs
 from pairalign.finetune.run import load_recomposed
-from pairalign.runfolder import RunFolder
+from pairalign.runs.folder import RunFolder
 
 Settings = dict[str, Any]
 PLUGIN = """
@@ -227,7 +227,7 @@ def test_two_runs_at_once_in_one_folder(command: Command, tmp_path: Path) -> Non
     import sys
 
     holder = (
-        "import sys, time\nfrom pathlib import Path\nfrom pairalign.lock import hold\n"
+        "import sys, time\nfrom pathlib import Path\nfrom pairalign.runs.lock import hold\n"
         "with hold(Path('run/.lock'), 'x'):\n    print('held', flush=True); time.sleep(60)\n"
     )
     (tmp_path / "run").mkdir()
