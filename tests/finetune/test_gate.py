@@ -17,7 +17,7 @@ from pairalign.evaluate.intervals import wilson
 from pairalign.finetune.callbacks import Watch, trained
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import TaskConfig
-from pairalign.finetune.gate import Gate, Measured
+from pairalign.finetune.gate import Gate, Measured, forgotten
 from pairalign.finetune.measure import TaskScore, measure_task
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.questions import Questions
@@ -223,3 +223,14 @@ def test_results_are_of_the_weights_in_the_folder(setup: Path, tmp_path: Path, m
         assert score.accuracy == after["accuracy"]
         assert score.loss == pytest.approx(after["loss"], rel=1e-5)
     assert run.results["forgetting"]["points"] <= 15
+
+
+def test_exactly_as_many_points_as_the_bound_are_within_it() -> None:
+    base, now = found(0.1, 1.0), found(0.5, 0.85)
+    lost = forgotten(base, now)
+    assert lost is not None
+    assert lost > 15.0  # as floats have it
+    assert not Gate(15.0).beyond(lost)
+    assert Gate(15.0).rank(base, now, 8, lost) is not None
+    assert Gate(14.99).beyond(lost)
+    assert not Gate(None).beyond(lost)

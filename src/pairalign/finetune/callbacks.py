@@ -164,7 +164,7 @@ class Watch(L.Callback):
         rank = self.gate.rank(self.history[0][1], found, step, lost)
         if rank is not None and (self.best is None or rank > self.best.rank):
             self.best = self._copy(step, rank)
-        if lost is None or lost <= bound:
+        if lost is None or not self.gate.beyond(lost):
             return None
         return f"held-out abilities lost {lost:.4g} points, more than max_forgetting={bound:g}"
 

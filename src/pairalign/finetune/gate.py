@@ -18,6 +18,8 @@ from torch import Tensor
 from pairalign.evaluate.forgetting import Change, change
 from pairalign.finetune.measure import TaskScore
 
+ROUNDING = 1e-6  # points: 1.00 − 0.85 is a little more than 15 of them
+
 Measured = Mapping[str, Mapping[str, TaskScore]]
 
 
@@ -68,9 +70,13 @@ class Gate:
 
     bound: float | None
 
+    def beyond(self, lost: float | None) -> bool:
+        """Whether so many points are more than may be lost; exactly as many are not, whatever a float makes of them."""
+        return self.bound is not None and lost is not None and lost > self.bound + ROUNDING
+
     def rank(self, base: Measured, found: Measured, step: int, lost: float | None) -> tuple[float, ...] | None:
         """How good a measurement is, larger is better; `None` if it is beyond the bound or learned nothing."""
-        if self.bound is not None and lost is not None and lost > self.bound:
+        if self.beyond(lost):
             return None
         now, before = learned(found), learned(base)
         if now is None or before is None:
