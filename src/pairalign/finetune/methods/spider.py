@@ -7,22 +7,21 @@ here it is applied once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from pairalign.finetune.methods.full import Full
-from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method, remembered
+from pairalign.finetune.methods.blended import Blended
+from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
 
 
 @register_method("spider")
-class Spider(Full):
+class Spider(Blended):
     """Without settings."""
 
     def __init__(self) -> None:
-        self.base: dict[str, Tensor] = {}
+        super().__init__()
         self.moved: dict[str, Tensor] = {}
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
@@ -45,13 +44,6 @@ class Spider(Full):
         """In place."""
         for name, value in state.items():
             self.moved[name].copy_(value)
-
-    @contextmanager
-    def settled(self, llm: nn.Module) -> Iterator[None]:
-        """Blended, for as long as it lasts."""
-        with remembered(decoder_parameters(llm)):
-            self.finish(llm)
-            yield
 
     @torch.no_grad()
     def finish(self, llm: nn.Module) -> nn.Module:

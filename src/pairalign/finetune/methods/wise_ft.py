@@ -5,38 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pairalign.core.errors import ConfigError
-from pairalign.finetune.methods.full import Full
-from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method, remembered
+from pairalign.finetune.methods.blended import Blended
+from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
 
 
 @register_method("wise_ft")
-class WiseFT(Full):
+class WiseFT(Blended):
     """alpha: share of the tuned weights, 0 to 1."""
 
     def __init__(self, alpha: float = 0.5) -> None:
         if not 0 <= alpha <= 1:
             raise ConfigError(f"method 'wise_ft': alpha={alpha}: give a share from 0 to 1.")
         self.alpha = alpha
-        self.base: dict[str, Tensor] = {}
+        super().__init__()
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The model itself; the base's decoder is remembered."""
         self.base = {name: p.detach().cpu().clone() for name, p in decoder_parameters(llm).items()}
         return super().prepare(llm, setup)
-
-    @contextmanager
-    def settled(self, llm: nn.Module) -> Iterator[None]:
-        """Interpolated, for as long as it lasts."""
-        with remembered(decoder_parameters(llm)):
-            self.finish(llm)
-            yield
 
     @torch.no_grad()
     def finish(self, llm: nn.Module) -> nn.Module:
