@@ -32,13 +32,14 @@ from pairalign.align.store import (
     write_versions,
 )
 from pairalign.align.strategy import check_strategy
-from pairalign.core.config import AlignConfig, to_dict
-from pairalign.core.errors import CheckpointError, DataError
+from pairalign.core.config import AlignConfig
+from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
 from pairalign.processes.launch import launch
+from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.folder import CHECKPOINT, RunFolder
-from pairalign.runs.identity import Identity, check_same
+from pairalign.runs.identity import Identity
 from pairalign.runtime import DeviceLike, Runtime, find_device
 
 
@@ -88,7 +89,8 @@ def _train(
     torch.manual_seed(config.seed)
     aligner = build_aligner(config).to(runtime.device)
     check_edges(config, aligner)
-    resume = None if fresh else _read_checkpoint(run.path / CHECKPOINT, config, runtime)
+    last = run.path / CHECKPOINT
+    resume = read_checkpoint(last, config, runtime.world) if last.exists() and not fresh else None
     if resume is None:
         start_encoders(config, aligner)
     runtime.main_only(lambda: run.begin(config, identity, fresh=fresh))
@@ -208,24 +210,6 @@ def _side(
         progress=progress,
     )
     return SideSource(source, encoder, cache)
-
-
-def _read_checkpoint(path: Path, config: AlignConfig, runtime: Runtime) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["pairalign"]
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(
-            f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh."
-        ) from error
-    check_same(record["config"], to_dict(config), path)
-    if len(record["ranks"]) != runtime.world:
-        raise CheckpointError(
-            f"checkpoint {str(path)!r} was written by {len(record['ranks'])} processes, now there are {runtime.world}: "
-            "resume with as many, or pass --fresh."
-        )
-    return record
 
 
 def _fit(

@@ -23,7 +23,7 @@ from torch import nn
 
 from pairalign.align.precision import check_trainer
 from pairalign.align.store import write_versions
-from pairalign.core.config import load_config, to_dict
+from pairalign.core.config import load_config
 from pairalign.core.errors import CheckpointError, ConfigError
 from pairalign.data.loading import BatchLoader
 from pairalign.dormant.model import DormantModel
@@ -35,7 +35,7 @@ from pairalign.finetune.assemble import assemble
 from pairalign.finetune.callbacks import Watch, flat
 from pairalign.finetune.check import check_signals, check_tasks, check_words
 from pairalign.finetune.collator import Collator, calibration_batches
-from pairalign.finetune.config import RecomposeConfig, TaskConfig
+from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import check_shared, is_shared, loaded_dtype, prepare_shared, read_along
 from pairalign.finetune.gate import moved
 from pairalign.finetune.identity import recompose_identity
@@ -46,8 +46,9 @@ from pairalign.finetune.questions import Questions, sample_question
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
 from pairalign.processes.launch import launch
+from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.folder import CONFIG, RunFolder
-from pairalign.runs.identity import Identity, check_same
+from pairalign.runs.identity import Identity
 from pairalign.runtime import DeviceLike, Runtime, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
@@ -104,9 +105,6 @@ def _train(
     method = create_method(config.method, config.options)
     shared = is_shared(config, runtime)
     model, processor = assemble(config, runtime.device, mapped=shared)
-    asked = check_tasks(config)
-    check_signals(asked, processor.senses)
-    check_words(asked, processor.tokenizer)
     tasks, sets, calibration = read_tasks(config, processor)
     for one in tasks:
         one.keep(processor, config.train.memory / len(tasks), progress=progress)
@@ -165,35 +163,31 @@ def plan_recompose(config: RecomposeConfig) -> RunPlan:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     model, processor = assemble(config, device)
-    check_signals(asked, processor.senses)
-    check_words(asked, processor.tokenizer)
-    tasks, sets, calibration = read_tasks(config, processor)
+    tasks, sets, calibration = read_tasks(config, processor, asked)
     setup = _setup(config, calibration)
     measured = [questions.task for part in sets.values() for questions in part]
     return try_out(config, model, method, setup, tasks, measured, Collator(processor))
 
 
 def read_tasks(
-    config: RecomposeConfig, processor: SensorProcessor
+    config: RecomposeConfig, processor: SensorProcessor, asked: Mapping[str, list[Task]] | None = None
 ) -> tuple[list[Task], dict[str, list[Questions]], Calibration | None]:
-    """Training tasks, the questions of what is measured by part, and the calibration set's inputs."""
-    sensors, collate = list(config.senses), Collator(processor)
+    """Training tasks, the questions of what is measured by part, and the calibration set's inputs, all checked.
 
-    def task(name: str, one: TaskConfig, answered: bool = True) -> Task:
-        return Task(name, one, config.root, sensors, answered)
-
-    tasks = [task(name, one) for name, one in config.tasks.items()]
-    parts = {"validation": config.validation, "held_out": config.held_out}
-    checked = {part: [task(name, one) for name, one in named.items()] for part, named in parts.items()}
-    known = [task(name, one, answered=False) for name, one in config.calibration.items()]
-    size, memory = config.train.measure_batch_size, config.train.memory / max(1, sum(map(len, checked.values())))
-    sets = {part: [Questions(t, collate, size, memory) for t in of] for part, of in checked.items()}
+    asked: from `check_tasks`, which is called where they are not given.
+    """
+    asked, collate = check_tasks(config) if asked is None else asked, Collator(processor)
+    check_signals(asked, processor.senses)
+    check_words(asked, processor.tokenizer)
+    measured = {part: asked[part] for part in ("validation", "held_out")}
+    size, memory = config.train.measure_batch_size, config.train.memory / max(1, sum(map(len, measured.values())))
+    sets = {part: [Questions(t, collate, size, memory) for t in of] for part, of in measured.items()}
     shown = Calibration()
-    for one in known:
+    for one in asked["calibration"]:
         part = calibration_batches(one, collate, config.calibration_size)
         shown += part
         shown.samples += part.samples
-    return tasks, sets, shown or None
+    return asked["tasks"], sets, shown or None
 
 
 def _fit(
@@ -235,7 +229,7 @@ def _fit(
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
     resume = path.exists()
     if resume:
-        feed.start = task.batches = _checkpoint(path, config, runtime)["batches"]
+        feed.start = task.batches = read_checkpoint(path, config, runtime.world)["batches"]
     model.train()
     fit(
         trainer,
@@ -251,20 +245,6 @@ def _fit(
     if watch.kept is None:  # the checkpoint was of the last step
         watch.close(config.train.steps)
     return watch
-
-
-def _checkpoint(path: Path, config: RecomposeConfig, runtime: Runtime) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["pairalign"]
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(f"checkpoint {str(path)!r} is damaged: delete it, or pass --fresh.") from error
-    check_same(record["config"], to_dict(config), path)
-    if record.get("processes", 1) != runtime.world:
-        raise CheckpointError(
-            f"checkpoint {str(path)!r} was written by {record.get('processes', 1)} processes, now there are "
-            f"{runtime.world}: resume with as many, or pass --fresh."
-        )
-    return record
 
 
 def _results(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+"""What a checkpoint of either stage says of its run, held against the run that is to go on from it.
+
+Where it bites: Lightning reads the weights itself; this reads the record beside them, which each stage writes in its
+`on_save_checkpoint`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairalign.core.config import to_dict
+from pairalign.core.errors import CheckpointError
+from pairalign.runs.identity import check_same
+
+
+def read_checkpoint(path: Path, config: Any, world: int) -> dict[str, Any]:
+    """The record of a checkpoint that a run of `config` in `world` processes may go on from.
+
+    Raises `CheckpointError` if it is damaged or was written by another number of processes, `IdentityError` if it is of
+    another configuration.
+    """
+    try:
+        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["pairalign"]
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh."
+        ) from error
+    check_same(record["config"], to_dict(config), path)
+    processes = len(record["ranks"]) if "ranks" in record else record.get("processes", 1)
+    if processes != world:
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} was written by {processes} processes, now there are {world}: resume with as "
+            "many, or pass --fresh."
+        )
+    return record
