@@ -13,9 +13,9 @@ from pathlib import Path
 
 from torch import nn
 
-from pairalign.align.cache import weights_fingerprint
 from pairalign.align.contrastive import LogitScale
 from pairalign.align.model import build_head
+from pairalign.align.store import check_restored
 from pairalign.core.config import AlignConfig, ModalityConfig, load_config
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
@@ -80,11 +80,7 @@ def _load(path: Path, modality: str, encoder: Encoder, head: nn.Module) -> None:
         raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
     if modality in restored:
         del parts[f"encoders.{modality}."]
-        if weights_fingerprint(encoder) != restored[modality]:
-            raise CheckpointError(
-                f"the frozen tower of {modality!r} is not the one that run {str(path.parent)!r} was trained with: "
-                "restore the weights at its hub name or folder."
-            )
+        check_restored(encoder, modality, restored[modality], path.parent)
     for prefix, module in parts.items():
         try:
             module.load_state_dict(stored[prefix])

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from pairalign.align.cache import weights_fingerprint
 from pairalign.align.model import PairAligner
 from pairalign.core.config import AlignConfig
+from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError
 from pairalign.files import replacing, write_json
 
@@ -50,15 +51,23 @@ def load_weights(folder: Path, aligner: PairAligner) -> None:
     except Exception as error:  # safetensors raises its own kind, which is no public class
         raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
     for name, expected in prints.items():
-        if weights_fingerprint(aligner.encoder(name)) != expected:
-            raise CheckpointError(
-                f"the frozen tower of {name!r} is not the one that run {str(folder)!r} was trained with: "
-                "restore the weights at its hub name or folder."
-            )
+        check_restored(aligner.encoder(name), name, expected, folder)
     missing, unexpected = aligner.load_state_dict(tensors, strict=False)
     missing = [m for m in missing if m.split(".")[0] != "encoders" or m.split(".")[1] not in prints]
     if missing or unexpected:
         raise CheckpointError(f"weights {str(path)!r} do not fit the encoders: {(missing + unexpected)[:3]} …")
+
+
+def check_restored(encoder: Encoder, name: str, expected: str, folder: Path) -> None:
+    """Raise `CheckpointError` unless a tower that its own source restored has the weights that a run was trained with.
+
+    name: its modality. expected: their fingerprint, from the run in `folder`.
+    """
+    if weights_fingerprint(encoder) != expected:
+        raise CheckpointError(
+            f"the frozen tower of {name!r} is not the one that run {str(folder)!r} was trained with: "
+            "restore the weights at its hub name or folder."
+        )
 
 
 def start_encoders(config: AlignConfig, aligner: PairAligner) -> None:

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pairalign.core.errors import ConfigError, DataError, PairalignError, SignalError
+from pairalign.core.errors import ConfigError, PairalignError, SignalError
 from pairalign.data.index import load_index
 from pairalign.data.shards import read_samples
 from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score, load_scores
+from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sampling import shares
 from pairalign.finetune.tasks import Task
@@ -46,11 +47,7 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
     _check_shown(config, found["tasks"])
     shares([task.config.weight for task in found["tasks"]], config.train.batch_size)
     for task in found["calibration"]:
-        if len(task) < config.calibration_size:
-            raise DataError(
-                f"calibration.{task.name}: {str(task.folder)!r} has {len(task)} samples, calibration_size="
-                f"{config.calibration_size} asks for more: give more samples or lower it."
-            )
+        check_enough(task, config.calibration_size)
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
         check_score(config.dormant.score, config.dormant.options)

@@ -104,14 +104,19 @@ def batches(task: Task, collate: Collator, size: int, count: int | None = None) 
         yield collate(held)
 
 
-def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8) -> Calibration:
-    """The model's inputs for `count` examples, answers and labels included, with the keys of these; raise `DataError`
-    if the task has fewer."""
+def check_enough(task: Task, count: int) -> None:
+    """Raise `DataError` if a calibration task has fewer than `count` samples."""
     if len(task) < count:
         raise DataError(
             f"calibration.{task.name}: {str(task.folder)!r} has {len(task)} samples, calibration_size={count} asks for "
             "more: give more samples or lower it."
         )
+
+
+def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8) -> Calibration:
+    """The model's inputs for `count` examples, answers and labels included, with the keys of these; raise `DataError`
+    if the task has fewer."""
+    check_enough(task, count)
     found, keys = Calibration(), list[str]()
     for batch in batches(task, collate, size, count):
         answered = bool((batch.labels != IGNORED).any())
