@@ -7,32 +7,23 @@ from functools import partial
 from pathlib import Path
 
 from pairalign.core.config import AlignConfig, to_dict
-from pairalign.core.registry import encoder_hash, load_plugin
+from pairalign.core.registry import encoder_hash
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
 from pairalign.files import sha256_file
 from pairalign.runs.identity import GONE, Identity, hashes
-from pairalign.runs.plugins import plugin_hash
+from pairalign.runs.plugins import load_plugins
 
 Part = tuple[str, Callable[[], str | None]]
 
 
 def align_identity(config: AlignConfig) -> Identity:
     """Of a run that may not have begun; what is not there is `GONE`. Loads the plugins."""
-    plugins = plugin_hashes(config.plugins)
+    plugins = load_plugins(config.plugins)
     found = plugins | hashes(_parts(config))
     if GONE not in plugins.values():
         found |= encoder_hashes({name: modality.encoder for name, modality in config.modalities.items()})
     return Identity(to_dict(config), found)
-
-
-def plugin_hashes(plugins: tuple[str, ...]) -> dict[str, str | None]:
-    """Of plugin files, by name; loads what can be loaded."""
-    found = hashes((f"plugin {Path(plugin).name}", partial(plugin_hash, plugin)) for plugin in plugins)
-    for plugin in plugins:
-        if found[f"plugin {Path(plugin).name}"] != GONE:
-            load_plugin(plugin)
-    return found
 
 
 def encoder_hashes(encoders: dict[str, str]) -> dict[str, str | None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,7 @@ from pairalign.align.metrics import read_metrics as read_metrics
 from pairalign.align.modality import read_run
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.precision import check_trainer
-from pairalign.align.store import (
-    load_weights,
-    save_weights,
-    start_encoders,
-    write_versions,
-)
+from pairalign.align.store import load_weights, save_weights, start_encoders
 from pairalign.align.strategy import check_strategy
 from pairalign.core.config import AlignConfig
 from pairalign.core.errors import DataError
@@ -38,8 +32,8 @@ from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
 from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
+from pairalign.runs.claim import Claim, claim
 from pairalign.runs.folder import CHECKPOINT, RunFolder
-from pairalign.runs.identity import Identity
 from pairalign.runtime import DeviceLike, Runtime, find_device
 
 
@@ -72,34 +66,29 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
 
 def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> AlignRun:
     check_trainer(config.train, runtime.device)
-    run = RunFolder(Path(config.out), "align", AlignConfig)
-    with run.held() if runtime.main else nullcontext():
-        config = replace(config, plugins=run.named_or_kept(config.plugins))
-        identity = align_identity(config)
-        if runtime.main_only(lambda: run.is_done(identity, fresh=fresh)):
-            return replace(load_aligned(run.path, runtime.device, plugins=config.plugins), finished=run.date)
-        return _train(config, run, identity, runtime, progress=progress and runtime.main, fresh=fresh)
+    with claim("align", config, align_identity, runtime, fresh=fresh) as mine:
+        if mine.finished is None:
+            return _train(mine, runtime, progress=progress and runtime.main)
+        known = load_aligned(mine.folder.path, runtime.device, plugins=mine.config.plugins)
+        return replace(known, finished=mine.finished)
 
 
-def _train(
-    config: AlignConfig, run: RunFolder, identity: Identity, runtime: Runtime, *, progress: bool, fresh: bool
-) -> AlignRun:
+def _train(mine: Claim[AlignConfig], runtime: Runtime, *, progress: bool) -> AlignRun:
+    config, path = mine.config, mine.folder.path
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     aligner = build_aligner(config).to(runtime.device)
     check_edges(config, aligner)
-    last = run.path / CHECKPOINT
-    resume = read_checkpoint(last, config, runtime.world) if last.exists() and not fresh else None
+    last = path / CHECKPOINT
+    resume = read_checkpoint(last, config, runtime.world) if last.exists() and not mine.fresh else None
     if resume is None:
         start_encoders(config, aligner)
-    runtime.main_only(lambda: run.begin(config, identity, fresh=fresh))
+    mine.begin()
     feeds = build_feeds(config, aligner, runtime, progress=progress)
-    if runtime.main:
-        write_versions(run.path, config)
     _fit(config, aligner, feeds, resume, runtime, progress)
-    runtime.main_only(lambda: run.finish(lambda: save_weights(run.path, aligner)))
-    return AlignRun(run.path, config, aligner.eval())
+    runtime.main_only(lambda: mine.folder.finish(lambda: save_weights(path, aligner)))
+    return AlignRun(path, config, aligner.eval())
 
 
 def load_aligned(folder: str | Path, device: DeviceLike = "cpu", *, plugins: Sequence[str | Path] = ()) -> AlignRun:

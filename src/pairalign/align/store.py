@@ -1,4 +1,4 @@
-"""What a run keeps on disk: configuration, versions, weights. Safetensors and text only.
+"""The weights that a run of stage one keeps on disk, in safetensors, and those that it starts from.
 
 Where it bites: a frozen tower that can be restored from its own source (`Encoder.restorable`) is not written again,
 only its fingerprint, which is compared when the run is loaded.
@@ -7,11 +7,7 @@ only its fingerprint, which is compared when the run is loaded.
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -20,9 +16,7 @@ from pairalign.align.model import PairAligner
 from pairalign.core.config import AlignConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError
-from pairalign.files import replacing, write_json
-
-_PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch", "torch-geometric", "webdataset")
+from pairalign.files import replacing
 
 
 def save_weights(folder: Path, aligner: PairAligner) -> None:
@@ -88,28 +82,6 @@ def start_encoders(config: AlignConfig, aligner: PairAligner) -> None:
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             raise ConfigError(f"{where}: its encoder is another one ({reason}): use its options.") from error
-
-
-def write_versions(folder: Path, config: Any) -> None:
-    """Record versions, seed and git commit beside the run."""
-    record: dict[str, Any] = {"python": platform.python_version(), "seed": config.seed, "git": git_commit()}
-    for package in _PACKAGES:
-        try:
-            record[package] = version(package)
-        except PackageNotFoundError:
-            record[package] = None
-    write_json(folder / "versions.json", record, indent=2)
-
-
-def git_commit() -> str | None:
-    """Commit of the working directory, with `+` where it has uncommitted changes; `None` outside a repository."""
-    try:
-        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}
-        head = subprocess.run(["git", "rev-parse", "HEAD"], **options)
-        dirty = subprocess.run(["git", "status", "--porcelain"], **options)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None
 
 
 def _restored(aligner: PairAligner) -> list[str]:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from pairalign import __version__
 from pairalign.align.modality import read_run, read_scales
-from pairalign.align.store import git_commit
 from pairalign.core.config import to_dict
 from pairalign.core.errors import PackError
 from pairalign.core.registry import code_hash
@@ -34,8 +33,9 @@ from pairalign.export.local import check_options, name_base, without_paths
 from pairalign.export.manifest import FORMAT, MERGED, Manifest, write_manifest
 from pairalign.files import sha256_file, write_json
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.load import RecomposeRun
 from pairalign.finetune.methods import create_method
-from pairalign.finetune.run import RecomposeRun
+from pairalign.runs.versions import git_commit
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.sensor import Sense, SenseRecipe, embedding_of
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pairalign.align.identity import Part, encoder_hashes, plugin_hashes, shard_hash
+from pairalign.align.identity import Part, encoder_hashes, shard_hash
 from pairalign.core.config import AlignConfig, load_config, to_dict
 from pairalign.core.errors import PairalignError
 from pairalign.data.index import load_index
@@ -19,6 +19,7 @@ from pairalign.files import sha256_file
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.runs.folder import CONFIG, RunFolder
 from pairalign.runs.identity import GONE, Identity, hashes
+from pairalign.runs.plugins import load_plugins
 
 PARTS = ("tasks", "validation", "held_out", "calibration")
 BLOCK, BLOCKS = 2**16, 64  # bytes of each sample of a weights file, and how many samples
@@ -26,7 +27,7 @@ BLOCK, BLOCKS = 2**16, 64  # bytes of each sample of a weights file, and how man
 
 def recompose_identity(config: RecomposeConfig) -> Identity:
     """Of a run that may not have begun; what is not there is `GONE`. Loads the plugins."""
-    plugins = plugin_hashes(config.plugins)
+    plugins = load_plugins(config.plugins)
     found = plugins | hashes(_parts(config))
     if GONE not in plugins.values():
         found |= encoder_hashes(dict(_encoders(config)))
@@ -57,7 +58,7 @@ def _encoders(config: RecomposeConfig) -> Iterator[tuple[str, str]]:
         run = RunFolder(Path(config.root) / sense.run, "align", AlignConfig)
         try:
             told = load_config(AlignConfig, run.path / CONFIG)
-            plugin_hashes(run.to_load(told.plugins, config.plugins))
+            load_plugins(run.to_load(told.plugins, config.plugins))
             yield name, told.modalities[sense.modality or name].encoder
         except (PairalignError, OSError, KeyError):
             continue  # a run that is gone is told by its weights; why it cannot be loaded, when it is

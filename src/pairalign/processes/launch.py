@@ -92,10 +92,11 @@ def join(train: Asked) -> Runtime:
     global _running
     if _running is None or (_running.world == 1 and not dist.is_initialized()):
         environment, name = find_environment()
+        device = find_device(train.accelerator, "train.accelerator", environment.local_rank())
         if isinstance(environment, LightningEnvironment):
-            _running = _join_own(environment, train)
+            _running = _join_own(environment, device, train)
         else:
-            _running = _connect(environment, environment.global_rank(), environment.world_size(), name, train)
+            _running = _connect(environment, device, environment.global_rank(), environment.world_size(), name)
     return _running
 
 
@@ -130,11 +131,11 @@ def _refuse_unknown() -> None:
             )
 
 
-def _join_own(environment: LightningEnvironment, train: Asked) -> Runtime:
-    local, name = _count_devices(train), "train.devices"
+def _join_own(environment: LightningEnvironment, device: torch.device, train: Asked) -> Runtime:
+    local, name = _count_devices(train, device), "train.devices"
     world = local * train.nodes
     if world == 1:
-        return Runtime(find_device(train.accelerator, "train.accelerator"), environment=environment)
+        return Runtime(device, environment=environment)
     if not environment.creates_processes_externally:
         _start_others(environment, local, world)
     told = int(os.environ.get("WORLD_SIZE", world))
@@ -147,13 +148,12 @@ def _join_own(environment: LightningEnvironment, train: Asked) -> Runtime:
         )
     environment.set_world_size(world)
     environment.set_global_rank(rank)
-    return _connect(environment, rank, world, name, train)
+    return _connect(environment, device, rank, world, name)
 
 
-def _count_devices(train: Asked) -> int:
+def _count_devices(train: Asked, device: torch.device) -> int:
     if train.devices != "auto":
         return int(train.devices)
-    device = find_device(train.accelerator, "train.accelerator")
     return 1 if device.type == "cpu" else torch.accelerator.device_count()
 
 
@@ -202,10 +202,9 @@ def _reap(*, at_once: bool = False) -> None:
             child.kill()
 
 
-def _connect(environment: ClusterEnvironment, rank: int, world: int, name: str, train: Asked) -> Runtime:
+def _connect(environment: ClusterEnvironment, device: torch.device, rank: int, world: int, name: str) -> Runtime:
     """Meet the other processes, and know where each is."""
     local_rank = environment.local_rank()
-    device = find_device(train.accelerator, "train.accelerator", local_rank)
     if world == 1:
         return Runtime(device, launcher=name, environment=environment)
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
@@ -260,7 +259,9 @@ def _cannot_start_again() -> bool:
 def _wanted(train: Asked) -> int:
     """Processes that this one would have to start on this node."""
     environment, _ = find_environment()
-    return 0 if _running or environment.creates_processes_externally else _count_devices(train)
+    if _running or environment.creates_processes_externally:
+        return 0
+    return _count_devices(train, find_device(train.accelerator, "train.accelerator"))
 
 
 def _together(runtime: Runtime, work: Callable[[Runtime], T]) -> T:

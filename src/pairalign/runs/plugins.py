@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pairalign.core.errors import IdentityError
 from pairalign.core.plugins import PluginFile, is_file, read_plugin
+from pairalign.core.registry import load_plugin
 from pairalign.files import write_bytes
+from pairalign.runs.identity import GONE, hashes
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,16 @@ def _unedited(run: Path, one: KeptPlugin) -> str:
     return str(kept.absolute())
 
 
-def plugin_hash(plugin: str) -> str | None:
-    """For an identity: of a plugin file; None for a module, whose encoders are hashed one by one."""
-    if not is_file(plugin):
-        return None
-    return read_plugin(plugin).sha256
+def load_plugins(plugins: Sequence[str]) -> dict[str, str | None]:
+    """Load what is there, and the hash of each for an identity: None for a module, whose encoders are hashed one by
+    one, and `GONE` for a file that is not there.
+    """
+    found = hashes((f"plugin {Path(plugin).name}", partial(_hash, plugin)) for plugin in plugins)
+    for plugin in plugins:
+        if found[f"plugin {Path(plugin).name}"] != GONE:
+            load_plugin(plugin)
+    return found
+
+
+def _hash(plugin: str) -> str | None:
+    return read_plugin(plugin).sha256 if is_file(plugin) else None

@@ -1,0 +1,69 @@
+"""Lightning's run over the training tasks, with the measuring that a run of stage two does in between."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from pairalign.data.loading import BatchLoader
+from pairalign.finetune.callbacks import Watch
+from pairalign.finetune.collator import Collator
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.fsdp import is_shared
+from pairalign.finetune.measure import answer_words
+from pairalign.finetune.prepare import Prepared
+from pairalign.finetune.sampling import TaskFeed
+from pairalign.runs.checkpoint import read_checkpoint
+from pairalign.runs.folder import CHECKPOINT, METRICS
+from pairalign.runtime import Runtime
+
+
+def fit_tasks(config: RecomposeConfig, made: Prepared, runtime: Runtime, *, progress: bool) -> Watch:
+    """Train what the method made trainable, from the checkpoint in `config.out` if there is one; gives what was
+    measured. The model ends on its device with the weights that are kept.
+    """
+    from pairalign.align.trainer import build_trainer, fit
+    from pairalign.finetune.module import StageTwo
+    from pairalign.finetune.strategy import SharedOut
+
+    model, processor, method, tasks, measured, _ = made
+    path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime)
+    feed = TaskFeed(tasks, Collator(processor), config.train.batch_size, config.seed, runtime.rank, runtime.world)
+    answers = itertools.chain.from_iterable(q.task.answers() for q in measured.get("validation", ()))
+    watch = Watch(
+        model,
+        method,
+        measured,
+        path.with_name(METRICS) if runtime.main else None,
+        every=config.train.validate_every,
+        max_forgetting=config.max_forgetting,
+        vocabulary=answer_words(answers, processor.tokenizer) or None,
+        tokens=config.train.measure_tokens,
+        runtime=runtime,
+    )
+    if not config.train.steps:
+        watch.start()
+        watch.close(0)
+        return watch
+    strategy = SharedOut(runtime) if is_shared(config, runtime) else None
+    trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, strategy=strategy)
+    watch.interrupted = lambda: bool(stop.number)
+    trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
+    resume = path.exists()
+    if resume:
+        feed.start = task.batches = read_checkpoint(path, config, runtime.world)["batches"]
+    model.train()
+    fit(
+        trainer,
+        stop,
+        task,
+        path,
+        train_dataloaders=BatchLoader(feed, config.train.workers, config.plugins),
+        ckpt_path=str(path) if resume else None,
+        weights_only=True,
+    )
+    if config.device_map is None:  # else it is on several
+        model.to(runtime.device)  # some of Lightning's strategies leave it on the CPU
+    if watch.kept is None:  # the checkpoint was of the last step
+        watch.close(config.train.steps)
+    return watch

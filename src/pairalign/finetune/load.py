@@ -1,0 +1,79 @@
+"""A finished run of stage two, loaded from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pairalign.core.config import load_config
+from pairalign.core.errors import CheckpointError
+from pairalign.dormant.model import DormantModel
+from pairalign.finetune.assemble import assemble
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.methods import create_method
+from pairalign.runs.folder import CONFIG, RunFolder
+from pairalign.runtime import DeviceLike, find_device
+from pairalign.sensors.model import SensorModel
+from pairalign.sensors.processor import SensorProcessor
+
+
+@dataclass(frozen=True)
+class RecomposeRun:
+    """A finished run: folder, configuration, the model in evaluation mode, its processor, and what was measured.
+
+    finished: when it had finished, if it had before and nothing was trained now.
+    """
+
+    folder: Path
+    config: RecomposeConfig
+    model: SensorModel
+    processor: SensorProcessor
+    results: dict[str, Any]
+    finished: str | None = None
+
+
+def load_recomposed(
+    folder: str | Path,
+    device: DeviceLike = "cpu",
+    *,
+    plugins: Sequence[str | Path] = (),
+    trust_remote_code: bool = False,
+) -> RecomposeRun:
+    """Load a finished run, wherever its folder is now, with the plugins that it keeps.
+
+    device: where the model goes, see `find_device`. plugins: files to take instead of those of the same name that the
+    run keeps. trust_remote_code: run Python code that comes with the base; what the run's own configuration says of it
+    does not count, for a run may come from somebody else.
+    Raises `CheckpointError` if it is unfinished or damaged, or its method cannot be loaded; `IdentityError` if a plugin
+    was edited after training.
+    """
+    folder, run = Path(folder), RunFolder(Path(folder), "recompose", RecomposeConfig)
+    if not (folder / "results.json").is_file():
+        raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign recompose` to go on.")
+    config = load_config(RecomposeConfig, folder / CONFIG)
+    config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    model, processor = assemble(replace(config, trust_remote_code=trust_remote_code), find_device(device))
+    missing = model.senses.load_state_dict(load_file(folder / "bridge.safetensors"), strict=False)
+    if missing.unexpected_keys or any(".bridge." in name for name in missing.missing_keys):
+        raise CheckpointError(f"{str(folder / 'bridge.safetensors')!r} does not fit the configuration beside it.")
+    method = create_method(config.method, config.options)
+    if method.leaves == "delta":
+        model.llm = DormantModel.from_pretrained(model.llm, folder / "dormant")
+    elif method.leaves != "base":
+        model.llm = method.restore(model.llm, _trained(folder / "trained.safetensors"))
+    return RecomposeRun(folder, config, model.eval(), processor, results)
+
+
+def _trained(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"weights {str(path)!r} are missing or damaged ({error}): train again.") from error

@@ -1,0 +1,59 @@
+"""What a run of stage two leaves: results.json's figures, the trained weights, and the receipt of the kept ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from pairalign.dormant.model import DormantModel
+from pairalign.dormant.receipt import write_receipt
+from pairalign.files import replacing
+from pairalign.finetune.callbacks import Watch, flat
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.fsdp import read_along
+from pairalign.finetune.gate import moved
+from pairalign.finetune.methods import Method
+from pairalign.sensors.model import SensorModel
+
+
+def summarise(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
+    """What was measured, of the base, in between and after, and how it moved."""
+    base, after = watch.history[0][1], watch.after
+    found: dict[str, Any] = {"method": config.method, "seed": config.seed, "stopped": watch.verdict}
+    found["kept"] = {"step": watch.kept, "learned": watch.learned}
+    for part, name, sign in (("validation", "learning", 1), ("held_out", "forgetting", -1)):
+        change = moved(base, after, part)
+        if change is not None:
+            points = sign * change.points + 0.0
+            found[name] = {"points": points, "worst": change.worst, "worst_points": change.worst_points}
+    for name, measured in (("base", base), ("after", after)):
+        found[name] = {part: {n: s.to_dict() for n, s in tasks.items()} for part, tasks in measured.items()}
+    found["history"] = [{"step": step, **flat(measured)} for step, measured in watch.history]
+    return found
+
+
+def save_trained(folder: Path | None, model: SensorModel, method: Method, before: dict[str, str] | None) -> None:
+    """Write bridges, what the method changed, and the receipt against `before`, the base's fingerprints.
+
+    folder: `None` in a process that only helps another one to read weights that they hold together.
+    """
+    changed = {} if before is not None else method.changed(model.llm)
+    if folder is None:
+        read_along(model.llm, before)
+        return
+    for name, tensors in {"bridge": _state(model.senses, "bridge."), "trained": changed}.items():
+        if tensors:
+            with replacing(folder / f"{name}.safetensors") as partial:
+                save_file(tensors, partial)
+    if isinstance(model.llm, DormantModel):
+        model.llm.save_pretrained(folder / "dormant")
+    if before is not None:
+        write_receipt(model.llm, before, folder / "receipt.json")
+
+
+def _state(senses: nn.Module, part: str) -> dict[str, torch.Tensor]:
+    return {n: t.detach().cpu().contiguous() for n, t in senses.state_dict().items() if f".{part}" in f".{n}"}
