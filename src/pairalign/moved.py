@@ -26,6 +26,7 @@ _RECOMPOSE = {
     "describe": "finetune.describe",
     "direction": "dormant.directions",
     "dormant": "dormant.layer",
+    "examples": "finetune.tasks",
     "feed": "finetune.sampling",
     "linears": "dormant.linears",
     "mask": "dormant.selection.mask",

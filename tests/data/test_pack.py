@@ -413,3 +413,25 @@ def test_stored_bytes_are_written_as_they_are(tmp_path: Path) -> None:
 def test_stored_bytes_that_cannot_be_read_back_are_named(tmp_path: Path, stored: Stored, message: str) -> None:
     with pytest.raises(DataError, match=message):
         pack([{"key": "a", "image": stored}], tmp_path)
+
+
+def test_odd_samples_end_no_pack(tmp_path: Path) -> None:
+    fine = {"text": "a cup", "force": [1.0, 2.0]}
+    odd = {
+        "half a caption": {**fine, "text": "nice \ud83d"},
+        "half a label": {**fine, "label": "nice \ud83d"},
+        "deep": {**fine, "text": {"value": json.loads("[" * 400 + "]" * 400)}},
+        "large": {**fine, "force": [10**400]},
+        "file": {**fine, "text": Path("a\0.txt")},
+        "x" * 200: fine,
+        "half a key \ud83d": fine,
+        "": fine,
+    }
+    rows = [{"key": "good", **fine, "text": "with \0 inside"}, *({"key": key, **row} for key, row in odd.items()), [3]]
+    index = pack(rows, tmp_path / "out", on_bad="skip")
+    assert index.splits["train"].count == 1
+    assert len(index.skipped) == len(odd) + 1
+    assert next(read_samples(tmp_path / "out", "train", ["text"])).values["text"] == "with \0 inside"
+    for number in range(len(odd)):
+        with pytest.raises(DataError, match=r"half a character|key|label|text|force"):
+            pack([rows[0], rows[number + 1]], tmp_path / f"{number}", seed=None)

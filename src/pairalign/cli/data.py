@@ -23,7 +23,7 @@ def register(verbs: Any) -> None:
 def _register_pack(subverbs: Any) -> None:
     parser = subverbs.add_parser("pack", help="turn a manifest into shards", description=_PACK)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("manifest", help="JSON lines (.jsonl) or CSV file")
+    parser.add_argument("manifest", help="JSON lines (.jsonl), CSV, JSON or parquet file")
     parser.add_argument("out", help="folder to write shards into")
     _source_arguments(parser)
     parser.add_argument("--unit", **_many("MODALITY=UNIT"), help="unit of a modality's values, e.g. force=N")
@@ -52,9 +52,12 @@ def _register_pack(subverbs: Any) -> None:
 def _source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modality",
-        **_many("NAME[.PART][=COLUMN[:path|:value|:text]]"),
-        help="what to pack and from which column; default every column that is no role",
+        **_many("NAME[.PART][=COLUMN[:path|:value|:text|:number]]"),
+        help="what to pack and from which column; default those that hold files, lists of numbers or texts",
     )
+    parser.add_argument("--kind", **_many("MODALITY=KIND"), help="read its column as path, text or number")
+    parser.add_argument("--all-columns", action="store_true", help="also pack every column that nobody named")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="of a CSV file, or the word tab (found by itself)")
     parser.add_argument("--column", **_many("ROLE=COLUMN"), help="column of key, label, group, session or split")
     parser.add_argument("--where", **_many("COLUMN=VALUE"), help="keep rows with this value; repeat for alternatives")
     parser.add_argument("--root", help="folder that paths are relative to (the manifest's)")
@@ -75,8 +78,18 @@ def run_pack(args: argparse.Namespace) -> int:
 
     modalities = dict(_pair(text, "--modality", default=True) for text in args.modality)
     columns = dict(_pair(text, "--column") for text in args.column)
+    manifest = Manifest(
+        args.manifest,
+        modalities or None,
+        columns,
+        args.root,
+        _grouped(args.where),
+        dict(_pair(text, "--kind") for text in args.kind),
+        "\t" if args.delimiter in ("tab", "\\t") else args.delimiter,
+        args.all_columns,
+    )
     index = pack_pairs(
-        Manifest(args.manifest, modalities or None, columns, args.root, _grouped(args.where)),
+        manifest,
         args.out,
         units=_units(args.unit, args.rate),
         split=_split(args.split),
@@ -91,6 +104,7 @@ def run_pack(args: argparse.Namespace) -> int:
         licence=args.licence,
         origin=args.origin,
         synthetic=args.synthetic,
+        say=print,
     )
     for name, split in index.splits.items():
         size = sum(shard.bytes for shard in split.shards) / 2**20

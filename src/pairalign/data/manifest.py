@@ -1,51 +1,35 @@
-"""Reading a manifest, JSON lines or CSV, into the samples that `pack_pairs` takes.
+"""A manifest's rows as the samples that `pack_pairs` takes: which columns, of what kind, from which row.
 
-A column per modality holds a path, relative to the manifest's folder or to `root`, or a literal value. Where
-it bites: a string that ends like a data file (".jpg", ".npy", …) is a path, everything else is a value; say
-`column:text`, `column:value` or `column:path` where that guess is wrong. A path may not leave the root, so
-that a manifest from elsewhere cannot pull in files that it should not.
+    Manifest("recordings.csv", {"touch": "gel", "text": "says:text"}).read()
+
+How a file is read is in `lines`, what a column holds in `columns`. Where it bites: without `modalities`, files, lists
+of numbers and what is called a text are packed, and other columns only if that leaves fewer than two; whatever is left
+out is listed. A path may not leave the root, so that a manifest from elsewhere cannot pull in files that it should not.
 """
 
 from __future__ import annotations
 
-import csv
-import json
+import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.data.decode import DECODERS
+from pairalign.data.columns import KINDS, Column, Way, decide, is_missing, value_of
 from pairalign.data.encode import is_numeric
-from pairalign.data.rows import RESERVED, check_modalities
+from pairalign.data.lines import Line, Lines, read_lines
+from pairalign.data.rows import NAME, RESERVED, check_modalities, checked_text
 
-KINDS = ("auto", "path", "value", "text")
 ROLES = ("key", "label", "group", "session", "split")
-
-
-@dataclass(frozen=True)
-class Column:
-    """Where a field comes from: a column, and how its cells are read."""
-
-    name: str
-    kind: str = "auto"
-
-    @classmethod
-    def parse(cls, text: str) -> Column:
-        """`touch_diff` or `text:value`."""
-        name, sign, kind = text.rpartition(":")
-        return cls(name, kind) if sign and kind in KINDS else cls(text)
-
-
-@dataclass(frozen=True)
-class _Line:
-    """One row of the manifest, and how an error calls it."""
-
-    number: int
-    cells: Mapping[str, Any]
-    where: str
+_TEXTS = re.compile(  # how people call a column of texts, also "text_en" and "caption2"
+    r"(text|caption|description|instruction|prompt|question|answer|sentence|transcript|response|title)s?([_\d-].*)?|.*[_-]"
+    r"(text|caption|description|instruction|prompt|question|answer|sentence|transcript|response|title)s?"
+)
+OnBad = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -53,10 +37,13 @@ class Manifest:
     """A manifest and how to read it; a source for `pack_pairs`.
 
     modalities: column by modality (`{"touch": "touch_diff", "text": "text:value"}`), or by part of one
-        (`"touch.background"`, `"touch.frames"`, `"touch.sensor"`); None takes every column that is no role.
+        (`"touch.background"`, `"touch.frames"`, `"touch.sensor"`); None takes those columns that are no role and look
+        like a modality, see the module.
     columns: column by role ("key", "label", "group", "session", "split"), where its name is another.
     root: folder that paths are relative to; default the manifest's own.
     where: keep rows whose cell equals the value, or one of the values.
+    kinds: "path", "text" or "number" by modality, where the rule of `columns` is not what is meant.
+    delimiter: of a CSV file; None finds it. all_columns: also take every column that nobody named.
     """
 
     path: str | Path
@@ -64,93 +51,154 @@ class Manifest:
     columns: Mapping[str, str] | None = None
     root: str | Path | None = None
     where: Mapping[str, str | Sequence[str]] | None = None
+    kinds: Mapping[str, str] | None = None
+    delimiter: str | None = None
+    all_columns: bool = False
 
-    def read(self, on_bad: Callable[[str, str], None] | None = None) -> list[dict[str, Any]]:
+    def read(self, on_bad: OnBad | None = None) -> list[dict[str, Any]]:
         """Samples for `pack_pairs`; raise `DataError` with line, column and fix.
 
-        on_bad: called with (key, reason) for a row that lacks a side or a file, which is then left out;
-        without it such a row raises.
+        on_bad: called with (key, reason) for a row that cannot be read or lacks a side or a file, which is then left
+        out; without it such a row raises.
         """
+        return list(self.table(on_bad).samples(on_bad))
+
+    def table(self, on_bad: OnBad | None = None) -> Table:
+        """The rows, and what each column was found to hold; no file that a row names is opened."""
         path = Path(self.path)
-        lines = _filtered(_lines(path), self.where or {}, path)
-        if not lines:
+        lines = _whole(read_lines(path, self.delimiter), on_bad)
+        rows = _filtered(lines, self.where or {}, path)
+        if not rows:
             raise DataError(f"manifest {path.name!r} holds no rows{' that match the filter' if self.where else ''}.")
-        known = list(dict.fromkeys(name for line in lines for name in line.cells))
-        roles = {role: role for role in ROLES if role in known} | dict(self.columns or {})
-        free = [name for name in known if name not in RESERVED and name not in roles.values()]
-        fields = {name: Column.parse(text) for name, text in (self.modalities or {name: name for name in free}).items()}
-        check_modalities(list(dict.fromkeys(name.partition(".")[0] for name in fields)))
-        _check_columns(fields, roles, known, path)
+        roles = {role: role for role in ROLES if role in lines.columns} | dict(self.columns or {})
         base = Path(os.path.abspath(path.parent if self.root is None else self.root))
-        return list(_samples(lines, fields, roles, base, on_bad))
+        named = {name: Column.parse(text) for name, text in (self.modalities or {}).items()}
+        _check_columns(named, roles, lines.columns, path)
+
+        @cache
+        def settled(column: Column) -> Column:
+            return decide(column, [(row.where, row.cells.get(column.name)) for row in rows], lines.spelled, base)
+
+        fields, left_out = self._fields(named, roles, lines, rows, settled)
+        check_modalities(list(dict.fromkeys(name.partition(".")[0] for name in fields)))
+        return Table(path.name, lines, rows, fields, roles, left_out, base)
+
+    def _fields(
+        self,
+        named: Mapping[str, Column],
+        roles: Mapping[str, str],
+        lines: Lines,
+        rows: Sequence[Line],
+        settled: Callable[[Column], Column],
+    ) -> tuple[dict[str, Column], tuple[str, ...]]:
+        """The column of each field with its kind, and the columns that are left out."""
+        used = {column.name for column in named.values()}
+        free = [name for name in lines.columns if name not in {*RESERVED, *roles.values(), *lines.unnamed, *used}]
+        fields = {name: _of_kind(column, name, self.kinds or {}) for name, column in named.items()}
+        spare = {name: _of_kind(Column(name), name, self.kinds or {}) for name in free}
+        if not named and not self.all_columns:
+            spare = _likely(spare, rows, lines.spelled, settled)
+        if not named or self.all_columns:
+            fields |= spare
+        for name, kind in (self.kinds or {}).items():
+            if kind not in KINDS:
+                raise DataError(f"kind of {name!r}: {kind!r} is unknown.{did_you_mean(kind, KINDS)}")
+            if name not in fields:
+                raise DataError(f"kinds name {name!r}, which is not packed.{did_you_mean(name, fields)}")
+        left_out = (*(name for name in free if name not in fields), *lines.unnamed)
+        return {name: settled(column) for name, column in fields.items()}, left_out
 
 
-def _samples(
-    lines: Sequence[_Line],
-    fields: Mapping[str, Column],
-    roles: Mapping[str, str],
-    base: Path,
-    on_bad: Callable[[str, str], None] | None,
-) -> Iterator[dict[str, Any]]:
-    seen: dict[str, int] = {}
-    for line in lines:
-        sample = _roles(line, roles, seen)
-        try:
-            sample.update(_values(line, fields, base))
-        except DataError as error:
-            if on_bad is None:
-                raise
-            on_bad(sample["key"], str(error))
-            continue
-        yield sample
+@dataclass(frozen=True)
+class Table:
+    """A manifest that was read: which column each field is, of what kind, and what is left out."""
 
+    name: str
+    lines: Lines
+    rows: list[Line]
+    fields: dict[str, Column]
+    roles: dict[str, str]
+    left_out: tuple[str, ...]
+    base: Path
 
-def _lines(path: Path) -> Iterator[_Line]:
-    if not path.is_file():
-        raise DataError(f"manifest {str(path)!r} is no file: give a .jsonl or .csv file.")
-    reader = {".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv}.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"manifest {path.name!r}: use .jsonl (JSON lines) or .csv.")
-    try:
-        yield from reader(path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"manifest {path.name!r} is not UTF-8 ({error.reason}): save it as UTF-8.") from error
+    def text(self) -> str:
+        """What was understood, a line for each field, to be read before hours of packing."""
+        found = [f"{self.name}: {self.lines.form}, {len(self.rows)} rows"]
+        for name, column in self.fields.items():
+            origin = "" if column.name == name else f" from column {column.name!r}"
+            keep = f"; --kind {name}=text keeps the words" if column.kind == "number" else ""
+            how = f" ({column.note}{keep})" if column.note else ""
+            found.append(f"  {name:<16}{column.kind:<8}{origin}{how}".rstrip())
+        roles = [f"{role} from column {column!r}" for role, column in self.roles.items() if role != column]
+        if roles:
+            found.append(f"  roles: {', '.join(roles)}")
+        if self.left_out:
+            fix = "name them with --modality, or take all with --all-columns"
+            found.append(f"  left out, nobody named them: {', '.join(self.left_out)} ({fix})")
+        return "\n".join(found)
 
-
-def _json_lines(path: Path) -> Iterator[_Line]:
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, text in enumerate(stream, start=1):
-            if not text.strip():
-                continue
-            where = f"{path.name} line {number}"
+    def samples(self, on_bad: OnBad | None = None) -> Iterator[dict[str, Any]]:
+        """A sample of each row; a bad one raises, or goes to `on_bad` as (key, reason)."""
+        ways = {name: Way(column, self.lines.spelled, self.base) for name, column in self.fields.items()}
+        keyed = self.roles.get("key") in self.lines.columns
+        seen: dict[str, int] = {}
+        for line in self.rows:
+            key = str(line.cells.get(self.roles["key"])) if keyed else f"{line.number:08d}"
             try:
-                cells = json.loads(text)
-            except ValueError as error:
-                raise DataError(f"{where}: no valid JSON ({error}): write one object a line.") from error
-            if not isinstance(cells, dict):
-                raise DataError(f"{where}: holds a {type(cells).__name__}: write one JSON object a line.")
-            yield _Line(number, cells, where)
+                sample = _roles(line, self.roles, seen, keyed)
+                sample.update(_values(line, ways))
+            except DataError as error:
+                if on_bad is None:
+                    raise
+                on_bad(_printable(key), str(error))
+                continue
+            yield sample
 
 
-def _csv(path: Path) -> Iterator[_Line]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        for cells in reader:
-            where = f"{path.name} line {reader.line_num}"
-            if None in cells or None in cells.values():
-                raise DataError(f"{where}: has another number of cells than the header: quote cells with commas.")
-            yield _Line(reader.line_num, {name: cell or None for name, cell in cells.items()}, where)
+def _likely(
+    spare: Mapping[str, Column], rows: Sequence[Line], spelled: bool, settled: Callable[[Column], Column]
+) -> dict[str, Column]:
+    """The columns that look like a modality, or all that could be one where fewer than two do."""
+    able = {name: column for name, column in spare.items() if NAME.fullmatch(name)}
+    found = {}
+    for name, column in able.items():
+        try:
+            kind = settled(column).kind
+        except DataError:  # raised again if the column is packed, for its name or for lack of others
+            kind = "text"
+        lists = kind == "number" and any(_is_list(row.cells.get(name)) for row in rows)
+        if kind in ("path", "parts") or lists or column.kind != "auto" or _TEXTS.fullmatch(name.lower()):
+            found[name] = column
+    return found if len(found) > 1 else dict(able or spare)
 
 
-def _filtered(lines: Iterator[_Line], where: Mapping[str, str | Sequence[str]], path: Path) -> list[_Line]:
-    read = list(lines)
-    known = list(dict.fromkeys(name for line in read for name in line.cells))
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, list) or (isinstance(cell, str) and cell.strip()[:1] == "[")
+
+
+def _of_kind(column: Column, field: str, kinds: Mapping[str, str]) -> Column:
+    return dataclasses.replace(column, kind=kinds[field]) if field in kinds else column
+
+
+def _whole(lines: Lines, on_bad: OnBad | None) -> Lines:
+    """The rows that could be read; the others raise, or are handed over."""
+    for line in lines.rows:
+        if line.bad is not None:
+            if on_bad is None:
+                raise DataError(f"{line.where}: {line.bad}")
+            on_bad(f"{line.number:08d}", f"{line.where}: {line.bad}")
+    return dataclasses.replace(lines, rows=[line for line in lines.rows if line.bad is None])
+
+
+def _filtered(lines: Lines, where: Mapping[str, str | Sequence[str]], path: Path) -> list[Line]:
+    rows = lines.rows
     for name, wanted in where.items():
-        if read and name not in known:
-            raise DataError(f"manifest {path.name!r} has no column {name!r} to filter by.{did_you_mean(name, known)}")
+        if rows and name not in lines.columns:
+            hint = did_you_mean(name, lines.columns)
+            raise DataError(f"manifest {path.name!r} has no column {name!r} to filter by.{hint}")
         values = {wanted} if isinstance(wanted, str) else set(wanted)
-        read = [line for line in read if str(line.cells.get(name)) in values]
-    return read
+        rows = [row for row in rows if str(row.cells.get(name)) in values]
+    return rows
 
 
 def _check_columns(fields: Mapping[str, Column], roles: Mapping[str, str], known: Sequence[str], path: Path) -> None:
@@ -162,27 +210,31 @@ def _check_columns(fields: Mapping[str, Column], roles: Mapping[str, str], known
             raise DataError(f"manifest {path.name!r} has no column {name!r} for {what}.{did_you_mean(name, known)}")
 
 
-def _roles(line: _Line, roles: Mapping[str, str], seen: dict[str, int]) -> dict[str, Any]:
+def _roles(line: Line, roles: Mapping[str, str], seen: dict[str, int], keyed: bool) -> dict[str, Any]:
     sample: dict[str, Any] = {
-        role: line.cells[column] for role, column in roles.items() if line.cells.get(column) is not None
+        role: line.cells[column] for role, column in roles.items() if not is_missing(line.cells.get(column))
     }
-    sample["key"] = str(sample.get("key", f"{line.number:08d}"))
+    if keyed and ("key" not in sample or isinstance(sample["key"], (dict, list, bool))):
+        given = line.cells.get(roles["key"])
+        raise DataError(f"{line.where}: key {given!r} is none: give each row its own, or leave the column out.")
+    sample["key"] = checked_text(str(sample["key"]), f"{line.where}: key") if keyed else f"{line.number:08d}"
     if sample["key"] in seen:
         raise DataError(f"{line.where}: key {sample['key']!r} is that of line {seen[sample['key']]} too: change one.")
     seen[sample["key"]] = line.number
     return sample
 
 
-def _values(line: _Line, fields: Mapping[str, Column], base: Path) -> dict[str, Any]:
+def _values(line: Line, ways: Mapping[str, Way]) -> dict[str, Any]:
     """Values by modality; a modality that is named with parts becomes a dict of them."""
     values: dict[str, Any] = {}
-    with_parts = {name.partition(".")[0] for name in fields if "." in name}
-    for field, column in fields.items():
+    with_parts = {name.partition(".")[0] for name in ways if "." in name}
+    for field, way in ways.items():
         modality, _, part = field.partition(".")
-        cell = line.cells.get(column.name)
-        if cell is None:
-            raise DataError(f"{line.where}, column {column.name!r}: is empty, but every row needs {field!r}.")
-        value = _value(cell, column, f"{line.where}, column {column.name!r}", base)
+        where = f"{line.where}, column {way.column.name!r}"
+        cell = line.cells.get(way.column.name)
+        if is_missing(cell):
+            raise DataError(f"{where}: is empty, but every row needs {field!r}.")
+        value = value_of(cell, where, way)
         if modality not in with_parts:
             values[modality] = value
             continue
@@ -191,37 +243,5 @@ def _values(line: _Line, fields: Mapping[str, Column], base: Path) -> dict[str, 
     return values
 
 
-def _value(cell: Any, column: Column, where: str, base: Path) -> Any:
-    if column.kind == "text":
-        return str(cell)
-    if isinstance(cell, str) and column.kind in ("auto", "value") and cell[:1] in "[-0123456789.":
-        cell = _literal(cell)
-    if isinstance(cell, list) and not is_numeric(cell):
-        return [_value(entry, column, where, base) for entry in cell]
-    if column.kind == "path" or (column.kind == "auto" and _is_path(cell)):
-        return _path(cell, where, base)
-    return cell
-
-
-def _literal(cell: str) -> Any:
-    """A number or list that a CSV cell spells, else the text itself."""
-    try:
-        value = json.loads(cell)
-    except ValueError:
-        return cell
-    return value if isinstance(value, list) or is_numeric(value) else cell
-
-
-def _is_path(cell: Any) -> bool:
-    return isinstance(cell, str) and os.path.splitext(cell)[1].lower().removeprefix(".") in DECODERS
-
-
-def _path(cell: Any, where: str, base: Path) -> Path:
-    if not isinstance(cell, str):
-        raise DataError(f"{where}: {cell!r} is no path: write a string, or map the column as a value.")
-    path = Path(os.path.normpath(base / cell))
-    if not path.is_relative_to(base):
-        raise DataError(f"{where}: path {cell!r} leaves the root: set a root above it.")
-    if not path.is_file():
-        raise DataError(f"{where}: file {cell!r} does not exist: correct the path, or set the root folder.")
-    return path
+def _printable(key: str) -> str:
+    return key.encode(errors="backslashreplace").decode()

@@ -63,6 +63,7 @@ def pack_pairs(
     synthetic: bool = False,
     left_out: Sequence[tuple[str, str]] = (),
     on_shard: Callable[[dict[str, Any]], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> ShardIndex:
     """Write the samples of `source` as shards into the folder `out` and return its index.
 
@@ -81,6 +82,8 @@ def pack_pairs(
     origin: where the data is from. synthetic: the data is made, not measured, and reports will say so.
     left_out: (key, reason) of what the caller skipped, for the index.
     on_shard: called with the record of each shard: content ids by modality, counts, ranges.
+    say: called with what was understood of a manifest, before anything is written; None prints it beside the progress
+        bar.
     Raises `DataError` for empty input, a bad sample, a full disk; nothing half-written stays behind.
     """
     out = Path(out)
@@ -91,7 +94,8 @@ def pack_pairs(
     options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
     skipped = list(left_out)
     note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
-    samples, names = _samples(source, modalities, seed, note)
+    say = say or (tqdm.write if progress else lambda text: None)
+    samples, names = _samples(source, modalities, seed, note, say)
     _prepare(out, resume=resume, overwrite=overwrite)
     rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
     total = length_hint(samples if isinstance(source, (str, Path, Manifest)) else source) or None
@@ -116,14 +120,24 @@ def pack_pairs(
 
 
 def _samples(
-    source: Source, modalities: Any, seed: int | None, on_bad: Callable[[str, str], None] | None
+    source: Source,
+    modalities: Any,
+    seed: int | None,
+    on_bad: Callable[[str, str], None] | None,
+    say: Callable[[str], None],
 ) -> tuple[Iterable[tuple[int, Mapping[str, Any]]], list[str] | None]:
     """Numbered samples, shuffled where they can be, and the modalities to pack of each."""
     if isinstance(source, (str, Path)):
         if modalities is not None and not isinstance(modalities, Mapping):
             modalities = {name: name for name in modalities}
         source, modalities = Manifest(source, modalities), None
-    samples = source.read(on_bad) if isinstance(source, Manifest) else source
+    samples: Iterable[Mapping[str, Any]]
+    if isinstance(source, Manifest):
+        table = source.table(on_bad)
+        say(table.text())
+        samples = list(table.samples(on_bad))
+    else:
+        samples = source
     names = None if modalities is None else check_modalities(list(modalities))
     if not isinstance(samples, Sequence):
         return enumerate(samples), names

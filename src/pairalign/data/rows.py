@@ -69,16 +69,17 @@ def rows_from(
     check_split(split)
     seen: set[int] = set()
     for number, sample in samples:
-        if not isinstance(sample, Mapping):
-            raise DataError(f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality.")
-        key = str(sample.get("key", f"{number:08d}"))
-        digest = key_digest(key)
-        if digest in seen:
-            raise DataError(f"sample {number}: key {key!r} is used twice: give each its own key, or none any.")
-        seen.add(digest)
-        if modalities is None:
-            modalities = check_modalities([name for name in sample if name not in RESERVED])
+        key = f"{number:08d}"
         try:
+            if not isinstance(sample, Mapping):
+                raise DataError(f"sample {number} is a {type(sample).__name__}: give a dict of a value by modality.")
+            key = _key(sample, number)
+            digest = key_digest(key)
+            if digest in seen:
+                raise DataError(f"sample {number}: key {key!r} is used twice: give each its own key, or none any.")
+            seen.add(digest)
+            if modalities is None:
+                modalities = check_modalities([name for name in sample if name not in RESERVED])
             row = _row(sample, key, modalities, split, seed)
         except DataError as error:
             if on_bad is None:
@@ -86,6 +87,23 @@ def rows_from(
             on_bad(key, str(error))
             continue
         yield row
+
+
+def _key(sample: Mapping[str, Any], number: int) -> str:
+    key = str(sample.get("key", f"{number:08d}"))
+    if not key.strip():
+        raise DataError(f"sample {number}: key {key!r} is empty: give each its own key, or none any.")
+    return checked_text(key, f"sample {number}: its key")
+
+
+def checked_text(text: str, where: str) -> str:
+    """The text; raise `DataError` where no file can hold it: half of a character that a cut has left."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"{text[error.start]!a} at {error.start}"
+        raise DataError(f"{where}: holds half a character ({half}): cut the text elsewhere.") from None
+    return text
 
 
 def key_digest(key: str) -> int:
@@ -177,7 +195,7 @@ def _identity(value: Any) -> bytes:
     if isinstance(value, Path):
         try:
             stat = value.stat()
-        except OSError:  # reported as a bad sample when it is encoded
+        except (OSError, ValueError):  # reported as a bad sample when it is encoded
             return b"missing"
         return f"{value.name} {stat.st_size} {stat.st_mtime_ns}".encode()
     if hasattr(value, "getbands"):

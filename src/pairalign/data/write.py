@@ -149,6 +149,8 @@ def _encode(
             seen = _describe(extension, data, part, modality in options.allow_constant)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise DataError(f"{name}: no file can hold it ({error}).") from None
         stats[modality] = merge_one(stats.get(modality), seen)
         stored.append((f"{name}.{extension}", data))
         digest = digests[f"{name}.{extension}"] = hashlib.sha256(data).digest()
@@ -157,7 +159,7 @@ def _encode(
     ids = {name: joined_id(found) for name, found in mains.items()}
     try:
         meta = json.dumps({**row.meta, "ids": ids}, sort_keys=True, ensure_ascii=False, default=_plain).encode()
-    except TypeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"label, group, session or meta is no JSON ({error}).") from None
     digests["meta.json"] = hashlib.sha256(meta).digest()
     whole = hashlib.sha256(b"".join(name.encode() + b" " + digests[name] for name in sorted(digests)))
