@@ -22,7 +22,16 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, SignalError
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features, Signal
-from pairalign_hf.backbone import check_pooling, drop_pooler, layers_of, load_backbone, pool
+from pairalign_hf.backbone import (
+    check_pooling,
+    layers_of,
+    load_backbone,
+    pick_tower,
+    pool,
+    project,
+    tower_config,
+    tower_width,
+)
 
 
 @register_encoder("hf_vision")
@@ -30,7 +39,8 @@ class HFVision(Encoder):
     """Pictures → patch tokens and their pooled embedding.
 
     model: hub name or folder; config: of a model with random weights. revision: of the hub. pooling: "cls", "mean",
-    "last" or "pooler". size: pixels along each side; the model's own if null.
+    "last", "pooler", or "projected": what `get_image_features` of a two-tower model gives. size: pixels of each side;
+    the model's own if null.
     """
 
     card = load_card("pairalign_hf", "hf_vision")
@@ -43,13 +53,12 @@ class HFVision(Encoder):
         pooling: str = "cls",
         size: int | None = None,
     ) -> None:
-        backbone = load_backbone(model, config, revision, check_pooling(pooling))
-        if hasattr(backbone, "vision_model"):  # a two-tower model: only its eye is wanted
-            backbone = drop_pooler(backbone.vision_model, pooling)
-        super().__init__(int(backbone.config.hidden_size))
+        check_pooling(pooling)
+        backbone = pick_tower(load_backbone(model, config, revision), pooling, "vision")
+        super().__init__(tower_width(backbone, "vision"))
         self.backbone, self.pooling = backbone, pooling
         self.restorable = model is not None
-        side = int(size if size is not None else getattr(backbone.config, "image_size", 224))
+        side = int(size if size is not None else getattr(tower_config(backbone, "vision"), "image_size", 224))
         self.processor = _load_processor(model, revision) if model else None
         self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
 
@@ -72,6 +81,8 @@ class HFVision(Encoder):
 
     def forward(self, batch: Tensor) -> Features:
         """(B, 3, S, S) → tokens (B, T, D), pooled (B, D)."""
+        if self.pooling == "projected":
+            return Features(*project(self.backbone.get_image_features(pixel_values=batch), self.backbone, "vision"))
         out = self.backbone(pixel_values=batch)
         hidden = out.last_hidden_state
         if hidden.ndim == 4:

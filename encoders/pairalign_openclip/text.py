@@ -9,18 +9,22 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.caption import check_caption
 from pairalign.core.card import load_card
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, SignalError
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features, Signal
 from pairalign_openclip.towers import load_model, restorable
+
+SPECIAL = re.compile(r"<(start|end)_of_text>", re.IGNORECASE)
 
 
 @register_encoder("openclip_text")
@@ -52,16 +56,22 @@ class OpenClipText(Encoder):
         self.vocabulary: int = int(tower.vocab_size)
         self.signal = Signal("text", (self.length,), dtype="int64", axes=("word",))
         self.tokenize: Callable[[str], Tensor] = self._hash
+        self.count: Callable[[str], int] = _count_words
         if model is not None:
             tokenizer = open_clip.get_tokenizer(model)
-            self.tokenize = lambda text: tokenizer([text])[0]
+            self.tokenize, self.count = partial(_tokenize, tokenizer), partial(_count, tokenizer)
         tower.output_tokens = True
 
     def preprocess(self, raw: Any) -> Tensor:
-        """A caption → token numbers (L,), padded with 0."""
-        if not isinstance(raw, str) or not raw.strip():
-            raise SignalError(f"caption {raw!r}: give a text that is not empty.")
-        return self.tokenize(raw).long()
+        """A caption → token numbers (L,), cut or padded as the model was trained."""
+        text = check_caption(raw)
+        if (spelt := SPECIAL.search(text)) is not None:  # open_clip's tokenizer would pool there
+            raise SignalError(f"caption {raw!r} spells the token {spelt[0]!r}: write it in other words.")
+        return self.tokenize(text).long()
+
+    def overlong(self, raw: Any) -> int:
+        """Tokens of a caption that are cut off."""
+        return max(0, self.count(check_caption(raw)) - self.length)
 
     def view(self, raw: Any, generator: torch.Generator) -> Tensor:
         """The caption in a random template."""
@@ -89,3 +99,19 @@ class OpenClipText(Encoder):
         words = re.findall(r"\w+", text.lower())[: self.length - 1]
         numbers = [1 + zlib.crc32(word.encode()) % (self.vocabulary - 2) for word in words] + [self.vocabulary - 1]
         return torch.tensor(numbers + [0] * (self.length - len(numbers)))
+
+
+def _tokenize(tokenizer: Any, text: str) -> Tensor:
+    numbers: Tensor = tokenizer([text])[0]
+    return numbers
+
+
+def _count_words(text: str) -> int:
+    return len(re.findall(r"\w+", text)) + 1
+
+
+def _count(tokenizer: Any, text: str) -> int:
+    """Tokens of a text, start and end with them, before it is cut."""
+    if hasattr(tokenizer, "encode"):
+        return len(tokenizer.encode(text)) + 2
+    return len(tokenizer.tokenizer(tokenizer.clean_fn(text), verbose=False)["input_ids"])

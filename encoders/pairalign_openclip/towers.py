@@ -1,6 +1,7 @@
 """Build one tower of an open_clip model: by name and weights, or from a configuration, small ones included.
 
 Where it bites: `pretrained` is a tag of open_clip or the path of a file; a `.pt` file is read without unpickling code.
+Weights are float32 whatever the dtype that is stored, as heads are; `train.precision` says what computes in 16 bits.
 """
 
 from __future__ import annotations
@@ -49,16 +50,17 @@ def load_model(model: str | None, pretrained: str | None, config: str | dict[str
     if (model is None) == (config is None):
         raise ConfigError(f"model={model!r} and config={config!r}: give exactly one of them.")
     if config is not None:
-        return open_clip.CustomTextCLIP(**_configuration(config))
+        return open_clip.CustomTextCLIP(**_configuration(config)).float()
     assert model is not None
     if ":" not in model and model not in open_clip.list_models():
         raise ConfigError(f"open_clip has no model {model!r}.{did_you_mean(model, open_clip.list_models())}")
     if pretrained and ("/" in pretrained or Path(pretrained).suffix) and not Path(pretrained).is_file():
         raise ConfigError(f"pretrained={pretrained!r} is no file: give a checkpoint file, or a tag of open_clip.")
     try:
-        return open_clip.create_model(
+        loaded = open_clip.create_model(
             model, pretrained=pretrained, force_custom_text=True, weights_only=True, require_pretrained=bool(pretrained)
         )
+        return loaded.float()
     except Exception as error:  # hub, file and unpickling errors are of many kinds
         raise ConfigError(
             f"open_clip model {model!r} with pretrained={pretrained!r} cannot be loaded ({error}): "

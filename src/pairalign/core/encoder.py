@@ -72,6 +72,10 @@ class Encoder(nn.Module):
         """Stack samples into a batch; override where sizes are free."""
         return torch.stack(list(values))
 
+    def overlong(self, raw: Any) -> int:
+        """How many of a raw sample's tokens `preprocess` cuts off; override where it cuts. Default: none."""
+        return 0
+
     def forward(self, batch: Tensor) -> Features:
         """Map a batch (B, *signal.shape) to `Features(tokens (B, T, D), pooled (B, D))`."""
         raise SignalError(f"{type(self).__name__} has no forward(): write one that returns Features(tokens, pooled).")
