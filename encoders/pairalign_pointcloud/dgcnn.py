@@ -8,6 +8,7 @@ distance matrix a level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -59,20 +60,25 @@ class DGCNN(CloudEncoder):
         normalize: str = "none",
         unit: str = "m",
         rotate: str = "none",
-        up: str = "z",
+        up: str | None = None,
         jitter: float = 0.01,
         stretch: float = 0.0,
+        columns: str | None = None,
+        axes: Sequence[str] | None = None,
+        colours: str = "auto",
+        nonfinite: str = "refuse",
     ) -> None:
-        super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch)
+        given = (columns, axes, colours, nonfinite)
+        super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch, *given)
         self.neighbours, self.dynamic = neighbours, dynamic
-        sizes = [6 if normals else 3, *channels]
+        sizes = [len(self.names), *channels]
         self.levels = nn.ModuleList(EdgeConvolution(a, b) for a, b in pairwise(sizes))
         self.last = MLP([sum(channels), 2 * width], plain_last=False, norm="batch_norm", bias=False)
         self.token = nn.Linear(2 * width, width)
         self.join = nn.Linear(4 * width, width)
 
     def forward(self, batch: Tensor) -> Features:
-        """(B, points, 3 or 6) → tokens (B, points, D), pooled (B, D)."""
+        """(B, points, 3, 6 or 9) → tokens (B, points, D), pooled (B, D)."""
         positions, hidden = self.split(batch)
         k = min(self.neighbours, positions.shape[1])
         index = nearest_neighbours(positions, positions, k)

@@ -7,6 +7,8 @@ work. Where it bites: batch normalisation needs more than one cloud in a trainin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
@@ -67,12 +69,17 @@ class PointNet2(CloudEncoder):
         normalize: str = "none",
         unit: str = "m",
         rotate: str = "none",
-        up: str = "z",
+        up: str | None = None,
         jitter: float = 0.01,
         stretch: float = 0.0,
+        columns: str | None = None,
+        axes: Sequence[str] | None = None,
+        colours: str = "auto",
+        nonfinite: str = "refuse",
     ) -> None:
-        super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch)
-        extra = 3 if normals else 0
+        given = (columns, axes, colours, nonfinite)
+        super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch, *given)
+        extra = len(self.names) - 3
         self.first = SetAbstraction(extra, channels, 2 * channels, groups[0], neighbours[0])
         self.second = SetAbstraction(2 * channels, 4 * channels, 4 * channels, groups[1], neighbours[1])
         self.last = MLP(
@@ -81,7 +88,7 @@ class PointNet2(CloudEncoder):
         self.token = nn.Linear(16 * channels, width)
 
     def forward(self, batch: Tensor) -> Features:
-        """(B, points, 3 or 6) → tokens (B, groups[1], D), pooled (B, D)."""
+        """(B, points, 3, 6 or 9) → tokens (B, groups[1], D), pooled (B, D)."""
         positions, features = self.split(batch)
         centres, hidden = self.first(positions, features[..., 3:])
         centres, hidden = self.second(centres, hidden)

@@ -14,20 +14,22 @@ from torch import Tensor
 def farthest_points(points: Tensor, count: int, start: int = 0) -> Tensor:
     """Indices (B, count) of points (B, N, 3), each the farthest from all before it; the first is `start`.
 
-    A prefix of the result is the farthest-point sample of that size. With fewer than `count` distinct points, indices
-    repeat.
+    A prefix of the result is the farthest-point sample of that size. With fewer than `count` distinct points, they
+    follow each other again in the same order, so that none weighs more than once more than another.
     """
     batch, size, _ = points.shape
     axes = points.mT.contiguous()  # (B, 3, N): long rows to add, not short ones
     chosen = torch.empty(batch, count, dtype=torch.int64, device=points.device)
     nearest = torch.full((batch, size), torch.inf, device=points.device, dtype=points.dtype)
     last = torch.full((batch, 1), start, dtype=torch.int64, device=points.device)
+    reach = torch.empty(batch, count, device=points.device, dtype=points.dtype)
     for i in range(count):
         chosen[:, i : i + 1] = last
         gap = axes - axes.gather(2, last[:, None].expand(-1, 3, -1))
         nearest = torch.minimum(nearest, gap.square_().sum(1))
-        last = nearest.argmax(1, keepdim=True)
-    return chosen
+        reach[:, i : i + 1], last = nearest.max(1, keepdim=True)
+    distinct = (reach > 0).sum(1, keepdim=True).add(1).clamp(max=count)
+    return chosen.gather(1, torch.arange(count, device=points.device) % distinct)
 
 
 def nearest_neighbours(queries: Tensor, points: Tensor, k: int) -> Tensor:

@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,10 @@ def open_or_build(
     first twelve digits of its fingerprint, so that what was made from something else lies elsewhere. Of several
     processes on one machine, one computes and the others wait.
     """
-    fingerprint = cache_fingerprint(encoder, options, load_index(shards).content_hash, views, seed, f"{split}/{source}")
+    index, part = load_index(shards), f"{split}/{source}"
+    if type(encoder).conform is not Encoder.conform:
+        part += f" {asdict(index.modalities[source])}"  # what is recorded decides how a value is read
+    fingerprint = cache_fingerprint(encoder, options, index.content_hash, views, seed, part)
     folder = cache_folder(folder, fingerprint)
     if not (folder / "cache.json").exists():
         name = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
@@ -158,7 +161,7 @@ def _build(
     device: torch.device,
     progress: bool,
 ) -> None:
-    total = count_samples(shards, split)
+    total, recorded = count_samples(shards, split), asdict(load_index(shards).modalities[source])
     header = {"descr": "<f4", "fortran_order": False, "shape": (total, views, encoder.width)}
     with replacing(folder) as partial:
         partial.mkdir()
@@ -177,7 +180,8 @@ def _build(
 
             for sample in read_samples(shards, split, [source]):
                 keys.append(sample.key)
-                batch += _views(encoder, sample.values[source], views, f"{seed}/{sample.key}")
+                raw = encoder.conform(sample.values[source], recorded)
+                batch += _views(encoder, raw, views, f"{seed}/{sample.key}")
                 if len(batch) >= batch_size:
                     flush()
                 bar.update()

@@ -6,6 +6,7 @@ refused, because data of one split is common; any other name that is missing is 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from pairalign.align.model import PairAligner
@@ -49,14 +50,17 @@ def _check_edge(
             f"edge {name}: split {split!r} has {index.every_split[split].count} samples and train.batch_size is "
             f"{config.train.batch_size}: a contrastive loss needs at least two samples in a batch."
         )
+    notes: list[str] = []
     for end in edge.between:
         source = config.modalities[end].source or end
         if source not in index.modalities:
             raise DataError(
                 f"edge {name}: {str(folder)!r} holds no field {source!r}.{did_you_mean(source, index.modalities)}"
             )
-        check_stored(aligner.encoder(end).signal, index.modalities[source], f"edge {name}, field {source!r}")
-    notes = _check_validation(name, config.data.val_split, index, folder)
+        info, where, encoder = index.modalities[source], f"edge {name}, field {source!r}", aligner.encoder(end)
+        check_stored(encoder.signal, info, where)
+        notes += encoder.check_data(asdict(info), where, learn=True)
+    notes += _check_validation(name, config.data.val_split, index, folder)
     if config.train.batch_size > (count := index.every_split[split].count):
         size = f"train.batch_size={config.train.batch_size}"
         notes.append(f"note: edge {name}: {size} is more than its {count} training pairs: batches repeat some.")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,13 +51,15 @@ class PairBatch(NamedTuple):
 class SideSource:
     """How one modality is read: its field in the shards, its encoder, and its anchor cache if it is frozen.
 
-    memory: bytes of preprocessed samples that are kept, so that each is preprocessed only once.
+    memory: bytes of preprocessed samples that are kept, so that each is preprocessed only once. recorded: what the
+    index says of the field, see `Encoder.conform`.
     """
 
     field: str
     encoder: Encoder
     cache: AnchorCache | None = None
     memory: int = 0
+    recorded: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     kept: dict[str, Tensor] = dataclasses.field(default_factory=dict, repr=False)
 
     def needs_value(self, key: str) -> bool:
@@ -71,16 +73,19 @@ class SideSource:
             return self.cache.view(sample.key, generator)
         where = f"sample {sample.key!r}, field {self.field!r}"
         if generator is not None and type(self.encoder).view is not Encoder.view:
-            value = self.encoder.view(sample.values[self.field], generator)
+            value = self.encoder.view(self._raw(sample), generator)
             self.encoder.signal.check(value, where)
             return value
         plain = self._preprocessed(sample, where)
         return plain if generator is None else self.encoder.augment(plain, generator)
 
+    def _raw(self, sample: RawSample) -> Any:
+        return self.encoder.conform(sample.values[self.field], self.recorded)
+
     def _preprocessed(self, sample: RawSample, where: str) -> Tensor:
         plain = self.kept.get(sample.key)
         if plain is None:
-            plain = self.encoder.preprocess(sample.values[self.field])
+            plain = self.encoder.preprocess(self._raw(sample))
             self.encoder.signal.check(plain, where)
             size = plain.numel() * plain.element_size()
             if size <= self.memory:

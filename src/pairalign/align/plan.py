@@ -7,7 +7,7 @@ slower than the rest, so the time is an upper estimate.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pairalign.align.precision import check_trainer
 from pairalign.align.store import start_encoders
 from pairalign.core.config import AlignConfig
 from pairalign.data.graph import PairGraph, edge_name
+from pairalign.data.index import load_index
 from pairalign.data.shards import count_samples
 from pairalign.runtime import find_device
 
@@ -122,8 +123,11 @@ def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFee
 
     feeds = {}
     for edge in config.edges:
-        sides = {end: SideSource(config.modalities[end].source or end, aligner.encoder(end)) for end in edge.between}
         folder = Path(config.data.root) / edge.shards
+        stored, sides = load_index(folder).modalities, {}
+        for end in edge.between:
+            field = config.modalities[end].source or end
+            sides[end] = SideSource(field, aligner.encoder(end), recorded=asdict(stored[field]))
         count = count_samples(folder, config.data.train_split)
         size = min(config.train.batch_size, count)
         feeds[edge_name(edge.between)] = PairFeed(

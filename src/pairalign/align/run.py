@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,8 @@ def _side(
     source = modality.source or end
     if not encoder.frozen:
         sides = {(one, edge.shards) for edge in config.edges for one in edge.between}
-        return SideSource(source, encoder, memory=int(config.data.memory * 2**30 / len(sides)))
+        memory = int(config.data.memory * 2**30 / len(sides))
+        return SideSource(source, encoder, memory=memory, recorded=asdict(load_index(folder).modalities[source]))
     where = Path(config.cache or Path(config.out) / "cache") / f"{end}-{folder.name}-{split}"
     cache = open_or_build(
         where,

@@ -60,7 +60,21 @@ def draw_samples(signal: Signal, count: int, seed: int = 0) -> list[Any]:
         return [rng.integers(0, 256, (height, width, *colours), dtype=np.uint8) for _ in range(count)]
     low, high = signal.range or (-1.0, 1.0)
     sizes = [16 if size is None else size for size in signal.shape]
-    return [rng.uniform(low, high, sizes).astype(signal.dtype) for _ in range(count)]
+    found = [rng.uniform(low, high, sizes).astype(signal.dtype) for _ in range(count)]
+    if signal.kind == "points" and signal.axes:
+        for cloud in found:
+            _as_claimed(cloud, signal.axes[-1])
+    return found
+
+
+def _as_claimed(cloud: np.ndarray, columns: str) -> None:
+    """Make unit normals and colours in [0, 1] of the columns of a cloud that are called so, as "xyznormal"."""
+    if "normal" in columns:
+        normals = cloud[:, columns.index("normal") :][:, :3]
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    if "rgb" in columns:
+        colours = cloud[:, columns.replace("normal", "uvw").index("rgb") :][:, :3]
+        np.abs(colours, out=colours)
 
 
 def _batch(encoder: Encoder, samples: Sequence[Any]) -> Tensor:

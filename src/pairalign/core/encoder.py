@@ -20,7 +20,7 @@ cached anchors and evaluation would not repeat.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,6 +54,19 @@ class Encoder(nn.Module):
         """`width`: D, the size of `Features.tokens` and `Features.pooled`."""
         super().__init__()
         self.width = width
+
+    def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
+        """Compare what an index records of a modality (axes, shape, up, …) with what this encoder reads; raise
+        `SignalError` where it cannot, and return what a user should know. learn: it is about to be trained on that
+        data. Unit and rate are compared without it. Default: nothing more.
+        """
+        return []
+
+    def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
+        """A raw value as `preprocess` takes it, where that depends on what the index records of its modality, as which
+        axis is up. Default: itself.
+        """
+        return raw
 
     def preprocess(self, raw: Any) -> Tensor:
         """Turn one raw sample (array, PIL image, string, …) into a tensor that keeps the declared `Signal`."""

@@ -6,8 +6,9 @@ edges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from pairalign.align.latents import Latents
 from pairalign.align.run import AlignRun
 from pairalign.core.errors import DataError, SignalError, did_you_mean
-from pairalign.data.index import ShardIndex, load_index
+from pairalign.data.index import ModalityInfo, ShardIndex, load_index
 from pairalign.data.kinds import check_stored
 from pairalign.data.shards import RawSample, count_samples, read_samples
 from pairalign.evaluate.clusters import clusters_of, group_of
@@ -78,6 +79,8 @@ def readable(run: AlignRun, index: ShardIndex, folder: str | Path) -> dict[str, 
     for m, field in present.items():
         where = f"pairs {str(folder)!r}, field {field!r}"
         check_stored(run.aligner.encoder(m).signal, index.modalities[field], where)
+        for note in run.aligner.encoder(m).check_data(asdict(index.modalities[field]), where):
+            print(note, file=sys.stderr)
     return present
 
 
@@ -104,7 +107,7 @@ def encode_pool(
     ids: dict[str, list[int]] = {m: [] for m in present}
     bar = tqdm(islice(samples, limit), total=total, desc=f"encode {split}", unit="sample", disable=not progress)
     for batch in _batches(bar, batch_size):
-        good = _encode(run, batch, present, parts, bad)
+        good = _encode(run, batch, present, index.modalities, parts, bad)
         for sample in good:
             keys.append(sample.key)
             metas.append(sample.meta)
@@ -142,6 +145,7 @@ def _encode(
     run: AlignRun,
     batch: list[RawSample],
     present: dict[str, str],
+    stored: Mapping[str, ModalityInfo],
     parts: dict[str, list[Latents]],
     bad: list[tuple[str, str]],
 ) -> list[RawSample]:
@@ -153,7 +157,7 @@ def _encode(
             row = {}
             for m, field in present.items():
                 encoder = run.aligner.encoder(m)
-                row[m] = encoder.preprocess(sample.values[field])
+                row[m] = encoder.preprocess(encoder.conform(sample.values[field], asdict(stored[field])))
                 encoder.signal.check(row[m], f"sample {sample.key!r}, field {field!r}")
         except SignalError as error:
             bad.append((sample.key, str(error)))

@@ -6,7 +6,9 @@ Where it bites: a sample that cannot be read stops the run with its key.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +60,7 @@ class Task:
                 )
         self.fields = tuple(dict.fromkeys(asked))
         self.kept: list[Example] | None = None
+        self.conform: dict[str, Callable[[Any], Any]] = {}  # by field, once the sensors are known
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
         if answered and not config.answer.strip():
             raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
@@ -80,7 +83,10 @@ class Task:
         stored = load_index(self.folder).modalities
         for field, sensor in self.sensor.items():
             where = f"task {self.name!r}, field {field!r} of {str(self.folder)!r}"
-            check_stored(senses[sensor].encoder.signal, stored[field], where)
+            encoder, recorded = senses[sensor].encoder, asdict(stored[field])
+            check_stored(encoder.signal, stored[field], where)
+            encoder.check_data(recorded, where)
+            self.conform[field] = partial(encoder.conform, recorded=recorded)
 
     def _unreadable(self, field: str) -> ConfigError:
         return ConfigError(
@@ -165,7 +171,8 @@ class Task:
             return {"type": "text", "text": piece}
         field, value = match[1], sample.values[match[1]]
         if field in self.sensor:
-            return {"type": self.sensor[field], self.sensor[field]: value}
+            conform = self.conform.get(field)
+            return {"type": self.sensor[field], self.sensor[field]: conform(value) if conform else value}
         value = main_value(value)
         if isinstance(value, Image.Image):
             return {"type": "image", "image": value.convert("RGB")}
