@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.pipe import say
 from pairalign.core.errors import DataError
 
 
@@ -45,6 +46,7 @@ def _register_pack(subverbs: Any) -> None:
     parser.add_argument("--licence", help="recorded in the index")
     parser.add_argument("--origin", help="where the data is from, recorded in the index")
     parser.add_argument("--synthetic", action="store_true", help="the data is made, not measured")
+    parser.add_argument("--dry-run", action="store_true", help="show what the first rows hold, and write nothing")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_pack)
 
@@ -72,9 +74,10 @@ command.
 
 
 def run_pack(args: argparse.Namespace) -> int:
-    """Pack, then print what was written."""
+    """Say how the manifest is read and what its first rows hold; pack, then print what was written."""
     from pairalign.data.manifest import Manifest
-    from pairalign.data.pack import pack_pairs
+    from pairalign.data.pack import pack_pairs, preview_pairs
+    from pairalign.data.preview import describe
 
     modalities = dict(_pair(text, "--modality", default=True) for text in args.modality)
     columns = dict(_pair(text, "--column") for text in args.column)
@@ -88,30 +91,39 @@ def run_pack(args: argparse.Namespace) -> int:
         "\t" if args.delimiter in ("tab", "\\t") else args.delimiter,
         args.all_columns,
     )
+    shared: dict[str, Any] = {
+        "units": _units(args.unit, args.rate),
+        "split": _split(args.split),
+        "seed": None if args.keep_order else args.seed,
+        "on_bad": "skip" if args.skip_bad else "fail",
+        "allow_constant": args.allow_constant,
+    }
+    if args.dry_run:
+        say(f"{preview_pairs(manifest, **shared)}\nnothing is written: --dry-run")
+        return 0
     index = pack_pairs(
         manifest,
         args.out,
-        units=_units(args.unit, args.rate),
-        split=_split(args.split),
+        **shared,
         shard_samples=args.shard_samples,
         workers=args.workers,
-        seed=None if args.keep_order else args.seed,
-        on_bad="skip" if args.skip_bad else "fail",
-        allow_constant=args.allow_constant,
         resume=not args.restart,
         overwrite=args.overwrite,
         progress=not args.quiet,
         licence=args.licence,
         origin=args.origin,
         synthetic=args.synthetic,
-        say=print,
+        say=say,
     )
+    say(f"\npacked:\n{describe(index, args.out)}")
     for name, split in index.splits.items():
         size = sum(shard.bytes for shard in split.shards) / 2**20
-        print(f"{name:<12}{split.count:>9} samples{len(split.shards):>6} shards{size:>10.1f} MiB")
+        say(f"{name:<12}{split.count:>9} samples{len(split.shards):>6} shards{size:>10.1f} MiB")
+    if index.skipped:
+        say(f"{len(index.skipped)} bad samples were left out:")
     for key, reason in index.skipped:
-        print(f"skipped {key}: {reason}")
-    print(f"shards: {args.out}\nnext: pairalign data audit {args.out}")
+        say(f"skipped {key}: {reason}")
+    say(f"shards: {args.out}\nnext: pairalign data audit {args.out}")
     return 0
 
 

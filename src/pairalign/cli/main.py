@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
 from pairalign import __version__
 from pairalign.cli.parser import Parser
+from pairalign.cli.pipe import flush, stop_printing, unread
 from pairalign.core.errors import PairalignError
 
 
@@ -31,9 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 for success, 2 for a deliberate error, 3 for a run of something else, 128 + n for signal n
     (130 for Ctrl-C), 70 where another process of the run died."""
-    args = _parse(argv)
     try:
+        args = _parse(argv)
         return int(args.run(args) or 0)
+    except BrokenPipeError:  # a verb that has work left to do prints by `pipe.say`
+        if not unread():
+            raise
+        stop_printing()
+        return 128 + signal.SIGPIPE
     except PairalignError as error:
         print(f"pairalign: {error}", file=sys.stderr)
         return error.exit_code
@@ -46,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print(f"pairalign: {str(error) or 'interrupted'}", file=sys.stderr)
         return int(getattr(error, "exit_code", 130))
+    finally:
+        flush()
 
 
 def _explained(error: Exception) -> str | None:

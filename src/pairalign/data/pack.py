@@ -8,6 +8,7 @@ a script needs `if __name__ == "__main__":`, as for any process pool.
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from pairalign.data.index import (
     save_index,
 )
 from pairalign.data.manifest import Manifest
+from pairalign.data.preview import ROWS as PREVIEWED
+from pairalign.data.preview import preview
+from pairalign.data.rates import of_one_rate
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
 from pairalign.data.summary import condensed, summarise
 from pairalign.data.write import (
@@ -82,8 +86,8 @@ def pack_pairs(
     origin: where the data is from. synthetic: the data is made, not measured, and reports will say so.
     left_out: (key, reason) of what the caller skipped, for the index.
     on_shard: called with the record of each shard: content ids by modality, counts, ranges.
-    say: called with what was understood of a manifest, before anything is written; None prints it beside the progress
-        bar.
+    say: called with how a manifest is read and what its first rows hold, before anything is written; None prints it
+        where there is a progress bar.
     Raises `DataError` for empty input, a bad sample, a full disk; nothing half-written stays behind.
     """
     out = Path(out)
@@ -94,11 +98,15 @@ def pack_pairs(
     options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
     skipped = list(left_out)
     note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
-    say = say or (tqdm.write if progress else lambda text: None)
-    samples, names = _samples(source, modalities, seed, note, say)
-    _prepare(out, resume=resume, overwrite=overwrite)
+    listed = isinstance(source, (str, Path, Manifest))
+    say = say or (tqdm.write if progress and listed else None)
+    _check_free(out, overwrite)
+    samples, names = _samples(source, modalities, units or {}, seed, note, say)
     rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
-    total = length_hint(samples if isinstance(source, (str, Path, Manifest)) else source) or None
+    if say is not None:
+        rows = _shown(rows, options, units or {}, say)
+    _prepare(out, resume=resume)
+    total = length_hint(samples if listed else source) or None
     try:
         with tqdm(total=total, desc=f"pack {out.name}", unit="sample", disable=not progress) as bar:
             records = []
@@ -119,12 +127,45 @@ def pack_pairs(
     return index
 
 
+def preview_pairs(
+    source: Source,
+    *,
+    modalities: Sequence[str] | Mapping[str, str] | None = None,
+    units: Mapping[str, Mapping[str, Any]] | None = None,
+    split: Split = None,
+    seed: int | None = 0,
+    image: ImageFormat | None = None,
+    on_bad: Literal["fail", "skip"] = "fail",
+    allow_constant: Sequence[str] = (),
+) -> str:
+    """What `pack_pairs` would understand of the same arguments, and what the first rows would hold; writes nothing."""
+    options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
+    said: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
+    samples, names = _samples(source, modalities, units or {}, seed, note, said.append)
+    rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
+    _shown(rows, options, units or {}, said.append)
+    return "\n".join([*said, *(f"skipped {key}: {reason}" for key, reason in skipped)])
+
+
+def _shown(
+    rows: Iterator[Row], options: WriteOptions, units: Mapping[str, Mapping[str, Any]], say: Callable[[str], None]
+) -> Iterator[Row]:
+    """The same rows, once it was said what the first of them hold."""
+    first = list(itertools.islice(rows, PREVIEWED))
+    if first:
+        say(preview(first, options, units))
+    return itertools.chain(first, rows)
+
+
 def _samples(
     source: Source,
     modalities: Any,
+    units: Mapping[str, Mapping[str, Any]],
     seed: int | None,
     on_bad: Callable[[str, str], None] | None,
-    say: Callable[[str], None],
+    say: Callable[[str], None] | None,
 ) -> tuple[Iterable[tuple[int, Mapping[str, Any]]], list[str] | None]:
     """Numbered samples, shuffled where they can be, and the modalities to pack of each."""
     if isinstance(source, (str, Path)):
@@ -134,28 +175,32 @@ def _samples(
     samples: Iterable[Mapping[str, Any]]
     if isinstance(source, Manifest):
         table = source.table(on_bad)
-        say(table.text())
+        if say is not None:
+            say(table.text())
         samples = list(table.samples(on_bad))
     else:
         samples = source
     names = None if modalities is None else check_modalities(list(modalities))
     if not isinstance(samples, Sequence):
         return enumerate(samples), names
-    numbered = list(enumerate(samples))
+    numbered = of_one_rate(list(enumerate(samples)), units, on_bad)
     if seed is not None:
         random.Random(seed).shuffle(numbered)
     return numbered, names
 
 
-def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
+def _check_free(out: Path, overwrite: bool) -> None:
+    if (out / INDEX_NAME).exists() and not overwrite:
+        raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
+
+
+def _prepare(out: Path, *, resume: bool) -> None:
     if (out / INDEX_NAME).exists():
-        if not overwrite:
-            raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
         shards = [shard.name for split in load_index(out).splits.values() for shard in split.shards]
         for name in (INDEX_NAME, *shards):  # the index first: what is left is no finished folder any more
             (out / name).unlink(missing_ok=True)
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
     if not resume:
         shutil.rmtree(out / RECORDS, ignore_errors=True)
     try:

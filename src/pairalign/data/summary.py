@@ -51,7 +51,7 @@ def summarise(
         if not found:
             raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}")
     return ShardIndex(
-        modalities={name: _modality(name, stats[name], dict(units.get(name, {}))) for name in stats},
+        modalities={name: modality_info(name, stats[name], dict(units.get(name, {}))) for name in stats},
         splits=_splits(shards),
         divisions={division: _splits(parts) for division, parts in sorted(others.items())},
         content_hash=hashlib.sha256(np.sort(np.concatenate(digests)).tobytes()).hexdigest(),
@@ -77,7 +77,8 @@ def _splits(shards: Mapping[str, list[ShardInfo]]) -> dict[str, SplitInfo]:
     return {split: SplitInfo(sum(i.count for i in found), tuple(found)) for split, found in sorted(shards.items())}
 
 
-def _modality(name: str, stats: dict[str, Any], units: dict[str, Any]) -> ModalityInfo:
+def modality_info(name: str, stats: dict[str, Any], units: dict[str, Any]) -> ModalityInfo:
+    """What the index says of one modality, from the statistics of its samples and what the caller says of it."""
     rates = stats["rate"]
     if len(rates) > 1 or (rates and units.get("rate") not in (None, rates[0])):
         raise DataError(

@@ -107,13 +107,11 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
     for row in task.rows:
         stats: dict[str, Any] = {}
         try:
-            stored, ids, digest = _encode(row, task.options, stats)
+            stored, ids, digest = encode_row(row, task.options, stats)
             write_sample(stream, row.key, stored)
         except DataError as error:
             if task.options.on_bad == "fail":
-                raise DataError(
-                    f"sample {row.key!r}: {error} Repair it, or skip bad samples (on_bad='skip')."
-                ) from None
+                raise bad_sample(row.key, error) from None
             record["bad"].append([row.key, str(error)])
             continue
         record["samples"].append([row.key, digest])
@@ -126,6 +124,11 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
     return record | {"labels": sorted(labels)}
 
 
+def bad_sample(key: str, error: DataError) -> DataError:
+    """The error with which a bad sample ends a pack."""
+    return DataError(f"sample {key!r}: {error} Repair it, or skip bad samples (on_bad='skip').")
+
+
 def _label_names(label: Any) -> set[str]:
     """A label as the index lists it; of a dict of factors, `factor=value` for each."""
     if isinstance(label, Mapping):
@@ -133,7 +136,7 @@ def _label_names(label: Any) -> set[str]:
     return set() if label is None else {str(label)}
 
 
-def _encode(
+def encode_row(
     row: Row, options: WriteOptions, stats: dict[str, Any]
 ) -> tuple[list[tuple[str, bytes]], dict[str, int], str]:
     """Stored fields of a row, meta.json first, content ids by modality, and a digest of all; fills `stats` by
