@@ -90,10 +90,12 @@ def _short(value: Any) -> str:
 
 
 def _example(name: str, stored: Mapping[str, bytes]) -> Any:
-    """The stored main value of one modality, or its first frame."""
-    for field in (name, f"{name}.00"):
-        for whole, data in stored.items():
-            stem, _, extension = whole.rpartition(".")
-            if stem == field:
-                return decode(extension, data)
-    return None
+    """The stored main value of one modality, or its last frame, as `main_value` has it."""
+    found = None
+    for field, data in stored.items():
+        stem, _, extension = field.rpartition(".")
+        if stem == name or stem.removeprefix(f"{name}.").isdigit():
+            found = (extension, data)
+            if stem == name:
+                break
+    return decode(*found) if found else None
