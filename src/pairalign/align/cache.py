@@ -26,6 +26,7 @@ from tqdm import tqdm
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CacheError, StorageError
 from pairalign.data.index import load_index
+from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.shards import count_samples, read_samples
 from pairalign.files import replacing
 
@@ -112,7 +113,7 @@ def open_or_build(
     folder: str | Path,
     encoder: Encoder,
     options: Mapping[str, Any],
-    shards: str | Path,
+    shards: str | Path | Remote,
     split: str,
     source: str,
     *,
@@ -140,7 +141,7 @@ def open_or_build(
                 place = device or next((t.device for t in encoder.state_dict().values()), torch.device("cpu"))
                 settings = (views, seed, batch_size, fingerprint, place, progress)
                 try:
-                    _build(folder, encoder, Path(shards), split, source, *settings)
+                    _build(folder, encoder, find_place(shards), split, source, *settings)
                 except StorageError:
                     if not (folder / "cache.json").exists():  # else another machine was faster
                         raise
@@ -151,7 +152,7 @@ def open_or_build(
 def _build(
     folder: Path,
     encoder: Encoder,
-    shards: Path,
+    shards: ShardPlace,
     split: str,
     source: str,
     views: int,

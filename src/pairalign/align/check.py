@@ -7,7 +7,6 @@ refused, because data of one split is common; any other name that is missing is 
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from pairalign.align.model import PairAligner
 from pairalign.core.config import AlignConfig, DataConfig, EdgeConfig
@@ -15,6 +14,7 @@ from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.data.graph import edge_name
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.kinds import check_stored
+from pairalign.data.place import ShardPlace, find_place
 from pairalign.files import why_unwritable
 
 
@@ -34,13 +34,13 @@ def check_edges(config: AlignConfig, aligner: PairAligner) -> list[str]:
     """
     notes: list[str] = []
     for edge in config.edges:
-        folder = Path(config.data.root) / edge.shards
+        folder = find_place(edge.shards, config.data.root)
         notes += _check_edge(config, aligner, edge, load_index(folder), folder)
     return notes
 
 
 def _check_edge(
-    config: AlignConfig, aligner: PairAligner, edge: EdgeConfig, index: ShardIndex, folder: Path
+    config: AlignConfig, aligner: PairAligner, edge: EdgeConfig, index: ShardIndex, folder: ShardPlace
 ) -> list[str]:
     name, split = edge_name(edge.between), config.data.train_split
     if split not in index.every_split:
@@ -67,7 +67,7 @@ def _check_edge(
     return notes
 
 
-def _check_validation(name: str, split: str | None, index: ShardIndex, folder: Path) -> list[str]:
+def _check_validation(name: str, split: str | None, index: ShardIndex, folder: ShardPlace) -> list[str]:
     count = index.every_split[split].count if split in index.every_split else 0
     if split is None or count > 1:
         return []

@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +25,7 @@ from pairalign.align.model import Side
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError, SignalError
 from pairalign.data.graph import Edge, edge_name
+from pairalign.data.place import ShardPlace
 from pairalign.data.shards import RawSample, count_samples, read_samples
 
 
@@ -106,7 +106,7 @@ class PairFeed(IterableDataset[PairBatch]):
     start: batches of this process that an interrupted run had already used, and `places` where each worker then stood.
     """
 
-    folder: Path
+    folder: ShardPlace
     split: str
     edge: Edge
     sides: Mapping[str, SideSource]

@@ -10,6 +10,7 @@ from pairalign.core.config import AlignConfig, to_dict
 from pairalign.core.registry import encoder_hash
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
+from pairalign.data.place import ShardPlace, find_place
 from pairalign.files import sha256_file
 from pairalign.runs.identity import GONE, Identity, hashes
 from pairalign.runs.plugins import load_plugins
@@ -31,15 +32,15 @@ def encoder_hashes(encoders: dict[str, str]) -> dict[str, str | None]:
     return hashes((f"encoder of {name}", partial(encoder_hash, encoder)) for name, encoder in encoders.items())
 
 
-def shard_hash(folder: Path, *splits: str) -> str:
-    """Of splits of a shard folder."""
+def shard_hash(folder: ShardPlace, *splits: str) -> str:
+    """Of splits of a shard folder, wherever that is."""
     return load_index(folder).digest(*splits)
 
 
 def _parts(config: AlignConfig) -> Iterator[Part]:
     splits = [split for split in (config.data.train_split, config.data.val_split) if split is not None]
     for edge in config.edges:
-        folder = Path(config.data.root) / edge.shards
+        folder = find_place(edge.shards, config.data.root)
         yield f"shards of edge {edge_name(edge.between)}", partial(shard_hash, folder, *splits)
     for name, modality in config.modalities.items():
         if modality.start is not None:

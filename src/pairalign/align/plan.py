@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,8 @@ from pairalign.align.store import start_encoders
 from pairalign.core.config import AlignConfig
 from pairalign.data.graph import PairGraph, edge_name
 from pairalign.data.index import load_index
+from pairalign.data.place import find_place
+from pairalign.data.remote.cache import use_cache
 from pairalign.data.shards import count_samples
 from pairalign.runtime import find_device
 
@@ -86,6 +87,7 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
     """
     device = find_device(config.train.accelerator, "train.accelerator")
     check_trainer(config.train, device)
+    use_cache(config.data.cache, config.data.cache_gb)
     check_folders(config)
     torch.manual_seed(config.seed)
     graph, aligner = config_graph(config), build_aligner(config).to(device)
@@ -123,7 +125,7 @@ def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFee
 
     feeds = {}
     for edge in config.edges:
-        folder = Path(config.data.root) / edge.shards
+        folder = find_place(edge.shards, config.data.root)
         stored, sides = load_index(folder).modalities, {}
         for end in edge.between:
             field = config.modalities[end].source or end
@@ -178,8 +180,8 @@ def _count(aligner: PairAligner) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _samples(config: AlignConfig) -> dict[str, int]:
-    root, split = Path(config.data.root), config.data.train_split
-    return {edge_name(e.between): count_samples(root / e.shards, split) for e in config.edges}
+    root, split = config.data.root, config.data.train_split
+    return {edge_name(e.between): count_samples(find_place(e.shards, root), split) for e in config.edges}
 
 
 def _clock(seconds: float) -> str:

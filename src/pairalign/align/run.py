@@ -30,6 +30,8 @@ from pairalign.core.config import AlignConfig
 from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
+from pairalign.data.place import ShardPlace, find_place
+from pairalign.data.remote.cache import use_cache
 from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.claim import Claim, claim
@@ -66,6 +68,7 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
 
 def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> AlignRun:
     check_trainer(config.train, runtime.device)
+    use_cache(config.data.cache, config.data.cache_gb)
     with claim("align", config, align_identity, runtime, fresh=fresh) as mine:
         if mine.finished is None:
             return _train(mine, runtime, progress=progress and runtime.main)
@@ -126,9 +129,11 @@ def build_feeds(
     notes = check_edges(config, aligner)
     if runtime.main:
         print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-    made: dict[tuple[str, Path, str], SideSource] = {}  # edges over one folder share what is encoded or preprocessed
+    made: dict[
+        tuple[str, ShardPlace, str], SideSource
+    ] = {}  # edges over one folder share what is encoded or preprocessed
     for edge in config.edges:
-        folder = Path(config.data.root) / edge.shards
+        folder = find_place(edge.shards, config.data.root)
         index = load_index(folder)
         for stage, split in (("train", config.data.train_split), ("val", config.data.val_split)):
             if split is None or (stage == "val" and split not in index.every_split):
@@ -173,7 +178,7 @@ def _side(
     config: AlignConfig,
     aligner: PairAligner,
     end: str,
-    folder: Path,
+    folder: ShardPlace,
     split: str,
     device: torch.device | None,
     progress: bool,

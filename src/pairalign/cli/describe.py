@@ -135,6 +135,7 @@ def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[st
 
 
 def _task(args: argparse.Namespace, sensors: list[str]) -> Any:
+    from pairalign.core.secrets import hide
     from pairalign.data.index import load_index
     from pairalign.evaluate.generation.published import PROMPT
     from pairalign.finetune.config import TaskConfig
@@ -150,7 +151,7 @@ def _task(args: argparse.Namespace, sensors: list[str]) -> Any:
     if args.prompt is None and not fields:
         known = ", ".join(sensors)
         raise ConfigError(
-            f"--pairs {args.pairs!r} hold no field of a sensor ({known}): name it with --signal FIELD=SENSOR."
+            f"--pairs {hide(args.pairs)!r} hold no field of a sensor ({known}): name it with --signal FIELD=SENSOR."
         )
     prompt = args.prompt or f"{{{fields[0]}}} {PROMPT}"
     config = TaskConfig(args.pairs, prompt, args.reference, args.split, signals, limit=args.limit)
@@ -171,12 +172,13 @@ def _with_training(scoring: Any, task: Any, args: argparse.Namespace) -> Any:
 def _about(args: argparse.Namespace, task: Any, decoding: Any, described: Any) -> dict[str, Any]:
     from pairalign import __version__
     from pairalign.data.index import load_index
+    from pairalign.data.place import find_place
     from pairalign.sensors.answer import GREEDY
 
     index = load_index(args.pairs)
     greedy = {name: value for name, value in GREEDY.items() if value is not None}
     return {
-        "pairs": {"folder": Path(args.pairs).name, "content": index.content_hash, "source": index.source,
+        "pairs": {"folder": find_place(args.pairs).name, "content": index.content_hash, "source": index.source,
                   "synthetic": index.synthetic},
         "split": args.split,
         "prompt": task.config.prompt,

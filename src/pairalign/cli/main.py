@@ -16,6 +16,7 @@ from pairalign import __version__
 from pairalign.cli.parser import Parser
 from pairalign.cli.pipe import flush, stop_printing, unread
 from pairalign.core.errors import PairalignError
+from pairalign.core.secrets import hide
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stop_printing()
         return 128 + signal.SIGPIPE
     except PairalignError as error:
-        print(f"pairalign: {error}", file=sys.stderr)
+        print(f"pairalign: {hide(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
         text = _explained(error)

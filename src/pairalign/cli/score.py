@@ -62,9 +62,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prompt(folder: str) -> str:
+    from pairalign.core.secrets import hide
     from pairalign.data.index import load_index
 
     fields = [name for name in ("image", "text") if name in load_index(folder).modalities]
     if not fields:
-        raise ConfigError(f"--calibration {folder!r} holds neither image nor text: say with --prompt what to read.")
+        raise ConfigError(
+            f"--calibration {hide(folder)!r} holds neither image nor text: say with --prompt what to read."
+        )
     return " ".join(f"{{{name}}}" for name in fields)

@@ -17,6 +17,7 @@ from pairalign.core.bounds import LARGEST, Amount, Count, Positive, Share, Stric
 from pairalign.core.errors import ConfigError
 from pairalign.core.explain import check_stage, explain
 from pairalign.core.notation import apply_override, read_mapping, write_yaml
+from pairalign.core.secrets import hide_addresses
 
 T = TypeVar("T")
 
@@ -145,12 +146,15 @@ class TrainConfig(Strict):
 class DataConfig(Strict):
     """Where pairs come from: `root` of the shard folders, loader `workers` and `shuffle` buffer in samples, each ≥ 0.
 
+    root: a folder or an address, as `s3://bucket/folder`; see `pairalign.data.place`.
     train_split, val_split: names of the splits in the shard index; a null val_split trains without validation. "val"
         may be missing from an edge, which is then not validated, and said so; another name may not.
     bad_fraction: largest share of damaged samples, 0 to 1, that a run tolerates; each is reported by key, none is
         replaced.
     augment: draw a random view of each training sample through `Encoder.view`.
     memory: GiB of preprocessed samples that a loader process keeps, so that each is preprocessed once; 0 for none.
+    cache, cache_gb: folder in which shards from an address are kept, and how many GiB ≥ 0 of them at most; null for
+        what PAIRALIGN_CACHE and PAIRALIGN_CACHE_GB say, by default ~/.cache/pairalign/shards and 20.
     """
 
     root: str = "."
@@ -161,6 +165,8 @@ class DataConfig(Strict):
     bad_fraction: Share = 0.01
     augment: bool = True
     memory: Amount = 2.0
+    cache: str | None = None
+    cache_gb: Amount | None = None
 
 
 @dataclass(frozen=True)
@@ -200,10 +206,10 @@ def config_keys(source: str | Path | Mapping[str, Any]) -> set[str]:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as plain dicts and lists, ready for YAML or JSON."""
+    """A configuration as plain dicts and lists, ready for YAML or JSON; addresses without their credentials."""
     import json
 
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    plain: dict[str, Any] = hide_addresses(json.loads(json.dumps(dataclasses.asdict(config))))
     return plain
 
 

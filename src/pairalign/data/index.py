@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.secrets import hide
+from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.files import replacing, sha256_text
 
 INDEX_NAME = "index.json"
 VERSION = 1
+_UNSAFE = re.compile(r"^/|\\|(^|/)\.\.(/|$)|^[A-Za-z][\w+.-]*:")  # leaves the folder, or is an address
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class SplitInfo:
 class ShardIndex:
     """The whole folder. `source`, `licence`: where the data is from; `skipped`: (key, reason) of bad samples
     left out. `divisions`: other ways to split the same shards, by name, such as "by_object"; what an encoder or a
-    config calls "by_object/test" is the test split of that one.
+    config calls "by_object/test" is the test split of that one. at: the folder or address of the shards, where they
+    are not beside the index.
     """
 
     modalities: dict[str, ModalityInfo]
@@ -78,6 +83,7 @@ class ShardIndex:
     skipped: tuple[tuple[str, str], ...] = ()
     created_by: str = ""
     version: int = field(default=VERSION)
+    at: str | None = None
 
     @property
     def every_split(self) -> dict[str, SplitInfo]:
@@ -85,13 +91,13 @@ class ShardIndex:
         others = {f"{name}/{part}": info for name, parts in self.divisions.items() for part, info in parts.items()}
         return self.splits | others
 
-    def split(self, name: str, folder: str | Path = "") -> SplitInfo:
+    def split(self, name: str, folder: str | Path | Remote = "") -> SplitInfo:
         """One split; raise `DataError` if it does not exist or is empty."""
-        known = self.every_split
+        known, where = self.every_split, hide(str(folder))
         if name not in known:
-            raise DataError(f"{str(folder)!r} has no split {name!r}.{did_you_mean(name, known)}")
+            raise DataError(f"{where!r} has no split {name!r}.{did_you_mean(name, known)}")
         if not known[name].count:
-            raise DataError(f"split {name!r} of {str(folder)!r} is empty: pack at least one sample into it.")
+            raise DataError(f"split {name!r} of {where!r} is empty: pack at least one sample into it.")
         return known[name]
 
     def digest(self, *names: str) -> str:
@@ -100,43 +106,116 @@ class ShardIndex:
         told = {name: [(shard.name, shard.count, shard.sha256) for shard in shards] for name, shards in found.items()}
         return sha256_text(json.dumps(told))
 
-    def require(self, modalities: Any, folder: str | Path = "") -> None:
+    def require(self, modalities: Any, folder: str | Path | Remote = "") -> None:
         """Raise `DataError` unless every named modality is in the index."""
         for name in modalities:
             if name not in self.modalities:
-                raise DataError(f"{str(folder)!r} holds no modality {name!r}.{did_you_mean(name, self.modalities)}")
+                where = hide(str(folder))
+                raise DataError(f"{where!r} holds no modality {name!r}.{did_you_mean(name, self.modalities)}")
 
 
 def save_index(index: ShardIndex, folder: Path) -> None:
     """Write `index.json` at once or not at all."""
     with replacing(folder / INDEX_NAME, durable=True) as partial, partial.open("w", encoding="utf-8") as stream:
-        json.dump(dataclasses.asdict(index), stream, indent=1, sort_keys=True)
+        json.dump(_told(index), stream, indent=1, sort_keys=True)
 
 
-def load_index(folder: str | Path) -> ShardIndex:
-    """Read the index of a finished folder; raise `DataError` if it is missing, damaged or newer."""
-    folder = Path(folder)
+def index_bytes(index: ShardIndex) -> bytes:
+    """The index as it is stored."""
+    return json.dumps(_told(index), indent=1, sort_keys=True).encode()
+
+
+def _told(index: ShardIndex) -> dict[str, Any]:
+    """Plain values; what only some indexes have is left out of the others, for earlier versions."""
+    told = dataclasses.asdict(index)
+    return told if index.at is not None else {name: value for name, value in told.items() if name != "at"}
+
+
+def load_index(place: str | Path | Remote) -> ShardIndex:
+    """Read the index of a finished place of shards, see `find_place`; of shards that the place names, theirs alone.
+
+    Raise `DataError` if it is missing, cannot be fetched, is damaged or newer. That of an address is fetched again
+    after a minute.
+    """
+    place = find_place(place)
+    if not isinstance(place, Remote):
+        return _parsed(_local(place), str(place / INDEX_NAME))
+    if not place.scheme:
+        return _chosen(load_index(Path(place.base)), place)
+    from pairalign.data.remote.fetched import fetch_index
+
+    return fetch_index(place, lambda data: _chosen(_parsed(data, hide(place.file(INDEX_NAME))), place))
+
+
+def shards_at(place: str | Path | Remote, index: ShardIndex) -> ShardPlace:
+    """Where the shards of an index lie that was found at `place`; an index may name an address, but no command."""
+    place = find_place(place)
+    if index.at is None:
+        return place
+    if index.at.startswith("pipe:"):
+        raise DataError(f"the index of {str(place)!r} holds a command, which only a user may give: make it anew.")
+    return find_place(index.at, place if isinstance(place, Path) else "")
+
+
+def _local(folder: Path) -> bytes:
     path = folder / INDEX_NAME
     if not path.is_file():
         raise DataError(_missing(folder))
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        version = values["version"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{str(path)!r} is damaged ({error}): copy it again, or pack again.") from error
-    if version != VERSION:
-        raise DataError(f"{str(path)!r} has version {version}; this pairalign reads {VERSION}: upgrade.")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}).") from error
+
+
+def _parsed(data: bytes, path: str) -> ShardIndex:
     try:
-        return _from_dict(values)
+        values = json.loads(data)
+        version = values["version"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path!r} is damaged ({error}): copy it again, or pack again.") from error
+    if version != VERSION:
+        raise DataError(f"{path!r} has version {version}; this pairalign reads {VERSION}: upgrade.")
+    try:
+        index = _from_dict(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{str(path)!r} is damaged ({error}): copy it again, or pack again.") from error
+        raise DataError(f"{path!r} is damaged ({error}): copy it again, or pack again.") from error
+    for shard in (shard for split in index.every_split.values() for shard in split.shards):
+        if _UNSAFE.search(shard.name):
+            raise DataError(f"{path!r} names a shard {shard.name!r} outside its folder: take one that you trust.")
+    return index
+
+
+def _chosen(index: ShardIndex, place: Remote) -> ShardIndex:
+    """Of an index what belongs to the shards that a place names; all where it names none."""
+    names = set(place.names)
+    if not names:
+        return index
+    known = {shard.name for split in index.splits.values() for shard in split.shards}
+    if missing := [name for name in place.names if name not in known]:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise DataError(f"{str(place)!r}: its index names no shard {shown}: correct the braces, or make it anew.")
+    if names == known:
+        return index
+    content = sha256_text(json.dumps([index.content_hash, sorted(names)]))
+    divisions = {name: _of_names(parts, names) for name, parts in index.divisions.items()}
+    return dataclasses.replace(index, splits=_of_names(index.splits, names), divisions=divisions, content_hash=content)
+
+
+def _of_names(splits: dict[str, SplitInfo], names: set[str]) -> dict[str, SplitInfo]:
+    kept = {split: tuple(s for s in info.shards if s.name in names) for split, info in splits.items()}
+    return {split: SplitInfo(sum(s.count for s in shards), shards) for split, shards in kept.items()}
 
 
 def _missing(folder: Path) -> str:
     if not folder.is_dir():
         return f"shard folder {str(folder)!r} does not exist: make it with `pairalign data pack`."
-    if any(folder.glob("*.tar")) or (folder / ".pack").exists():
+    if (folder / ".pack").exists():
         return f"shard folder {str(folder)!r} has no {INDEX_NAME}: packing never finished. Run it again."
+    if any(folder.glob("*.tar")):
+        return (
+            f"shard folder {str(folder)!r} has no {INDEX_NAME}: packing never finished (run it again), or another tool "
+            f"wrote the shards (`pairalign data index {folder}`)."
+        )
     return f"{str(folder)!r} is no shard folder (no {INDEX_NAME}): give one that `pairalign data pack` wrote."
 
 

@@ -18,6 +18,7 @@ from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.draw import as_array, draw_signal, lay_out, new_figure, signal_aspect
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.kinds import kind_of, main_value, series_array
+from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import read_samples
 from pairalign.files import replacing
@@ -66,7 +67,7 @@ class Inspection:
 
 
 def inspect_pairs(
-    folder: str | Path,
+    folder: str | Path | Remote,
     *,
     splits: Sequence[str] | None = None,
     out: str | Path | None = None,
@@ -76,10 +77,11 @@ def inspect_pairs(
 ) -> Inspection:
     """Read every sample of the splits (default all), tabulate them, and draw `samples` of them.
 
-    out: PNG of the contact sheet, default `contact_sheet.png` in the folder. seed: of the choice of pairs.
+    out: PNG of the contact sheet, default `contact_sheet.png` in the folder, of an address in the current one. seed: of
+    the choice of pairs.
     Raises `DataError` for an unknown split, no samples to draw, a damaged folder, or a place that cannot be written.
     """
-    folder = Path(folder)
+    folder = find_place(folder)
     index = load_index(folder)
     names = list(dict.fromkeys(splits or index.splits))
     for name in names:
@@ -92,13 +94,14 @@ def inspect_pairs(
     chosen = _read(folder, index, names, seen, bad, samples, seed, progress)
     if not chosen:
         raise DataError(f"{str(folder)!r}: none of its samples can be read. First: {bad[0][0]}: {bad[0][1]}")
-    path = Path(out) if out is not None else folder / "contact_sheet.png"
+    home = folder if isinstance(folder, Path) else Path()
+    path = Path(out) if out is not None else home / "contact_sheet.png"
     _draw(chosen, index, path)
     return Inspection(_describe(folder, index, names, seen, bad), path, seen)
 
 
 def _read(
-    folder: Path,
+    folder: ShardPlace,
     index: ShardIndex,
     splits: Sequence[str],
     seen: dict[str, Seen],
@@ -147,7 +150,7 @@ def _draw(chosen: Sequence[tuple[str, RawSample]], index: ShardIndex, path: Path
 
 
 def _describe(
-    folder: Path, index: ShardIndex, splits: Sequence[str], seen: dict[str, Seen], bad: Sequence[tuple[str, str]]
+    folder: ShardPlace, index: ShardIndex, splits: Sequence[str], seen: dict[str, Seen], bad: Sequence[tuple[str, str]]
 ) -> str:
     counts = ", ".join(f"{name} {index.every_split[name].count}" for name in splits)
     lines = [f"{folder.name}: {sum(index.every_split[name].count for name in splits)} samples ({counts})"]

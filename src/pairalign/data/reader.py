@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from pairalign.core.errors import DataError
 from pairalign.data.decode import content_id, decode
 from pairalign.data.index import ShardInfo
+from pairalign.data.place import Remote, ShardPlace
 from pairalign.data.tar import Entry, open_shard, scan
 
 OPEN_SHARDS = 64
@@ -64,15 +65,15 @@ class BadSampleError(Exception):
 
 
 class ShardReader:
-    """Reads the samples of `order`, rows of (shard, place), from a folder.
+    """Reads the samples of `order`, rows of (shard, place), from where the shards are: see `shards_at`.
 
-    A shard is scanned when it is first needed and forgotten after its last sample, and the kernel is asked
-    for the next one meanwhile, so that a cold disk delivers whole shards while samples are decoded.
+    A shard is scanned when it is first needed and forgotten after its last sample, and the next is asked for
+    meanwhile, of the kernel or over the network, so that whole shards are delivered while samples are decoded.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: ShardPlace,
         shards: Sequence[ShardInfo],
         modalities: Sequence[str],
         wanted: Wanted,
@@ -81,9 +82,11 @@ class ShardReader:
     ) -> None:
         self.folder, self.shards, self.modalities, self.wanted = folder, shards, modalities, wanted
         self.raw = raw
-        self.left = Counter(order[:, 0].tolist())
-        needed = list(dict.fromkeys(order[:, 0].tolist()))
-        self.following = dict(pairwise(needed))
+        found, first, counts = np.unique(order[:, 0], return_index=True, return_counts=True)
+        self.left = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        self.needed = found[np.argsort(first)].tolist()
+        self.turn = {shard: number for number, shard in enumerate(self.needed)}
+        self.ahead: Thread | None = None
         self.entries: dict[int, Sequence[Entry]] = {}
         self.descriptors: OrderedDict[int, int] = OrderedDict()  # the least recently used is closed first
 
@@ -92,8 +95,7 @@ class ShardReader:
         descriptor = self._descriptor(shard)
         if shard not in self.entries:
             self.entries[shard] = self._scan(shard, descriptor)
-            if shard in self.following:
-                self._descriptor(self.following[shard])
+            self._look_ahead(self.turn[shard] + 1)
         entry = self.entries[shard][place]
         try:
             return self._read(entry, descriptor, position)
@@ -114,8 +116,28 @@ class ShardReader:
             return self.descriptors[shard]
         if len(self.descriptors) >= OPEN_SHARDS:
             os.close(self.descriptors.popitem(last=False)[1])
-        self.descriptors[shard] = open_shard(self.folder / self.shards[shard].name)
+        self.descriptors[shard] = self._open(self.shards[shard])
         return self.descriptors[shard]
+
+    def _open(self, info: ShardInfo) -> int:
+        if not isinstance(self.folder, Remote):
+            return open_shard(self.folder / info.name)
+        if not self.folder.scheme:
+            return open_shard(Path(self.folder.base) / info.name)
+        from pairalign.data.remote.cache import open_cached
+
+        return open_cached(self.folder, info)
+
+    def _look_ahead(self, turn: int) -> None:
+        if not (isinstance(self.folder, Remote) and self.folder.scheme):
+            if turn < len(self.needed):
+                self._descriptor(self.needed[turn])
+            return
+        from pairalign.data.remote.cache import AHEAD, fetch_ahead
+
+        if self.ahead is None or not self.ahead.is_alive():
+            infos = [self.shards[shard] for shard in self.needed[turn : turn + AHEAD]]
+            self.ahead = fetch_ahead(self.folder, infos)
 
     def _scan(self, shard: int, descriptor: int) -> Sequence[Entry]:
         info = self.shards[shard]

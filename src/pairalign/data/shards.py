@@ -19,20 +19,21 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError
-from pairalign.data.index import ShardIndex, load_index
+from pairalign.data.index import ShardIndex, ShardInfo, load_index, shards_at
+from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import BadSampleError, RawSample, ShardReader, Wanted
 from pairalign.files import sha256_file
 
 OnBad = Callable[[str, str], None]
 
 
-def count_samples(folder: str | Path, split: str) -> int:
+def count_samples(folder: str | Path | Remote, split: str) -> int:
     """Samples of a split, from the index."""
     return load_index(folder).split(split, folder).count
 
 
 def read_samples(
-    folder: str | Path,
+    folder: str | Path | Remote,
     split: str,
     modalities: Sequence[str],
     *,
@@ -52,6 +53,7 @@ def read_samples(
 ) -> Iterator[RawSample]:
     """Yield this stream's samples of one pass over a split.
 
+    folder: a folder or an address, see `find_place`; the same shards give the same samples from either.
     decode: modalities whose values are wanted, or a function that names them for a sample's key; the others get ids
         only. None decodes all.
     raw: give the stored bytes instead of decoded values.
@@ -64,7 +66,7 @@ def read_samples(
     raises. Raises `DataError` for an unknown split or modality, a damaged shard, and damaged samples without
     `on_bad`.
     """
-    folder = Path(folder)
+    folder = find_place(folder)
     index = load_index(folder)
     index.require(modalities, folder)
     named = modalities if decode is None or callable(decode) else decode
@@ -74,9 +76,10 @@ def read_samples(
     stream = rank * workers + worker if block is None else worker * world_size + rank  # workers take turns by batches
     options: dict[str, Any] = {"stream": stream, "streams": world_size * workers, "block": block, "limit": limit}
     order = stream_order(index, split, shuffle=shuffle, seed=seed, epoch=epoch, **options)
-    reader = ShardReader(folder, index.split(split, folder).shards, modalities, wanted, order[skip:], raw)
+    home, shards = shards_at(folder, index), index.split(split, folder).shards
+    reader = ShardReader(home, shards, modalities, wanted, order[skip:], raw)
     try:
-        for position, (shard, place) in enumerate(order[skip:].tolist(), start=skip):
+        for position, (shard, place) in enumerate(_rows(order[skip:]), start=skip):
             try:
                 sample = reader.read(shard, place, position)
             except BadSampleError as bad:
@@ -88,6 +91,12 @@ def read_samples(
             yield sample
     finally:
         reader.close()
+
+
+def _rows(order: np.ndarray, most: int = 4096) -> Iterator[list[int]]:
+    """The rows as plain numbers, made when they are needed: those of millions of samples take a while."""
+    for start in range(0, len(order), most):
+        yield from order[start : start + most].tolist()
 
 
 def stream_order(
@@ -115,7 +124,9 @@ def stream_order(
     by_shard = block is None and len(counts) >= streams
     if by_shard:
         shards = shards[stream::streams]
-    order = np.concatenate([np.stack([np.full(counts[s], s), np.arange(counts[s])], 1) for s in shards])
+    sizes = np.array(counts, np.int64)[shards]
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    order = np.stack([np.repeat(shards, sizes), np.arange(int(sizes.sum())) - starts], 1)
     if draw is not None:
         order = order[_jitter(len(order), shuffle, np.random.Generator(np.random.PCG64([seed, epoch, 1])))]
     if block is not None:
@@ -162,16 +173,30 @@ class BadSamples:
             )
 
 
-def damaged_shards(folder: str | Path) -> dict[str, str]:
+def damaged_shards(folder: str | Path | Remote) -> dict[str, str]:
     """Name and reason of every shard whose bytes are not those that were packed; reads all of them."""
     found: dict[str, str] = {}
-    for split in load_index(folder).splits.values():
+    index = load_index(folder)
+    home = shards_at(folder, index)
+    for split in index.splits.values():
         for shard in split.shards:
-            try:
-                digest = sha256_file(Path(folder) / shard.name)
-            except OSError as error:
-                found[shard.name] = f"is missing or cannot be read ({error.strerror})."
-                continue
-            if digest != shard.sha256:
-                found[shard.name] = "its SHA-256 is not that of the index."
+            if reason := _damage(home, shard):
+                found[shard.name] = reason
     return found
+
+
+def _damage(home: ShardPlace, shard: ShardInfo) -> str | None:
+    if isinstance(home, Remote) and home.scheme:
+        from pairalign.data.remote.cache import fetch
+
+        try:
+            fetch(home, shard)
+        except DataError as error:
+            return str(error)
+        return None
+    folder = Path(home.base) if isinstance(home, Remote) else home
+    try:
+        digest = sha256_file(folder / shard.name)
+    except OSError as error:
+        return f"is missing or cannot be read ({error.strerror})."
+    return None if digest == shard.sha256 else "its SHA-256 is not that of the index."

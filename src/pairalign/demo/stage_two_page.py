@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pairalign.data.draw import INK, LINE, PALETTE, draw_signal, lay_out, new_figure
+from pairalign.data.place import find_place
 from pairalign.data.shards import read_samples
 from pairalign.demo.stage_two import points_of
 from pairalign.dormant.layer import dormant_linears
@@ -62,7 +63,7 @@ def draw_answers(run: RecomposeRun) -> Figure:
     """Touches with a question, an answer and the truth."""
     task = run.config.validation["touch"]
     fields = ["touch", "question", "answer"]
-    samples = list(islice(read_samples(Path(run.config.root) / task.shards, task.split, fields), SHOWN))
+    samples = list(islice(read_samples(find_place(task.shards, run.config.root), task.split, fields), SHOWN))
     figure, axes = new_figure(8.2, 5.8, 2, SHOWN // 2)
     for ax, sample in zip(axes.flat, samples, strict=False):
         value, question = sample.values["touch"], sample.values["question"]

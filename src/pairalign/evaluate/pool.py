@@ -22,6 +22,7 @@ from pairalign.align.run import AlignRun
 from pairalign.core.errors import DataError, SignalError, did_you_mean
 from pairalign.data.index import ModalityInfo, ShardIndex, load_index
 from pairalign.data.kinds import check_stored
+from pairalign.data.place import Remote, find_place
 from pairalign.data.shards import RawSample, count_samples, read_samples
 from pairalign.evaluate.clusters import clusters_of, group_of
 
@@ -48,13 +49,14 @@ class EvalPool:
     synthetic: bool
 
 
-def check_pairs(run: AlignRun, folder: str | Path, split: str) -> dict[str, str]:
+def check_pairs(run: AlignRun, folder: str | Path | Remote, split: str) -> dict[str, str]:
     """The run's modalities that a shard folder holds, with their fields, read off its index.
 
     Raises:
         DataError: no such split, or no field of the run.
         SignalError: as `readable` does.
     """
+    folder = find_place(folder)
     index = load_index(folder)
     if split not in index.every_split:
         raise DataError(f"pairs {str(folder)!r} have no split {split!r}.{did_you_mean(split, index.every_split)}")
@@ -68,7 +70,7 @@ def check_pairs(run: AlignRun, folder: str | Path, split: str) -> dict[str, str]
     return present
 
 
-def readable(run: AlignRun, index: ShardIndex, folder: str | Path) -> dict[str, str]:
+def readable(run: AlignRun, index: ShardIndex, folder: str | Path | Remote) -> dict[str, str]:
     """Modality -> field, of those of the run that an index holds.
 
     Raise `SignalError` for a field that is recorded in another unit or rate, or as another kind, than the run's
@@ -87,7 +89,7 @@ def readable(run: AlignRun, index: ShardIndex, folder: str | Path) -> dict[str, 
 @torch.no_grad()
 def encode_pool(
     run: AlignRun,
-    folder: str | Path,
+    folder: str | Path | Remote,
     split: str = "test",
     *,
     limit: int | None = None,
@@ -96,6 +98,7 @@ def encode_pool(
     progress: bool = True,
 ) -> EvalPool:
     """Encode one split of a shard folder with every aligned modality it holds; `DataError` unless there are two."""
+    folder = find_place(folder)
     present, index = check_pairs(run, folder, split), load_index(folder)
     bad: list[tuple[str, str]] = []
     samples = read_samples(folder, split, list(present.values()), on_bad=lambda k, r: bad.append((k, r)))
@@ -123,7 +126,7 @@ def encode_pool(
     content = {m: torch.tensor(values) for m, values in ids.items()}
     groups = [group_of(meta) for meta in metas]
     return EvalPool(
-        f"{Path(folder).name}/{split}",
+        f"{folder.name}/{split}",
         keys,
         latents,
         content,

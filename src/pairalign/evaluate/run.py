@@ -17,6 +17,7 @@ from typing import Any
 from pairalign.align.run import AlignRun, open_run
 from pairalign.core.errors import ConfigError, DataError
 from pairalign.data.graph import edge_name
+from pairalign.data.place import Remote, find_place
 from pairalign.evaluate.measure import (
     Visible,
     encode_texts,
@@ -45,7 +46,7 @@ class Evaluation:
 
 def evaluate_run(
     run: str | Path | AlignRun,
-    pairs: str | Path | Sequence[str | Path],
+    pairs: str | Path | Remote | Sequence[str | Path | Remote],
     *,
     split: str | Sequence[str] = "test",
     out: str | Path | None = None,
@@ -77,10 +78,10 @@ def evaluate_run(
     aligned = open_run(run, device)
     home = Path(out) if out else aligned.folder / "evaluation"
     check_writable(home, "give --out (`out`) another folder")
-    folders = [pairs] if isinstance(pairs, (str, Path)) else list(pairs)
+    folders = [pairs] if isinstance(pairs, (str, Path, Remote)) else list(pairs)
     splits = [split] if isinstance(split, str) else list(split)
     settings: dict[str, Any] = {"visible": visible, "known": known, "same_group": same_group, "seed": seed}
-    wanted = list(dict.fromkeys((Path(folder), name) for folder, name in product(folders, splits)))
+    wanted = list(dict.fromkeys((find_place(folder), name) for folder, name in product(folders, splits)))
     for folder, name in wanted:  # all of them before the first is encoded
         check_pairs(aligned, folder, name)
     pools: dict[str, EvalPool] = {}

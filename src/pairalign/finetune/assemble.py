@@ -23,6 +23,7 @@ from pairalign.align.run import load_aligned
 from pairalign.core.errors import ConfigError
 from pairalign.data.index import load_index
 from pairalign.data.kinds import main_value
+from pairalign.data.place import find_place
 from pairalign.data.shards import read_samples
 from pairalign.finetune.config import RecomposeConfig, SenseConfig
 from pairalign.sensors.bridges.recomposition import Recomposition, fit_recomposition
@@ -93,7 +94,7 @@ def _recomposition(
         raise ConfigError(
             f"senses.{name}.images: is missing: name shards with pictures, which the bridge is fitted to."
         )
-    folder = Path(root) / config.images
+    folder = find_place(config.images, root)
     index, encoder = load_index(folder), aligner.encoder(config.anchor)
     index.require([config.anchor], folder)
     samples = itertools.islice(read_samples(folder, next(iter(index.splits)), [config.anchor]), config.image_count)

@@ -15,6 +15,7 @@ from pairalign.align.identity import Part, encoder_hashes, shard_hash
 from pairalign.core.config import AlignConfig, load_config, to_dict
 from pairalign.core.errors import PairalignError
 from pairalign.data.index import load_index
+from pairalign.data.place import ShardPlace, find_place
 from pairalign.files import sha256_file
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.runs.folder import CONFIG, RunFolder
@@ -40,15 +41,15 @@ def _parts(config: RecomposeConfig) -> Iterator[Part]:
     for name, sense in config.senses.items():
         yield f"stage-one run of {name}", partial(sha256_file, root / sense.run / "model.safetensors")
         if sense.images is not None:
-            yield f"images of {name}", partial(_content, root / sense.images)
+            yield f"images of {name}", partial(_content, find_place(sense.images, config.root))
     for part in PARTS:
         for name, task in getattr(config, part).items():
-            yield f"shards of {part}.{name}", partial(shard_hash, root / task.shards, task.split)
+            yield f"shards of {part}.{name}", partial(shard_hash, find_place(task.shards, config.root), task.split)
     if config.scores is not None:
         yield "scores", partial(sha256_file, config.scores)
 
 
-def _content(folder: Path) -> str:
+def _content(folder: ShardPlace) -> str:
     return load_index(folder).content_hash
 
 

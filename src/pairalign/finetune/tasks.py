@@ -18,6 +18,7 @@ from tqdm import tqdm
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.data.index import load_index
 from pairalign.data.kinds import check_stored, main_value
+from pairalign.data.place import find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
@@ -45,7 +46,7 @@ class Task:
     def __init__(
         self, name: str, config: TaskConfig, root: str | Path, sensors: Sequence[str], answered: bool = True
     ) -> None:
-        self.name, self.config, self.folder = name, config, Path(root) / config.shards
+        self.name, self.config, self.folder = name, config, find_place(config.shards, root)
         index = load_index(self.folder)
         self.pieces = split_prompt(config.prompt)
         asked = [*FIELD.findall(config.prompt), *FIELD.findall(config.answer)]

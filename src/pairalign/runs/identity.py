@@ -6,6 +6,7 @@ be stopped otherwise than it was begun. A hash that cannot be had (None) is not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 
 from pairalign.core.errors import IdentityError, PairalignError
 
-FREE = ("out", "cache", "plugins", "root", "data.root", "data.memory", "trust_remote_code")
+FREE = ("out", "cache", "plugins", "root", "trust_remote_code")
+FREE_DATA = ("root", "memory", "cache", "cache_gb")
 FREE_TRAIN = ("accelerator", "devices", "nodes", "threads", "checkpoint_every", "memory", "workers")
+PLACES = ("shards", "images")  # where data lies: the same data may lie elsewhere, and its hashes tell of it
 GONE = "gone"
 
 
@@ -27,7 +30,8 @@ class Identity:
 
     def differences(self, now: Identity) -> list[str]:
         """What this run was made with and `now` is otherwise, in words."""
-        found = differing_settings(self.config, now.config)
+        hashed = bool(self.made_from)
+        found = [name for name in _differences(self.config, now.config) if not _free(name, hashed)]
         for name, was in self.made_from.items():
             found += _changed(name, was, now.made_from.get(name, was))
         return found
@@ -79,14 +83,21 @@ def differing_settings(a: Any, b: Any) -> list[str]:
     return [name for name in _differences(a, b) if not _free(name)]
 
 
-def _free(name: str) -> bool:
+def _free(name: str, hashed: bool = True) -> bool:
+    """hashed: hashes tell of the data, so that it may lie anywhere."""
+    if hashed and re.sub(r"(\.\d+)*$", "", name).rpartition(".")[2] in PLACES:
+        return True
     first, _, rest = name.partition(".")
-    return name in FREE or first in FREE or (first == "train" and rest.partition(".")[0] in FREE_TRAIN)
+    free = {"data": FREE_DATA, "train": FREE_TRAIN}.get(first, ())
+    return first in FREE or rest.partition(".")[0] in free
 
 
 def _differences(a: Any, b: Any, name: str = "") -> Iterable[str]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in sorted(set(a) | set(b)):
             yield from _differences(a.get(key), b.get(key), f"{name}.{key}".lstrip("."))
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for number, (one, other) in enumerate(zip(a, b, strict=True)):
+            yield from _differences(one, other, f"{name}.{number}")
     elif a != b:
         yield name

@@ -14,6 +14,7 @@ from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.audit import blank, captions, clusters, duplicates, groups, leak, pairing, swapped
 from pairalign.data.audit.findings import SEVERITIES, Audit, Finding, Severity
 from pairalign.data.audit.survey import Survey, take_survey
+from pairalign.data.place import Remote, find_place
 
 __all__ = ["CHECKS", "SEVERITIES", "Audit", "Finding", "Severity", "audit_pairs"]
 
@@ -30,7 +31,7 @@ CHECKS: dict[str, Callable[[Survey, int, bool], tuple[list[Finding], Any]]] = {
 
 
 def audit_pairs(
-    folder: str | Path,
+    folder: str | Path | Remote,
     *,
     checks: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
@@ -50,6 +51,7 @@ def audit_pairs(
             raise DataError(f"check {name!r} is unknown.{did_you_mean(name, CHECKS)}")
     if limit is not None and limit < 1:
         raise DataError(f"limit={limit}: audit at least one sample of each split, or None for all.")
+    folder = find_place(folder)
     survey = take_survey(folder, splits=splits, limit=limit, progress=progress)
     if not survey.keys:
         raise DataError(f"{str(folder)!r}: none of its {len(survey.bad)} samples can be read: pack the data again.")
@@ -60,4 +62,4 @@ def audit_pairs(
         findings += found
     counts = {split: len(survey.rows_of(number)) for number, split in enumerate(survey.splits)}
     kinds = {name: str(column.kind) for name, column in survey.columns.items()}
-    return Audit(Path(folder).name, counts, kinds, chosen, tuple(findings), measures, seed)
+    return Audit(folder.name, counts, kinds, chosen, tuple(findings), measures, seed)

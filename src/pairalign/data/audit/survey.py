@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from pairalign.core.types import Kind
 from pairalign.data.audit.sketch import PROBED, Sketch, sketch
-from pairalign.data.index import ModalityInfo, ShardIndex, load_index
+from pairalign.data.index import ModalityInfo, ShardIndex, load_index, shards_at
 from pairalign.data.kinds import kind_of, main_value, names_touch
+from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import RawSample, ShardReader
 from pairalign.data.shards import read_samples, stream_order
 
@@ -80,7 +81,7 @@ class Survey:
     pictures were kept. meta: by name, the values of all rows, None where there is none. bad: (key, reason).
     """
 
-    folder: Path
+    folder: ShardPlace
     index: ShardIndex
     splits: tuple[str, ...]
     columns: dict[str, Column]
@@ -106,7 +107,8 @@ class Survey:
         name = self.splits[int(self.split[rows[0]])]
         order = stream_order(self.index, name, shuffle=0, seed=0, epoch=0)[self.position[rows]]
         shards = self.index.split(name).shards
-        reader = ShardReader(self.folder, shards, (modality,), lambda key: (modality,), order)
+        home = shards_at(self.folder, self.index)
+        reader = ShardReader(home, shards, (modality,), lambda key: (modality,), order)
         try:
             for shard, place in order.tolist():
                 yield main_value(reader.read(shard, place, 0).values[modality])
@@ -115,10 +117,10 @@ class Survey:
 
 
 def take_survey(
-    folder: str | Path, *, splits: Sequence[str] | None = None, limit: int | None = None, progress: bool = True
+    folder: str | Path | Remote, *, splits: Sequence[str] | None = None, limit: int | None = None, progress: bool = True
 ) -> Survey:
     """Read every sample of the splits (default all; the first `limit` of each) once."""
-    folder = Path(folder)
+    folder = find_place(folder)
     index = load_index(folder)
     names = tuple(sorted(set(splits or index.splits), key=lambda name: (name != "train", name)))
     counts = [min(index.split(name, folder).count, limit or 1 << 62) for name in names]

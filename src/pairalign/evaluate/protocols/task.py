@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from pairalign.align.run import AlignRun
 from pairalign.core.errors import ConfigError, DataError, PairalignError, did_you_mean
-from pairalign.data.index import INDEX_NAME, ShardIndex, load_index
+from pairalign.data.index import ShardIndex, load_index
+from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.shards import read_samples
 from pairalign.evaluate.clusters import NAMES, clusters_of, one_cluster
 from pairalign.evaluate.pool import EvalPool, encode_pool, readable
@@ -31,7 +32,7 @@ class Task:
     """A run and the shards to measure it on. limit: most samples of each split. notes: what to add to `differs`."""
 
     run: AlignRun
-    folder: Path
+    folder: ShardPlace
     index: ShardIndex
     limit: int | None = None
     seed: int = 0
@@ -111,11 +112,12 @@ class Task:
         return self.pools[split]
 
 
-def start_task(run: AlignRun, pairs: str | Path, **settings: Any) -> Task:
+def start_task(run: AlignRun, pairs: str | Path | Remote, **settings: Any) -> Task:
     """A `Task` on one shard folder; `DataError` if it is none, `SignalError` if the run cannot read what it holds."""
-    index = load_index(pairs)
-    readable(run, index, pairs)
-    return Task(run, Path(pairs), index, **settings)
+    place = find_place(pairs)
+    index = load_index(place)
+    readable(run, index, place)
+    return Task(run, place, index, **settings)
 
 
 def division_of(split: str) -> str:
@@ -153,10 +155,8 @@ def _places(meta: Meta) -> set[tuple[str, str]]:
 def trained_here(task: Task) -> bool:
     """Whether an edge of the run was trained on these very shards, by their content."""
     for edge in task.run.config.edges:
-        folder = Path(task.run.config.data.root) / edge.shards
-        if not (folder / INDEX_NAME).is_file():
-            continue
         try:
+            folder = find_place(edge.shards, task.run.config.data.root)
             if load_index(folder).content_hash == task.index.content_hash:
                 return True
         except PairalignError:

@@ -1,0 +1,161 @@
+"""The cache folder of remote shards: each is fetched once a machine, checked against its SHA-256, then read as a local
+one is; the least recently used go when the size limit is reached.
+
+Where it bites: a shard lies there under its SHA-256, so that data sets whose shards have the same names, or one that
+was packed anew, never meet; a shard is there whole or not at all. Several processes share the folder: one fetches a
+shard while the others wait for it. What is open is still read after it was thrown out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from pairalign.core.errors import DataError
+from pairalign.core.secrets import hide
+from pairalign.data.index import ShardInfo
+from pairalign.data.place import Remote
+from pairalign.data.remote.transfer import stream
+from pairalign.files import remove_leftovers, replacing
+
+FOLDER, LIMIT = "PAIRALIGN_CACHE", "PAIRALIGN_CACHE_GB"
+DEFAULT_GB = 20.0
+AHEAD = 2  # shards that a reader fetches before it needs them
+_swept: set[Path] = set()
+
+
+def use_cache(folder: str | None, gb: float | None) -> None:
+    """Let this process, and those that it starts, keep remote shards in `folder` up to `gb` GiB; None leaves either."""
+    if folder is not None:
+        os.environ[FOLDER] = os.path.abspath(folder)
+    if gb is not None:
+        os.environ[LIMIT] = str(gb)
+
+
+def cache_folder() -> Path:
+    """Where remote shards are kept."""
+    told = os.environ.get(FOLDER)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(told) if told else Path(home) / "pairalign" / "shards"
+
+
+def cache_limit() -> int:
+    """Bytes that are kept at most, beside what is being read."""
+    told = os.environ.get(LIMIT) or DEFAULT_GB
+    try:
+        return int(float(told) * 2**30)
+    except (ValueError, OverflowError):
+        raise DataError(f"{LIMIT}={told!r}: give a number of GiB.") from None
+
+
+def open_cached(place: Remote, info: ShardInfo) -> int:
+    """A descriptor of a shard that was fetched, now or before; raise `DataError` where it cannot be, or is damaged."""
+    for _ in range(8):  # another process may throw it out before it is opened
+        path = fetch(place, info)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        with suppress(OSError):  # when it was used, for whoever makes room; when it was written stays
+            os.utime(descriptor, ns=(time.time_ns(), os.fstat(descriptor).st_mtime_ns))
+        return descriptor
+    raise DataError(f"shard {info.name} is thrown out of {str(cache_folder())!r} as soon as fetched: raise {LIMIT}.")
+
+
+def fetch(place: Remote, info: ShardInfo, *, wait: bool = True) -> Path:
+    """The file of a shard in the cache, fetched if it is not there. wait: for a process that fetches it now.
+
+    Raise `filelock.Timeout` without `wait` if there is one.
+    """
+    path = cache_folder() / f"{info.sha256}.tar"
+    if not _there(path, info):
+        _prepare(path.parent)
+        with FileLock(path.parent / ".locks" / info.sha256[:2], timeout=-1 if wait else 0):
+            if not _there(path, info):
+                _make_room(path.parent, info.bytes)
+                _download(place, info, path)
+    return path
+
+
+def fetch_ahead(place: Remote, infos: Sequence[ShardInfo]) -> threading.Thread:
+    """Fetch shards in the background, those that no other process is fetching; errors are left to who needs them."""
+
+    def work() -> None:
+        for info in infos:
+            with suppress(Exception):
+                fetch(place, info, wait=False)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _there(path: Path, info: ShardInfo) -> bool:
+    try:
+        return path.stat().st_size == info.bytes
+    except FileNotFoundError:
+        return False
+
+
+def _prepare(folder: Path) -> None:
+    if folder in _swept:
+        return
+    try:
+        (folder / ".locks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the cache of remote shards {str(folder)!r} cannot be made ({error.strerror}): set data.cache or {FOLDER}."
+        ) from error
+    remove_leftovers(folder)
+    _swept.add(folder)
+
+
+def _download(place: Remote, info: ShardInfo, path: Path) -> None:
+    for _ in range(2):  # a line may also change what it carries
+        with suppress(_DamagedError), replacing(path, sweep=False) as partial:
+            _write(place, info, partial)
+            return
+    raise DataError(
+        f"shard {hide(place.file(info.name))!r}: its SHA-256 is not that of the index: it is damaged, or was changed "
+        "since it was packed. Upload it again, or make the index anew."
+    )
+
+
+class _DamagedError(Exception):
+    """What was fetched is not what was packed."""
+
+
+def _write(place: Remote, info: ShardInfo, partial: Path) -> None:
+    digest = hashlib.sha256()
+    with partial.open("wb") as file:
+        for piece in stream(place.file(info.name), info.bytes):
+            digest.update(piece)
+            file.write(piece)
+    if digest.hexdigest() != info.sha256:
+        raise _DamagedError
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Throw out the least recently used shards until `size` bytes more are within the limit."""
+    limit = cache_limit()
+    with FileLock(folder / ".locks" / "room"):
+        kept = []
+        for entry in os.scandir(folder):
+            if entry.name.endswith(".tar") and not entry.name.startswith("."):
+                with suppress(FileNotFoundError):
+                    stat = entry.stat()
+                    kept.append((stat.st_atime_ns, stat.st_size, entry.path))
+        total = size + sum(bytes_ for _, bytes_, _ in kept)
+        for _, bytes_, path in sorted(kept):
+            if total <= limit:
+                return
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= bytes_

@@ -1,0 +1,44 @@
+"""The index of an address, kept for a while, and its shards as open files.
+
+Where it bites: every pass over the data asks for the index, and so does every check; one that was fetched is believed
+for a minute by the process that did.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pairalign.core.errors import DataError
+from pairalign.core.secrets import hide
+from pairalign.data.place import Remote
+from pairalign.data.remote.transfer import read_file
+
+if TYPE_CHECKING:
+    from pairalign.data.index import ShardIndex
+
+BELIEVED = 60.0  # seconds
+_INDEXES: dict[str, tuple[float, ShardIndex]] = {}
+
+
+def fetch_index(place: Remote, read: Callable[[bytes], ShardIndex]) -> ShardIndex:
+    """The index of an address, with `read` made from its bytes."""
+    known = _INDEXES.get(place.url)
+    if known is not None and time.monotonic() - known[0] < BELIEVED:
+        return known[1]
+    address = place.file("index.json")
+    try:
+        index = read(read_file(address))
+    except FileNotFoundError:
+        raise DataError(
+            f"{str(place)!r} has no {hide(address)!r}: packing never finished, the address is wrong, or another tool "
+            f"wrote the shards (`pairalign data index {place}`)."
+        ) from None
+    _INDEXES[place.url] = (time.monotonic(), index)
+    return index
+
+
+def forget_index(place: Remote) -> None:
+    """Fetch the index of an address anew the next time."""
+    _INDEXES.pop(place.url, None)
