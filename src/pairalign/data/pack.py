@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from pairalign.core.errors import DataError, StorageError, did_you_mean
 from pairalign.data.encode import ImageFormat
+from pairalign.data.geometric import GeometricSamples, is_geometric
 from pairalign.data.index import (
     INDEX_NAME,
     ShardIndex,
@@ -73,7 +74,7 @@ def pack_pairs(
 
     source: a manifest (JSON lines or CSV; a `Manifest` to say how to read it), or dicts: a value by modality
         (image, array, text, `Path`, or parts of these), and optionally "key", "label", "group", "session",
-        "split", "splits", "meta".
+        "split", "splits", "meta"; or a data set of torch-geometric, see `GeometricSamples`.
     modalities: names to pack, or column by name for the path of a manifest; None takes those of the first
         sample.
     units: {"touch": {"unit": "kPa", "rate": 100.0, "axes": ("time",)}}, recorded in the index; rates in Hz. Also
@@ -98,6 +99,10 @@ def pack_pairs(
     options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
     skipped = list(left_out)
     note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
+    if is_geometric(source):
+        source = GeometricSamples(source, seed=seed)
+    if isinstance(source, GeometricSamples):
+        units = source.facts(units)
     listed = isinstance(source, (str, Path, Manifest))
     say = say or (tqdm.write if progress and listed else None)
     _check_free(out, overwrite)
