@@ -19,9 +19,10 @@ from transformers import AutoImageProcessor
 
 from pairalign.core.card import load_card
 from pairalign.core.encoder import Encoder
-from pairalign.core.errors import ConfigError, SignalError
+from pairalign.core.errors import ConfigError
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features, Signal
+from pairalign.data.picture import check_levels, rgb_picture
 from pairalign_hf.backbone import (
     check_pooling,
     layers_of,
@@ -40,7 +41,7 @@ class HFVision(Encoder):
 
     model: hub name or folder; config: of a model with random weights. revision: of the hub. pooling: "cls", "mean",
     "last", "pooler", or "projected": what `get_image_features` of a two-tower model gives. size: pixels of each side;
-    the model's own if null.
+    the model's own if null. levels: [black, white] of pictures that are no bytes, see `rgb_picture`.
     """
 
     card = load_card("pairalign_hf", "hf_vision")
@@ -52,24 +53,20 @@ class HFVision(Encoder):
         revision: str | None = None,
         pooling: str = "cls",
         size: int | None = None,
+        levels: Sequence[float] | None = None,
     ) -> None:
         check_pooling(pooling)
         backbone = pick_tower(load_backbone(model, config, revision), pooling, "vision")
         super().__init__(tower_width(backbone, "vision"))
-        self.backbone, self.pooling = backbone, pooling
+        self.backbone, self.pooling, self.levels = backbone, pooling, check_levels(levels)
         self.restorable = model is not None
         side = int(size if size is not None else getattr(tower_config(backbone, "vision"), "image_size", 224))
         self.processor = _load_processor(model, revision) if model else None
         self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
 
     def preprocess(self, raw: Any) -> Tensor:
-        """A picture or an array (H, W, 3) → (3, S, S), normalised."""
-        if not isinstance(raw, Image.Image):
-            array = np.asarray(raw)
-            if array.ndim != 3 or array.shape[2] != 3:
-                raise SignalError(f"image of shape {array.shape}: give a picture or an array (H, W, 3).")
-            raw = Image.fromarray(array.astype(np.uint8))
-        raw, side = raw.convert("RGB"), int(self.signal.shape[1] or 0)
+        """A picture or an array, as `rgb_picture` reads it → (3, S, S), normalised."""
+        raw, side = rgb_picture(raw, self.levels), int(self.signal.shape[1] or 0)
         if self.processor is not None:
             return self.processor(raw, size={"height": side, "width": side}, return_tensors="pt")["pixel_values"][0]
         array = np.asarray(raw.resize((side, side), Image.Resampling.BICUBIC), np.float32)

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from einops import rearrange
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
-from PIL import Image
 from torch import Tensor, nn
 
 from pairalign.core.card import load_card
 from pairalign.core.encoder import Encoder
-from pairalign.core.errors import SignalError
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features, Signal
+from pairalign.data.picture import check_levels, rgb_picture
 from pairalign_openclip.towers import load_model, restorable
 
 
@@ -31,7 +29,7 @@ class OpenClipImage(Encoder):
     """Pictures → patch tokens and the model's image embedding.
 
     model, pretrained, config: see `load_model`. shift, light: largest shift (share of the side) and change of
-    brightness and contrast of a training view.
+    brightness and contrast of a training view. levels: [black, white] of pictures that are no bytes, see `rgb_picture`.
     """
 
     card = load_card("pairalign_openclip", "openclip_image")
@@ -44,12 +42,13 @@ class OpenClipImage(Encoder):
         config: str | dict[str, Any] | None = None,
         shift: float = 0.06,
         light: float = 0.1,
+        levels: Sequence[float] | None = None,
     ) -> None:
         loaded = load_model(model, pretrained, config)
         tower: Any = loaded.visual
         side = tower.image_size[0] if isinstance(tower.image_size, tuple) else tower.image_size
         super().__init__(int(tower.output_dim) if hasattr(tower, "output_dim") else int(loaded.embed_dim))
-        self.tower, self.shift, self.light = tower, shift, light
+        self.tower, self.shift, self.light, self.levels = tower, shift, light, check_levels(levels)
         self.restorable = restorable(pretrained, model)
         self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
         known = PreprocessCfg(**{**getattr(tower, "preprocess_cfg", {}), "size": side})
@@ -58,13 +57,8 @@ class OpenClipImage(Encoder):
             tower.output_tokens = True
 
     def preprocess(self, raw: Any) -> Tensor:
-        """A picture or an array (H, W, 3) → (3, S, S), normalised."""
-        if not isinstance(raw, Image.Image):
-            array = np.asarray(raw)
-            if array.ndim != 3 or array.shape[2] != 3:
-                raise SignalError(f"image of shape {array.shape}: give a picture or an array (H, W, 3).")
-            raw = Image.fromarray(array.astype(np.uint8))
-        return self.transform(raw)
+        """A picture or an array, as `rgb_picture` reads it → (3, S, S), normalised."""
+        return self.transform(rgb_picture(raw, self.levels))
 
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
         """A random shift and a small change of light."""

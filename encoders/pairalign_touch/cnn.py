@@ -26,8 +26,8 @@ class TouchCNN(Encoder):
     """Four strided convolutions over each frame; tokens are the last grid, `pooled` joins its mean and maximum.
 
     size: pixels along each side. width: D. channels: of the first convolution, doubled twice. cells: side of a grid of
-    means that `pooled` also joins, so that it knows where the contact is; 0 for none. frames, background, sensors: see
-    `GelReader`.
+    means that `pooled` also joins, so that it knows where the contact is; 0 for none. frames, background, sensors,
+    levels: see `GelReader`.
     """
 
     card = load_card("pairalign_touch", "touch_cnn")
@@ -41,9 +41,10 @@ class TouchCNN(Encoder):
         background: str = "none",
         sensors: Sequence[str] = (),
         cells: int = 0,
+        levels: Sequence[float] | None = None,
     ) -> None:
         super().__init__(width)
-        self.reader = GelReader(size, frames, background, sensors)
+        self.reader = GelReader(size, frames, background, sensors, levels)
         self.signal = self.reader.signal
         sizes = [3, channels, 2 * channels, 4 * channels, width]
         self.stages = nn.ModuleList(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pairalign.core.errors import ConfigError, SignalError, did_you_mean
 from pairalign.core.types import Signal
+from pairalign.data.picture import Levels, check_levels, common_levels, rgb_picture
 
 BACKGROUNDS = ("none", "subtract")
 
@@ -25,15 +26,24 @@ class GelReader:
     """Turns one raw contact into a tensor; shared by every gel encoder.
 
     size: pixels along each side. frames: per contact; a shorter contact repeats its last. background: "none" or
-    "subtract". sensors: known sensor types; an unseen one counts as unknown.
+    "subtract". sensors: known sensor types; an unseen one counts as unknown. levels: [black, white] of pictures that
+    are no bytes; null: as `rgb_picture` takes them, over all frames of a contact together.
     """
 
-    def __init__(self, size: int, frames: int, background: str, sensors: Sequence[str]) -> None:
+    def __init__(
+        self,
+        size: int,
+        frames: int,
+        background: str,
+        sensors: Sequence[str],
+        levels: Sequence[float] | None = None,
+    ) -> None:
         if background not in BACKGROUNDS:
             raise ConfigError(f"background={background!r}.{did_you_mean(background, BACKGROUNDS)}")
         if size < 8 or frames < 1 or len(sensors) > 255:
             raise ConfigError(f"size={size}, frames={frames}, {len(sensors)} sensors: at least 8, 1, at most 255.")
         self.size, self.frames, self.background, self.sensors = size, frames, background, tuple(sensors)
+        self.levels = check_levels(levels)
 
     @property
     def signal(self) -> Signal:
@@ -42,10 +52,13 @@ class GelReader:
         return Signal("image", shape, unit="1", axes=("frame", "channel", "height", "width"), range=(0.0, 1.0))
 
     def read(self, raw: Any) -> Tensor:
-        """A picture, an array (H, W, 3), a list of frames, or parts {"value" | "frames", "background", "sensor"}."""
+        """A picture, an array as `rgb_picture` reads it, a list of frames, or parts {"value" | "frames", "background",
+        "sensor"}."""
         parts = raw if isinstance(raw, Mapping) else {"frames" if isinstance(raw, (list, tuple)) else "value": raw}
         found = list(parts["frames"]) if "frames" in parts else [parts["value"]]
-        pictures = [self._picture(frame) for frame in found[-self.frames :]]
+        own = [*found[-self.frames :], *([parts["background"]] if "background" in parts else [])]
+        levels = self.levels or common_levels(own)
+        pictures = [self._picture(frame, levels) for frame in found[-self.frames :]]
         pictures += [pictures[-1]] * (self.frames - len(pictures))
         colours = np.stack(pictures)
         if self.background == "subtract":
@@ -54,22 +67,17 @@ class GelReader:
                     "touch has no background image, which background='subtract' needs: "
                     "pack one as the part `touch.background`, or set background='none'."
                 )
-            colours = (colours - self._picture(parts["background"])) / 2 + 0.5
+            colours = (colours - self._picture(parts["background"], levels)) / 2 + 0.5
         name = str(parts.get("sensor", "")).strip()
         code = self.sensors.index(name) + 1 if name in self.sensors else 0
         plane = np.full((self.frames, 1, self.size, self.size), code / 255, np.float32)
         return torch.from_numpy(np.concatenate([colours, plane], axis=1))
 
-    def _picture(self, frame: Any) -> np.ndarray:
-        if not isinstance(frame, Image.Image):
-            array = np.asarray(frame)
-            if array.ndim != 3 or array.shape[2] != 3:
-                raise SignalError(f"touch frame of shape {array.shape}: give a picture or an array (H, W, 3).")
-            scale = 255 if array.dtype.kind == "f" and array.max(initial=0) <= 1 else 1
-            frame = Image.fromarray((array * scale).clip(0, 255).astype(np.uint8))
-        if frame.size != (self.size, self.size):
-            frame = frame.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        return np.asarray(frame.convert("RGB"), np.float32).transpose(2, 0, 1) / 255
+    def _picture(self, frame: Any, levels: Levels | None) -> np.ndarray:
+        picture = rgb_picture(frame, levels)
+        if picture.size != (self.size, self.size):
+            picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        return np.asarray(picture, np.float32).transpose(2, 0, 1) / 255
 
 
 def sensor_codes(batch: Tensor) -> Tensor:

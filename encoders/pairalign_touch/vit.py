@@ -32,8 +32,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 class TouchViT(Encoder):
     """A ViT over each frame; tokens are patches of all frames, `pooled` the mean of the class tokens.
 
-    preset: "mini", "tiny", "small" or "base". size, patch: pixels. frames, background, sensors: see `GelReader`.
-    masked: share of patches that training leaves out at random, as a masked autoencoder does (arXiv:2111.06377).
+    preset: "mini", "tiny", "small" or "base". size, patch: pixels. frames, background, sensors, levels: see
+    `GelReader`. masked: share of patches that training leaves out at random, as a masked autoencoder does
+    (arXiv:2111.06377).
     """
 
     card = load_card("pairalign_touch", "touch_vit")
@@ -47,6 +48,7 @@ class TouchViT(Encoder):
         background: str = "none",
         sensors: Sequence[str] = (),
         masked: float = 0.0,
+        levels: Sequence[float] | None = None,
     ) -> None:
         if preset not in PRESETS:
             raise ConfigError(f"preset={preset!r}.{did_you_mean(preset, PRESETS)}")
@@ -55,7 +57,7 @@ class TouchViT(Encoder):
         if not 0 <= masked < 1:
             raise ConfigError(f"masked={masked}: give a share from 0 to below 1.")
         super().__init__(PRESETS[preset]["embed_dim"])
-        self.reader = GelReader(size, frames, background, sensors)
+        self.reader = GelReader(size, frames, background, sensors, levels)
         self.signal = self.reader.signal
         self.vit = timm.models.VisionTransformer(
             img_size=size,

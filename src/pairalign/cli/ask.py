@@ -50,7 +50,6 @@ def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 def run(args: argparse.Namespace) -> int:
     """Print the answer."""
     from pairalign.core.registry import load_plugin
-    from pairalign.data.decode import read_signal
     from pairalign.export.manifest import find_base, read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
     from pairalign.sensors.answer import ask_model
@@ -62,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     for name, file in args.signals:
         if name not in sensors:
             raise PackError(f"--{name} {file}: the pack does not know this sensor.{did_you_mean(name, sensors)}")
-        signals.setdefault(name, []).append(read_signal(file))
-    pictures = [read_signal(file) for file in args.image]
+        signals.setdefault(name, []).append(_read(file))
+    pictures = [_read(file) for file in args.image]
     for plugin in args.plugin:
         load_plugin(plugin)
     base = find_base(args.pack, args.base)
@@ -74,3 +73,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(said.text)
     return 0
+
+
+def _read(file: str) -> Any:
+    """A signal or a picture, as a shard would give it."""
+    from pairalign.data.decode import read_signal
+
+    return read_signal(file)

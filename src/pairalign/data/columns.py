@@ -22,12 +22,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
-from pairalign.data.decode import DECODERS
 from pairalign.data.encode import is_numeric
+from pairalign.data.formats import READ, extension_of, known_extension, names_file
+from pairalign.data.made import Made
 from pairalign.data.rows import checked_text
+from pairalign.data.sources import read_member
 
 KINDS = ("auto", "path", "value", "text", "number")
-_FILE = re.compile(r"[^\n\r\t]{0,4000}\.([A-Za-z][A-Za-z0-9]{1,7})\W{0,3}")  # also with a stray character behind it
+_FILE = re.compile(
+    r"[^\n\r\t]{0,4000}\.([A-Za-z][A-Za-z0-9]{1,7})(::[^\n\r\t]{1,200})?\W{0,3}"
+)  # also with a stray character behind it
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _MISSING = ("nan", "NaN", "None", "NULL", "null", "<NA>", "NaT")  # as programs write "there is nothing"
@@ -100,7 +104,7 @@ def _settle_files(found: dict[str, list[Leaf]], column: Column, base: Path) -> N
     """Leave either files or words in `found`: files, if half of the strings name some."""
     looks, words = found["path"], found["text"]
     half = 2 * len(looks) >= len(looks) + len(words)
-    if looks and half and any(_extension(leaf) in DECODERS or _is_file(base, leaf.strip()) for _, leaf in looks):
+    if looks and half and any(names_file(leaf) or _is_file(base, leaf.strip()) for _, leaf in looks):
         found["path"], found["text"] = looks + words, []
         return
     there = next((one for one in looks if _is_file(base, one[1].strip())), None)
@@ -218,9 +222,11 @@ def _number(cell: Any, where: str, way: Way) -> Any:
     return cell
 
 
-def _path(cell: Any, where: str, way: Way) -> Path:
+def _path(cell: Any, where: str, way: Way) -> Path | Made:
+    """A file, or the array of that name in an archive (`file.npz::name`)."""
     if not isinstance(cell, str):
         raise DataError(f"{where}: {cell!r} is no path: write a string, or map the column as a value.")
+    cell, _, member = cell.partition("::")
     path = Path(os.path.normpath(way.base / cell))
     if not path.is_relative_to(way.base):
         raise DataError(f"{where}: path {cell!r} leaves the root: set a root above it.")
@@ -229,7 +235,8 @@ def _path(cell: Any, where: str, way: Way) -> Path:
         whole = re.sub(r"^\s+|\W+$", "", cell)
         fix = f"take away what stands around {whole!r}" if _is_file(way.base, whole) else "or set the root folder"
         raise DataError(f"{where}: file {shown!r} does not exist: correct the path, {fix}.")
-    return path
+    known_extension(extension_of(cell), f"{where}: file {cell!r}")
+    return Made(read_member, (path, member)) if member else path
 
 
 def _parts(cell: Any, where: str, way: Way) -> Any:
@@ -244,7 +251,7 @@ def _part(entry: Any, where: str, way: Way) -> Any:
         return [_part(one, where, way) for one in entry]
     if not isinstance(entry, str):
         return entry
-    return _path(entry, where, way) if _extension(entry) in DECODERS else checked_text(entry, where)
+    return _path(entry, where, way) if _extension(entry) in READ else checked_text(entry, where)
 
 
 def _numeric(value: Any) -> bool:
@@ -260,4 +267,4 @@ def _extension(name: str) -> str:
 
 
 def _is_file(base: Path, name: str) -> bool:
-    return "\0" not in name and os.path.isfile(os.path.join(base, name))
+    return "\0" not in name and os.path.isfile(os.path.join(base, name.partition("::")[0]))

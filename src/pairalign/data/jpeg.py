@@ -3,19 +3,23 @@
 A recording's files share their size, tables and colour format; what is left of each is one run of coded blocks. It is
 whole if no marker interrupts it and the end marker closes it. Where it bites: wrong codes inside that run go unseen,
 and libjpeg, too, only warns of them. Whatever is not as usual (progressive, restart markers, bytes after the end) and
-whatever is as small as a picture of one colour is left to the decoder.
+whatever is as small as a picture of one colour, or turned by its EXIF data, is left to the decoder.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import NamedTuple
 
+from pairalign.data.raster import ORIENTATION
+
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _FRAMES = (0xC0, 0xC1)  # baseline and extended, both coded by Huffman tables in one scan
 _TABLES, _SCAN = 0xC4, 0xDA
-_FREE = (0xE1, 0xFE)  # EXIF and comments: they differ from file to file and decide no pixel
+_EXIF = 0xE1
+_FREE = (_EXIF, 0xFE)  # EXIF and comments: they differ from file to file and decide no pixel
 _REMEMBERED = 64
 
 
@@ -36,7 +40,7 @@ class WholeJpegs:
         """(height, width) or (height, width, 3) of a whole picture of more than one colour; None: decode it."""
         header, at = _header(data)
         known = self._known.get(_identity(header))
-        if known is None or not data.endswith(_END) or len(data) - at <= known.flat:
+        if known is None or _turned(header) or not data.endswith(_END) or len(data) - at <= known.flat:
             return None
         markers = data.count(b"\xff", at) - data.count(b"\xff\x00", at)
         return known.shape if markers == 1 else None  # the end is one
@@ -45,7 +49,7 @@ class WholeJpegs:
         """Remember the header of a picture that was decoded to an array of this shape."""
         header, _ = _header(data)
         frame = next((segment[3:] for segment in header if segment[0] in _FRAMES), b"")
-        if len(frame) >= 9:
+        if len(frame) >= 9 and not _turned(header):
             if len(self._known) >= _REMEMBERED:  # tables fitted to each file: nothing to be gained
                 self._known.clear()
             bits = sum(_longest_zeros(segment[3:] for segment in header if segment[0] == _TABLES))
@@ -65,6 +69,23 @@ def _header(data: bytes) -> tuple[list[bytes], int]:
         if found[-1][0] == _SCAN:
             return found, at
     return [], len(data)
+
+
+def _turned(header: list[bytes]) -> bool:
+    """Whether the EXIF data say that the picture is not shown as it is coded."""
+    exif = next((segment[3:] for segment in header if segment[0] == _EXIF and segment[3:7] == b"Exif"), None)
+    if exif is None:
+        return False
+    from PIL import Image
+
+    found = Image.Exif()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found.load(exif)
+            return found.get(ORIENTATION, 1) not in (0, 1)
+        except Exception:  # damaged notes: left to the decoder
+            return True
 
 
 def _identity(header: list[bytes]) -> bytes:

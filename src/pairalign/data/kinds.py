@@ -13,6 +13,7 @@ import numpy as np
 
 from pairalign.core.errors import SignalError
 from pairalign.core.types import Kind, Signal
+from pairalign.data.formats import SOUNDS
 from pairalign.data.index import ModalityInfo
 
 CLOUD_COLUMNS = range(3, 10)
@@ -60,7 +61,7 @@ def kind_of(value: Any, info: ModalityInfo | None = None) -> Kind:
     if hasattr(value, "getbands"):
         return "image"
     array = np.asarray(value)
-    if info is not None and (info.rate or "time" in (info.axes or ()) or "wav" in info.ext):
+    if info is not None and (info.rate or "time" in (info.axes or ()) or not set(SOUNDS).isdisjoint(info.ext)):
         return "series"
     if array.ndim >= 3:
         return "image"

@@ -33,6 +33,7 @@ from pairalign.data.preview import preview
 from pairalign.data.rates import of_one_rate
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
 from pairalign.data.summary import condensed, summarise
+from pairalign.data.video import VideoFrames
 from pairalign.data.write import (
     RECORDS,
     ShardTask,
@@ -58,6 +59,7 @@ def pack_pairs(
     workers: int = 1,
     seed: int | None = 0,
     image: ImageFormat | None = None,
+    video: VideoFrames | None = None,
     on_bad: Literal["fail", "skip"] = "fail",
     allow_constant: Sequence[str] = (),
     resume: bool = True,
@@ -84,6 +86,7 @@ def pack_pairs(
     seed: of the shuffle and of shares; None keeps the order. on_bad: "skip" lists bad samples in the index.
     resume: keep shards that an interrupted run finished from the same input. overwrite: replace a finished
         folder.
+    image: how pictures that are no files are written. video: which frames of a video are stored.
     origin: where the data is from. synthetic: the data is made, not measured, and reports will say so.
     left_out: (key, reason) of what the caller skipped, for the index.
     on_shard: called with the record of each shard: content ids by modality, counts, ranges.
@@ -96,7 +99,7 @@ def pack_pairs(
         raise DataError(f"shard_samples={shard_samples}, workers={workers}: both must be at least 1.")
     if on_bad not in ("fail", "skip"):
         raise DataError(f"on_bad={on_bad!r}: use 'fail' or 'skip'.")
-    options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
+    options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)), video or VideoFrames())
     skipped = list(left_out)
     note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
     if is_geometric(source):

@@ -17,11 +17,14 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from pairalign.core.errors import DataError, StorageError
-from pairalign.data.decode import caption_digest, decode, joined_id, wav_rate
+from pairalign.data.decode import caption_digest, decode, joined_id
 from pairalign.data.encode import ImageFormat, encode
+from pairalign.data.formats import SOUNDS
 from pairalign.data.jpeg import WholeJpegs
 from pairalign.data.rows import Row
+from pairalign.data.sound import sound_rate
 from pairalign.data.tar import write_end, write_sample
+from pairalign.data.video import VideoFrames, expanded
 from pairalign.files import DISK_FULL, replacing, sha256_file
 
 RECORDS = ".pack"
@@ -39,6 +42,7 @@ class WriteOptions:
     image: ImageFormat = field(default_factory=ImageFormat)
     on_bad: Literal["fail", "skip"] = "fail"
     allow_constant: tuple[str, ...] = ()
+    video: VideoFrames = field(default_factory=VideoFrames)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,8 @@ def encode_row(
     stored: list[tuple[str, bytes]] = []
     mains: dict[str, list[bytes]] = {}
     digests: dict[str, bytes] = {}
-    for name, value in row.fields.items():
+    fields, frames = expanded(row.fields, options.video)
+    for name, value in fields.items():
         modality, _, part = name.partition(".")
         try:
             extension, data = encode(value, options.image)
@@ -157,11 +162,12 @@ def encode_row(
         stats[modality] = merge_one(stats.get(modality), seen)
         stored.append((f"{name}.{extension}", data))
         digest = digests[f"{name}.{extension}"] = hashlib.sha256(data).digest()
-        if not part or (part.isdigit() and modality not in row.fields):
+        if not part or (part.isdigit() and modality not in fields):
             mains.setdefault(modality, []).append(caption_digest(data) if extension == "txt" else digest)
     ids = {name: joined_id(found) for name, found in mains.items()}
     try:
-        meta = json.dumps({**row.meta, "ids": ids}, sort_keys=True, ensure_ascii=False, default=_plain).encode()
+        told = {**row.meta, **({"frames": frames} if frames else {}), "ids": ids}
+        meta = json.dumps(told, sort_keys=True, ensure_ascii=False, default=_plain).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"label, group, session or meta is no JSON ({error}).") from None
     digests["meta.json"] = hashlib.sha256(meta).digest()
@@ -206,7 +212,7 @@ def _describe(extension: str, data: bytes, part: str, allow_constant: bool) -> d
     if extension == "jpg":
         _WHOLE.learn(data, array.shape)
         return seen | {**_BYTES, "shape": list(array.shape)}
-    rate = [wav_rate(data)] if extension == "wav" else []
+    rate = [sound_rate(data, extension)] if extension in SOUNDS else []
     return seen | {"dtype": str(array.dtype), "shape": list(array.shape), "range": [low, high], "rate": rate}
 
 

@@ -23,6 +23,7 @@ from pairalign.align.run import load_aligned
 from pairalign.core.errors import ConfigError
 from pairalign.data.index import load_index
 from pairalign.data.kinds import main_value
+from pairalign.data.picture import rgb_picture
 from pairalign.data.place import find_place
 from pairalign.data.shards import read_samples
 from pairalign.finetune.config import RecomposeConfig, SenseConfig
@@ -98,7 +99,7 @@ def _recomposition(
     index, encoder = load_index(folder), aligner.encoder(config.anchor)
     index.require([config.anchor], folder)
     samples = itertools.islice(read_samples(folder, next(iter(index.splits)), [config.anchor]), config.image_count)
-    pictures = [main_value(sample.values[config.anchor]).convert("RGB") for sample in samples]
+    pictures = [rgb_picture(main_value(sample.values[config.anchor])) for sample in samples]
     read = [encoder.preprocess(picture) for picture in pictures]
     parts = [encoder.collate(read[n : n + ENCODED]).to(device) for n in range(0, len(read), ENCODED)]
     shared = torch.cat([aligner.encode(config.anchor, part).shared for part in parts])

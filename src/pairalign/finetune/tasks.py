@@ -16,8 +16,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.data.formats import SOUNDS
 from pairalign.data.index import load_index
 from pairalign.data.kinds import check_stored, main_value
+from pairalign.data.picture import rgb_picture
 from pairalign.data.place import find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
@@ -28,7 +30,7 @@ from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
 from pairalign.sensors.sensor import Sense
 
 ENCODED = 64
-TEXTS, ARRAYS = {"txt", "json"}, {"npy", "wav"}  # stored formats
+TEXTS, ARRAYS = {"txt", "json"}, {"npy", *SOUNDS}  # stored formats
 
 
 class Example(NamedTuple):
@@ -176,7 +178,7 @@ class Task:
             return {"type": self.sensor[field], self.sensor[field]: conform(value) if conform else value}
         value = main_value(value)
         if isinstance(value, Image.Image):
-            return {"type": "image", "image": value.convert("RGB")}
+            return {"type": "image", "image": rgb_picture(value)}
         if not isinstance(value, str):
             raise self._unreadable(field)
         return {"type": "text", "text": value}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
+from pairalign.data.picture import rgb_picture
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor, to_device
 from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
@@ -62,7 +63,7 @@ def ask_model(
     rest = [{"type": name, name: value} for name, values in given.items() for value in values]
     first = [part for value in rest for part in (value, {"type": "text", "text": " "})]  # as "{touch} question" reads
     talk: list[dict[str, Any]] = [{"role": "user", "content": message_parts([*first, *parts])}]
-    pictures = [part["image"].convert("RGB") for part in talk[0]["content"] if part["type"] == "image"]
+    pictures = [rgb_picture(part["image"]) for part in talk[0]["content"] if part["type"] == "image"]
     text = processor.apply_chat_template(talk, add_generation_prompt=True)
     inputs = processor(text, signals=processor.signals_of(talk), **({"images": pictures} if pictures else {}))
     inputs = to_device(inputs, model.device)

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pairalign.core.errors import DataError
 from pairalign.data.audit.pixels import ALIKE, CONTRAST, SIDE, picture_cues, small_picture
+from pairalign.data.formats import extension_of
+from pairalign.data.raster import open_picture
 
 FRAMES = 4  # looked at on either side
 CLEAR = 0.6  # a side's change or distance is clearly the smaller one below this share of the other's
@@ -67,11 +70,16 @@ def _smaller(touch: float, image: float, share: float = CLEAR) -> int:
 
 
 def _picture(path: Path) -> np.ndarray | None:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as stream:
+            image = open_picture(stream, extension_of(path.name))
             image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is then decoded at a fraction of its size
             return small_picture(image)
-    except (OSError, ValueError, SyntaxError):  # what PIL raises for damaged files, which packing reports
+    except (
+        DataError,
+        KeyError,
+        OSError,
+        ValueError,
+        SyntaxError,
+    ):  # what PIL raises for damaged files, which packing reports
         return None

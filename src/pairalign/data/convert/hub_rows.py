@@ -8,7 +8,6 @@ folder is run. A format that shards do not hold (WebP, TIFF, GIF, BMP) is decode
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from pairalign.core.errors import DataError
 from pairalign.data.convert.extra import need
 from pairalign.data.made import Stored
+from pairalign.data.raster import read_picture
 
 STARTS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png", b"\x93NUMPY": "npy", b"P5": "pgm"}
 
@@ -125,11 +125,7 @@ def _stored(data: bytes) -> Any:
             return Stored(extension, data)
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return Stored("wav", data)
-    from PIL import Image
-
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
+        return read_picture(data, "png")
     except Exception as error:  # PIL raises a dozen kinds for damaged bytes
         raise DataError(f"{len(data)} bytes are no image, wav or npy ({error}).") from error
-    return image

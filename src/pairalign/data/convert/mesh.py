@@ -17,12 +17,16 @@ from pairalign.core.errors import DataError
 
 def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Vertices float64 (V, 3) and triangles int64 (F, 3); raise `DataError` for a damaged file."""
-    text = path.read_text(encoding="ascii", errors="replace")
+    return parse_off(path.read_text(encoding="ascii", errors="replace"), path.name)
+
+
+def parse_off(text: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the text of a file, which errors call `name`."""
     if "#" in text:
         text = "\n".join(line.partition("#")[0] for line in text.splitlines())
     words = text.split()
     if not words or not words[0].startswith("OFF"):
-        raise DataError(f"{path.name} is no OFF mesh: it must begin with OFF.")
+        raise DataError(f"{name} is no OFF mesh: it must begin with OFF.")
     words = words[1:] if words[0] == "OFF" else [words[0][3:], *words[1:]]
     try:
         count, faces = int(words[0]), int(words[1])
@@ -32,9 +36,9 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
         corners = np.array(words[3 + 3 * count :], np.int64)
         triangles = _fans(corners, faces)
     except (ValueError, IndexError, OverflowError) as error:
-        raise DataError(f"{path.name}: the OFF mesh is damaged ({error}).") from error
+        raise DataError(f"{name}: the OFF mesh is damaged ({error}).") from error
     if not len(triangles) or not np.isfinite(vertices).all() or triangles.min() < 0 or triangles.max() >= count:
-        raise DataError(f"{path.name}: the OFF mesh has no faces, or names vertices that do not exist.")
+        raise DataError(f"{name}: the OFF mesh has no faces, or names vertices that do not exist.")
     return vertices, triangles
 
 

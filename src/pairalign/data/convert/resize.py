@@ -12,9 +12,9 @@ from typing import Any
 
 from pairalign.core.errors import DataError
 from pairalign.data.decode import decode
+from pairalign.data.formats import PICTURES
 from pairalign.data.made import Made, Stored
-
-IMAGES = ("jpg", "jpeg", "png", "pgm")
+from pairalign.data.raster import frames_in
 
 
 def reduced(sample: Mapping[str, Any], size: int) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def reduced(sample: Mapping[str, Any], size: int) -> dict[str, Any]:
 
 
 def _value(value: Any, size: int) -> Any:
-    if isinstance(value, Made) or (isinstance(value, Path) and _extension(value) in IMAGES):
+    if isinstance(value, Made) or (isinstance(value, Path) and _extension(value) in PICTURES):
         return Made(reduce_image, (value, size))
     if isinstance(value, Mapping):
         return {name: _value(part, size) for name, part in value.items()}
@@ -37,7 +37,9 @@ def reduce_image(value: Path | Made, size: int) -> Any:
     from PIL import Image
 
     value = value.value() if isinstance(value, Made) else value
-    if isinstance(value, (Path, Stored)) and _extension(value) in IMAGES:
+    if isinstance(value, Path) and frames_in(value) > 1:
+        return value
+    if isinstance(value, (Path, Stored)) and _extension(value) in PICTURES:
         image = decode(_extension(value), value.read_bytes() if isinstance(value, Path) else value.data)
     elif hasattr(value, "getbands"):
         image = _loaded(value)

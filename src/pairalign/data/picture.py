@@ -1,0 +1,141 @@
+"""Any stored picture or array as what an 8-bit RGB tower gets: the one place that says how.
+
+bytes as they are; bits black or white; 16 bits divided by 257, so that the whole range stays; floats from [0, 1], or
+from [0, 255] where one is above 1; grey repeated; transparency laid on white; palettes, CMYK and the like as Pillow
+converts them; arrays (H, W), (H, W, C) or (C, H, W). `levels=(low, high)` says for all but bytes what is black and
+what is white, and then what lies outside is cut off. Where it bites: negative numbers have no rule of their own, and
+are refused until `levels` says one: with (-255, 255) a difference keeps its sign around mid-grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pairalign.core.errors import SignalError
+from pairalign.data.arrays import plain_array
+from pairalign.data.raster import upright
+
+Levels = tuple[float, float]
+WHITE = (255, 255, 255)
+_WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes of Pillow that hold more than bytes
+_CHANNELS = (1, 3, 4)
+
+
+def rgb_picture(value: Any, levels: Levels | None = None, background: tuple[int, int, int] = WHITE) -> Any:
+    """A PIL picture of mode RGB, upright; raise `SignalError` for what has no meaning as one.
+
+    value: a PIL picture, an array or tensor, or parts of which "value" is one. background: shown through what is
+    transparent. levels: see the module.
+    """
+    from PIL import Image
+
+    if isinstance(value, Mapping) and "value" in value:
+        value = value["value"]
+    if isinstance(value, (Mapping, list, tuple)):
+        raise SignalError("several frames where one picture is needed: pack the one that is meant, or choose another.")
+    if _of_bytes(value):
+        return _converted(upright(value), background)
+    picture = Image.fromarray(byte_array(value, levels))
+    return _flat(picture, background) if picture.mode == "RGBA" else picture.convert("RGB")
+
+
+def byte_array(value: Any, levels: Levels | None = None) -> np.ndarray:
+    """An array or a deep picture as uint8 (H, W), (H, W, 3) or (H, W, 4), by the rules of the module."""
+    array = channels_last(_plain(value))
+    if array.dtype == np.uint8:
+        return array
+    low, high = levels or natural_levels(array.dtype, float(array.min()), float(array.max()))
+    scaled = (array.astype(np.float64) - low) * (255.0 / (high - low))
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+
+
+def natural_levels(dtype: np.dtype, low: float, high: float) -> Levels:
+    """What is black and what white in numbers of this type that lie in low to high; raise `SignalError` if nobody can
+    say."""
+    if dtype.kind == "b":
+        return 0.0, 1.0
+    if not low >= 0 or not np.isfinite(high):
+        raise _unclear(dtype, low, high, "one cannot tell what is black")
+    if dtype.kind == "f":
+        if high > 255:
+            raise _unclear(dtype, low, high, "floats are read from [0, 1] or [0, 255]")
+        return 0.0, 1.0 if high <= 1 else 255.0
+    if high > 65535:
+        raise _unclear(dtype, low, high, "whole numbers are read from up to 16 bits")
+    if dtype == np.uint16 or high > 255:
+        return 0.0, 65535.0
+    return 0.0, 255.0
+
+
+def common_levels(values: Sequence[Any]) -> Levels | None:
+    """What is black and what white in pictures that belong together, as frames of one contact do; None for bytes."""
+    arrays = [_plain(value) for value in values if not _of_bytes(value)]
+    arrays = [array for array in arrays if array.dtype != np.uint8 and array.size]
+    if not arrays:
+        return None
+    low, high = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
+    return natural_levels(np.result_type(*arrays), low, high)
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """(H, W), (H, W, 3) or (H, W, 4) of an array in either order; raise `SignalError` for another shape."""
+    if array.ndim == 3 and array.shape[2] not in _CHANNELS and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[2] not in _CHANNELS):
+        raise SignalError(f"image of shape {array.shape}: give a picture or an array (H, W), (H, W, 3) or (3, H, W).")
+    return np.ascontiguousarray(array)
+
+
+def check_levels(levels: Any) -> Levels | None:
+    """An encoder's option `levels` as (low, high), or None; raise `SignalError` for anything else."""
+    if levels is None:
+        return None
+    try:
+        low, high = (float(level) for level in levels)
+    except (TypeError, ValueError):
+        raise SignalError(f"levels={levels!r}: give [low, high], what is black and what is white, or null.") from None
+    if not low < high:
+        raise SignalError(f"levels={levels!r}: low must be below high.")
+    return low, high
+
+
+def _of_bytes(value: Any) -> bool:
+    return hasattr(value, "getbands") and value.mode not in _WIDE
+
+
+def _plain(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    return plain_array(upright(value) if hasattr(value, "getbands") else value)
+
+
+def _converted(image: Any, background: tuple[int, int, int]) -> Any:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.has_transparency_data:
+        return _flat(image.convert("RGBA"), background)
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise SignalError(f"a picture of mode {image.mode} cannot be shown ({error}): save it as RGB.") from error
+
+
+def _flat(image: Any, background: tuple[int, int, int]) -> Any:
+    from PIL import Image
+
+    ground = Image.new("RGBA", image.size, (*background, 255))
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
+def _unclear(dtype: np.dtype, low: float, high: float, why: str) -> SignalError:
+    return SignalError(
+        f"image of {dtype} from {low:.6g} to {high:.6g}: {why}. Say what is black and what is white with the encoder's "
+        f"option levels=[low, high], such as [{low:.6g}, {high:.6g}]"
+        + (f", or [{-max(-low, high):.6g}, {max(-low, high):.6g}] to keep 0 at mid-grey." if low < 0 else ".")
+    )
