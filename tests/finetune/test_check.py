@@ -17,6 +17,7 @@ from pairalign.data.world import World
 from pairalign.demo.base import build_tokenizer
 from pairalign.finetune import run as stage_two
 from pairalign.finetune.check import check_tasks, check_words
+from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.run import plan_recompose
 from pairalign.finetune.tasks import Task
 
@@ -55,7 +56,7 @@ def test_words_are_looked_for_as_far_as_the_limit_alone(setup: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "question", "message"),
     [
-        ({"answer": "it is {answer} <image>"}, "is it soft?", r"'<image>' of the answer 'it is soft <image>'"),
+        ({"answer": "it is {answer} <image>"}, "is it soft?", r"the answer 'it is soft <image>' spells '<image>'"),
         ({"answer": "{touch}"}, "is it soft?", r"task 'grip': answer='\{touch\}': field 'touch' is png, and no text"),
     ],
 )
@@ -79,6 +80,29 @@ def test_prompts_that_the_base_has_no_words_for_are_told(
     grip = {**pack(tmp_path / "grip", ["soft", "hard"], question), **change}
     with pytest.warns(UserWarning, match=message):
         check_words(check_tasks(settings(setup, tmp_path, tasks={"grip": grip})), build_tokenizer())
+
+
+@pytest.mark.parametrize("part", ["tasks", "validation", "held_out"])
+@pytest.mark.parametrize("word", ["<image>", "<|touch|>", "</s>"])
+def test_a_question_that_spells_a_reserved_word_is_named_before_training(
+    setup: Path, tmp_path: Path, part: str, word: str
+) -> None:
+    grip = pack(tmp_path / "grip", ["soft", "hard"], f"is {word} soft?")
+    config = settings(setup, tmp_path / "run", **{part: {"touch": TOUCH, "grip": grip}})
+    message = rf"{part}: task 'grip', sample 'k0': the prompt 'is {word} soft\?' spells '{word}'".replace("|", r"\|")
+    for start in (plan_recompose, stage_two.recompose_mllm):
+        with pytest.raises(ConfigError, match=message):
+            start(config)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_field_that_a_question_spells_is_plain_text(setup: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "grip"
+    pack(folder, ["soft", "hard"], "what is {touch} ?")
+    task = Task("grip", TaskConfig(**{**GRIP, "shards": str(folder), "split": "train"}), "", ["touch"])
+    parts = next(iter(task.read())).parts
+    assert [part["type"] for part in parts] == ["touch", "text"]
+    assert parts[1]["text"] == " what is {touch} ?"
 
 
 def test_an_answer_that_is_empty_is_named(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +136,7 @@ def test_a_base_that_reads_bytes_knows_every_word(setup: Path, tmp_path: Path) -
     known = check_tasks(settings(setup, tmp_path, tasks={"grip": pack(tmp_path / "grip", answers, "Ça va?")}))
     check_words(known, byte_tokenizer())
     ends = check_tasks(settings(setup, tmp_path, tasks={"grip": {**GRIP, "answer": "yes<|end|>", **place(tmp_path)}}))
-    with pytest.raises(ConfigError, match=r"does not know 'yes<\|end\|>' of the answer"):
+    with pytest.raises(ConfigError, match=r"the answer 'yes<\|end\|>' spells '<\|end\|>'"):
         check_words(ends, byte_tokenizer())
 
 

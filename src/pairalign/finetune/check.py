@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from pairalign.core.caption import unwritable
 from pairalign.core.errors import ConfigError, PairalignError, SignalError
 from pairalign.data.index import load_index
 from pairalign.data.shards import read_samples
@@ -22,7 +23,9 @@ from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sampling import shares
 from pairalign.finetune.tasks import Task
+from pairalign.sensors.processor import RESERVED
 from pairalign.sensors.prompt import FIELD
+from pairalign.sensors.reserved import reserved_words, spelt_in
 from pairalign.sensors.sensor import Sense
 
 PARTS = ("tasks", "validation", "held_out", "calibration")
@@ -99,18 +102,37 @@ class _Text(NamedTuple):
     text: str
     answer: bool
 
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        return "answer" if self.answer else "prompt"
 
-def check_words(tasks: Tasks, tokenizer: Any) -> None:
-    """Raise `ConfigError` where an answer holds words that the base's tokenizer does not know, or is empty; warn where
-    a prompt does, which is asked all the same. Calibration is left out.
+
+def check_words(tasks: Tasks, tokenizer: Any, reserved: Collection[str] | None = None) -> None:
+    """Raise `ConfigError` where an answer holds words that the base's tokenizer does not know, or is empty, and where a
+    text spells a reserved word or cannot be written; warn where a prompt holds unknown words, which is asked all the
+    same. Calibration is left out.
+
+    reserved: see `reserved_words`, by default those of the tokenizer.
     """
     texts = list(_texts(tasks))
+    _check_plain(texts, reserved_words(tokenizer) if reserved is None else reserved)
     for answer in (True, False):
         told = _unknown((text for text in texts if text.answer is answer), tokenizer)
         if told and answer:
             raise ConfigError(f"{told}: use words that it knows, or another base.")
         if told:
             warnings.warn(f"{told}: it reads them as one unknown word.", stacklevel=2)
+
+
+def _check_plain(texts: Sequence[_Text], reserved: Collection[str]) -> None:
+    """Raise `ConfigError` for a text that spells a reserved word, or half a character."""
+    for text in texts:
+        where = f"{text.part}: task {text.task!r}, sample {text.key!r}: the {text.kind} {text.text.strip()!r}"
+        if (word := spelt_in(text.text, reserved)) is not None:
+            raise ConfigError(f"{where} spells {word!r}, {RESERVED}")
+        if (reason := unwritable(text.text)) is not None:
+            raise ConfigError(f"{where}: {reason}")
 
 
 def _unknown(texts: Iterator[_Text], tokenizer: Any) -> str | None:
@@ -129,10 +151,9 @@ def _unknown(texts: Iterator[_Text], tokenizer: Any) -> str | None:
     more = [word for word in others if word not in words]
     also = f", nor {', '.join(map(repr, more[:SHOWN]))} elsewhere" if more else ""
     also += f" and {len(more) - SHOWN} more" if len(more) > SHOWN else ""
-    kind = "answer" if text.answer else "prompt"
     return (
         f"{text.part}: task {text.task!r}, sample {text.key!r}: the base does not know "
-        f"{', '.join(map(repr, words[:SHOWN]))} of the {kind} {text.text.strip()!r}{also}"
+        f"{', '.join(map(repr, words[:SHOWN]))} of the {text.kind} {text.text.strip()!r}{also}"
     )
 
 

@@ -42,8 +42,12 @@ class Collator:
 
     def __init__(self, processor: SensorProcessor) -> None:
         self.processor, self.tokenizer = processor, processor.tokenizer
-        if not (getattr(processor.processor, "chat_template", None) or self.tokenizer.chat_template):
-            raise ConfigError("the base's processor has no chat template: set processor.chat_template.")
+        processor.check_template()
+        if self.tokenizer.eos_token_id is None:
+            raise ConfigError(
+                "the base has no end token, neither in its tokenizer nor in its generation config: an answer could not "
+                "be taught to end. Name one as eos_token in tokenizer_config.json, or give a chat model."
+            )
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Prompts with their answers."""
@@ -57,6 +61,10 @@ class Collator:
 
     def prompts(self, examples: Sequence[Example]) -> dict[str, Any]:
         """What the processor makes of the questions alone, padded on the left."""
+        for example in examples:
+            for part in example.parts:
+                if part["type"] == "text":
+                    self.processor.check_text(part["text"], f"{example.kind}, sample {example.key!r}: its question")
         talks = [[{"role": "user", "content": e.parts}] for e in examples]
         texts = self.processor.apply_chat_template(talks, add_generation_prompt=True)
         signals: dict[str, list[Any]] = {}

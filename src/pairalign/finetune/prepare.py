@@ -65,7 +65,7 @@ def read_tasks(
     """
     asked, collate = check_tasks(config) if asked is None else asked, Collator(processor)
     check_signals(asked, processor.senses)
-    check_words(asked, processor.tokenizer)
+    check_words(asked, processor.tokenizer, processor.reserved)
     measured = {part: asked[part] for part in ("validation", "held_out")}
     size, memory = config.train.measure_batch_size, config.train.memory / max(1, sum(map(len, measured.values())))
     sets = {part: [Questions(t, collate, size, memory) for t in of] for part, of in measured.items()}

@@ -7,7 +7,7 @@ has run out asks again, and does not count it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from math import ceil
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ from pairalign.data.index import load_index
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.tasks import Example, Task, encode_once, size_of
 from pairalign.sensors.prompt import FIELD
+
+LOOKED = 16  # questions among which one is shown
 
 
 class Asked(NamedTuple):
@@ -79,5 +81,14 @@ def sample_question(task: Task) -> dict[str, Any]:
         kind = task.sensor.get(field, "image")
         if field in task.sensor or not set(index.modalities[field].ext) <= {"txt", "json"}:
             files.setdefault(kind, []).append(index.modalities[field].ext[0])
-    words = [p["text"] if p["type"] == "text" else f"{{{p['type']}}}" for e in task.read(0, 1) for p in e.parts]
+    examples = [example.parts for example in task.read(0, LOOKED)]
+    kinds = {"image", *task.sensor.values()}
+    plain = [parts for parts in examples if not _spells_field(parts, kinds)]
+    words = [p["text"] if p["type"] == "text" else f"{{{p['type']}}}" for p in next(iter(plain or examples))]
     return {"prompt": "".join(words), "files": files}
+
+
+def _spells_field(parts: Sequence[dict[str, Any]], kinds: Collection[str]) -> bool:
+    """Whether a text among the parts holds what `answer` would take for a field."""
+    texts = (part["text"] for part in parts if part["type"] == "text")
+    return any(name in kinds for text in texts for name in FIELD.findall(text))

@@ -59,6 +59,7 @@ def ask_model(
                 raise DataError(f"question {question!r} has more {piece} than were given.")
             parts.append({"type": name, name: given[name].pop(0)})
         else:
+            processor.check_text(piece, "question")
             parts.append({"type": "text", "text": piece})
     rest = [{"type": name, name: value} for name, values in given.items() for value in values]
     first = [part for value in rest for part in (value, {"type": "text", "text": " "})]  # as "{touch} question" reads
@@ -67,7 +68,7 @@ def ask_model(
     text = processor.apply_chat_template(talk, add_generation_prompt=True)
     inputs = processor(text, signals=processor.signals_of(talk), **({"images": pictures} if pictures else {}))
     inputs = to_device(inputs, model.device)
-    said = model.generate(**inputs, max_new_tokens=tokens, **{"do_sample": False, **options})
+    said = model.generate(**inputs, max_new_tokens=tokens, **{"do_sample": False, **_ends(model, processor), **options})
     text = processor.decode(said, inputs["input_ids"])[0]
     return Said(text, "" if text else _silence(processor, said[0, inputs["input_ids"].shape[1] :].tolist()))
 
@@ -91,7 +92,16 @@ def answer_all(
 ) -> list[str]:
     """Greedy answers, at most `tokens` long, to a batch of prompts that the processor made, padded on the left."""
     moved = to_device(inputs, model.device)
-    pad = processor.tokenizer.pad_token_id
-    padding = {"pad_token_id": pad if pad is not None else processor.tokenizer.eos_token_id}
-    said = model.generate(**moved, max_new_tokens=tokens, **GREEDY, **padding, **options)
+    said = model.generate(**moved, max_new_tokens=tokens, **GREEDY, **_ends(model, processor), **options)
     return processor.decode(said, moved["input_ids"])
+
+
+def _ends(model: SensorModel, processor: SensorProcessor) -> dict[str, Any]:
+    """What fills up and what ends an answer: also the tokenizer's end token, which is what answers are taught to end
+    with, where the model's own settings name another or none."""
+    end, padding = processor.tokenizer.eos_token_id, {"pad_token_id": processor.tokenizer.pad_token_id}
+    own = getattr(getattr(model.llm, "generation_config", None), "eos_token_id", None)
+    ends = [own] if isinstance(own, int) else list(own or [])
+    if end is None or end in ends:
+        return padding
+    return {**padding, "eos_token_id": [*ends, end]}

@@ -5,7 +5,8 @@
     model.generate(**batch)
 
 Where it bites: placeholders live in a copy of the tokenizer, past the base's vocabulary; the base's own tokenizer and
-embedding table stay as they are.
+embedding table stay as they are. A tokenizer without a padding token pads with its end token, or else with its first
+token: what is padded is always masked, so no embedding is added for it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.caption import unwritable
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.prompt import join_text
+from pairalign.sensors.reserved import reserved_words, spelt_in
 from pairalign.sensors.sensor import Sense
 
 Message = Mapping[str, Any]
+RESERVED = (
+    "which the base reads as a picture, a sensor or the end of a text: write it in other words; a picture or signal is "
+    "put into a prompt by its field, as {image}."
+)
 PACKAGED = "pairalign:"  # before a base's path inside this package
 
 
@@ -51,9 +58,12 @@ class SensorProcessor:
     def __init__(self, processor: Any, senses: Mapping[str, Sense]) -> None:
         self.base, self.processor = processor, copy.deepcopy(processor)
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
         self.senses: dict[str, Sense] = {}
         self.placeholders: dict[str, int] = {}
         self._added: set[str] = set()
+        self._reserved: frozenset[str] | None = None
         for name, sense in senses.items():
             self.add(name, sense)
 
@@ -67,6 +77,7 @@ class SensorProcessor:
             )
         self.tokenizer.add_tokens([token], special_tokens=True)
         self._added.add(token)
+        self._reserved = None
         self.senses[name], self.placeholders[name] = sense, self.tokenizer.convert_tokens_to_ids(token)
         return self.placeholders[name]
 
@@ -74,11 +85,26 @@ class SensorProcessor:
         """Forget a sense; its placeholder is refused from then on."""
         del self.senses[name], self.placeholders[name]
 
+    def check_text(self, text: str, where: str) -> None:
+        """Raise `DataError` where a text spells a word that the base, or this processor, reads as something else."""
+        if (word := spelt_in(text, self.reserved)) is not None:
+            raise DataError(f"{where}: {text.strip()!r} spells {word!r}, {RESERVED}")
+        if (reason := unwritable(text)) is not None:
+            raise DataError(f"{where}: {text.strip()!r}: {reason}")
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """Words that texts may not spell; see `reserved_words`."""
+        if self._reserved is None:
+            self._reserved = reserved_words(self.processor)
+        return self._reserved
+
     def apply_chat_template(self, messages: Sequence[Message] | Sequence[Sequence[Message]], **options: Any) -> Any:
         """The processor's own, with parts such as `{"type": "touch"}` in a message's content; text by default.
 
         A part's signal may stand in it, `{"type": "touch", "touch": gel}`: see `signals_of`.
         """
+        self.check_template()
         if options.pop("tokenize", False):
             raise ConfigError("tokenize=True: make the text first, then call the processor with text and signals.")
         many = bool(messages) and not isinstance(messages[0], Mapping)
@@ -86,6 +112,14 @@ class SensorProcessor:
         plain = [[self._plain(message) for message in talk] for talk in talks]
         made = [self.processor.apply_chat_template(talk, tokenize=False, **options) for talk in plain]
         return made if many else made[0]
+
+    def check_template(self) -> None:
+        """Raise `ConfigError` for a base that has no chat template, so that no question can be put to it."""
+        if not (getattr(self.processor, "chat_template", None) or self.tokenizer.chat_template):
+            raise ConfigError(
+                'the base\'s processor has no chat template: give a chat ("instruct") model, or write a '
+                "chat_template.jinja beside its tokenizer."
+            )
 
     def signals_of(self, messages: Sequence[Message]) -> dict[str, list[Any]]:
         """The raw signals that stand in messages, by sensor, in reading order."""
@@ -204,8 +238,22 @@ def load_base(
     if getattr(model, "is_quantized", False):
         raise ConfigError(f"base={name!r} is quantised: dormant weights need the model's own; load it unquantised.")
     check_multimodal(model)
+    _complete(processor, model)
     placed: Any = model if loading.device_map else nn.Module.to(model, device)
     return placed.eval(), processor
+
+
+def _complete(processor: Any, model: Any) -> None:
+    """Give a tokenizer without an end token that of the model, if the model names one."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if tokenizer.eos_token_id is not None:
+        return
+    for config in (getattr(model, "generation_config", None), model.config.get_text_config()):
+        end = getattr(config, "eos_token_id", None)
+        end = end[0] if isinstance(end, (list, tuple)) and end else end
+        if isinstance(end, int) and 0 <= end < len(tokenizer):
+            tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+            return
 
 
 def _check_dtype(dtype: str | torch.dtype) -> None:
