@@ -99,6 +99,7 @@ def test_results_may_be_read_by_a_program(work: Path, capsys: pytest.CaptureFixt
         (["--smell", "a.npy", "what?"], "--smell a.npy: the pack does not know this sensor. Known: touch"),
         (["--touch", "nowhere.png", "what?"], "file 'nowhere.png' does not exist"),
         (["what does {touch} feel like?"], "has more {touch} than were given"),
+        (["what does <image> mean?"], "spells '<image>', which the base reads as a picture"),
     ],
 )
 def test_asking_wrongly_is_one_clean_line(

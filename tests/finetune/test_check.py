@@ -148,7 +148,7 @@ def place(folder: Path) -> dict[str, str]:
 def test_a_split_that_is_not_there_is_refused_before_anything_loads(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    monkeypatch.setattr(stage_two, "assemble", lambda config: pytest.fail("a base was loaded"))
+    monkeypatch.setattr("pairalign.finetune.prepare.assemble", lambda *of, **how: pytest.fail("a base was loaded"))
     message = rf"{part}: task 'it': split='vall': .*touch' has no split 'vall'\. Did you mean 'val'\?"
     config = settings(setup, tmp_path / "run", **{part: {"it": {**TOUCH, "split": "vall"}}})
     for start in (stage_two.recompose_mllm, plan_recompose):
@@ -178,7 +178,7 @@ def test_a_split_that_is_not_there_is_refused_before_anything_loads(
 def test_what_no_run_could_use_is_refused_before_anything_loads(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setattr(stage_two, "assemble", lambda config: pytest.fail("a base was loaded"))
+    monkeypatch.setattr("pairalign.finetune.prepare.assemble", lambda *of, **how: pytest.fail("a base was loaded"))
     with pytest.raises(PairalignError, match=message):
         plan_recompose(settings(setup, tmp_path / "run", **changes))
 
