@@ -56,6 +56,7 @@ class Script:
 
         patch.setattr(StageTwo, "on_train_batch_start", starts)
         patch.setattr(Watch, "measure", measures)
+        patch.setattr(Watch, "measure_base", measures)
         return self
 
 

@@ -187,3 +187,33 @@ def test_what_is_measured_is_what_is_left(name: str, dtype: torch.dtype) -> None
         assert torch.equal(llm(input_ids=ids).logits, settled)
     with torch.no_grad():
         assert torch.equal(method.finish(llm)(input_ids=ids).logits, settled)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_before_the_first_step_every_method_can_be_the_base_to_the_bit(name: str) -> None:
+    base, made = model(), model()
+    base.load_state_dict(made.state_dict())
+    with torch.no_grad():
+        expected = base(**inputs()).logits
+        method = create_method(name, {})
+        made.llm = method.prepare(made.llm, SETUP)
+        trains = {n for n, p in made.llm.named_parameters() if p.requires_grad}
+        with method.as_base(made.llm) as exact:
+            found = made.eval()(**inputs()).logits
+    assert exact
+    assert found.equal(expected)
+    assert {n for n, p in made.llm.named_parameters() if p.requires_grad} == trains
+
+
+@pytest.mark.parametrize(("start", "apart"), [(False, True), ("gaussian", True), ("pissa", False)])
+def test_lora_is_the_base_without_its_updates_unless_it_took_them_from_the_base(start: Any, apart: bool) -> None:
+    base, made = model(), model()
+    base.load_state_dict(made.state_dict())
+    method = create_method("lora", {"rank": 2, "init_lora_weights": start})
+    with torch.no_grad():
+        expected = base(**inputs()).logits
+        made.llm = method.prepare(made.llm, SETUP)
+        with method.as_base(made.llm) as exact:
+            found = made.eval()(**inputs()).logits
+    assert exact == apart
+    torch.testing.assert_close(found, expected, atol=0 if apart else 1e-4, rtol=0)

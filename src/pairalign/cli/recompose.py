@@ -80,7 +80,17 @@ def report(results: dict[str, Any]) -> list[str]:
                 said = [score["contains"]["value"] for score in (before, now)]
                 line += f"  words in a free answer {said[0]:.3f} → {said[1]:.3f}"
             lines.append(line)
-    return lines
+    return lines + _taken(results.get("base_from", {}))
+
+
+def _taken(found: dict[str, dict[str, str]]) -> list[str]:
+    """Where figures of the base come from that another run measured."""
+    places = sorted({(one["when"][:16].replace("T", " "), str(Path(one["from"]).parent)) for one in found.values()})
+    return [
+        f"base measured {when}, taken from {folder}: "
+        + ", ".join(name for name, one in found.items() if one["when"][:16].replace("T", " ") == when)
+        for when, folder in places
+    ]
 
 
 def conclusion(results: dict[str, Any]) -> list[str]:

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from pairalign.files import append_line
 from pairalign.finetune.base_answers import BaseAnswers
+from pairalign.finetune.base_cache import BaseCache, measured_once
+from pairalign.finetune.base_measured import BaseMeasured
 from pairalign.finetune.gate import Best, Gate, Measured, forgotten
-from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task, remember_base
+from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task
 from pairalign.finetune.methods.method import Method
 from pairalign.finetune.questions import Questions
 from pairalign.runtime import Runtime
@@ -33,7 +35,9 @@ class Watch(L.Callback):
 
     max_forgetting: points of held-out accuracy that may be lost; beyond them training stops, and the best weights
     within the bound come back, or those of the start: `verdict` says why, `kept` the step. vocabulary: tokens of the
-    answer-bias probe. tokens: longest free answer, of the base and of what is kept; 0 for none.
+    answer-bias probe. tokens: longest free answer, of the base and of what is kept; 0 for none. cache: what other
+    runs measured of the base, on the main process; `taken` says of what comes from there where it lies and when it was
+    measured, by task.
     """
 
     def __init__(
@@ -48,10 +52,12 @@ class Watch(L.Callback):
         vocabulary: Sequence[int] | None = None,
         tokens: int = 0,
         runtime: Runtime = ALONE,
+        cache: BaseCache | None = None,
     ) -> None:
         self.model, self.method, self.sets, self.path, self.every = model, method, sets, path, every
         self.gate, self.vocabulary, self.tokens = Gate(max_forgetting), vocabulary, tokens
-        self.runtime = runtime
+        self.runtime, self.cache = runtime, cache
+        self.taken: dict[str, dict[str, str]] = {}
         self.history: list[tuple[int, Measured]] = []
         self.base: dict[str, BaseAnswers] = {}
         self.best: Best | None = None
@@ -61,11 +67,18 @@ class Watch(L.Callback):
         self._first = self._copy(0, ()) if max_forgetting is not None else None
 
     def start(self) -> None:
-        """Measure the base, unless a checkpoint has told how it was."""
-        if self.history:
-            return
-        self.base = {q.task.name: remember_base(self.model, q, self.runtime) for q in self.sets.get("held_out", ())}
-        self._add(0, self._free(self.measure()))
+        """Measure the base, unless a checkpoint has told how it was, or the cache knows."""
+        if not self.history:
+            self._add(0, self.measure_base())
+
+    def measure_base(self) -> Measured:
+        """Measure, or take from the cache, what the base answers, and remember what drift is measured from."""
+        with self.method.as_base(self.model.llm) as exact:
+            found = {
+                part: {q.task.name: self._base(part, q, exact) for q in asked} for part, asked in self.sets.items()
+            }
+        self.base = {name: one.answers for name, one in found.get("held_out", {}).items() if one.answers is not None}
+        return {part: {name: one.score for name, one in tasks.items()} for part, tasks in found.items()}
 
     def measure(self) -> Measured:
         """Measure now, as what is there would be kept."""
@@ -141,6 +154,7 @@ class Watch(L.Callback):
                 for step, found in self.history
             ],
             "base": {name: answers.state() for name, answers in self.base.items()},
+            "taken": self.taken,
             "best": self.best.state() if self.best else None,
             "verdict": self.verdict,
         }
@@ -152,8 +166,17 @@ class Watch(L.Callback):
             for step, found in state_dict["history"]
         ]
         self.base = {name: BaseAnswers.from_state(state) for name, state in state_dict["base"].items()}
+        self.taken = state_dict.get("taken", {})  # earlier versions had no cache
         self.best = Best.from_state(state_dict["best"]) if state_dict["best"] else None
         self.verdict = state_dict["verdict"]
+
+    def _base(self, part: str, asked: Questions, exact: bool) -> BaseMeasured:
+        """What the base answers; `exact`: whether what is there is the base to the bit, as the cache's are."""
+        how = {"drift": part == "held_out", "vocabulary": self.vocabulary, "tokens": self.tokens}
+        found, place = measured_once(self.cache if exact else None, self.model, asked, self.runtime, **how)
+        if place is not None:
+            self.taken[f"{part}/{asked.task.name}"] = {"from": place, "when": found.when}
+        return found
 
     def _judge(self, step: int, found: Measured) -> str | None:
         """Remember the weights if they are the best so far; say what is lost beyond the bound."""

@@ -100,9 +100,10 @@ class RecomposeConfig(Strict):
     calibration: what the base does well, for scores that look at data and for directions; answers may be left out
         there. calibration_size: samples of each, 1 or more.
     method: "dormant", or a baseline of `pairalign.finetune.methods`, with its options.
-    scores: file that `pairalign score` wrote, instead of scoring again. score_cache: folder that keeps scores by what
-        they were made of (weights, calibration inputs, score and its settings), so that no other run with the same
-        scores again; null for none.
+    scores: file that `pairalign score` wrote, instead of scoring again. cache: folder that keeps the base's scores by
+        what they were made of (weights, calibration inputs, score and its settings), and its answers to the measured
+        tasks likewise, so that no other run with the same scores or measures it again; null for none. score_cache:
+        another folder for the scores; null for `cache`.
     max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the best
         measurement; the final weights are held to it, too.
     """
@@ -125,6 +126,7 @@ class RecomposeConfig(Strict):
     dormant: DormantConfig = field(default_factory=DormantConfig)
     train: TuneConfig = field(default_factory=TuneConfig)
     scores: str | None = None
+    cache: str | None = None
     score_cache: str | None = None
     max_forgetting: Amount | None = None
     root: str = "."

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 from pairalign.data.loading import BatchLoader
+from pairalign.finetune.base_cache import BaseCache
 from pairalign.finetune.callbacks import Watch
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
@@ -18,9 +19,11 @@ from pairalign.runs.folder import CHECKPOINT, METRICS
 from pairalign.runtime import Runtime
 
 
-def fit_tasks(config: RecomposeConfig, made: Prepared, runtime: Runtime, *, progress: bool) -> Watch:
+def fit_tasks(
+    config: RecomposeConfig, made: Prepared, runtime: Runtime, cache: BaseCache | None = None, *, progress: bool
+) -> Watch:
     """Train what the method made trainable, from the checkpoint in `config.out` if there is one; gives what was
-    measured. The model ends on its device with the weights that are kept.
+    measured. The model ends on its device with the weights that are kept. cache: see `Watch`.
     """
     from pairalign.align.trainer import build_trainer, fit
     from pairalign.finetune.module import StageTwo
@@ -40,6 +43,7 @@ def fit_tasks(config: RecomposeConfig, made: Prepared, runtime: Runtime, *, prog
         vocabulary=answer_words(answers, processor.tokenizer) or None,
         tokens=config.train.measure_tokens,
         runtime=runtime,
+        cache=cache,
     )
     if not config.train.steps:
         watch.start()

@@ -51,7 +51,8 @@ def prepare(
     torch.manual_seed(config.seed)
     model, processor = assemble(config, device, mapped=mapped)
     tasks, measured, calibration = read_tasks(config, processor, asked)
-    cache = None if config.score_cache is None else Path(config.score_cache)
+    folder = config.score_cache or config.cache
+    cache = None if folder is None else Path(folder)
     setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores, cache)
     return Prepared(model, processor, method, tasks, measured, setup)
 

@@ -18,6 +18,7 @@ from pairalign.dormant.model import DormantModel
 from pairalign.dormant.receipt import fingerprint_base
 from pairalign.files import remove, why_unwritable, write_json
 from pairalign.finetune import chosen
+from pairalign.finetune.base_cache import open_base_cache
 from pairalign.finetune.check import check_tasks
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
@@ -69,6 +70,10 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
         task.keep(made.processor, config.train.memory / len(made.tasks), progress=progress)
     dtype = loaded_dtype(config) if shared else None
     before = fingerprint_base(model.llm, dtype) if config.method in ("dormant", "bridge") else None
+    cache = None
+    if config.cache is not None and runtime.main and (mine.fresh or not mine.folder.trained):
+        hashes = before or fingerprint_base(model.llm, dtype)
+        cache = open_base_cache(config.cache, model, made.processor, hashes, runtime, dtype)
     setup = made.setup._replace(chosen=None if mine.fresh else place, write=runtime.main)
     if shared:
         model.llm = prepare_shared(model.llm, method, setup, config, runtime)
@@ -79,7 +84,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     mine.begin()
     if runtime.main and isinstance(model.llm, DormantModel) and not shared:
         chosen.keep_chosen(place, setup.key(), model.llm)
-    watch = fit_tasks(config, made, runtime, progress=progress)
+    watch = fit_tasks(config, made, runtime, cache, progress=progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = method.finish(model.llm)
     model.eval()
@@ -96,8 +101,10 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
 
 def _check(config: RecomposeConfig) -> None:
     check_shared(config)
-    if reason := why_unwritable(config.out):
-        raise ConfigError(f"out={config.out!r}: {reason}: choose another folder.")
+    for name in ("out", "cache", "score_cache"):
+        folder = getattr(config, name)
+        if folder is not None and (reason := why_unwritable(folder)):
+            raise ConfigError(f"{name}={folder!r}: {reason}: choose another folder.")
     if config.max_forgetting is not None and not config.held_out:
         raise ConfigError("max_forgetting: needs held_out tasks, whose accuracy it bounds.")
 

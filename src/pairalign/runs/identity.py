@@ -14,7 +14,7 @@ from typing import Any
 
 from pairalign.core.errors import IdentityError, PairalignError
 
-FREE = ("out", "cache", "plugins", "root", "trust_remote_code")
+FREE = ("out", "cache", "score_cache", "plugins", "root", "trust_remote_code")
 FREE_DATA = ("root", "memory", "cache", "cache_gb")
 FREE_TRAIN = ("accelerator", "devices", "nodes", "threads", "checkpoint_every", "memory", "workers")
 PLACES = ("shards", "images")  # where data lies: the same data may lie elsewhere, and its hashes tell of it

@@ -16,6 +16,8 @@ from pairalign.dormant.linears import find_linears
 from pairalign.finetune.methods.method import Method, Setup, register_method, remembered
 from pairalign.sharding import whole
 
+APART = (True, False, "gaussian")  # starts that leave the base's weights as they are
+
 
 @register_method("lora")
 class LoRA(Method):
@@ -45,6 +47,13 @@ class LoRA(Method):
             llm.merge_adapter()  # type: ignore[operator]
             yield
             llm.unmerge_adapter()  # type: ignore[operator]
+
+    @contextmanager
+    def as_base(self, llm: nn.Module) -> Iterator[bool]:
+        """Without its updates; where these were taken out of the base's weights, with them, which is near."""
+        apart = self.options.get("init_lora_weights", True) in APART and not self.options.get("layer_replication")
+        with llm.disable_adapter() if apart else self.settled(llm):  # type: ignore[operator]
+            yield apart
 
     def finish(self, llm: nn.Module) -> nn.Module:
         """The plain model with the updates in its weights."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
 from pairalign.dormant.cache import cached_scores, key_of
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
-from pairalign.dormant.model import get_dormant_model
+from pairalign.dormant.model import DormantModel, get_dormant_model
 from pairalign.dormant.selection.select import UNSCORED
 from pairalign.dormant.significance import Batch, load_scores, score_model
 from pairalign.dormant.significance.scores import Linears
@@ -109,6 +109,12 @@ class Method:
         """Within it, the language model computes what it will after `finish`; what trains is as before afterwards."""
         yield
 
+    @contextmanager
+    def as_base(self, llm: nn.Module) -> Iterator[bool]:
+        """Within it, before the first step, the language model computes what the base did before `prepare`; gives
+        whether it does to the bit, which a method that rewrites the base cannot promise."""
+        yield True
+
     def finish(self, llm: nn.Module) -> nn.Module:
         """The language model as it is used; called once, after training."""
         return llm
@@ -146,6 +152,12 @@ class Dormant(Method):
                 return found
         given = load_scores(setup.scores) if setup.scores else self._cached(llm, setup)
         return get_dormant_model(llm, setup.dormant, setup.calibration, sensor=setup.sensor, scores=given)
+
+    @contextmanager
+    def as_base(self, llm: nn.Module) -> Iterator[bool]:
+        """Without its updates."""
+        with cast("DormantModel", llm).disable_adapter():
+            yield True
 
     def _cached(self, llm: nn.Module, setup: Setup) -> Mapping[str, Tensor] | None:
         which = setup.dormant
