@@ -227,16 +227,17 @@ def _path(cell: Any, where: str, way: Way) -> Path | Made:
     if not isinstance(cell, str):
         raise DataError(f"{where}: {cell!r} is no path: write a string, or map the column as a value.")
     cell, _, member = cell.partition("::")
-    path = Path(os.path.normpath(way.base / cell))
-    if not path.is_relative_to(way.base):
+    root = os.fspath(way.base)
+    path = os.path.normpath(os.path.join(root, cell))
+    if path != root and not path.startswith(root.rstrip(os.sep) + os.sep):
         raise DataError(f"{where}: path {cell!r} leaves the root: set a root above it.")
-    if not _is_file(way.base, cell):
+    if not _is_file(way.base, path):
         shown = cell if len(cell) <= 200 else f"{cell[:200]}…"
         whole = re.sub(r"^\s+|\W+$", "", cell)
         fix = f"take away what stands around {whole!r}" if _is_file(way.base, whole) else "or set the root folder"
         raise DataError(f"{where}: file {shown!r} does not exist: correct the path, {fix}.")
     known_extension(extension_of(cell), f"{where}: file {cell!r}")
-    return Made(read_member, (path, member)) if member else path
+    return Made(read_member, (Path(path), member)) if member else Path(path)
 
 
 def _parts(cell: Any, where: str, way: Way) -> Any:

@@ -8,6 +8,7 @@ whatever is as small as a picture of one colour, or turned by its EXIF data, is 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable
 from itertools import accumulate
@@ -20,6 +21,7 @@ _FRAMES = (0xC0, 0xC1)  # baseline and extended, both coded by Huffman tables in
 _TABLES, _SCAN = 0xC4, 0xDA
 _EXIF = 0xE1
 _FREE = (_EXIF, 0xFE)  # EXIF and comments: they differ from file to file and decide no pixel
+_MARKER = re.compile(rb"\xff[^\x00]")
 _REMEMBERED = 64
 
 
@@ -42,8 +44,8 @@ class WholeJpegs:
         known = self._known.get(_identity(header))
         if known is None or _turned(header) or not data.endswith(_END) or len(data) - at <= known.flat:
             return None
-        markers = data.count(b"\xff", at) - data.count(b"\xff\x00", at)
-        return known.shape if markers == 1 else None  # the end is one
+        marker = _MARKER.search(data, at)
+        return known.shape if marker is not None and marker.start() == len(data) - len(_END) else None
 
     def learn(self, data: bytes, shape: tuple[int, ...]) -> None:
         """Remember the header of a picture that was decoded to an array of this shape."""

@@ -6,6 +6,7 @@ looked at here; sounds that an iterator makes, and files that cannot be read, ar
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from pairalign.core.errors import DataError
 
-_BY_SOUNDFILE = ("flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64")
+_SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64")
 
 Numbered = tuple[int, Mapping[str, Any]]
 
@@ -55,7 +56,7 @@ def _sounds(sample: Any) -> Iterator[tuple[str, Path]]:
     if isinstance(sample, Mapping):
         for name, value in sample.items():
             value = value.get("value") if isinstance(value, Mapping) else value
-            if isinstance(value, Path) and value.suffix.lower()[1:] in ("wav", *_BY_SOUNDFILE):
+            if isinstance(value, Path) and os.fspath(value).lower().endswith(_SOUNDS):
                 yield name, value
 
 

@@ -9,6 +9,7 @@ a split by fractions is decided by group where there is one, so that no object o
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ def _identity(value: Any) -> bytes:
         return b"\0".join([made, *(_identity(argument) for argument in value.args)])
     if isinstance(value, Path):
         try:
-            stat = value.stat()
+            stat = os.stat(value)
         except (OSError, ValueError):  # reported as a bad sample when it is encoded
             return b"missing"
         return f"{value.name} {stat.st_size} {stat.st_mtime_ns}".encode()

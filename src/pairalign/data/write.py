@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 
@@ -25,12 +25,13 @@ from pairalign.data.rows import Row
 from pairalign.data.sound import sound_rate
 from pairalign.data.tar import write_end, write_sample
 from pairalign.data.video import VideoFrames, expanded
-from pairalign.files import DISK_FULL, replacing, sha256_file
+from pairalign.files import DISK_FULL, replacing
 
 RECORDS = ".pack"
 _FORMAT = 2  # of the records: a shard that was recorded otherwise is made again
 _BYTES: dict[str, Any] = {"dtype": "uint8", "range": [0.0, 255.0]}  # what a JPEG can hold
 _WHOLE = WholeJpegs()
+_BUFFER = 1 << 20  # bytes of a shard that are handed to the system at once
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ def write_shard(task: ShardTask, plan: str) -> dict[str, Any]:
     path = task.folder / task.name
     try:
         with replacing(path, durable=True, sweep=False) as partial:
-            with partial.open("wb") as stream:
-                record = _write(stream, task)
-            record |= {"plan": plan, "bytes": partial.stat().st_size, "sha256": sha256_file(partial)}
+            with partial.open("wb", buffering=_BUFFER) as stream:
+                hashed = _Hashed(stream)
+                record = _write(cast(BinaryIO, hashed), task)
+            record |= {"plan": plan, "bytes": partial.stat().st_size, "sha256": hashed.digest.hexdigest()}
         if not record["count"]:
             path.unlink()
         with replacing(task.folder / RECORDS / f"{task.name}.json", sweep=False) as partial:
@@ -102,6 +104,22 @@ def full_disk(error: OSError | StorageError, name: str) -> DataError:
 
 def _cause(error: StorageError) -> OSError:
     return error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))
+
+
+class _Hashed:
+    """A stream that hashes what it is given, so that a shard need not be read again for it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.digest = stream, hashlib.sha256()
+
+    def writelines(self, blocks: Iterable[bytes]) -> None:
+        """One write of all; a buffer would be filled and emptied for each."""
+        self.write(b"".join(blocks))
+
+    def write(self, data: bytes) -> None:
+        """Write and hash."""
+        self.digest.update(data)
+        self.stream.write(data)
 
 
 def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
