@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from pairalign_pointcloud.columns import (
 )
 from pairalign_pointcloud.raw import Cloud, Form, form_of, read_cloud, turned
 from pairalign_pointcloud.sampling import farthest_points
+from pairalign_pointcloud.transforms import build_transforms
 from pairalign_pointcloud.upright import UPS, as_up, axis_of, turn_between
 
 LOST = 1e-4
@@ -47,7 +49,8 @@ class CloudEncoder(Encoder):
     another are turned; None for that of the first data it is trained on. jitter: its standard deviation, and stretch:
     largest relative change of each axis, in scaled units. axes: of plain arrays, [point, coordinate] or
     [coordinate, point], before what an index records. colours: "unit" for 0 to 1, "bytes" for 0 to 255, "auto" to see
-    it. nonfinite: "refuse" a cloud with NaN or infinity, or "drop" those points.
+    it. nonfinite: "refuse" a cloud with NaN or infinity, or "drop" those points. transforms: torch-geometric's, by name
+    with their arguments, [{name: RandomJitter, translate: 0.01}], see `transforms.py`.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class CloudEncoder(Encoder):
         axes: Sequence[str] | None = None,
         colours: str = "auto",
         nonfinite: str = "refuse",
+        transforms: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(width)
         for name, value, known in (
@@ -84,6 +88,7 @@ class CloudEncoder(Encoder):
         self.columns = layout(columns, normals)
         self.names = LAYOUTS[self.columns]
         self.colours, self.nonfinite = colours, nonfinite
+        self.transforms = build_transforms(transforms)
         self.axes = None if axes is None else _checked_axes(axes)
         self.signal = Signal("points", (points, len(self.names)), unit=unit, axes=("point", self.columns))
         self.register_buffer("learnt_up", torch.zeros((), dtype=torch.int64))  # 1 + place in UPS, 0 for not told
@@ -102,7 +107,8 @@ class CloudEncoder(Encoder):
         form = self._form(recorded)
         if form.names is not None:
             try:
-                take_columns(np.zeros((1, len(form.names))), form.names, self.names)
+                known = (*form.names, *self.transforms.makes.difference(form.names))
+                take_columns(np.zeros((1, len(known))), known, self.names)
             except SignalError as error:
                 raise SignalError(f"{where}: {error}") from None
         if form.points is None and shape is not None and len(shape) == 2 and None not in shape:
@@ -126,7 +132,7 @@ class CloudEncoder(Encoder):
     def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
         """A raw cloud with the columns that this network reads, turned upright, from what its index records."""
         cloud = read_cloud(raw, self._form(recorded), len(self.names))
-        cloud = Cloud(take_columns(cloud.values, cloud.names, self.names), self.names, cloud.whole)
+        cloud = self._named(cloud)
         up, own = recorded.get("up"), self.upright
         if up is None or own is None or as_up(up, "the index") == own:
             return cloud
@@ -136,9 +142,16 @@ class CloudEncoder(Encoder):
         told = form_of(recorded.get("axes"), recorded.get("shape"), len(self.names))
         return told if self.axes is None else Form(form_of(self.axes, None, len(self.names)).points, told.names)
 
+    def _named(self, cloud: Cloud) -> Cloud:
+        """The cloud with names for its columns: where nobody said, the first ones are those that the network reads."""
+        if cloud.names is not None:
+            return cloud
+        return replace(cloud, values=take_columns(cloud.values, None, self.names), names=self.names)
+
     def preprocess(self, raw: Any) -> Tensor:
         """A cloud of M ≥ 1 points, as `raw.py` takes it → (points, 3, 6 or 9) in farthest-point order."""
-        cloud = read_cloud(raw, self._form({}), len(self.names))
+        cloud = self._named(read_cloud(raw, self._form({}), len(self.names)))
+        cloud = self.transforms.read(replace(cloud, values=self._finite(cloud)))
         values = self._checked(take_columns(cloud.values, cloud.names, self.names), cloud.whole)
         values[:, :3] = self._placed(values[:, :3])
         rows = torch.from_numpy(values).float()
@@ -146,15 +159,22 @@ class CloudEncoder(Encoder):
         start = int((positions - positions.mean(0)).square().sum(1).argmax())
         return rows[farthest_points(positions[None], self.points, start)[0]]
 
-    def _checked(self, values: np.ndarray, whole: bool) -> np.ndarray:
-        """The values with colours in [0, 1], once they keep what their columns claim."""
-        finite = np.isfinite(values).all(1)
+    def _finite(self, cloud: Cloud) -> np.ndarray:
+        """The points that are finite in what the network reads of them, which are all unless the option says "drop"."""
+        values, names = cloud.values, cloud.names or self.names
+        read = [names.index(name) for name in self.names if name in names]
+        finite = np.isfinite(values[:, read]).all(1)
         if not finite.all() and (self.nonfinite == "refuse" or not finite.any()):
             raise SignalError(
                 f"point cloud: {int((~finite).sum())} of {len(values)} points hold NaN or infinity: repair it, or set "
                 "the encoder's nonfinite to 'drop'."
             )
-        values = values[finite]
+        if not finite.all() and cloud.faces is not None:
+            raise SignalError("point cloud: a mesh has vertices that hold NaN or infinity: repair it.")
+        return values[finite]
+
+    def _checked(self, values: np.ndarray, whole: bool) -> np.ndarray:
+        """The values with colours in [0, 1], once they keep what their columns claim."""
         for first, name in enumerate(self.names):
             part = values[:, first : first + 3]
             if name == "nx":
@@ -185,7 +205,7 @@ class CloudEncoder(Encoder):
             first = self.names.index("nx")
             normals = (value[:, first : first + 3] @ turn.T) / stretch  # normals stretch the other way
             view[:, first : first + 3] = torch.nn.functional.normalize(normals, dim=1)
-        return view
+        return self.transforms.view(view, self.names, generator)
 
     def _turn(self, generator: torch.Generator) -> Tensor:
         if self.rotate == "so3":

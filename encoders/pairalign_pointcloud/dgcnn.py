@@ -1,15 +1,17 @@
 """DGCNN: edge convolutions over a neighbour graph.
 
 Source: DGCNN (arXiv:1801.07829), with one linear layer an edge convolution, so that W[x_j − x_i; x_i] is applied per
-point and the maximum over neighbours taken after; pointwise parts are torch-geometric's MLP. The graph is that of the
+point and the maximum over neighbours taken after; pointwise parts are torch-geometric's MLP, and its EdgeConv with the
+same weights gives the same and is slower (bench/point_networks.py). The graph is that of the
 positions (`dynamic=False`) or rebuilt from the features of each level. Where it bites: a dynamic graph costs a
 distance matrix a level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +69,9 @@ class DGCNN(CloudEncoder):
         axes: Sequence[str] | None = None,
         colours: str = "auto",
         nonfinite: str = "refuse",
+        transforms: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        given = (columns, axes, colours, nonfinite)
+        given = (columns, axes, colours, nonfinite, transforms)
         super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch, *given)
         self.neighbours, self.dynamic = neighbours, dynamic
         sizes = [len(self.names), *channels]

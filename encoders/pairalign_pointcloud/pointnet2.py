@@ -2,12 +2,14 @@
 
 Source: PointNet++ (arXiv:1706.02413) with k nearest neighbours as groups, on torch-geometric's pointwise MLPs; the
 first layer of a level is applied per point before grouping, W[x_j − c_i; f_j] = W[x_j; f_j] − W'c_i, which saves k-fold
-work. Where it bites: batch normalisation needs more than one cloud in a training batch.
+work: torch-geometric's PointNetConv with the same weights gives the same and is slower (bench/point_networks.py). Where
+it bites: batch normalisation needs more than one cloud in a training batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +78,9 @@ class PointNet2(CloudEncoder):
         axes: Sequence[str] | None = None,
         colours: str = "auto",
         nonfinite: str = "refuse",
+        transforms: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        given = (columns, axes, colours, nonfinite)
+        given = (columns, axes, colours, nonfinite, transforms)
         super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch, *given)
         extra = len(self.names) - 3
         self.first = SetAbstraction(extra, channels, 2 * channels, groups[0], neighbours[0])

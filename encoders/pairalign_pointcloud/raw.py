@@ -28,11 +28,20 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Cloud:
-    """values: (M, C) float64. names: of the columns, None where nobody said. whole: colours are whole numbers."""
+    """values: (M, C) float64. names: of the columns, None where nobody said. whole: colours are whole numbers. faces:
+    (F, 3) corners of a mesh's triangles, of which the points are the vertices.
+    """
 
     values: np.ndarray
     names: tuple[str, ...] | None = None
     whole: bool = False
+    faces: np.ndarray | None = None
+
+    def part(self, columns: Sequence[str]) -> np.ndarray | None:
+        """The columns of these names, if it has them all."""
+        if self.names is None or not set(columns) <= set(self.names):
+            return None
+        return self.values[:, [self.names.index(name) for name in columns]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,8 @@ def read_cloud(raw: Any, form: Form, least: int) -> Cloud:
     if isinstance(raw, Cloud):
         return raw
     if hasattr(raw, "pos") and hasattr(raw, "num_nodes"):
-        raw = {"pos": raw.pos, **{name: raw[name] for name in ("normal", "color") if raw.get(name) is not None}}
+        faces = {} if raw.get("face") is None else {"faces": raw.face.T}
+        raw = faces | {name: raw[name] for name in ("pos", "normal", "color") if raw.get(name) is not None}
     if isinstance(raw, Mapping):
         return read_cloud(raw["value"], form, least) if "value" in raw else _joined(raw)
     array = np.asarray(raw.detach().cpu() if hasattr(raw, "detach") else raw)
@@ -134,7 +144,12 @@ def _joined(parts: Mapping[str, Any]) -> Cloud:
         names += columns
     if names[:3] != list(XYZ):
         raise SignalError(f"point cloud with the parts {', '.join(map(str, parts))}: has no points.")
-    return Cloud(np.concatenate(blocks, 1), tuple(names), whole)
+    faces = None if parts.get("faces") is None else np.asarray(parts["faces"])
+    if faces is not None and (faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu"):
+        raise SignalError(f"point cloud: faces of shape {faces.shape}, {faces.dtype}: give whole numbers (F, 3).")
+    if faces is not None and faces.size and not 0 <= faces.min() <= faces.max() < len(blocks[0]):
+        raise SignalError(f"point cloud: faces name vertices up to {faces.max()}, there are {len(blocks[0])}.")
+    return Cloud(np.concatenate(blocks, 1), tuple(names), whole, faces)
 
 
 def turned(cloud: Cloud, turn: np.ndarray) -> Cloud:

@@ -16,12 +16,20 @@ from pairalign.core.types import Features, Signal
 
 TRANSFORMER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "dgcnn": [{"points": 48}, {"points": 48, "normals": True, "dynamic": True, "rotate": "so3"}],
+    "dgcnn": [
+        {"points": 48},
+        {"points": 48, "normals": True, "dynamic": True, "rotate": "so3"},
+        {"points": 48, "columns": "xyzrgbnormal", "transforms": [{"name": "RandomShear", "shear": 0.2}]},
+    ],
     "hf_text": [{"config": {"model_type": "bert", "vocab_size": 500, **TRANSFORMER}, "max_length": 12}],
     "hf_vision": [{"config": {"model_type": "vit", "image_size": 32, "patch_size": 8, **TRANSFORMER}}],
     "openclip_image": [{"config": "tiny"}, {"config": "tiny-vit"}],
     "openclip_text": [{"config": "tiny"}, {"config": "tiny", "templates": ["a photo of {}"]}],
-    "pointnet2": [{"points": 48}, {"points": 48, "normals": True, "rotate": "up", "normalize": "unit_ball"}],
+    "pointnet2": [
+        {"points": 48},
+        {"points": 48, "normals": True, "rotate": "up", "normalize": "unit_ball"},
+        {"points": 48, "columns": "xyznormalrgb", "transforms": [{"name": "RandomFlip", "axis": 0}]},
+    ],
     "series": [{"channels": 3, "length": 256}, {"length": 2048, "front": "spectrogram", "standardise": True}],
     "tiny_vector": [{}],
     "touch_cnn": [{"size": 32}, {"size": 32, "frames": 2, "sensors": ["gelsight", "digit"]}],
