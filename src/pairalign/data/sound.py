@@ -68,7 +68,7 @@ def _parse(data: bytes) -> Wav:
     if promised > len(raw) or not raw:
         whole = max(width, 1)
         raise DataError(f"the wav header promises {promised // whole} frames, {len(raw) // whole} are there.")
-    if not channels or not rate or width != channels * bits // 8:
+    if not channels or not rate or not width or (form in (_PCM, _FLOAT) and width != channels * bits // 8):
         raise DataError(f"no valid wav: {channels} channels of {bits} bits at {rate} Hz in {width} bytes a frame.")
     return Wav(form, channels, float(rate), bits, raw[: len(raw) // width * width])
 

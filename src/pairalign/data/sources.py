@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def _member(data: bytes, wanted: str | None) -> np.ndarray:
             if size > _LARGEST:
                 raise DataError(f"its array {wanted!r} unpacks to {size} bytes, more than {_LARGEST}.")
             return read_npy(archive.read(found[wanted]))
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
         raise DataError(f"the bytes are no valid npz ({len(data)} bytes: {error}).") from error
 
 
@@ -83,7 +84,7 @@ def _load(data: bytes, extension: str) -> Any:
     try:
         shape: Any = trimesh.load(io.BytesIO(data), file_type=extension, process=False, resolver=None)
         shape = shape.to_geometry() if hasattr(shape, "geometry") else shape
-        count = len(shape.vertices)
+        count = len(shape.vertices) if np.shape(shape.vertices)[1:] == (3,) else 0
     except Exception as error:  # trimesh raises a dozen kinds for damaged bytes
         raise DataError(f"the bytes are no valid {extension} ({len(data)} bytes: {error}).") from error
     if not count:

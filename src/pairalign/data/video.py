@@ -61,6 +61,8 @@ def expanded(fields: Mapping[str, Any], choice: VideoFrames) -> tuple[dict[str, 
             frames = read_frames(value, choice)
         except DataError as error:
             raise DataError(f"{name}: file {value.name!r}: {error}") from error
+        if all(low == high for picture in frames.pictures for low, high in picture.convert("RGB").getextrema()):
+            raise DataError(f"{name}: file {value.name!r}: every frame is of one colour.")
         found |= {f"{name}.{n:02d}": picture for n, picture in enumerate(frames.pictures)}
         told[name] = {"seconds": [round(time, 6) for time in frames.seconds], "rate": frames.rate}
     return found, told

@@ -172,7 +172,7 @@ def encode_row(
         modality, _, part = name.partition(".")
         try:
             extension, data = encode(value, options.image)
-            seen = _describe(extension, data, part, modality in options.allow_constant)
+            seen = _describe(extension, data, part, modality in options.allow_constant or modality in frames)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         except (ValueError, OverflowError, RecursionError) as error:
