@@ -107,7 +107,7 @@ def test_a_field_that_a_question_spells_is_plain_text(setup: Path, tmp_path: Pat
 
 def test_an_answer_that_is_empty_is_named(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packing refuses it; shards of another writer may hold it."""
-    monkeypatch.setattr(Task, "reference", lambda self, sample: "" if sample.key == "k1" else "soft")
+    monkeypatch.setattr(Task, "references", lambda self, sample: ["" if sample.key == "k1" else "soft"])
     config = settings(setup, tmp_path, tasks={"grip": pack(tmp_path / "grip", ["soft", "hard"])})
     with pytest.raises(ConfigError, match=r"tasks: task 'grip', sample 'k1': its answer is empty"):
         check_words(check_tasks(config), build_tokenizer())

@@ -22,6 +22,7 @@ from pairalign.dormant.significance import check_score, load_scores
 from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sampling import shares
+from pairalign.finetune.tasks import TEXTS as STORED
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.processor import RESERVED
 from pairalign.sensors.prompt import FIELD
@@ -175,13 +176,15 @@ def _texts(tasks: Tasks) -> Iterator[_Text]:
 def _said(task: Task) -> Iterator[tuple[str, bool, str]]:
     """Key, whether it is the answer, and the text, for each text of each sample."""
     stored = load_index(task.folder).modalities
-    asked = [f for f in FIELD.findall(task.config.prompt) if f not in task.sensor and stored[f].ext == ("txt",)]
+    fields = FIELD.findall(task.config.prompt)
+    asked = [field for field in fields if field not in task.sensor and set(stored[field].ext) <= STORED]
     answered = FIELD.findall(task.config.answer)
     plain = [piece for piece in task.pieces if not FIELD.fullmatch(piece)]
     fields = list(dict.fromkeys([*asked, *answered]))
     for sample in read_samples(task.folder, task.config.split, fields, limit=task.config.limit):
-        yield sample.key, True, task.reference(sample)
-        for text in (*plain, *(str(sample.values[name]) for name in asked)):
+        for text in task.references(sample):
+            yield sample.key, True, text
+        for text in (*plain, *(text for name in asked for text in task.texts(sample, name))):
             yield sample.key, False, text
 
 

@@ -1,6 +1,7 @@
 """Questions and answers out of shards, as the parts of a chat message.
 
-Where it bites: a sample that cannot be read stops the run with its key.
+Where it bites: a sample that cannot be read stops the run with its key. A field may hold several texts of one sample:
+see `pairalign.finetune.texts` for which of them is asked or taught.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.data.captions import several_texts
 from pairalign.data.formats import SOUNDS
 from pairalign.data.index import load_index
 from pairalign.data.kinds import check_stored, main_value
@@ -24,6 +26,7 @@ from pairalign.data.place import find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.texts import all_texts, draw_place, text_at
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
@@ -34,12 +37,14 @@ TEXTS, ARRAYS = {"txt", "json"}, {"npy", *SOUNDS}  # stored formats
 
 
 class Example(NamedTuple):
-    """One question as a chat message's `parts`, signals and pictures in them, and its answer."""
+    """One question as a chat message's `parts`, signals and pictures in them, its answer, and all answers that its
+    sample has."""
 
     key: str
     kind: str
     parts: list[dict[str, Any]]
     answer: str
+    answers: tuple[str, ...] = ()
 
 
 class Task:
@@ -105,11 +110,13 @@ class Task:
         """Examples `first` to `last` (left out; all if null) once, in stored order."""
         last = len(self) if last is None else min(last, len(self))
         if self.kept is not None:
-            yield from self.kept[first:last]
+            yield from map(_at, self.kept[first:last])
             return
+        yield from map(self.example, self._samples(first, last))
+
+    def _samples(self, first: int, last: int) -> Iterator[RawSample]:
         samples = read_samples(self.folder, self.config.split, self.fields, skip=first, limit=self.config.limit)
-        for sample in itertools.islice(samples, max(0, last - first)):
-            yield self.example(sample)
+        return itertools.islice(samples, max(0, last - first))
 
     def answers(self) -> Iterator[str]:
         """Every answer once; no signal is read."""
@@ -125,8 +132,8 @@ class Task:
         found: list[Example] = []
         chunk: list[Example] = []
         bar = tqdm(total=len(self), desc=f"encode {self.name}", unit="sample", disable=not progress)
-        for example in self.read():
-            chunk.append(example)
+        for sample in self._samples(0, len(self)):
+            chunk.append(self._example(sample))
             if len(chunk) < ENCODED and len(found) + len(chunk) < len(self):
                 continue
             found += encode_once(chunk, processor)
@@ -151,22 +158,40 @@ class Task:
             count = len(places)
             if start < count and self.kept is not None:
                 for shard, place in places[start:].tolist():
-                    yield self.kept[before[shard] + place]
+                    kept = self.kept[before[shard] + place]
+                    yield _at(kept, draw_place(seed, epoch, kept.key))
             elif start < count:
                 part: dict[str, Any] = {"rank": stream, "world_size": streams, "epoch": epoch, "skip": start}
                 for sample in read_samples(self.folder, split, self.fields, **order, **part):
-                    yield self.example(sample)
+                    yield _at(self._example(sample), draw_place(seed, epoch, sample.key))
             start, epoch = max(0, start - count), epoch + 1
 
     def example(self, sample: RawSample) -> Example:
-        """A sample as a question and its answer."""
-        parts = message_parts(self._part(piece, sample) for piece in self.pieces)
-        label = sample.meta.get("label")
-        return Example(sample.key, label if isinstance(label, str) else self.name, parts, self.reference(sample))
+        """A sample as a question and its answer, the first of each."""
+        return _at(self._example(sample))
+
+    def _example(self, sample: RawSample) -> Example:
+        """All questions and answers of a sample: a part of text may hold several."""
+        parts = [self._part(piece, sample) for piece in self.pieces]
+        label, answers = sample.meta.get("label"), self.references(sample)
+        kind = label if isinstance(label, str) else self.name
+        return Example(sample.key, kind, parts, answers[0], tuple(answers))
 
     def reference(self, sample: RawSample) -> str:
-        """A sample's answer."""
-        return FIELD.sub(lambda match: str(sample.values[match[1]]), self.config.answer).strip()
+        """A sample's answer, the first if it has several."""
+        return self.references(sample)[0]
+
+    def references(self, sample: RawSample) -> list[str]:
+        """All answers of a sample."""
+        found = {name: self.texts(sample, name) for name in FIELD.findall(self.config.answer)}
+        return [
+            FIELD.sub(lambda match: text_at(found[match[1]], place), self.config.answer).strip()  # noqa: B023
+            for place in range(max(map(len, found.values()), default=1))
+        ]
+
+    def texts(self, sample: RawSample, field: str) -> list[str]:
+        """All texts that a sample's field holds."""
+        return all_texts(sample.values[field], f"task {self.name!r}, sample {sample.key!r}: field {field!r}")
 
     def _part(self, piece: str, sample: RawSample) -> dict[str, Any]:
         match = FIELD.fullmatch(piece)
@@ -176,12 +201,24 @@ class Task:
         if field in self.sensor:
             conform = self.conform.get(field)
             return {"type": self.sensor[field], self.sensor[field]: conform(value) if conform else value}
+        if (texts := several_texts(value)) is not None:
+            return {"type": "text", "text": texts}
         value = main_value(value)
         if isinstance(value, Image.Image):
             return {"type": "image", "image": rgb_picture(value)}
         if not isinstance(value, str):
             raise self._unreadable(field)
         return {"type": "text", "text": value}
+
+
+def _at(example: Example, place: int = 0) -> Example:
+    """An example with one text for each of its lists."""
+    parts = [
+        {"type": "text", "text": text_at(part["text"], place)} if isinstance(part.get("text"), list) else part
+        for part in example.parts
+    ]
+    answer = text_at(example.answers, place) if example.answers else example.answer
+    return example._replace(parts=message_parts(parts), answer=answer)
 
 
 def encode_once(examples: Sequence[Example], processor: SensorProcessor) -> list[Example]:

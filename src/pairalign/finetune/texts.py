@@ -1,0 +1,35 @@
+"""Fields of questions and answers that hold several texts of one sample, such as five captions of one picture.
+
+Training draws one of them a pass, by (seed, pass, sample); measuring takes the first. Where it bites: one place is
+drawn a sample and taken in each of its lists, so that questions and answers that are listed in one order stay together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from pairalign.core.errors import DataError
+from pairalign.data.captions import several_texts
+from pairalign.data.kinds import main_value
+
+
+def draw_place(seed: int, epoch: int, key: str) -> int:
+    """The place that a pass takes in a sample's lists, to be wrapped at their ends."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=7).digest(), "little")
+
+
+def all_texts(value: Any, where: str) -> list[str]:
+    """What a stored field says: one text, or each of a list; raise `DataError` for what is no text."""
+    found = several_texts(value)
+    values = found if found is not None else value if isinstance(value, list) else [main_value(value)]
+    if not values or not all(isinstance(one, (str, int, float)) for one in values):
+        kind = "an empty list" if value == [] else f"a {type(value).__name__} and no text"
+        raise DataError(f"{where} holds {kind}: store a text, or a list of texts.")
+    return [str(one) for one in values]
+
+
+def text_at(texts: Sequence[str], place: int) -> str:
+    """The text at a place, counted on from the end to the start."""
+    return texts[place % len(texts)]
