@@ -143,11 +143,12 @@ def preview_pairs(
     split: Split = None,
     seed: int | None = 0,
     image: ImageFormat | None = None,
+    video: VideoFrames | None = None,
     on_bad: Literal["fail", "skip"] = "fail",
     allow_constant: Sequence[str] = (),
 ) -> str:
     """What `pack_pairs` would understand of the same arguments, and what the first rows would hold; writes nothing."""
-    options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)))
+    options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)), video or VideoFrames())
     said: list[str] = []
     skipped: list[tuple[str, str]] = []
     note = (lambda key, reason: skipped.append((key, reason))) if on_bad == "skip" else None
