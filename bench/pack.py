@@ -28,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -102,17 +102,24 @@ def command(*words: object) -> None:
     subprocess.run([sys.executable, *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
-def timed(arm: Callable[[Path], None], out: Path) -> float:
-    """Seconds of one run into a folder that is not there, and is not there afterwards."""
-    started = time.perf_counter()
+class Cost(NamedTuple):
+    """Seconds of one run: by the clock, and of the processor, which others on the machine disturb less."""
+
+    wall: float
+    cpu: float
+
+
+def timed(arm: Callable[[Path], None], out: Path) -> Cost:
+    """One run into a folder that is not there, and is not there afterwards."""
+    started, before = time.perf_counter(), sum(os.times()[:4])
     arm(out)
-    seconds = time.perf_counter() - started
+    cost = Cost(time.perf_counter() - started, sum(os.times()[:4]) - before)
     shutil.rmtree(out)
-    return seconds
+    return cost
 
 
-def measure(manifest: Path, workers: int, rounds: int) -> list[dict[str, float]]:
-    """Seconds by arm, for each round."""
+def measure(manifest: Path, workers: int, rounds: int) -> list[dict[str, Cost]]:
+    """The cost of each arm, for each round."""
     packed = ("-m", "pairalign", "data", "pack", manifest)
     told = ("--quiet", "--shard-samples", SHARD, "--workers", workers)
     arms: dict[str, Callable[[Path], None]] = {
@@ -125,7 +132,7 @@ def measure(manifest: Path, workers: int, rounds: int) -> list[dict[str, float]]
     found = []
     for _ in range(rounds + 1):
         found.append({name: timed(arm, manifest.parent / "out") for name, arm in arms.items()})
-        print("  ".join(f"{name} {seconds:.2f} s" for name, seconds in found[-1].items()), flush=True)
+        print("  ".join(f"{name} {cost.wall:.2f} s ({cost.cpu:.2f})" for name, cost in found[-1].items()), flush=True)
     return found[1:]
 
 
@@ -143,10 +150,15 @@ def main() -> None:
         manifest = make_manifest(Path(name), args.pairs, tuple(args.size))
         bytes_ = [path.stat().st_size for side in SIDES for path in (Path(name) / side).iterdir()]
         rounds = measure(manifest, args.workers, args.rounds)
+    compared = {
+        "ours / ShardWriter": ("ours", "ShardWriter"),
+        "ours / ShardWriter durable": ("ours", "ShardWriter durable"),
+        "command / ShardWriter": ("command ours", "command ShardWriter"),
+    }
     ratios = {
-        "ours / ShardWriter": [r["ours"] / r["ShardWriter"] for r in rounds],
-        "ours / ShardWriter durable": [r["ours"] / r["ShardWriter durable"] for r in rounds],
-        "command / ShardWriter": [r["command ours"] / r["command ShardWriter"] for r in rounds],
+        f"{name}, {clock}": [getattr(r[one], clock) / getattr(r[other], clock) for r in rounds]
+        for name, (one, other) in compared.items()
+        for clock in ("wall", "cpu")
     }
     told = {
         "pairs": args.pairs,
@@ -157,7 +169,7 @@ def main() -> None:
         "folder": str(args.folder or tempfile.gettempdir()),
         "cores": os.cpu_count(),
         "versions": {"python": platform.python_version(), "pillow": PIL.__version__, "wds": webdataset.__version__},
-        "seconds": {arm: [round(r[arm], 3) for r in rounds] for arm in rounds[0]},
+        "seconds (wall, cpu)": {arm: [[round(x, 3) for x in r[arm]] for r in rounds] for arm in rounds[0]},
         "ratio": {n: {"median": statistics.median(r), "lowest": min(r), "highest": max(r)} for n, r in ratios.items()},
     }
     args.out.write_text(json.dumps(told, indent=1) + "\n")
