@@ -16,7 +16,7 @@ from torch import nn
 from pairalign.align.contrastive import LogitScale
 from pairalign.align.model import build_head
 from pairalign.align.store import check_restored
-from pairalign.core.config import AlignConfig, ModalityConfig, load_config
+from pairalign.core.config import AlignConfig, ModalityConfig, load_written
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
 from pairalign.core.registry import create_encoder, load_plugin
@@ -42,7 +42,7 @@ def read_run(folder: str | Path) -> AlignConfig:
         raise CheckpointError(f"run {str(folder)!r} has no config.yaml: give the folder that `pairalign align` wrote.")
     if not (folder / "model.safetensors").is_file():
         raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign align` command to go on.")
-    return load_config(AlignConfig, folder / "config.yaml")
+    return load_written(AlignConfig, folder / "config.yaml")
 
 
 def load_modality(

@@ -1,4 +1,4 @@
-"""`pairalign data pack|convert|inspect|audit`: bring pairs in, look at them, check them."""
+"""`pairalign data pack|index|convert|inspect|audit`: bring pairs in, look at them, check them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 from pairalign.cli.pipe import say
 from pairalign.core.errors import DataError
+from pairalign.core.secrets import hide
 
 
 def register(verbs: Any) -> None:
     """Add the verb and its subverbs."""
-    from pairalign.cli import data_audit, data_convert, data_inspect
+    from pairalign.cli import data_audit, data_convert, data_index, data_inspect
 
-    parser = verbs.add_parser("data", help="pack, convert, inspect and audit pairs")
+    parser = verbs.add_parser("data", help="pack, index, convert, inspect and audit pairs")
     subverbs = parser.add_subparsers(title="subverbs", metavar="SUBVERB", required=True)
     _register_pack(subverbs)
+    data_index.register(subverbs)
     data_convert.register(subverbs)
     data_inspect.register(subverbs)
     data_audit.register(subverbs)
@@ -25,7 +27,7 @@ def _register_pack(subverbs: Any) -> None:
     parser = subverbs.add_parser("pack", help="turn a manifest into shards", description=_PACK)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("manifest", help="JSON lines (.jsonl), CSV, JSON or parquet file")
-    parser.add_argument("out", help="folder to write shards into")
+    parser.add_argument("out", help="folder to write shards into, or its address in a bucket, as s3://bucket/folder")
     _source_arguments(parser)
     parser.add_argument("--unit", **_many("MODALITY=UNIT"), help="unit of a modality's values, e.g. force=N")
     parser.add_argument("--rate", **_many("MODALITY=HZ"), help="sampling rate; wav files state their own")
@@ -115,6 +117,7 @@ def run_pack(args: argparse.Namespace) -> int:
         synthetic=args.synthetic,
         say=say,
     )
+    out = hide(args.out)
     say(f"\npacked:\n{describe(index, args.out)}")
     for name, split in index.splits.items():
         size = sum(shard.bytes for shard in split.shards) / 2**20
@@ -123,7 +126,7 @@ def run_pack(args: argparse.Namespace) -> int:
         say(f"{len(index.skipped)} bad samples were left out:")
     for key, reason in index.skipped:
         say(f"skipped {key}: {reason}")
-    say(f"shards: {args.out}\nnext: pairalign data audit {args.out}")
+    say(f"shards: {out}\nnext: pairalign data audit {out}")
     return 0
 
 

@@ -200,6 +200,12 @@ def load_config(cls: type[T], source: str | Path | Mapping[str, Any], overrides:
         raise ConfigError(explain(cls, values, error.errors())) from None
 
 
+def load_written(cls: type[T], path: Path) -> T:
+    """The configuration that a run folder holds, which may be somebody else's: a command or credential in it is not
+    used (see `pairalign.core.secrets`), and whoever needs the data is told to name it again."""
+    return load_config(cls, hide_addresses(read_mapping(path)))
+
+
 def config_keys(source: str | Path | Mapping[str, Any]) -> set[str]:
     """The top keys of a configuration, unchecked; they tell stage one from stage two."""
     return set(read_mapping(source))

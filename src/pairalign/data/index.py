@@ -154,7 +154,10 @@ def shards_at(place: str | Path | Remote, index: ShardIndex) -> ShardPlace:
         return place
     if index.at.startswith("pipe:"):
         raise DataError(f"the index of {str(place)!r} holds a command, which only a user may give: make it anew.")
-    return find_place(index.at, place if isinstance(place, Path) else "")
+    found = find_place(index.at, place if isinstance(place, Path) else "")
+    if isinstance(place, Remote) and place.scheme and not (isinstance(found, Remote) and found.scheme):
+        raise DataError(f"the index of {str(place)!r} names shards on this machine, {index.at!r}: make it anew.")
+    return found
 
 
 def _local(folder: Path) -> bytes:

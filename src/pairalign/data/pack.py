@@ -28,9 +28,11 @@ from pairalign.data.index import (
     save_index,
 )
 from pairalign.data.manifest import Manifest
+from pairalign.data.place import Remote, find_place
 from pairalign.data.preview import ROWS as PREVIEWED
 from pairalign.data.preview import preview
 from pairalign.data.rates import of_one_rate
+from pairalign.data.remote.upload import Upload
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
 from pairalign.data.summary import condensed, summarise
 from pairalign.data.video import VideoFrames
@@ -74,6 +76,7 @@ def pack_pairs(
 ) -> ShardIndex:
     """Write the samples of `source` as shards into the folder `out` and return its index.
 
+    out: a folder, or the address of one in a bucket, to which each shard is sent when it is done, and the index last.
     source: a manifest (JSON lines or CSV; a `Manifest` to say how to read it), or dicts: a value by modality
         (image, array, text, `Path`, or parts of these), and optionally "key", "label", "group", "session",
         "split", "splits", "meta"; or a data set of torch-geometric, see `GeometricSamples`.
@@ -94,7 +97,9 @@ def pack_pairs(
         where there is a progress bar.
     Raises `DataError` for empty input, a bad sample, a full disk; nothing half-written stays behind.
     """
-    out = Path(out)
+    place = find_place(out)
+    upload = Upload(place) if isinstance(place, Remote) else None
+    out = upload.folder if upload is not None else Path(out)
     if shard_samples < 1 or workers < 1:
         raise DataError(f"shard_samples={shard_samples}, workers={workers}: both must be at least 1.")
     if on_bad not in ("fail", "skip"):
@@ -108,24 +113,33 @@ def pack_pairs(
         units = source.facts(units)
     listed = isinstance(source, (str, Path, Manifest))
     say = say or (tqdm.write if progress and listed else None)
+    if upload is not None:
+        upload.check(overwrite)
     _check_free(out, overwrite)
     samples, names = _samples(source, modalities, units or {}, seed, note, say)
     rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
     if say is not None:
         rows = _shown(rows, options, units or {}, say)
+    if upload is not None:
+        upload.prepare()
     _prepare(out, resume=resume)
     total = length_hint(samples if listed else source) or None
     try:
-        with tqdm(total=total, desc=f"pack {out.name}", unit="sample", disable=not progress) as bar:
+        with tqdm(total=total, desc=f"pack {place.name}", unit="sample", disable=not progress) as bar:
             records = []
             for part, name, record in _write_all(_tasks(rows, out, shard_samples, options), workers, bar):
+                if upload is not None:
+                    upload.send(name, record)
                 records.append((part, name, condensed(part, record)))
                 if on_shard is not None:
                     on_shard(records[-1][2])
         described = {"licence": licence, "source": origin, "synthetic": synthetic}
         index = summarise(records, skipped, units or {}, described)
-        save_index(index, out)
-        _remove_leftovers(out, index)
+        if upload is not None:
+            upload.finish(index)
+        else:
+            save_index(index, out)
+            _remove_leftovers(out, index)
     except OSError as error:
         if error.errno in DISK_FULL:
             raise full_disk(error, out.name) from error

@@ -13,6 +13,7 @@ hash. `str()` of an address hides its credentials: it is for people, and does no
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from pairalign.core.secrets import HIDDEN, hide
 SCHEMES = ("s3", "gs", "gcs", "https", "http", "hf")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _LOST_SLASH = re.compile(rf"({'|'.join(SCHEMES)}|file):/(?!/)")
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)")
 _MOST = 1_000_000  # shards that braces may name
 
 
@@ -84,7 +86,7 @@ class Remote:
         if self.scheme == "pipe":
             return "pipe:" + self._command(name)
         if self.scheme in ("http", "https"):
-            return f"{self.base}/{quote(name)}{self._query}"
+            return f"{self.base}/{quote(name)}{self.query}"
         return f"{self.base}/{name}"
 
     def _command(self, name: str) -> str:
@@ -94,14 +96,15 @@ class Remote:
         return name.join(first.rsplit(shard, 1))
 
     @property
-    def _query(self) -> str:
+    def query(self) -> str:
+        """What follows the path of a web address, with its question mark."""
         return "".join(self.url.partition("?")[1:]) if self.scheme in ("http", "https") else ""
 
     @cached_property
     def _parts(self) -> tuple[str, tuple[str, ...]]:
         if self.scheme == "pipe":
             return "", tuple(_shard_of(command) for command in self.commands)
-        address = self.url.removesuffix(self._query) if self._query else self.url
+        address = self.url.removesuffix(self.query) if self.query else self.url
         if not _is_list(address):
             return address.rstrip("/"), ()
         start = re.search(r"[{]|$", address)
@@ -152,7 +155,7 @@ def _below(root: Remote, shards: str) -> str:
     if root.names:
         raise DataError(f"root {str(root)!r} names shards: give the folder that they are in.")
     joined = posixpath.normpath(shards)
-    return root.base if joined == "." else f"{root.base}/{joined}{root._query}"
+    return root.base if joined == "." else f"{root.base}/{joined}{root.query}"
 
 
 def _is_list(address: str) -> bool:
@@ -173,15 +176,13 @@ def _expanded(text: str) -> list[str]:
     """What braces stand for, as webdataset has them."""
     from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
 
-    found: list[str] = []
+    spans = [abs(int(b) - int(a)) + 1 for a, b in _RANGE.findall(text)]
+    if math.prod(spans) > _MOST or text.count("{") > 16:
+        raise DataError(f"{hide(text)!r} names more than {_MOST:,} shards: check its braces.")
     try:
-        for one in braceexpand(text):
-            found.append(one)
-            if len(found) > _MOST:
-                raise DataError(f"{hide(text)!r} names more than {_MOST:,} shards: check its braces.")
+        return list(braceexpand(text))
     except UnbalancedBracesError:
         raise DataError(f"{hide(text)!r}: its braces are not closed.") from None
-    return found
 
 
 def _shard_of(command: str) -> str:

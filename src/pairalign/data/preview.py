@@ -16,6 +16,7 @@ from pairalign.core.errors import DataError
 from pairalign.data.decode import decode
 from pairalign.data.index import ModalityInfo, ShardIndex
 from pairalign.data.kinds import kind_of, main_value
+from pairalign.data.place import Remote
 from pairalign.data.rows import Row
 from pairalign.data.shards import read_samples
 from pairalign.data.summary import modality_info
@@ -51,7 +52,7 @@ def preview(rows: Sequence[Row], options: WriteOptions, units: Mapping[str, Mapp
     return "\n".join([*said, f"  … {len(bad) - 5} more are bad"] if len(bad) > 5 else said)
 
 
-def describe(index: ShardIndex, folder: Path) -> str:
+def describe(index: ShardIndex, folder: str | Path | Remote) -> str:
     """The same of a finished folder."""
     split = next(iter(index.splits))
     sample = next(iter(read_samples(folder, split, list(index.modalities), limit=1)))

@@ -13,8 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
-from threading import Thread
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +22,9 @@ from pairalign.data.decode import content_id, decode
 from pairalign.data.index import ShardInfo
 from pairalign.data.place import Remote, ShardPlace
 from pairalign.data.tar import Entry, open_shard, scan
+
+if TYPE_CHECKING:
+    from pairalign.data.remote.cache import Ahead
 
 OPEN_SHARDS = 64
 
@@ -86,7 +88,7 @@ class ShardReader:
         self.left = dict(zip(found.tolist(), counts.tolist(), strict=True))
         self.needed = found[np.argsort(first)].tolist()
         self.turn = {shard: number for number, shard in enumerate(self.needed)}
-        self.ahead: Thread | None = None
+        self.ahead: Ahead | None = None
         self.entries: dict[int, Sequence[Entry]] = {}
         self.descriptors: OrderedDict[int, int] = OrderedDict()  # the least recently used is closed first
 
@@ -106,7 +108,9 @@ class ShardReader:
                 os.close(self.descriptors.pop(shard))
 
     def close(self) -> None:
-        """Close every shard."""
+        """Close every shard, and fetch no further ones."""
+        if self.ahead is not None:
+            self.ahead.wanted = False
         while self.descriptors:
             os.close(self.descriptors.popitem()[1])
 
@@ -133,11 +137,10 @@ class ShardReader:
             if turn < len(self.needed):
                 self._descriptor(self.needed[turn])
             return
-        from pairalign.data.remote.cache import AHEAD, fetch_ahead
+        from pairalign.data.remote.cache import AHEAD, Ahead
 
         if self.ahead is None or not self.ahead.is_alive():
-            infos = [self.shards[shard] for shard in self.needed[turn : turn + AHEAD]]
-            self.ahead = fetch_ahead(self.folder, infos)
+            self.ahead = Ahead(self.folder, [self.shards[shard] for shard in self.needed[turn : turn + AHEAD]])
 
     def _scan(self, shard: int, descriptor: int) -> Sequence[Entry]:
         info = self.shards[shard]
@@ -199,14 +202,21 @@ class ShardReader:
         return parts["value"] if parts.keys() == {"value"} else parts
 
 
+def parse_field(name: str) -> tuple[str, Field] | None:
+    """The modality of a stored field `<modality>[.<part>].<ext>`, or of webdataset's `<ext>`, which is its own; None
+    for any other name. An extension is in small letters, as webdataset has it."""
+    pieces = name.split(".")
+    extension = pieces[-1].lower()
+    if len(pieces) == 1:
+        return extension, Field(name, "", extension)
+    return (pieces[0], Field(name, ".".join(pieces[1:-1]), extension)) if len(pieces) < 4 else None
+
+
 @lru_cache(1024)
 def _fields(names: tuple[str, ...], modality: str) -> tuple[Field, ...]:
     """A modality's fields among those of a sample, the value first, then parts by name."""
-    found = []
-    for name in names:
-        pieces = name.split(".")
-        if pieces[0] == modality and len(pieces) in (2, 3):
-            found.append(Field(name, pieces[1] if len(pieces) == 3 else "", pieces[-1]))
+    parsed = (parse_field(name) for name in names)
+    found = [one[1] for one in parsed if one is not None and one[0] == modality]
     return tuple(sorted(found, key=lambda field: (int(field.part) if field.part.isdigit() else -1, field.part)))
 
 

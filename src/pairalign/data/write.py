@@ -67,7 +67,8 @@ def finished_record(task: ShardTask, plan: str) -> dict[str, Any] | None:
     """The record of a shard that an interrupted run had finished from the same rows and options, or None."""
     try:
         record = json.loads((task.folder / RECORDS / f"{task.name}.json").read_text(encoding="utf-8"))
-        whole = not record["count"] or (task.folder / task.name).stat().st_size == record["bytes"]
+        gone = not record["count"] or record.get("sent")  # to a bucket
+        whole = gone or (task.folder / task.name).stat().st_size == record["bytes"]
     except (OSError, ValueError, KeyError):
         return None
     return record if record.get("plan") == plan and whole else None
@@ -141,7 +142,7 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
         record["count"] += 1
         for name, found in ids.items():
             record["ids"].setdefault(name, []).append(found)
-        labels |= _label_names(row.meta.get("label"))
+        labels |= label_names(row.meta.get("label"))
     write_end(stream)
     return record | {"labels": sorted(labels)}
 
@@ -151,7 +152,7 @@ def bad_sample(key: str, error: DataError) -> DataError:
     return DataError(f"sample {key!r}: {error} Repair it, or skip bad samples (on_bad='skip').")
 
 
-def _label_names(label: Any) -> set[str]:
+def label_names(label: Any) -> set[str]:
     """A label as the index lists it; of a dict of factors, `factor=value` for each."""
     if isinstance(label, Mapping):
         return {f"{factor}={value}" for factor, value in label.items()}
@@ -172,7 +173,7 @@ def encode_row(
         modality, _, part = name.partition(".")
         try:
             extension, data = encode(value, options.image)
-            seen = _describe(extension, data, part, modality in options.allow_constant or modality in frames)
+            seen = describe_stored(extension, data, part, modality in options.allow_constant or modality in frames)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         except (ValueError, OverflowError, RecursionError) as error:
@@ -200,7 +201,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _describe(extension: str, data: bytes, part: str, allow_constant: bool) -> dict[str, Any]:
+def describe_stored(extension: str, data: bytes, part: str, allow_constant: bool) -> dict[str, Any]:
     """Decode what was stored; raise `DataError` if it is damaged, not finite, blank or empty."""
     seen: dict[str, Any] = {
         "ext": [extension],

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pairalign.core.config import load_config
+from pairalign.core.config import load_written
 from pairalign.core.errors import CheckpointError
 from pairalign.dormant.model import DormantModel
 from pairalign.finetune.assemble import assemble
@@ -57,7 +57,7 @@ def load_recomposed(
     folder, run = Path(folder), RunFolder(Path(folder), "recompose", RecomposeConfig)
     if not (folder / "results.json").is_file():
         raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign recompose` to go on.")
-    config = load_config(RecomposeConfig, folder / CONFIG)
+    config = load_written(RecomposeConfig, folder / CONFIG)
     config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     model, processor = assemble(replace(config, trust_remote_code=trust_remote_code), find_device(device))

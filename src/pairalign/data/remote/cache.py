@@ -22,8 +22,8 @@ from pairalign.core.errors import DataError
 from pairalign.core.secrets import hide
 from pairalign.data.index import ShardInfo
 from pairalign.data.place import Remote
-from pairalign.data.remote.transfer import stream
-from pairalign.files import remove_leftovers, replacing
+from pairalign.data.remote.transfer import stream, whole_size
+from pairalign.files import partial_of, remove, remove_leftovers, replacing, storage_error
 
 FOLDER, LIMIT = "PAIRALIGN_CACHE", "PAIRALIGN_CACHE_GB"
 DEFAULT_GB = 20.0
@@ -84,17 +84,41 @@ def fetch(place: Remote, info: ShardInfo, *, wait: bool = True) -> Path:
     return path
 
 
-def fetch_ahead(place: Remote, infos: Sequence[ShardInfo]) -> threading.Thread:
-    """Fetch shards in the background, those that no other process is fetching; errors are left to who needs them."""
+def adopt(place: Remote, name: str) -> tuple[Path, str]:
+    """The file in the cache of a shard of which no index tells, and its SHA-256."""
+    folder, address = cache_folder(), place.file(name)
+    _prepare(folder)
+    size, digest = whole_size(address), hashlib.sha256()
+    _make_room(folder, size or 0)
+    incoming = partial_of(folder / f"{place.name}-{threading.get_ident()}.tar")
+    try:
+        with incoming.open("wb") as file:
+            for piece in stream(address, size):
+                digest.update(piece)
+                file.write(piece)
+        path = folder / f"{digest.hexdigest()}.tar"
+        os.replace(incoming, path)
+    except OSError as error:
+        raise storage_error(error, incoming) from error
+    finally:
+        remove(incoming)
+    return path, digest.hexdigest()
 
-    def work() -> None:
-        for info in infos:
-            with suppress(Exception):
-                fetch(place, info, wait=False)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
+class Ahead(threading.Thread):
+    """Fetches shards in the background, those that no other process is fetching; errors are left to who needs them."""
+
+    def __init__(self, place: Remote, infos: Sequence[ShardInfo]) -> None:
+        super().__init__(daemon=True)
+        self.place, self.infos, self.wanted = place, infos, True
+        self.start()
+
+    def run(self) -> None:
+        """See `threading.Thread`."""
+        for info in self.infos:
+            if self.wanted:
+                with suppress(Exception):
+                    fetch(self.place, info, wait=False)
 
 
 def _there(path: Path, info: ShardInfo) -> bool:

@@ -39,12 +39,15 @@ def pieces(address: str, offset: int, size: int) -> Iterator[bytes]:
 def whole(address: str) -> Iterator[bytes]:
     """The bytes of a file whose size is not known."""
     scheme = address.partition(":")[0]
-    return pieces(address, 0, 0 if scheme in ("pipe", "http", "https") else size_of(address))
+    return pieces(address, 0, 0 if scheme in ("pipe", "http", "https") else size_of(address) or 0)
 
 
-def size_of(address: str) -> int:
-    """Bytes of a file in a bucket."""
-    return int(filesystem(address).info(address)["size"])
+def size_of(address: str) -> int | None:
+    """Bytes of a file, as its server says; None where it does not."""
+    if address.startswith("pipe:"):
+        return None
+    size = filesystem(address).info(address)["size"]
+    return None if size is None else int(size)
 
 
 def listing(address: str) -> list[str]:
@@ -86,11 +89,12 @@ def _options(scheme: str) -> dict[str, Any]:
 def _of_ranges(address: str, offset: int, size: int) -> Iterator[bytes]:
     found = filesystem(address)
     while offset < size:
-        piece = found.cat_file(address, start=offset, end=min(offset + PIECE, size))
-        if not piece:
-            return
+        asked = min(PIECE, size - offset)
+        piece = found.cat_file(address, start=offset, end=offset + asked)
         offset += len(piece)
         yield piece
+        if len(piece) < asked:
+            return
 
 
 def _of_http(address: str, offset: int) -> Iterator[bytes]:

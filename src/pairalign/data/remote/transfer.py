@@ -23,20 +23,20 @@ _HOPELESS = (FileNotFoundError, PermissionError, IsADirectoryError, ImportError,
 _NAMES = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "RepositoryNotFoundError")
 
 
-def stream(address: str, size: int) -> Iterator[bytes]:
-    """A file of `size` bytes, every byte once, over as many connections as it takes.
+def stream(address: str, size: int | None) -> Iterator[bytes]:
+    """A file of `size` bytes, every byte once, over as many connections as it takes; None where nobody knows its size.
 
     Raise `DataError` that names the address, the attempts and the last reason.
     """
     done, attempts, cut = 0, 0, ""
     while True:
         try:
-            for piece in opening.pieces(address, done, size):
+            for piece in opening.pieces(address, done, size or 0):
                 done, attempts = done + len(piece), 0
-                if done > size:
+                if size is not None and done > size:
                     raise DataError(f"{hide(address)!r} has more than the {size} bytes of its index: it was changed.")
                 yield piece
-            if done == size:
+            if size is None or done == size:
                 return
             cut = f"it ended after {done} of {size} bytes"
             raise OSError(cut)
@@ -45,6 +45,11 @@ def stream(address: str, size: int) -> Iterator[bytes]:
         except Exception as error:
             attempts += 1
             _wait_or_give_up(address, error, attempts, cut)
+
+
+def whole_size(address: str) -> int | None:
+    """Bytes of a file, as its server says; None where only reading it will tell."""
+    return again(address, lambda: opening.size_of(address))
 
 
 def read_file(address: str) -> bytes:
