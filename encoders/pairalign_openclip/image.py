@@ -1,7 +1,7 @@
 """The image tower of an open_clip model.
 
 Where it bites: tokens are projected into the space of `pooled`, so that both have one width; preprocessing is
-open_clip's own evaluation transform of that model, with its mean and standard deviation.
+open_clip's own evaluation transform of that model, up to its mean and standard deviation, which `forward` applies.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from einops import rearrange
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transform import MaybeToTensor, PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
+from torchvision.transforms import Compose, Normalize
 
 from pairalign.core.card import load_card
 from pairalign.core.encoder import Encoder
+from pairalign.core.pixels import change_light, random_shift, scale_bytes, shift_pixels
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features, Signal
 from pairalign.data.picture import check_levels, rgb_picture
@@ -50,24 +52,30 @@ class OpenClipImage(Encoder):
         super().__init__(int(tower.output_dim) if hasattr(tower, "output_dim") else int(loaded.embed_dim))
         self.tower, self.shift, self.light, self.levels = tower, shift, light, check_levels(levels)
         self.restorable = restorable(pretrained, model)
-        self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
+        axes = ("channel", "height", "width")
+        self.signal = Signal("image", (3, side, side), dtype="uint8", axes=axes, range=(0, 255))
         known = PreprocessCfg(**{**getattr(tower, "preprocess_cfg", {}), "size": side})
-        self.transform = image_transform_v2(known, is_train=False)
+        self.mean, self.std = known.mean, known.std
+        steps = image_transform_v2(known, is_train=False).transforms
+        self.transform = Compose([step for step in steps if not isinstance(step, (MaybeToTensor, Normalize))])
         if isinstance(tower, VisionTransformer):
             tower.output_tokens = True
 
     def preprocess(self, raw: Any) -> Tensor:
-        """A picture or an array, as `rgb_picture` reads it → (3, S, S), normalised."""
-        return self.transform(rgb_picture(raw, self.levels))
+        """A picture or an array, as `rgb_picture` reads it → bytes (3, S, S)."""
+        pixels = np.asarray(self.transform(rgb_picture(raw, self.levels)))
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
         """A random shift and a small change of light."""
-        size = value.shape[-1]
-        pad = max(1, round(self.shift * size))
-        dx, dy = torch.randint(0, 2 * pad + 1, (2,), generator=generator).tolist()
-        padded = torch.nn.functional.pad(value[None], (pad,) * 4, mode="replicate")[0]
+        moved = shift_pixels(value, *random_shift(generator, value.shape[-1], self.shift))
         gain, offset = (self.light * (2 * torch.rand(2, generator=generator) - 1)).tolist()
-        return padded[:, dy : dy + size, dx : dx + size] * (1 + gain) + offset
+        offsets = [255 * (offset * std - mean * gain) for mean, std in zip(self.mean, self.std, strict=True)]
+        return change_light(moved, 1 + gain, offsets)
+
+    def as_float(self, batch: Tensor) -> Tensor:
+        """(B, 3, S, S) bytes → normalised floats."""
+        return scale_bytes(batch, self.mean, self.std)
 
     def blocks(self) -> Sequence[nn.Module]:
         """Transformer blocks or residual layers, and the projection with the last."""
@@ -79,6 +87,7 @@ class OpenClipImage(Encoder):
 
     def forward(self, batch: Tensor) -> Features:
         """(B, 3, S, S) → tokens (B, patches, D), pooled (B, D)."""
+        batch = self.as_float(batch)
         if isinstance(self.tower, VisionTransformer):
             pooled, tokens = self.tower(batch)
             return Features(tokens if self.tower.proj is None else tokens @ self.tower.proj, pooled)

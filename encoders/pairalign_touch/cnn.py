@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pairalign.core.card import load_card
 from pairalign.core.encoder import Encoder
+from pairalign.core.pixels import scale_bytes
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
@@ -58,12 +59,16 @@ class TouchCNN(Encoder):
         self.join = nn.Linear(2 * width + 16 * cells**2, width)
 
     def preprocess(self, raw: Any) -> Tensor:
-        """One raw contact → (frames, 4, S, S)."""
+        """One raw contact → (frames, 4, S, S), see `GelReader`."""
         return self.reader.read(raw)
 
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
         """A small shift and a small change of light, the same for all frames."""
         return jitter_gel(value, generator)
+
+    def as_float(self, batch: Tensor) -> Tensor:
+        """Bytes over 255."""
+        return scale_bytes(batch)
 
     def blocks(self) -> Sequence[nn.Module]:
         """The convolution stages, then the rest."""
@@ -71,6 +76,7 @@ class TouchCNN(Encoder):
 
     def forward(self, batch: Tensor) -> Features:
         """(B, frames, 4, S, S) → tokens (B, frames · S/8 · S/8, D), pooled (B, D)."""
+        batch = self.as_float(batch)
         grid = 2 * batch[:, :, :3].flatten(0, 1) - 1
         for stage in self.stages:
             grid = stage(grid)

@@ -1,8 +1,9 @@
 """Raw gel images to tensors: resize, subtract the background, stack frames, note the sensor type.
 
-One sample is (frames, 4, S, S): three colours in [0, 1], and a constant plane with the number of the sensor type over
-255 (0 for unknown), so that everything travels in one tensor. Where it bites: with `background="subtract"` a sample
-without a background is an error, because a raw frame looks nothing like a difference.
+One sample is (frames, 4, S, S) bytes: three colours, and a constant plane with the number of the sensor type (0 for
+unknown), so that everything travels in one tensor; encoders compute with all of it over 255. Differences from a
+background are floats from the start, because a byte would lose half a level of them. Where it bites: with
+`background="subtract"` a sample without a background is an error, because a raw frame looks nothing like a difference.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from pairalign.core.errors import ConfigError, SignalError, did_you_mean
+from pairalign.core.pixels import change_light, random_shift, shift_pixels
 from pairalign.core.types import Signal
 from pairalign.data.picture import Levels, check_levels, common_levels, rgb_picture
 
@@ -47,9 +49,11 @@ class GelReader:
 
     @property
     def signal(self) -> Signal:
-        """(frames, 4, S, S), values in [0, 1]."""
-        shape = (self.frames, 4, self.size, self.size)
-        return Signal("image", shape, unit="1", axes=("frame", "channel", "height", "width"), range=(0.0, 1.0))
+        """(frames, 4, S, S), bytes; in [0, 1] where a background is subtracted."""
+        shape, axes = (self.frames, 4, self.size, self.size), ("frame", "channel", "height", "width")
+        if self.background == "subtract":
+            return Signal("image", shape, axes=axes, range=(0.0, 1.0))
+        return Signal("image", shape, dtype="uint8", axes=axes, range=(0, 255))
 
     def read(self, raw: Any) -> Tensor:
         """A picture, an array as `rgb_picture` reads it, a list of frames, or parts {"value" | "frames", "background",
@@ -67,30 +71,32 @@ class GelReader:
                     "touch has no background image, which background='subtract' needs: "
                     "pack one as the part `touch.background`, or set background='none'."
                 )
-            colours = (colours - self._picture(parts["background"], levels)) / 2 + 0.5
+            difference = colours - self._picture(parts["background"], levels).astype(np.float32)
+            colours = difference / np.float32(510) + np.float32(0.5)
         name = str(parts.get("sensor", "")).strip()
         code = self.sensors.index(name) + 1 if name in self.sensors else 0
-        plane = np.full((self.frames, 1, self.size, self.size), code / 255, np.float32)
+        plane = np.full_like(colours[:, :1], code if colours.dtype == np.uint8 else code / 255)
         return torch.from_numpy(np.concatenate([colours, plane], axis=1))
 
     def _picture(self, frame: Any, levels: Levels | None) -> np.ndarray:
         picture = rgb_picture(frame, levels)
         if picture.size != (self.size, self.size):
             picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        return np.asarray(picture, np.float32).transpose(2, 0, 1) / 255
+        return np.asarray(picture).transpose(2, 0, 1)
 
 
 def sensor_codes(batch: Tensor) -> Tensor:
-    """(B, frames, 4, S, S) → number of each sample's sensor type (B,), 0 for unknown."""
-    return (batch[:, 0, 3, 0, 0] * 255).round().long()
+    """(B, frames, 4, S, S), bytes or in [0, 1] → number of each sample's sensor type (B,), 0 for unknown."""
+    return (batch[:, 0, 3, 0, 0] * (255 if batch.is_floating_point() else 1)).round().long()
 
 
 def jitter_gel(value: Tensor, generator: torch.Generator, shift: float = 0.06, light: float = 0.08) -> Tensor:
     """A random shift by up to `shift` of the side, and contrast and brightness by `light`; the type plane stays."""
-    size = value.shape[-1]
-    pad = max(1, round(shift * size))
-    dx, dy = torch.randint(0, 2 * pad + 1, (2,), generator=generator).tolist()
-    colours = torch.nn.functional.pad(value[:, :3], (pad,) * 4, mode="replicate")[..., dy : dy + size, dx : dx + size]
+    moved = shift_pixels(value, *random_shift(generator, value.shape[-1], shift))
     gain, offset = (1 + light * (2 * torch.rand(2, generator=generator) - 1)).tolist()
-    colours = ((colours - 0.5) * gain + 0.5 + (offset - 1) / 2).clamp(0, 1)
-    return torch.cat([colours, value[:, 3:]], dim=1)
+    brighter = 0.5 * (offset - gain)  # around mid-grey
+    if value.is_floating_point():
+        colours = (moved[:, :3] * gain + brighter).clamp(0, 1)
+    else:
+        colours = change_light(moved[:, :3], gain, [255 * brighter] * 3)
+    return torch.cat([colours, moved[:, 3:]], dim=1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pairalign.core.card import load_card
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, did_you_mean
+from pairalign.core.pixels import scale_bytes
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
@@ -70,12 +71,16 @@ class TouchViT(Encoder):
         self.token = SensorToken(len(sensors), self.width) if sensors else None
 
     def preprocess(self, raw: Any) -> Tensor:
-        """One raw contact → (frames, 4, S, S)."""
+        """One raw contact → (frames, 4, S, S), see `GelReader`."""
         return self.reader.read(raw)
 
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
         """A small shift and a small change of light, the same for all frames."""
         return jitter_gel(value, generator)
+
+    def as_float(self, batch: Tensor) -> Tensor:
+        """Bytes over 255."""
+        return scale_bytes(batch)
 
     def blocks(self) -> Sequence[nn.Module]:
         """The transformer blocks."""
@@ -83,6 +88,7 @@ class TouchViT(Encoder):
 
     def forward(self, batch: Tensor) -> Features:
         """(B, frames, 4, S, S) → tokens (B, frames · patches, D), fewer while masked in training; pooled (B, D)."""
+        batch = self.as_float(batch)
         x = self.vit.patch_embed(2 * batch[:, :, :3].flatten(0, 1) - 1)
         x = self.vit.patch_drop(self.vit._pos_embed(x))
         if self.token is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from pairalign.core.errors import ConfigError, SignalError
@@ -20,10 +21,12 @@ def test_pooled_is_what_open_clip_itself_gives(config: str) -> None:
     torch.manual_seed(0)
     image = create_encoder("openclip_image", config=config).eval()
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8))
+    own = image_transform_v2(PreprocessCfg(size=image.signal.shape[-1]), is_train=False)(picture)[None]
     batch = image.preprocess(picture)[None]
+    assert image.as_float(batch).equal(own)
     with torch.no_grad():
         features = image(batch)
-        expected = image.tower(batch) if config == "tiny" else image.tower(batch)[0]
+        expected = image.tower(own) if config == "tiny" else image.tower(own)[0]
     torch.testing.assert_close(features.pooled, expected)
     assert features.tokens.shape[2] == features.pooled.shape[1] == TINY[config]["embed_dim"]
 

@@ -174,7 +174,7 @@ class PairAligner(nn.Module):
         if self.training and self.loss.noise:
             latent = jitter(latent, self.loss.noise)
         decoder: Any = self.decoders[modality]
-        target = pooled.detach() if decoder.kind == "features" else side.value
+        target = pooled.detach() if decoder.kind == "features" else self.encoder(modality).as_float(side.value)
         error: Tensor = decoder.error(latent, target)
         return error
 

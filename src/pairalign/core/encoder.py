@@ -89,6 +89,12 @@ class Encoder(nn.Module):
         """How many of a raw sample's tokens `preprocess` cuts off; override where it cuts. Default: none."""
         return 0
 
+    def as_float(self, batch: Tensor) -> Tensor:
+        """The numbers of a batch that are reconstructed; override where `preprocess` keeps samples smaller than
+        `forward` computes with them, such as pictures of bytes (`pairalign.core.pixels`). Default: itself.
+        """
+        return batch
+
     def forward(self, batch: Tensor) -> Features:
         """Map a batch (B, *signal.shape) to `Features(tokens (B, T, D), pooled (B, D))`."""
         raise SignalError(f"{type(self).__name__} has no forward(): write one that returns Features(tokens, pooled).")

@@ -8,6 +8,7 @@ Free of torch at import, so that the command line and the registry stay light. W
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from pairalign.core.errors import SignalError, did_you_mean
@@ -69,16 +70,14 @@ class Signal:
             raise SignalError(
                 f"{where}: dtype {value.dtype} is not the declared {self.dtype}: change preprocess() or the Signal."
             )
-        if value.dtype.is_floating_point:
+        if value.numel() and (value.dtype.is_floating_point or self.range is not None):
             self._check_values(value, where)
 
     def _check_values(self, value: Tensor, where: str) -> None:
-        if not bool(value.isfinite().all()):
+        low, high = map(float, value.aminmax())  # one pass: a NaN or an infinity shows in it
+        if not (isfinite(low) and isfinite(high)):
             raise SignalError(f"{where}: holds NaN or infinity: repair or drop this sample.")
-        if self.range is None or value.numel() == 0:
-            return
-        low, high = float(value.min()), float(value.max())
-        if low < self.range[0] or high > self.range[1]:
+        if self.range is not None and (low < self.range[0] or high > self.range[1]):
             raise SignalError(
                 f"{where}: values {low:.4g} to {high:.4g} leave the declared range {self.range}"
                 f" ({self.unit}): check the unit of the data or Signal(range=...)."
