@@ -20,6 +20,7 @@ from pairalign.align.relation import relation_loss
 from pairalign.align.run import build_feeds
 from pairalign.core.config import AlignConfig, LatentConfig, LossConfig, load_config
 from pairalign.core.errors import ConfigError
+from pairalign.core.registry import create_encoder
 from pairalign.data.graph import PairGraph
 from pairalign.data.shards import read_samples
 
@@ -192,3 +193,22 @@ def test_anchor_head_knows_the_captions_of_every_edge(
     torch.testing.assert_close((head.basis[:, 0] @ vectors[:, -1]).abs(), torch.ones(()), atol=1e-3, rtol=0)
     kept = (unit - unit.mean(0)) @ head.basis
     torch.testing.assert_close(kept.square().sum(0), values.flip(0)[: kept.shape[1]], atol=1e-3, rtol=1e-3)
+
+
+def test_bytes_and_their_floats_give_the_same_terms() -> None:
+    torch.manual_seed(0)
+    encoders = {
+        "image": create_encoder("openclip_image", config="tiny-vit"),
+        "touch": create_encoder("touch_cnn", size=16),
+    }
+    aligner = PairAligner(encoders, PairGraph(("image", "touch"), (("image", "touch"),)), loss=LossConfig()).eval()
+    sides = [
+        Side(torch.randint(0, 256, (4, *encoder.signal.shape), dtype=torch.uint8), torch.arange(4))
+        for encoder in encoders.values()
+    ]
+    floats = [
+        Side(encoder.as_float(side.value), side.ids) for encoder, side in zip(encoders.values(), sides, strict=True)
+    ]
+    one, other = (aligner.edge_terms(("image", "touch"), *pair) for pair in (sides, floats))
+    assert {"contrast", "reconstruct"} <= set(one)
+    assert all(one[name].equal(other[name]) for name in one)

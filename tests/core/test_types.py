@@ -20,6 +20,14 @@ def test_a_value_that_keeps_every_promise_passes() -> None:
     Signal("text", (4,), dtype="int64").check(torch.arange(4), "here")
 
 
+def test_whole_numbers_have_a_range_too() -> None:
+    words = Signal("text", (4,), dtype="int64", range=(0, 9))
+    words.check(torch.tensor([0, 1, 9, 2]), "here")
+    words.check(torch.zeros(0, 4, dtype=torch.int64), "here", batched=True)
+    with pytest.raises(SignalError, match=r"values 0 to 10 leave the declared range \(0, 9\)"):
+        words.check(torch.tensor([0, 1, 10, 2]), "here")
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
