@@ -6,7 +6,7 @@ resize and values in [-1, 1].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features, Signal
-from pairalign.data.picture import check_levels, rgb_picture
+from pairalign.data.picture import check_levels, check_pictures, conformed, rgb_picture
 from pairalign_hf.backbone import (
     check_pooling,
     layers_of,
@@ -63,6 +63,14 @@ class HFVision(Encoder):
         side = int(size if size is not None else getattr(tower_config(backbone, "vision"), "image_size", 224))
         self.processor = _load_processor(model, revision) if model else None
         self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
+
+    def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
+        """Refuse numbers that have no meaning as a picture; say where one would be nearly flat."""
+        return check_pictures(recorded, self.levels, where)
+
+    def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
+        """A picture of floats or 16 bits by the range of its whole modality."""
+        return conformed(raw, recorded, self.levels)
 
     def preprocess(self, raw: Any) -> Tensor:
         """A picture or an array, as `rgb_picture` reads it → (3, S, S), normalised."""

@@ -6,7 +6,7 @@ open_clip's own evaluation transform of that model, up to its mean and standard 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.pixels import change_light, random_shift, scale_bytes, shift_pixels
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features, Signal
-from pairalign.data.picture import check_levels, rgb_picture
+from pairalign.data.picture import check_levels, check_pictures, conformed, rgb_picture
 from pairalign_openclip.towers import load_model, restorable
 
 
@@ -61,6 +61,14 @@ class OpenClipImage(Encoder):
         self.transform = Compose([step for step in steps if not isinstance(step, (MaybeToTensor, Normalize))])
         if isinstance(tower, VisionTransformer):
             tower.output_tokens = True
+
+    def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
+        """Refuse numbers that have no meaning as a picture; say where one would be nearly flat."""
+        return check_pictures(recorded, self.levels, where)
+
+    def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
+        """A picture of floats or 16 bits by the range of its whole modality."""
+        return conformed(raw, recorded, self.levels)
 
     def preprocess(self, raw: Any) -> Tensor:
         """A picture or an array, as `rgb_picture` reads it → bytes (3, S, S)."""

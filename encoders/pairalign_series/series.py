@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pairalign.core.card import load_card
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, SignalError, did_you_mean
+from pairalign.core.narrowing import narrowed
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features, Signal
 
@@ -72,16 +73,17 @@ class Series(Encoder):
                     f"recording at {rate} Hz, but the encoder declares {self.signal.rate} Hz: resample the data, "
                     f"or set the option rate={rate}."
                 )
-        array = np.atleast_2d(np.asarray(raw, dtype=np.float32))
+        array = np.atleast_2d(np.asarray(raw, dtype=np.float64))
         channels, length = (int(size or 0) for size in self.signal.shape)
         if array.ndim != 2 or array.shape[0] != channels:
             raise SignalError(f"recording of shape {array.shape}: give ({channels}, T), channels first.")
         start = max(0, (array.shape[1] - length) // 2)
         array = array[:, start : start + length]
+        if not self.standardise:
+            value = narrowed(array, self.signal.dtype)
+            return torch.nn.functional.pad(value, (0, length - array.shape[1]))
         value = torch.from_numpy(np.pad(array, ((0, 0), (0, length - array.shape[1]))))
-        if self.standardise:
-            value = (value - value.mean(1, keepdim=True)) / value.std(1, keepdim=True).clamp(min=1e-6)
-        return value
+        return ((value - value.mean(1, keepdim=True)) / value.std(1, keepdim=True).clamp(min=1e-6)).float()
 
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
         """A random shift in time by up to a tenth, zeros moving in, and a change of gain by up to a tenth."""

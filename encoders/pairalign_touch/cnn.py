@@ -5,7 +5,7 @@ Where it bites: a gel image is photometric, its colours are surface slopes; noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.pixels import scale_bytes
 from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features
+from pairalign.data.picture import check_pictures, conformed
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
 from pairalign_touch.sensor import SensorToken
 
@@ -57,6 +58,14 @@ class TouchCNN(Encoder):
             nn.Sequential(nn.Conv2d(width, 16, 1), nn.AdaptiveAvgPool2d(cells), nn.Flatten()) if cells else None
         )
         self.join = nn.Linear(2 * width + 16 * cells**2, width)
+
+    def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
+        """Refuse numbers that have no meaning as a picture; say where one would be nearly flat."""
+        return check_pictures(recorded, self.reader.levels, where)
+
+    def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
+        """A picture of floats or 16 bits by the range of its whole modality."""
+        return conformed(raw, recorded, self.reader.levels)
 
     def preprocess(self, raw: Any) -> Tensor:
         """One raw contact → (frames, 4, S, S), see `GelReader`."""

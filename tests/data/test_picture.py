@@ -13,7 +13,7 @@ from PIL import Image
 
 from pairalign.core.errors import SignalError
 from pairalign.core.registry import create_encoder
-from pairalign.data.picture import byte_array, check_levels, common_levels, rgb_picture
+from pairalign.data.picture import byte_array, check_levels, check_pictures, common_levels, conformed, rgb_picture
 
 RAMP = np.mgrid[:16, :16][1]
 RGB = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
@@ -132,6 +132,30 @@ def test_brighter_is_never_darker(height: int, width: int, dtype: str, data: st.
     value = (draw.random((height, width)) * top).round(3 if kind.kind == "f" else 0).astype(kind)
     bytes_ = byte_array(value).ravel()[np.argsort(value.ravel(), kind="stable")]
     assert (np.diff(bytes_.astype(int)) >= 0).all()
+
+
+def test_a_modality_is_judged_together_by_what_its_index_records() -> None:
+    dark = np.array([[0.0, 0.5]], np.float32)
+    told = {"dtype": "float32", "range": (0.0, 250.0)}
+    np.testing.assert_array_equal(np.asarray(conformed(dark, told, None))[..., 0], [[0, 0]])
+    np.testing.assert_array_equal(byte_array(dark), [[0, 128]])
+    frames = conformed({"frames": [dark], "sensor": "digit"}, told, None)
+    assert (frames["sensor"], frames["frames"][0].mode) == ("digit", "RGB")
+    for known in ({}, {"dtype": "uint8", "range": (0, 255)}, {"dtype": "mixed", "range": (0, 255)}):
+        assert conformed(dark, known, None) is dark
+    np.testing.assert_array_equal(np.asarray(conformed(dark, {}, (0, 1)))[..., 0], [[0, 128]])
+
+
+def test_pictures_that_are_unclear_or_nearly_flat_are_told_of_before_training() -> None:
+    for dtype, low, high in (("float32", -1.0, 1.0), ("float64", 0.0, 1.5), ("float32", 0.0, 4000.0), ("int16", -5, 5)):
+        with pytest.raises(SignalError, match=f"^here: image of {dtype} .*levels="):
+            check_pictures({"dtype": dtype, "range": (low, high)}, None, "here")
+        assert check_pictures({"dtype": dtype, "range": (low, high)}, (low, high), "here") == []
+    (note,) = check_pictures({"dtype": "uint16", "range": (500, 3020)}, None, "here")
+    assert "become 10 of 256 grey levels" in note
+    assert "levels=[500, 3020]" in note
+    for known in ({}, {"dtype": "uint16", "range": (0, 60000)}, {"dtype": "float32", "range": (0, 1)}):
+        assert check_pictures(known, None, "here") == []
 
 
 VIT = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,

@@ -23,11 +23,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import SignalError
+from pairalign.core.narrowing import check_range, narrowed
 from pairalign.core.types import Features, Signal
 
 
@@ -58,8 +58,11 @@ class Encoder(nn.Module):
     def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
         """Compare what an index records of a modality (axes, shape, up, …) with what this encoder reads; raise
         `SignalError` where it cannot, and return what a user should know. learn: it is about to be trained on that
-        data. Unit and rate are compared without it. Default: nothing more.
+        data. Unit and rate are compared without it. Default: whether the range survives `preprocess` as it is here.
         """
+        plain, known = type(self).preprocess is Encoder.preprocess, recorded.get("range")
+        if plain and known and getattr(torch, self.signal.dtype).is_floating_point:
+            check_range(float(known[0]), float(known[1]), self.signal.dtype, where)
         return []
 
     def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
@@ -70,8 +73,7 @@ class Encoder(nn.Module):
 
     def preprocess(self, raw: Any) -> Tensor:
         """Turn one raw sample (array, PIL image, string, …) into a tensor that keeps the declared `Signal`."""
-        dtype = getattr(torch, self.signal.dtype)
-        return torch.as_tensor(np.asarray(raw)).to(dtype)
+        return narrowed(raw, self.signal.dtype)
 
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
         """Return a random training view of one preprocessed sample; draws only from `generator`. Default: itself."""

@@ -3,8 +3,9 @@
 bytes as they are; bits black or white; 16 bits divided by 257, so that the whole range stays; floats from [0, 1], or
 from [0, 255] where one is above 1; grey repeated; transparency laid on white; palettes, CMYK and the like as Pillow
 converts them; arrays (H, W), (H, W, C) or (C, H, W). `levels=(low, high)` says for all but bytes what is black and
-what is white, and then what lies outside is cut off. Where it bites: negative numbers have no rule of their own, and
-are refused until `levels` says one: with (-255, 255) a difference keeps its sign around mid-grey.
+what is white, and then what lies outside is cut off. A modality's floats are judged together, by the range that its
+index records. Where it bites: negative numbers have no rule of their own, and are refused until `levels` says one: with
+(-255, 255) a difference keeps its sign around mid-grey.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ Levels = tuple[float, float]
 WHITE = (255, 255, 255)
 _WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes of Pillow that hold more than bytes
 _CHANNELS = (1, 3, 4)
+_DARK = 8.0  # floats up to here may be dark ones of [0, 255], or bright ones of [0, 1] that were resampled
+_FEW = 32  # grey levels of 256, below which a picture of 16 bits is called nearly flat
 
 
 def rgb_picture(value: Any, levels: Levels | None = None, background: tuple[int, int, int] = WHITE) -> Any:
@@ -60,8 +63,8 @@ def natural_levels(dtype: np.dtype, low: float, high: float) -> Levels:
     if not low >= 0 or not np.isfinite(high):
         raise _unclear(dtype, low, high, "one cannot tell what is black")
     if dtype.kind == "f":
-        if high > 255:
-            raise _unclear(dtype, low, high, "floats are read from [0, 1] or [0, 255]")
+        if 1 < high <= _DARK or high > 255:
+            raise _unclear(dtype, low, high, "floats are read from [0, 1] or [0, 255], and these are from neither")
         return 0.0, 1.0 if high <= 1 else 255.0
     if high > 65535:
         raise _unclear(dtype, low, high, "whole numbers are read from up to 16 bits")
@@ -78,6 +81,44 @@ def common_levels(values: Sequence[Any]) -> Levels | None:
         return None
     low, high = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
     return natural_levels(np.result_type(*arrays), low, high)
+
+
+def recorded_levels(recorded: Mapping[str, Any]) -> Levels | None:
+    """The same for a whole modality, from the type and range that an index records; None where each picture says it."""
+    name, known = recorded.get("dtype"), recorded.get("range")
+    if name in (None, "uint8", "mixed") or not known:
+        return None
+    return natural_levels(np.dtype(name), *known)
+
+
+def check_pictures(recorded: Mapping[str, Any], levels: Levels | None, where: str) -> list[str]:
+    """Raise `SignalError` where an index tells of pictures that nobody can show; return what a user should know."""
+    if levels is not None:
+        return []
+    try:
+        found = recorded_levels(recorded)
+    except SignalError as error:
+        raise SignalError(f"{where}: {error}") from None
+    low, high = recorded.get("range") or (0.0, 255.0)
+    shown = 256 * (high - low) / (found[1] - found[0]) if found else 256
+    if shown >= _FEW:
+        return []
+    return [
+        f"note: {where}: values from {low:g} to {high:g} of 0 to {found[1] if found else 255:g} become {shown:.0f} of "
+        f"256 grey levels: set the encoder's option levels=[{low:g}, {high:g}] to use them all."
+    ]
+
+
+def conformed(raw: Any, recorded: Mapping[str, Any], levels: Levels | None) -> Any:
+    """A raw picture, frames or parts, with what is no bytes made so by the levels of the whole modality."""
+    found = levels or recorded_levels(recorded)
+    if found is None or isinstance(raw, str):
+        return raw
+    if isinstance(raw, Mapping):
+        return {name: conformed(part, recorded, found) for name, part in raw.items()}
+    if isinstance(raw, (list, tuple)):
+        return [conformed(part, recorded, found) for part in raw]
+    return raw if _of_bytes(raw) else rgb_picture(raw, found)
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
