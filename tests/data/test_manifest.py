@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -432,3 +433,37 @@ def test_a_key_that_is_none_is_refused(key: Any, folder: Path) -> None:
 def test_a_kind_must_be_known_and_of_something_packed(kinds: dict[str, str], folder: Path) -> None:
     with pytest.raises(DataError, match=r"Did you mean 'text'"):
         Manifest(write(folder, GOOD), kinds=kinds).read()
+
+
+def documented() -> list[tuple[str, list[str], str]]:
+    """(file, cells, read as) of the table in the docs."""
+    page = (Path(__file__).parents[2] / "docs" / "manifests.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (JSON|CSV) \| (.*) \| (.*) \|$", page, re.M)
+    return [(file, re.findall(r"`(.*?)`", cells), told) for file, cells, told in rows]
+
+
+@pytest.mark.parametrize(("file", "cells", "told"), documented())
+def test_the_table_in_the_docs_is_true(file: str, cells: list[str], told: str, folder: Path) -> None:
+    for name in ("a.npy", "b.npy"):
+        (folder / name).write_bytes(b"")
+    if file == "JSON":
+        path = write(folder, *({"x": json.loads(cell)} for cell in cells))
+    else:
+        path = folder / "m.csv"
+        with path.open("w", newline="") as stream:
+            csv.writer(stream).writerows([["x", "force"], *([cell, "[1]"] for cell in cells)])
+    refused = re.fullmatch(r"refused: say (\w+) or (\w+)", told)
+    if refused:
+        with pytest.raises(DataError, match=f"may be of kind {refused[1]} or {refused[2]}"):
+            Manifest(path, {"x": "x"}).read()
+        return
+    kind, _, bad = told.partition(": the ")
+    table, skipped = Manifest(path, {"x": "x"}).table(), []
+    assert table.fields["x"].kind == kind
+    assert len(list(table.samples(lambda key, reason: skipped.append(key)))) == len(cells) - len(skipped)
+    wanted = [f"{len(cells):08d}" if file == "JSON" else f"{len(cells) + 1:08d}"] if bad else []
+    assert skipped == wanted
+
+
+def test_the_docs_have_a_table() -> None:
+    assert len(documented()) > 20

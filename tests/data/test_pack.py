@@ -366,7 +366,7 @@ def wav(path: Path, rate: int) -> Path:
 def test_wav_files_state_their_rate_and_must_agree(tmp_path: Path) -> None:
     a, b = {"audio": wav(tmp_path / "a.wav", 8000)}, {"audio": wav(tmp_path / "b.wav", 16000)}
     assert pack([a], tmp_path / "one").modalities["audio"].rate == 8000
-    with pytest.raises(DataError, match="8000, 16000 Hz"):
+    with pytest.raises(DataError, match=r"8000, 16000 Hz.*8000 Hz in sample '00000000', 16000 Hz in sample '00000001'"):
         pack(iter([a, b]), tmp_path / "two")
     with pytest.raises(DataError, match="8000 Hz, units say 44100"):
         pack([a], tmp_path / "three", units={"audio": {"rate": 44100}})

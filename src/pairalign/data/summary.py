@@ -34,12 +34,15 @@ def summarise(
     shards: dict[str, list[ShardInfo]] = {}
     others: dict[str, dict[str, list[ShardInfo]]] = {}
     stats: dict[str, Any] = {}
+    rates: dict[str, dict[str, str]] = {}
     labels: set[str] = set()
     digests: list[np.ndarray] = []
     for split, name, record in records:
         skipped += [(key, reason) for key, reason in record["bad"]]
         labels |= set(record["labels"])
         stats = merge_stats(stats, record["stats"])
+        for modality, firsts in record.get("rates", {}).items():
+            rates[modality] = {**firsts, **rates.get(modality, {})}
         digests.append(record["digests"])
         found = shards.setdefault(split, [])
         if record["count"]:
@@ -51,7 +54,9 @@ def summarise(
         if not found:
             raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}")
     return ShardIndex(
-        modalities={name: modality_info(name, stats[name], dict(units.get(name, {}))) for name in stats},
+        modalities={
+            name: modality_info(name, stats[name], dict(units.get(name, {})), rates.get(name, {})) for name in stats
+        },
         splits=_splits(shards),
         divisions={division: _splits(parts) for division, parts in sorted(others.items())},
         content_hash=hashlib.sha256(np.sort(np.concatenate(digests)).tobytes()).hexdigest(),
@@ -77,13 +82,19 @@ def _splits(shards: Mapping[str, list[ShardInfo]]) -> dict[str, SplitInfo]:
     return {split: SplitInfo(sum(i.count for i in found), tuple(found)) for split, found in sorted(shards.items())}
 
 
-def modality_info(name: str, stats: dict[str, Any], units: dict[str, Any]) -> ModalityInfo:
-    """What the index says of one modality, from the statistics of its samples and what the caller says of it."""
+def modality_info(
+    name: str, stats: dict[str, Any], units: dict[str, Any], firsts: Mapping[str, str] | None = None
+) -> ModalityInfo:
+    """What the index says of one modality, from the statistics of its samples and what the caller says of it.
+
+    firsts: key of the first sample of each sampling rate.
+    """
     rates = stats["rate"]
     if len(rates) > 1 or (rates and units.get("rate") not in (None, rates[0])):
+        where = ", ".join(f"{rate} Hz in sample {key!r}" for rate, key in (firsts or {}).items())
         raise DataError(
-            f"modality {name!r}: its wav files state {', '.join(f'{r:g}' for r in rates)} Hz, units say "
-            f"{units.get('rate')}: resample to one rate, and say that one or none."
+            f"modality {name!r}: its sounds state {', '.join(f'{r:g}' for r in rates)} Hz, units say "
+            f"{units.get('rate')} (first met: {where}): resample to one rate, and say that one or none."
         )
     axes = units.get("axes")
     return ModalityInfo(

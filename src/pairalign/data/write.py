@@ -124,7 +124,7 @@ class _Hashed:
 
 
 def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
-    record: dict[str, Any] = {"count": 0, "samples": [], "bad": [], "labels": [], "stats": {}, "ids": {}}
+    record: dict[str, Any] = {"count": 0, "samples": [], "bad": [], "labels": [], "stats": {}, "ids": {}, "rates": {}}
     record["splits"] = task.rows[0].meta.get("splits", {})
     labels: set[str] = set()
     for row in task.rows:
@@ -139,6 +139,9 @@ def _write(stream: BinaryIO, task: ShardTask) -> dict[str, Any]:
             continue
         record["samples"].append([row.key, digest])
         record["stats"] = merge_stats(record["stats"], stats)
+        for name, seen in stats.items():
+            for rate in seen["rate"]:
+                record["rates"].setdefault(name, {}).setdefault(f"{rate:g}", row.key)
         record["count"] += 1
         for name, found in ids.items():
             record["ids"].setdefault(name, []).append(found)
