@@ -32,16 +32,21 @@ from pairalign_pointcloud.columns import (
 from pairalign_pointcloud.raw import Cloud, Form, form_of, read_cloud, turned
 from pairalign_pointcloud.sampling import farthest_points
 from pairalign_pointcloud.transforms import build_transforms
+from pairalign_pointcloud.unequal import join_clouds, lead_order, rows_of, spread_rows
 from pairalign_pointcloud.upright import UPS, as_up, axis_of, turn_between
 
 LOST = 1e-4
 """Largest rounding to 32 bits, as a share of a cloud's radius."""
 
+TARGET = 512
+"""Points of a cloud of any size that a reconstruction is compared with."""
+
 
 class CloudEncoder(Encoder):
     """What both point networks share.
 
-    points: rows of a cloud; fewer are repeated in turn. columns: what the network reads of a point: "xyz", "xyznormal",
+    points: rows of a cloud; fewer are repeated in turn; None for all that each cloud has, which then travel as
+    torch-geometric's `Batch`, without padding. columns: what the network reads of a point: "xyz", "xyznormal",
     "xyzrgb", "xyzrgbnormal" or "xyznormalrgb"; of an index or a structured array by name, else the first columns.
     normals: the same as "xyznormal". scale: multiplies positions before the network, so that they are of order 1.
     normalize: "none", "centre" or "unit_ball". unit: of positions. rotate: random rotation of training views, "none",
@@ -53,10 +58,13 @@ class CloudEncoder(Encoder):
     with their arguments, [{name: RandomJitter, translate: 0.01}], see `transforms.py`.
     """
 
+    lead: int = 1
+    """Points that come first in farthest-point order where all of a cloud are kept."""
+
     def __init__(
         self,
         width: int,
-        points: int,
+        points: int | None,
         normals: bool,
         scale: float,
         normalize: str,
@@ -81,8 +89,8 @@ class CloudEncoder(Encoder):
         ):
             if value not in known:
                 raise ConfigError(f"{name}={value!r}.{did_you_mean(str(value), map(str, known))}")
-        if points < 1:
-            raise ConfigError(f"points={points}: give at least 1.")
+        if points is not None and points < 1:
+            raise ConfigError(f"points={points}: give at least 1, or null for all that a cloud has.")
         self.points, self.scale, self.normalize = points, scale, normalize
         self.rotate, self.up, self.jitter, self.stretch = rotate, up, jitter, stretch
         self.columns = layout(columns, normals)
@@ -157,7 +165,17 @@ class CloudEncoder(Encoder):
         rows = torch.from_numpy(values).float()
         positions = rows[:, :3]
         start = int((positions - positions.mean(0)).square().sum(1).argmax())
+        if self.points is None:
+            return rows[lead_order(positions, self.lead, start)]
         return rows[farthest_points(positions[None], self.points, start)[0]]
+
+    def collate(self, values: Sequence[Tensor]) -> Any:
+        """A batch (B, points, C), or a `Batch` of torch-geometric where clouds keep their sizes."""
+        return super().collate(values) if self.points is not None else join_clouds(values)
+
+    def as_float(self, batch: Any) -> Tensor:
+        """The clouds as one tensor: where their sizes differ, rows spread evenly over each."""
+        return batch if isinstance(batch, Tensor) else rows_of(batch)[spread_rows(batch.ptr, TARGET)]
 
     def _finite(self, cloud: Cloud) -> np.ndarray:
         """The points that are finite in what the network reads of them, which are all unless the option says "drop"."""
@@ -221,12 +239,12 @@ class CloudEncoder(Encoder):
         return turn
 
     def split(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Scaled positions (B, N, 3), and the input features (B, N, 3, 6 or 9) that go with them."""
+        """Scaled positions (…, N, 3), and the input features (…, N, 3, 6 or 9) that go with them."""
         positions = batch[..., :3] * self.scale
         return positions, torch.cat([positions, batch[..., 3:]], -1)
 
-    def forward(self, batch: Tensor) -> Features:
-        """(B, points, 3, 6 or 9) → tokens and pooled; see the subclasses."""
+    def forward(self, batch: Any) -> Features:
+        """(B, points, 3, 6 or 9), or a `Batch`, → tokens and pooled; see the subclasses."""
         return super().forward(batch)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:

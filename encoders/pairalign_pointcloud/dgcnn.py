@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import MLP
+from torch_geometric.nn import MLP, global_max_pool, global_mean_pool
 
 from pairalign.core.card import load_card
 from pairalign.core.registry import register_encoder
@@ -23,6 +23,7 @@ from pairalign.core.types import Features
 from pairalign_pointcloud.cloud import CloudEncoder
 from pairalign_pointcloud.pointnet2 import pointwise
 from pairalign_pointcloud.sampling import group, nearest_neighbours
+from pairalign_pointcloud.unequal import first_rows, neighbours_within, pieces, rows_of
 
 
 class EdgeConvolution(nn.Module):
@@ -42,17 +43,18 @@ class EdgeConvolution(nn.Module):
 
 @register_encoder("dgcnn")
 class DGCNN(CloudEncoder):
-    """Tokens are the points, `pooled` joins their maximum and mean.
+    """Tokens are the points (of clouds of any size the first 256), `pooled` joins their maximum and mean.
 
     width: D. channels: of the edge convolutions. neighbours: k. dynamic: rebuild the graph at each level.
     The rest as in `CloudEncoder`.
     """
 
     card = load_card("pairalign_pointcloud", "dgcnn")
+    lead = 256
 
     def __init__(
         self,
-        points: int = 256,
+        points: int | None = 256,
         normals: bool = False,
         width: int = 256,
         channels: tuple[int, ...] = (48, 64, 128),
@@ -80,8 +82,10 @@ class DGCNN(CloudEncoder):
         self.token = nn.Linear(2 * width, width)
         self.join = nn.Linear(4 * width, width)
 
-    def forward(self, batch: Tensor) -> Features:
-        """(B, points, 3, 6 or 9) → tokens (B, points, D), pooled (B, D)."""
+    def forward(self, batch: Any) -> Features:
+        """(B, points, 3, 6 or 9) → tokens (B, points, D), pooled (B, D); of a `Batch`, tokens (B, 256, D)."""
+        if not isinstance(batch, Tensor):
+            return self._unequal(*self.split(rows_of(batch)), batch)
         positions, hidden = self.split(batch)
         k = min(self.neighbours, positions.shape[1])
         index = nearest_neighbours(positions, positions, k)
@@ -93,3 +97,18 @@ class DGCNN(CloudEncoder):
             found.append(hidden)
         last = pointwise(self.last, torch.cat(found, -1))
         return Features(self.token(last), self.join(torch.cat([last.amax(1), last.mean(1)], -1)))
+
+    def _unequal(self, positions: Tensor, hidden: Tensor, batch: Any) -> Features:
+        """The same over rows (ΣN, C) of clouds of any size: one graph whose neighbours stay within a cloud."""
+        ptr = batch.ptr
+        index = torch.cat(neighbours_within(pieces(positions, ptr), positions, ptr, self.neighbours))
+        found: list[Tensor] = []
+        for level in self.levels:
+            if self.dynamic and found:
+                index = torch.cat(neighbours_within(pieces(hidden, ptr), hidden, ptr, self.neighbours))
+            hidden = level(hidden[None], index[None])[0]
+            found.append(hidden)
+        last = pointwise(self.last, torch.cat(found, -1))
+        size = batch.num_graphs
+        pooled = [global_max_pool(last, batch.batch, size), global_mean_pool(last, batch.batch, size)]
+        return Features(self.token(last[first_rows(ptr, self.lead)]), self.join(torch.cat(pooled, -1)))

@@ -20,6 +20,7 @@ from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features
 from pairalign_pointcloud.cloud import CloudEncoder
 from pairalign_pointcloud.sampling import group, nearest_neighbours
+from pairalign_pointcloud.unequal import first_rows, neighbours_within, rows_of
 
 
 def pointwise(mlp: MLP, values: Tensor) -> Tensor:
@@ -44,9 +45,21 @@ class SetAbstraction(nn.Module):
         """positions (B, N, 3) in farthest-point order, features (B, N, F) → centres (B, M, 3), (B, M, out)."""
         centres = positions[:, : self.centres]
         index = nearest_neighbours(centres, positions, min(self.k, positions.shape[1]))
-        hidden = group(self.point(torch.cat([positions, features], -1)), index) - self.centre(centres)[:, :, None]
+        points = self.point(torch.cat([positions, features], -1))
+        return centres, self._reduce(group(points, index), centres)
+
+    def unequal(self, positions: Tensor, features: Tensor, ptr: Tensor) -> tuple[Tensor, Tensor]:
+        """positions (ΣN, 3), features (ΣN, F) of B clouds that begin at `ptr` → as `forward`."""
+        centres = positions[first_rows(ptr, self.centres)]
+        index = torch.stack(neighbours_within(list(centres), positions, ptr, self.k))
+        points = self.point(torch.cat([positions, features], -1))
+        return centres, self._reduce(points[index], centres)
+
+    def _reduce(self, grouped: Tensor, centres: Tensor) -> Tensor:
+        """Neighbours (B, M, k, hidden) of centres (B, M, 3) → (B, M, out)."""
+        hidden = grouped - self.centre(centres)[:, :, None]
         hidden = torch.relu(self.norm(hidden.flatten(0, 2))).unflatten(0, hidden.shape[:3])
-        return centres, pointwise(self.mlp, hidden).amax(2)
+        return pointwise(self.mlp, hidden).amax(2)
 
 
 @register_encoder("pointnet2")
@@ -61,7 +74,7 @@ class PointNet2(CloudEncoder):
 
     def __init__(
         self,
-        points: int = 512,
+        points: int | None = 512,
         normals: bool = False,
         width: int = 256,
         channels: int = 32,
@@ -82,6 +95,7 @@ class PointNet2(CloudEncoder):
     ) -> None:
         given = (columns, axes, colours, nonfinite, transforms)
         super().__init__(width, points, normals, scale, normalize, unit, rotate, up, jitter, stretch, *given)
+        self.lead = groups[0]
         extra = len(self.names) - 3
         self.first = SetAbstraction(extra, channels, 2 * channels, groups[0], neighbours[0])
         self.second = SetAbstraction(2 * channels, 4 * channels, 4 * channels, groups[1], neighbours[1])
@@ -90,10 +104,14 @@ class PointNet2(CloudEncoder):
         )
         self.token = nn.Linear(16 * channels, width)
 
-    def forward(self, batch: Tensor) -> Features:
-        """(B, points, 3, 6 or 9) → tokens (B, groups[1], D), pooled (B, D)."""
-        positions, features = self.split(batch)
-        centres, hidden = self.first(positions, features[..., 3:])
+    def forward(self, batch: Any) -> Features:
+        """(B, points, 3, 6 or 9), or a `Batch` of clouds of any size, → tokens (B, groups[1], D), pooled (B, D)."""
+        if isinstance(batch, Tensor):
+            positions, features = self.split(batch)
+            centres, hidden = self.first(positions, features[..., 3:])
+        else:
+            positions, features = self.split(rows_of(batch))
+            centres, hidden = self.first.unequal(positions, features[..., 3:], batch.ptr)
         centres, hidden = self.second(centres, hidden)
         hidden = pointwise(self.last, torch.cat([centres, hidden], -1))
         return Features(self.token(hidden), self.token(hidden.amax(1)))

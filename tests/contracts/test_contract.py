@@ -19,6 +19,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "dgcnn": [
         {"points": 48},
         {"points": 48, "normals": True, "dynamic": True, "rotate": "so3"},
+        {"points": None, "neighbours": 20},
         {"points": 48, "columns": "xyzrgbnormal", "transforms": [{"name": "RandomShear", "shear": 0.2}]},
     ],
     "hf_text": [{"config": {"model_type": "bert", "vocab_size": 500, **TRANSFORMER}, "max_length": 12}],
@@ -28,6 +29,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "pointnet2": [
         {"points": 48},
         {"points": 48, "normals": True, "rotate": "up", "normalize": "unit_ball"},
+        {"points": None, "normals": True},
         {"points": 48, "columns": "xyznormalrgb", "transforms": [{"name": "RandomFlip", "axis": 0}]},
     ],
     "series": [{"channels": 3, "length": 256}, {"length": 2048, "front": "spectrogram", "standardise": True}],

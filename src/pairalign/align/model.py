@@ -31,7 +31,8 @@ from pairalign.data.graph import Edge, PairGraph, edge_name
 class Side(NamedTuple):
     """One side of a batch of pairs.
 
-    value: the modality's collated signal (B, …), or its cached pooled features (B, D) where `cached`.
+    value: the modality's signal as `Encoder.collate` makes it, (B, …), or its cached pooled features (B, D) where
+        `cached`.
     ids: (B,) int64, equal where two samples have the same content (the same caption, the same image).
     """
 

@@ -77,7 +77,7 @@ def _as_claimed(cloud: np.ndarray, columns: str) -> None:
         np.abs(colours, out=colours)
 
 
-def _batch(encoder: Encoder, samples: Sequence[Any]) -> Tensor:
+def _batch(encoder: Encoder, samples: Sequence[Any]) -> Any:
     device = next((tensor.device for tensor in encoder.state_dict().values()), torch.device("cpu"))
     return encoder.collate([encoder.preprocess(sample) for sample in samples]).to(device)
 
@@ -85,7 +85,13 @@ def _batch(encoder: Encoder, samples: Sequence[Any]) -> Tensor:
 def _signal(encoder: Encoder, samples: Sequence[Any]) -> str | None:
     for sample in samples:
         encoder.signal.check(encoder.preprocess(sample), "preprocess()")
-    encoder.signal.check(_batch(encoder, samples), "collate()", batched=True)
+    batch = _batch(encoder, samples)
+    if isinstance(batch, Tensor):
+        encoder.signal.check(batch, "collate()", batched=True)
+        return None
+    target = encoder.as_float(batch)
+    if getattr(batch, "num_graphs", None) != len(samples) or len(target) != len(samples):
+        return f"collate() gives no tensor: num_graphs and as_float() must tell of {len(samples)} samples."
     return None
 
 
@@ -102,10 +108,10 @@ def _features(encoder: Encoder, samples: Sequence[Any]) -> str | None:
     features = encoder(batch)
     if not isinstance(features, Features):
         return f"forward() returns {type(features).__name__}: return Features(tokens, pooled)."
-    wanted = (len(batch), encoder.width)
+    wanted = (len(samples), encoder.width)
     if tuple(features.pooled.shape) != wanted:
         return f"pooled has shape {tuple(features.pooled.shape)}, not {wanted}."
-    if features.tokens.ndim != 3 or (len(batch), encoder.width) != (features.tokens.shape[0], features.tokens.shape[2]):
+    if features.tokens.ndim != 3 or wanted != (features.tokens.shape[0], features.tokens.shape[2]):
         return f"tokens have shape {tuple(features.tokens.shape)}, not ({wanted[0]}, T, {wanted[1]})."
     if not (features.tokens.isfinite().all() and features.pooled.isfinite().all()):
         return "features hold NaN or infinity."
@@ -154,10 +160,10 @@ def _batch_sizes(encoder: Encoder, samples: Sequence[Any]) -> str | None:
     batch = _batch(encoder, samples)
     whole = encoder(batch).pooled.detach()
     for size in (1, 2):
-        part = encoder(batch[:size]).pooled.detach()
+        part = encoder(_batch(encoder, samples[:size])).pooled.detach()
         scale = float(whole.abs().max()) + 1e-6
         if float((part - whole[:size]).abs().max()) > 1e-3 * scale:
-            return f"a batch of {size} gives other features than the same samples in a batch of {len(batch)}."
+            return f"a batch of {size} gives other features than the same samples in a batch of {len(samples)}."
     return None
 
 

@@ -83,17 +83,20 @@ class Encoder(nn.Module):
         """A random training view of a raw sample; override where it is made from the raw value, as a paraphrase is."""
         return self.augment(self.preprocess(raw), generator)
 
-    def collate(self, values: Sequence[Tensor]) -> Tensor:
-        """Stack samples into a batch; override where sizes are free."""
+    def collate(self, values: Sequence[Tensor]) -> Any:
+        """Stack samples into a batch; override where sizes are free. What is no tensor has `to(device)`, and in
+        `num_graphs` its number of samples, as a `Batch` of torch-geometric.
+        """
         return torch.stack(list(values))
 
     def overlong(self, raw: Any) -> int:
         """How many of a raw sample's tokens `preprocess` cuts off; override where it cuts. Default: none."""
         return 0
 
-    def as_float(self, batch: Tensor) -> Tensor:
-        """The numbers of a batch that are reconstructed; override where `preprocess` keeps samples smaller than
-        `forward` computes with them, such as pictures of bytes (`pairalign.core.pixels`). Default: itself.
+    def as_float(self, batch: Any) -> Tensor:
+        """The numbers of a batch that are reconstructed, (B, …); override where `collate` makes no tensor, or where
+        `preprocess` keeps samples smaller than `forward` computes with them, such as pictures of bytes
+        (`pairalign.core.pixels`). Default: itself.
         """
         return batch
 

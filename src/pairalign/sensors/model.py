@@ -157,7 +157,9 @@ def check_multimodal(model: nn.Module) -> None:
 
 
 def _count(signals: Sensed | Tensor | Sequence[Tensor]) -> int:
-    return len(signals.shared) if isinstance(signals, Sensed) else len(signals)
+    if isinstance(signals, Sensed):
+        return len(signals.shared)
+    return signals.num_graphs if hasattr(signals, "num_graphs") else len(signals)
 
 
 def _visual_tokens(config: Any) -> set[int]:

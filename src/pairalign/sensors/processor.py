@@ -201,7 +201,7 @@ def to_device(value: Any, device: torch.device) -> Any:
         return {name: to_device(part, device) for name, part in value.items()}
     if isinstance(value, Sensed):
         return Sensed(*(part.to(device) for part in value))
-    return value.to(device) if torch.is_tensor(value) else value
+    return value.to(device) if hasattr(value, "to") else value
 
 
 def load_base(

@@ -55,9 +55,9 @@ class Sense(nn.Module):
     @torch.no_grad()
     def perceive(self, signals: Tensor | Sequence[Tensor]) -> Sensed:
         """What stage one knows of a batch of preprocessed signals."""
-        batch = signals if isinstance(signals, Tensor) else self.encoder.collate(list(signals))
-        device = next((t.device for t in self.state_dict().values()), batch.device)
-        features = self.encoder(batch.to(device))
+        batch = self.encoder.collate(list(signals)) if isinstance(signals, Sequence) else signals
+        device = next((t.device for t in self.state_dict().values()), None)
+        features = self.encoder(batch if device is None else batch.to(device))
         latents: Latents = self.head(features.pooled)
         return Sensed(features.tokens, latents.shared, latents.private)
 
