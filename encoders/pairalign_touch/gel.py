@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pairalign.core.errors import ConfigError, SignalError, did_you_mean
-from pairalign.core.pixels import change_light, random_shift, shift_pixels
+from pairalign.core.pixels import change_light, random_shift, resize_pixels, shift_pixels
 from pairalign.core.types import Signal
 from pairalign.data.picture import Levels, check_levels, common_levels, rgb_picture
 
@@ -64,25 +62,23 @@ class GelReader:
         levels = self.levels or common_levels(own)
         pictures = [self._picture(frame, levels) for frame in found[-self.frames :]]
         pictures += [pictures[-1]] * (self.frames - len(pictures))
-        colours = np.stack(pictures)
+        name = str(parts.get("sensor", "")).strip()
+        code = self.sensors.index(name) + 1 if name in self.sensors else 0
+        value = torch.empty(self.frames, 4, self.size, self.size, dtype=getattr(torch, self.signal.dtype))
+        value[:, 3] = code if self.background == "none" else code / 255
+        for frame, picture in zip(value, pictures, strict=True):
+            frame[:3] = picture
         if self.background == "subtract":
             if "background" not in parts:
                 raise SignalError(
                     "touch has no background image, which background='subtract' needs: "
                     "pack one as the part `touch.background`, or set background='none'."
                 )
-            difference = colours - self._picture(parts["background"], levels).astype(np.float32)
-            colours = difference / np.float32(510) + np.float32(0.5)
-        name = str(parts.get("sensor", "")).strip()
-        code = self.sensors.index(name) + 1 if name in self.sensors else 0
-        plane = np.full_like(colours[:, :1], code if colours.dtype == np.uint8 else code / 255)
-        return torch.from_numpy(np.concatenate([colours, plane], axis=1))
+            value[:, :3].sub_(self._picture(parts["background"], levels)).div_(510).add_(0.5)
+        return value
 
-    def _picture(self, frame: Any, levels: Levels | None) -> np.ndarray:
-        picture = rgb_picture(frame, levels)
-        if picture.size != (self.size, self.size):
-            picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        return np.asarray(picture).transpose(2, 0, 1)
+    def _picture(self, frame: Any, levels: Levels | None) -> Tensor:
+        return resize_pixels(rgb_picture(frame, levels), (self.size, self.size), "bilinear")
 
 
 def sensor_codes(batch: Tensor) -> Tensor:
@@ -95,8 +91,7 @@ def jitter_gel(value: Tensor, generator: torch.Generator, shift: float = 0.06, l
     moved = shift_pixels(value, *random_shift(generator, value.shape[-1], shift))
     gain, offset = (1 + light * (2 * torch.rand(2, generator=generator) - 1)).tolist()
     brighter = 0.5 * (offset - gain)  # around mid-grey
-    if value.is_floating_point():
-        colours = (moved[:, :3] * gain + brighter).clamp(0, 1)
-    else:
-        colours = change_light(moved[:, :3], gain, [255 * brighter] * 3)
-    return torch.cat([colours, moved[:, 3:]], dim=1)
+    if not value.is_floating_point():
+        return change_light(moved, gain, [255 * brighter] * 3 + [None])
+    moved[:, :3].mul_(gain).add_(brighter).clamp_(0, 1)
+    return moved

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from pairalign.core.pixels import change_light, random_shift, scale_bytes, shift_pixels
+from pairalign.core.pixels import change_light, random_shift, resize_pixels, scale_bytes, shift_pixels
 
 
 def pixels(*shape: int) -> torch.Tensor:
@@ -30,8 +33,22 @@ def test_light_changes_by_channel_and_saturates() -> None:
     assert changed.min() == 0
     assert changed.max() == 255
     assert value.equal(pixels(2, 3, 5, 5))  # what was read stays
-    with pytest.raises(ValueError, match="zip"):
-        change_light(value, 1.0, (0.0,))
+    one = change_light(value, 2.0, (0.0, None, 0.0))
+    assert one[:, 1].equal(value[:, 1])
+    assert not one[:, 2].equal(value[:, 2])
+
+
+@pytest.mark.parametrize(("method", "pillow"), [("bilinear", 2), ("bicubic", 3)])
+@pytest.mark.parametrize("size", [(24, 40), (90, 70), (120, 130)])
+def test_pictures_are_resized_as_pillow_does_but_for_rounding(
+    method: Literal["bilinear", "bicubic"], pillow: int, size: tuple[int, int]
+) -> None:
+    picture = Image.fromarray(pixels(90, 70, 3).numpy())
+    ours = resize_pixels(picture, size, method)
+    theirs = torch.from_numpy(np.array(picture.resize(size[::-1], Image.Resampling(pillow)))).permute(2, 0, 1)
+    off = (ours.int() - theirs.int()).abs()
+    assert off.max() <= 2
+    assert (off > 0).float().mean() < 0.2
 
 
 def test_a_random_shift_reaches_every_place_up_to_its_share() -> None:

@@ -8,32 +8,58 @@ camera does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+
+
+def resize_pixels(picture: Image.Image, size: tuple[int, int], method: Literal["bilinear", "bicubic"]) -> Tensor:
+    """An RGB picture → bytes (3, *size), as Pillow resizes it but for rounding (two of 255 levels at most, none in four
+    of five pixels), in a third of its time.
+    """
+    if picture.size == size[::-1]:
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    return F.interpolate(pixels, size, mode=method, antialias=True, align_corners=False)[0]
 
 
 def shift_pixels(value: Tensor, down: int, right: int) -> Tensor:
     """Pixels (…, H, W) moved by whole places, |down| < H, |right| < W; what comes in repeats the edge."""
-    for axis, by in ((-2, down), (-1, right)):
-        if by:
-            size, edge = value.shape[axis], value.narrow(axis, 0 if by > 0 else value.shape[axis] - 1, 1)
-            kept = value.narrow(axis, max(0, -by), size - abs(by))
-            filler = edge.expand(*(abs(by) if n == value.ndim + axis else s for n, s in enumerate(value.shape)))
-            value = torch.cat([filler, kept] if by > 0 else [kept, filler], dim=axis)
-    return value
+    moved = torch.empty(value.shape, dtype=value.dtype)
+    (to_y, from_y), (to_x, from_x) = _overlap(down), _overlap(right)
+    moved[..., to_y, to_x] = value[..., from_y, from_x]
+    for axis, by in ((-1, right), (-2, down)):  # rows last: they take the corners along
+        size = value.shape[axis]
+        if by > 0:
+            moved.narrow(axis, 0, by).copy_(moved.narrow(axis, by, 1))
+        elif by < 0:
+            moved.narrow(axis, size + by, -by).copy_(moved.narrow(axis, size + by - 1, 1))
+    return moved
 
 
-def change_light(value: Tensor, gain: float, offset: Sequence[float]) -> Tensor:
-    """Bytes (…, C, H, W) → gain · value + offset, with an offset for each of the C channels, rounded, 0 to 255."""
-    levels = np.arange(256) * gain
-    channels = []
-    for channel, own in zip(value.unbind(-3), offset, strict=True):
+def _overlap(by: int) -> tuple[slice, slice]:
+    """Where the pixels that stay in the picture go, and come from."""
+    return (slice(by, None), slice(None, -by or None)) if by >= 0 else (slice(None, by), slice(-by, None))
+
+
+def change_light(value: Tensor, gain: float, offset: Sequence[float | None]) -> Tensor:
+    """Bytes (…, C, H, W) → gain · value + offset, rounded, 0 to 255, with an offset for each of the C channels; one of
+    `None` stays as it is.
+    """
+    pixels, levels = value.numpy(), np.arange(256) * gain
+    changed = np.empty(pixels.shape, np.uint8)
+    for n, own in enumerate(offset):
+        if own is None:
+            changed[..., n, :, :] = pixels[..., n, :, :]
+            continue
         table = (levels + own).round().clip(0, 255).astype(np.uint8).tobytes()
-        changed = bytearray(channel.numpy().tobytes().translate(table))
-        channels.append(torch.frombuffer(changed, dtype=torch.uint8).view(channel.shape))
-    return torch.stack(channels, dim=-3)
+        channel = np.frombuffer(pixels[..., n, :, :].tobytes().translate(table), np.uint8)
+        changed[..., n, :, :] = channel.reshape(changed[..., n, :, :].shape)
+    return torch.from_numpy(changed)
 
 
 def random_shift(generator: torch.Generator, size: int, share: float) -> tuple[int, int]:

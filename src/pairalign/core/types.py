@@ -70,7 +70,8 @@ class Signal:
             raise SignalError(
                 f"{where}: dtype {value.dtype} is not the declared {self.dtype}: change preprocess() or the Signal."
             )
-        if value.numel() and (value.dtype.is_floating_point or self.range is not None):
+        bounded = self.range is not None and (self.dtype, self.range) != ("uint8", (0, 255))  # every byte is in that
+        if value.numel() and (value.dtype.is_floating_point or bounded):
             self._check_values(value, where)
 
     def _check_values(self, value: Tensor, where: str) -> None:
