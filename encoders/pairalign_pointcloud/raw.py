@@ -58,11 +58,16 @@ def form_of(axes: Sequence[str] | None, shape: Shape | None, least: int) -> Form
     names = [parse_columns(axis) for axis in axes]
     known = next((found for found in names if found), None)
     named = [axis.lower() in _POINT for axis in axes]
+    shape = shape if shape is not None and len(shape) == 2 else None
     if len(axes) == 2 and sum(named) == 1:
-        return Form(named.index(True), known)
-    if len(axes) == 2 and sum(found is not None for found in names) == 1:
-        return Form(1 - [found is not None for found in names].index(True), known)
-    return Form(None if shape is None or len(shape) != 2 else _points_axis(shape, least), known)
+        points: int | None = named.index(True)
+    elif len(axes) == 2 and sum(found is not None for found in names) == 1:
+        points = 1 - [found is not None for found in names].index(True)
+    else:
+        points = None if shape is None else _points_axis(shape, least)
+    if known == XYZ and (shape is None or points is None or shape[1 - points] != 3):
+        known = None  # the places are told, and not what the columns after them are
+    return Form(points, known)
 
 
 def _points_axis(shape: Shape, least: int) -> int | None:

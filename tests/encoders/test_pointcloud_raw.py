@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,14 @@ def test_recorded_columns_are_found_by_name() -> None:
     assert found.equal(encoder.preprocess(np.concatenate([cloud(), normals], 1)))
     both = net(columns="xyzrgb")
     assert float(both.preprocess(both.conform(raw, recorded))[:, 3:].max()) == pytest.approx(colours.max() / 255)
+
+
+def test_places_alone_may_be_recorded_of_clouds_with_more_columns() -> None:
+    raw, recorded = np.concatenate([cloud(), unit(cloud(seed=1))], 1), {"axes": ("point", "xyz"), "shape": (None, 6)}
+    encoder = net(normals=True)
+    assert encoder.check_data(recorded, "edge a-b") == []
+    assert encoder.preprocess(encoder.conform(raw, recorded)).equal(encoder.preprocess(raw))
+    assert net().preprocess(net().conform(raw, recorded)).equal(net().preprocess(raw))
 
 
 def test_colours_do_not_pass_as_normals() -> None:
@@ -270,6 +279,25 @@ def test_what_training_met_is_the_axis_for_other_data_too(tmp_path: Path) -> Non
     assert again.aligner.encoder("p").upright == "+y"
     same, other = (encode_pool(again, tmp_path / name, progress=False).latents["p"] for name in ("y-test", "z"))
     torch.testing.assert_close(same.shared, other.shared, atol=1e-4, rtol=1e-4)
+
+
+def test_folders_that_stand_otherwise_are_turned_to_the_first_in_one_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, up in (("y", "+y"), ("z", "+z")):
+        pairs(tmp_path / name, up)
+    asked = config(tmp_path, "y", jitter=0.0)
+    told = {"a": asked.modalities["a"], "b": asked.modalities["a"], "p": asked.modalities["p"]}
+    edges = (asked.edges[0], replace(asked.edges[0], between=("b", "p"), shards="z"))
+    told["b"] = replace(told["b"], source="a")
+    asked = replace(asked, modalities=told, edges=edges)
+    feeds = build_feeds(asked, build_aligner(asked), progress=False)["train"]
+    assert "edge b-p, field 'p': records up=+z, the encoder's is +y: its clouds are turned." in capsys.readouterr().err
+    values = [dict(zip(b.keys, b.b.value, strict=True)) for b in (next(iter(feeds[name])) for name in ("a-p", "b-p"))]
+    shared = values[0].keys() & values[1].keys()
+    assert shared
+    for key in shared:
+        torch.testing.assert_close(values[0][key], values[1][key], atol=1e-5, rtol=0)
 
 
 def test_weights_of_before_have_no_axis_and_turn_nothing() -> None:

@@ -44,6 +44,7 @@ def test_the_resampled_form(tmp_path: Path) -> None:
     np.testing.assert_allclose(stored, np.concatenate([place, raw[:, 3:]], 1), atol=1e-5)
     index = load_index(tmp_path / "out")
     assert index.modalities["points"].up == "+y"
+    assert index.modalities["points"].axes == ("point", "xyznormal")
     assert index.splits["test"].count == 1
 
 

@@ -16,6 +16,7 @@ from miniature import convert, read_back
 from pairalign.cli.main import main
 from pairalign.core.errors import DataError
 from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
+from pairalign.data.index import load_index
 
 
 def cloud(seed: int, columns: int = 6) -> np.ndarray:
@@ -48,6 +49,7 @@ def test_pointllm_with_a_table_by_the_command(pointllm: Path, tmp_path: Path) ->
     stored = found["a1"].values["points"]
     np.testing.assert_allclose(stored[:, :3], centred_slowly(cloud(0)[:, :3]), atol=1e-5)
     np.testing.assert_array_equal(stored[:, 3:], cloud(0)[:, 3:])
+    assert load_index(tmp_path / "out").modalities["points"].axes == ("point", "xyzrgb")
 
 
 def test_cap3d_tensors_need_no_trust(tmp_path: Path) -> None:

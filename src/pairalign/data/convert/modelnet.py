@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,10 +73,12 @@ def _resampled(home: Path, skip: Skip, points: int, columns: int, normalise: boo
                 skip(model, f"missing points file: {path.relative_to(home)}")
                 continue
             made = Made(points_of_text, (path, points, columns, normalise))
-            yield _sample(model, found[1], split, "+y") | {"points": made}
+            sample = _sample(model, found[1], split, "+y")
+            sample["meta"] |= {"columns": "xyznormal"} if columns == 6 else {}
+            yield sample | {"points": made}
 
 
-def _sample(model: str, name: str, split: str, up: str) -> dict[str, object]:
+def _sample(model: str, name: str, split: str, up: str) -> dict[str, Any]:
     """Everything of a model but its points."""
     spoken = name.replace("_", " ")
     return {"key": model, "text": spoken, "label": spoken, "group": model, "split": split, "meta": {"up": up}}

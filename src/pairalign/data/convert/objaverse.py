@@ -9,7 +9,7 @@ A caption table is Cap3D's CSV without a header: uid, caption.
 Where it bites: OpenShape's files are pickles, and are read only with `trust_pickles=true`. They lie with +y up, and its
 loader then exchanges y and z, which mirrors every shape; here they stay as stored, and the index records the axis: +y
 for OpenShape, +z (Blender's) for the others. Its lists overlap: what lvis.json names is test, and train_all.json gives
-the rest. An encoder with `normals=True` would take colours for normals.
+the rest. With colours the index records the columns as xyzrgb, so that no encoder takes them for normals.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def read(
             skip(uid, "corrupt colour: PointLLM's own loader leaves this object out")
             continue
         make = points_of_npy if dense else points_of_tensor
-        yield _sample(uid, Made(make, (path, *form)), texts[uid], "train", "+z")
+        yield _sample(uid, Made(make, (path, *form)), texts[uid], "train", "+z", colour)
     for uid in texts:
         if uid not in files:
             skip(uid, "missing points file: the table names an object that is not there")
@@ -110,7 +110,7 @@ def _openshape(folder: Path, listed: Path, skip: Skip, source: str, form: tuple[
             if not trusted:
                 load_pickled_npy(file, trusted)  # says what to do, before anything long
             points, text = Made(points_of_dict, (file, *form)), Made(text_of_dict, (file, source))
-            sample = _sample(uid, points, text, split, "+y")
+            sample = _sample(uid, points, text, split, "+y", form[0] == 6)
             sample["meta"] |= {name: entry[name] for name in ("dataset", "group") if entry.get(name)}
             yield sample | ({"label": str(entry["category"])} if entry.get("category") else {})
 
@@ -132,8 +132,9 @@ def _inside(folder: Path, beside: Path, name: str) -> Path | None:
     return None
 
 
-def _sample(uid: str, points: Made, text: Any, split: str, up: str) -> dict[str, Any]:
-    return {"key": uid, "points": points, "text": text, "split": split, "group": uid, "meta": {"up": up}}
+def _sample(uid: str, points: Made, text: Any, split: str, up: str, colour: bool) -> dict[str, Any]:
+    meta = {"up": up} | ({"columns": "xyzrgb"} if colour else {})
+    return {"key": uid, "points": points, "text": text, "split": split, "group": uid, "meta": meta}
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:

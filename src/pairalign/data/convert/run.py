@@ -130,7 +130,11 @@ def _spooled(listed: Iterator[dict[str, Any]], out: Path, seed: int, skipped: Sk
 
 
 def _facts(layout: Layout, sample: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The layout's facts of the modalities that there are; which way is up may depend on the form that was found."""
-    up = {"up": sample["meta"]["up"]} if "up" in sample.get("meta", {}) else {}
+    """The layout's facts of the modalities that there are; which way is up, and what the columns of points are, may
+    depend on the form that was found and on what was asked of it.
+    """
+    meta = sample.get("meta", {})
+    own = {"up": meta["up"]} if "up" in meta else {}
+    own |= {"axes": ("point", meta["columns"])} if "columns" in meta else {}
     found = {name: dict(facts) for name, facts in layout.facts.items() if name in sample}
-    return {name: facts | (up if name == "points" else {}) for name, facts in found.items()}
+    return {name: facts | (own if name == "points" else {}) for name, facts in found.items()}
