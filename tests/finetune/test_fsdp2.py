@@ -19,12 +19,13 @@ from stage_two import TOUCH, settings, values
 import pairalign as pa
 from pairalign.cli.main import main
 from pairalign.core.config import AlignConfig, load_config
-from pairalign.core.errors import ConfigError
+from pairalign.core.errors import CheckpointError, ConfigError, IdentityError
 from pairalign.demo.base import build_base, build_processor
 from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import Collator
-from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.measure import answer_logits
+from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import load_recomposed, recompose_mllm
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.processor import load_base
@@ -113,10 +114,31 @@ FAST: dict[str, dict[str, Any]] = {
 }
 
 
+def killed_and_resumed(setup: Path, folder: Path, name: str, changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """A run in `name` whole that leaves what a kill would have left at its checkpoint, and the one that goes on from
+    there, which may not ask the base anything."""
+    train = {**changes.get("train", {}), "checkpoint_every": 1}
+    whole = shared_run(setup, folder / f"{name} whole", **{**changes, "train": train})
+    at = folder / f"{name} resumed"
+    return [{**whole, "leaves": str(at)}, {**whole, "out": str(at), "knows": True}]
+
+
+def cached(setup: Path, folder: Path) -> list[dict[str, Any]]:
+    """Arms that share a cache: the first measures, the others are told; the last keeps its base whole."""
+    cache = {"cache": str(folder / "cache"), "train": {"steps": 1}}
+    first, second, third = (
+        shared_run(setup, folder / name, method=method, **cache)
+        for name, method in (("first arm", "bridge"), ("second arm", "full"), ("third arm", "bridge"))
+    )
+    third["train"] |= {"strategy": "auto"}
+    return [first, {**second, "knows": True}, {**third, "knows": True}]
+
+
 @pytest.fixture(scope="module")
 def fast(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shared")
-    run_all(folder, [shared_run(setup, folder / name, **changes) for name, changes in FAST.items()])
+    runs = [shared_run(setup, folder / name, **changes) for name, changes in FAST.items()]
+    run_all(folder, [*runs, *killed_and_resumed(setup, folder, "killed", FAST["rows"]), *cached(setup, folder)])
     return folder
 
 
@@ -129,6 +151,33 @@ def test_two_processes_are_one(setup: Path, fast: Path, tmp_path: Path, name: st
         assert receipts[0] == receipts[1]
         assert receipts[0]["clean"]
         assert receipts[0]["tensors"] > 40
+
+
+def assert_nothing_of_a_kill_shows(folder: Path, name: str) -> None:
+    run, whole = folder / f"{name} resumed", folder / f"{name} whole"
+    assert not (run / "chosen").exists()
+    assert figures(run) == figures(whole)
+    found, wanted = weights(run), weights(whole)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[part], wanted[part]) for part in wanted)
+    records = [json.loads((at / "dormant" / "dormant_config.json").read_text()) for at in (run, whole)]
+    assert records[0] == records[1]
+    assert (run / "results.json").read_text() == (whole / "results.json").read_text()
+
+
+def test_a_resumed_run_asks_the_base_nothing_and_is_the_undisturbed_one(fast: Path) -> None:
+    assert_nothing_of_a_kill_shows(fast, "killed")
+
+
+def test_all_processes_are_told_what_another_run_measured(fast: Path) -> None:
+    first, second, third = (results(fast / f"{name} arm") for name in ("first", "second", "third"))
+    assert first["base_from"] == {}
+    assert first["base"] == second["base"] == third["base"]
+    assert first["history"][0] == second["history"][0] == third["history"][0]
+    files = sorted((fast / "cache").iterdir())
+    assert [path.suffix for path in files] == [".safetensors"] * 2
+    for arm in (second, third):
+        assert sorted(found["from"] for found in arm["base_from"].values()) == [str(path) for path in files]
 
 
 def test_what_was_trained_in_parts_answers_in_one_process(fast: Path) -> None:
@@ -182,6 +231,8 @@ def slow(setup: Path, tied: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     for name, changes in SLOW.items():
         base = {"base": str(tied)} if changes.get("base") == "tied" else {}
         runs.append(shared_run(setup, folder / name, **{**changes, **base}))
+    for name, changes in CHOSEN.items():
+        runs += killed_and_resumed(setup, folder, f"killed {name}", changes)
     run_all(folder, [*runs, shared_run(setup, folder / "half", **HALF)])
     return folder
 
@@ -198,12 +249,59 @@ def test_two_processes_are_one_whatever_is_trained(
     assert again.results["history"] == results(slow / name)["history"]
 
 
+CHOSEN: dict[str, dict[str, Any]] = {
+    "entries": {"dormant": {"score": "magnitude", "structure": "weights", "density": 0.05}},
+    "columns": {"dormant": {"score": "wanda", "structure": "columns", "density": 0.25}, "dtype": "bfloat16"},
+    "directions": {"dormant": {"score": "splash", "structure": "directions", "density": 0.25}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHOSEN)
+def test_whatever_was_chosen_a_resumed_run_takes_it(slow: Path, name: str) -> None:
+    assert_nothing_of_a_kill_shows(slow, f"killed {name}")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_a_run_of_one_process_is_not_taken_up_by_two(
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shared_run(setup, tmp_path / "run", train={"steps": 2, "checkpoint_every": 1})
+    step = StageTwo.training_step
+
+    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 1:
+            raise RuntimeError("killed")
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageTwo, "training_step", dies)
+        with pytest.raises(RuntimeError, match="killed"):
+            recompose_mllm(load_config(RecomposeConfig, run), progress=False)
+    before = content(tmp_path / "run")
+    (tmp_path / "runs.json").write_text(json.dumps([{**run, "knows": True}]))
+    said = together([sys.executable, str(WORKER), str(tmp_path / "runs.json")], fails=True)
+    assert "was written by 1 processes, now there are 2: resume with as many, or pass --fresh." in "".join(said)
+    assert content(tmp_path / "run").keys() - {".lock"} == before.keys() - {".lock"}
+
+
 @pytest.mark.slow
 def test_a_shared_out_run_that_died_goes_on_as_one_process_would_have(setup: Path, tmp_path: Path) -> None:
     changes = {"method": "full", "max_forgetting": 50.0, "train": {"steps": 3, "checkpoint_every": 1}}
     run = shared_run(setup, tmp_path / "run", **changes)
     run_all(tmp_path, [{**run, "dies_at": 2}], fails=True)
     assert not (tmp_path / "run" / "results.json").exists()
+    before = content(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"^checkpoint '.*' was written by 2 processes, now there are 1: resume"):
+        recompose_mllm(load_config(RecomposeConfig, run), progress=False)
+    other = {**run, "train": {**run["train"], "strategy": "auto"}}
+    with pytest.raises(IdentityError, match=r"differs in train.strategy: "):
+        recompose_mllm(load_config(RecomposeConfig, other), progress=False)
+    assert content(tmp_path / "run").items() >= {**before, ".lock": b""}.items()
     run_all(tmp_path, [run])
     whole_run(setup, tmp_path / "whole", **changes)
     assert_same_run(tmp_path / "run", tmp_path / "whole")

@@ -1,18 +1,25 @@
 """One process of test_fsdp2.py: `fsdp_worker.py RUNS.json` does runs of stage two one after the other.
 
-A run with `dies_at` fails before that step's batch, as a kill would find it: after the checkpoint of the step.
+A run with `dies_at` fails before that step's batch, as a kill would find it: after the checkpoint of the step. One with
+`leaves` copies its folder there at step 1 of two, which is what a kill would leave. One with `knows` fails where it
+scores the base or measures it.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pairalign.core.config import load_config
+from pairalign.dormant import model as dormant_model
+from pairalign.finetune import base_cache
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import recompose_mllm
@@ -29,13 +36,42 @@ def die_at(when: int) -> None:
     StageTwo.training_step = dies  # type: ignore[method-assign]
 
 
+def leave_at_one(folder: str) -> None:
+    def leaves(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 1 and self.runtime.main and not Path(folder).exists():
+            shutil.copytree(self.config.out, folder)
+        return step(self, batch, batch_idx)
+
+    StageTwo.training_step = leaves  # type: ignore[method-assign]
+
+
+@contextmanager
+def knowing_the_base() -> Iterator[None]:
+    def fails(*args: Any, **options: Any) -> None:
+        raise RuntimeError("the base was asked again")
+
+    owners = [(dormant_model, "score_model"), (dormant_model, "input_moments"), (base_cache, "measure_base")]
+    plain = [getattr(*owner) for owner in owners]
+    try:
+        for module, name in owners:
+            setattr(module, name, fails)
+        yield
+    finally:
+        for (module, name), value in zip(owners, plain, strict=True):
+            setattr(module, name, value)
+
+
 def main(runs: Path) -> None:
     torch.set_num_threads(1)
     for settings in json.loads(runs.read_text()):
-        when = settings.pop("dies_at", None)
+        when, leaves, knows = (settings.pop(name, None) for name in ("dies_at", "leaves", "knows"))
+        StageTwo.training_step = step  # type: ignore[method-assign]
         if when is not None:
             die_at(when)
-        recompose_mllm(load_config(RecomposeConfig, settings), progress=False)
+        if leaves is not None:
+            leave_at_one(leaves)
+        with knowing_the_base() if knows else nullcontext():
+            recompose_mllm(load_config(RecomposeConfig, settings), progress=False)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ checkpoint of the run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from pairalign.dormant.directions import Direction
 from pairalign.dormant.layer import DormantLinear
 from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.selection.encoding import Code, decode_places
+from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
 from pairalign.files import replacing, write_json
 from pairalign.sharding import whole
@@ -68,16 +70,40 @@ def save_delta(model: Adapted, sensor: str, folder: Path) -> None:
 def load_delta(model: Adapted, folder: Path, trainable: bool = False) -> None:
     """Install the delta of a folder; raise `DeltaError`, before anything is changed, if it does not fit the model."""
     record = _read_config(folder)
-    try:
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    with _reading(folder / WEIGHTS) as tensors:
         updates = delta_updates(model.base_model, record["weights"], tensors, trainable)
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        raise DeltaError(f"{folder / WEIGHTS} is damaged or incomplete ({error}): copy it again.") from error
     model.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(trainable)
     model.add(record["sensor"], load_config(DormantConfig, record["config"]), updates, record.get("origin"))
+
+
+def load_places(
+    base: nn.Module, folder: Path, dtype: torch.dtype | None = None
+) -> tuple[dict[str, Mask | Tensor], dict[str, Any]]:
+    """What the delta of a folder trains by module name, masks or bases of directions, and its origin; its values aside,
+    and the base unchanged. dtype: that the base's weights are yet to be converted to; `None` as they are.
+
+    Raise `DeltaError` if it does not fit.
+    """
+    record, modules = _read_config(folder), dict(base.named_modules())
+    with _reading(folder / WEIGHTS) as tensors:
+        found = {}
+        for name, about in record["weights"].items():
+            _fitting(modules, name, about, dtype)
+            found[name] = _place(about, {key.rpartition(".")[2]: t for key, t in tensors.items() if _of(key, name)})
+    return found, dict(record.get("origin") or {})
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[dict[str, Tensor]]:
+    """The tensors of a file; `DeltaError` if they are not there, or not what the block expects."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        yield tensors
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        raise DeltaError(f"{path} is damaged or incomplete ({error}): copy it again.") from error
 
 
 def delta_parts(model: Adapted, sensor: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -128,16 +154,29 @@ def _update(linear: nn.Linear, about: dict[str, Any], parts: dict[str, Tensor]) 
     if about["kind"] == "direction":
         update: Replacement | Direction = Direction(linear.out_features, parts["basis"].to(linear.weight.device))
     elif about["kind"] == "entries":
-        code: Code = "bits" if "bits" in parts else "gaps"
-        chosen = torch.zeros(linear.weight.numel(), dtype=torch.bool)
-        chosen.index_fill_(0, decode_places(code, parts[code]), True)
-        update = Entries(linear.weight, chosen.view(linear.weight.shape))
+        update = Entries(linear.weight, _marked(parts, linear.weight.numel()).view(linear.weight.shape))
     else:
         update = {"rows": Rows, "columns": Columns}[about["kind"]](linear.weight, parts["index"].long())
     if update.values.shape != parts["values"].shape:
         raise RuntimeError(f"values of shape {tuple(parts['values'].shape)} for {tuple(update.values.shape)} places")
     update.values.data.copy_(parts["values"])
     return update
+
+
+def _place(about: dict[str, Any], parts: dict[str, Tensor]) -> Mask | Tensor:
+    """Where the update of one layer acts."""
+    rows, columns = about["shape"]
+    if about["kind"] == "direction":
+        return parts["basis"].clone()
+    if about["kind"] == "entries":
+        return Mask("entries", (rows, columns), _marked(parts, rows * columns).view(rows, columns))
+    return Mask(about["kind"], (rows, columns), parts["index"].long())
+
+
+def _marked(parts: dict[str, Tensor], count: int) -> Tensor:
+    """bool (count,) of the flat weight."""
+    code: Code = "bits" if "bits" in parts else "gaps"
+    return torch.zeros(count, dtype=torch.bool).index_fill_(0, decode_places(code, parts[code]), True)
 
 
 def _of(key: str, name: str) -> bool:
@@ -159,12 +198,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def _fitting(modules: dict[str, nn.Module], name: str, about: dict[str, Any]) -> nn.Linear:
+def _fitting(
+    modules: dict[str, nn.Module], name: str, about: dict[str, Any], dtype: torch.dtype | None = None
+) -> nn.Linear:
     """The layer that a stored update belongs to; raise `DeltaError` if it is not the one that it was made for."""
     linear = modules.get(name)
     if not isinstance(linear, nn.Linear):
         raise DeltaError(f"the delta changes {name}, which the model does not have: it was made for another base.")
     weight = linear.base_weight() if isinstance(linear, DormantLinear) else linear.weight
+    weight = weight.to(dtype or weight.dtype)
     if list(weight.shape) != about["shape"] or str(weight.dtype) != about["dtype"]:
         raise DeltaError(
             f"{name}.weight is {tuple(weight.shape)} of {weight.dtype}, the delta was made for "

@@ -14,16 +14,23 @@ from pairalign.finetune.fsdp import is_shared
 from pairalign.finetune.measure import answer_words
 from pairalign.finetune.prepare import Prepared
 from pairalign.finetune.sampling import TaskFeed
-from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.folder import CHECKPOINT, METRICS
 from pairalign.runtime import Runtime
 
 
 def fit_tasks(
-    config: RecomposeConfig, made: Prepared, runtime: Runtime, cache: BaseCache | None = None, *, progress: bool
+    config: RecomposeConfig,
+    made: Prepared,
+    runtime: Runtime,
+    cache: BaseCache | None = None,
+    *,
+    done: int | None = None,
+    progress: bool,
 ) -> Watch:
-    """Train what the method made trainable, from the checkpoint in `config.out` if there is one; gives what was
-    measured. The model ends on its device with the weights that are kept. cache: see `Watch`.
+    """Train what the method made trainable; gives what was measured. The model ends on its device with the weights that
+    are kept.
+
+    cache: see `Watch`. done: batches that the checkpoint in `config.out` has seen, which it then goes on from.
     """
     from pairalign.align.trainer import build_trainer, fit
     from pairalign.finetune.module import StageTwo
@@ -53,9 +60,7 @@ def fit_tasks(
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, strategy=strategy)
     watch.interrupted = lambda: bool(stop.number)
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
-    resume = path.exists()
-    if resume:
-        feed.start = task.batches = read_checkpoint(path, config, runtime.world)["batches"]
+    feed.start = task.batches = done or 0
     model.train()
     fit(
         trainer,
@@ -63,7 +68,7 @@ def fit_tasks(
         task,
         path,
         train_dataloaders=BatchLoader(feed, config.train.workers, config.plugins),
-        ckpt_path=str(path) if resume else None,
+        ckpt_path=None if done is None else str(path),
         weights_only=True,
     )
     if config.device_map is None:  # else it is on several

@@ -30,6 +30,7 @@ from pairalign.dormant.model import Chosen, DormantModel, choose_parts, make_upd
 from pairalign.dormant.provenance import origin_of
 from pairalign.dormant.receipt import check_base
 from pairalign.dormant.significance import load_scores
+from pairalign.finetune.chosen import load_places
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.methods import Method
 from pairalign.finetune.methods.method import Setup
@@ -99,7 +100,10 @@ def prepare_shared(
             _check_inside(llm, [name for name, p in llm.named_parameters() if p.requires_grad])
         share(llm)
         return prepared
-    chosen = _choose(llm, setup, share)
+    kept = None
+    if setup.chosen is not None:
+        kept = load_places(setup.chosen, setup.key(), llm, loaded_dtype(config), runtime)
+    chosen = _choose(llm, setup, share) if kept is None else Chosen(kept.parts, None, None)
     _check_inside(llm, list(chosen.parts))
     model, modules = DormantModel(llm), dict(llm.named_modules())
 
@@ -111,7 +115,8 @@ def prepare_shared(
 
     share(llm, before=add_updates)
     model.dormant[setup.sensor] = setup.dormant
-    model.origins[setup.sensor] = origin_of(model.updates(setup.sensor), chosen.scores, chosen.seen)
+    made_by = origin_of(model.updates(setup.sensor), chosen.scores, chosen.seen) if kept is None else kept.origin
+    model.origins[setup.sensor] = made_by
     return model
 
 

@@ -32,6 +32,7 @@ from pairalign.finetune.prepare import read_tasks as read_tasks
 from pairalign.finetune.questions import sample_question
 from pairalign.finetune.results import save_trained, summarise
 from pairalign.processes.launch import launch
+from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.claim import Claim, claim
 from pairalign.runs.folder import CHECKPOINT, RunFolder
 from pairalign.runtime import Runtime, find_device
@@ -64,6 +65,8 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
 def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) -> RecomposeRun:
     config, path = mine.config, mine.folder.path
     shared, place = is_shared(config, runtime), path / chosen.FOLDER
+    resumed = not mine.fresh and (path / CHECKPOINT).exists()
+    done = read_checkpoint(path / CHECKPOINT, config, runtime.world)["batches"] if resumed else None
     made = prepare(config, runtime.device, mapped=shared)
     model, method = made.model, made.method
     for task in made.tasks:
@@ -71,7 +74,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     dtype = loaded_dtype(config) if shared else None
     before = fingerprint_base(model.llm, dtype) if config.method in ("dormant", "bridge") else None
     cache = None
-    if config.cache is not None and runtime.main and (mine.fresh or not mine.folder.trained):
+    if config.cache is not None and runtime.main and not resumed:
         hashes = before or fingerprint_base(model.llm, dtype)
         cache = open_base_cache(config.cache, model, made.processor, hashes, runtime, dtype)
     setup = made.setup._replace(chosen=None if mine.fresh else place, write=runtime.main)
@@ -82,9 +85,9 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     if config.train.gradient_checkpointing:
         model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
     mine.begin()
-    if runtime.main and isinstance(model.llm, DormantModel) and not shared:
-        chosen.keep_chosen(place, setup.key(), model.llm)
-    watch = fit_tasks(config, made, runtime, cache, progress=progress)
+    if isinstance(model.llm, DormantModel):
+        chosen.keep_chosen(place, setup.key(), model.llm, runtime)
+    watch = fit_tasks(config, made, runtime, cache, done=done, progress=progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = method.finish(model.llm)
     model.eval()
