@@ -29,14 +29,21 @@ FOLDER, LIMIT = "PAIRALIGN_CACHE", "PAIRALIGN_CACHE_GB"
 DEFAULT_GB = 20.0
 AHEAD = 2  # shards that a reader fetches before it needs them
 _swept: set[Path] = set()
+_replaced: dict[str, tuple[str | None, str | None]] = {}  # what we set a variable to, and what it was before
 
 
 def use_cache(folder: str | None, gb: float | None) -> None:
-    """Let this process, and those that it starts, keep remote shards in `folder` up to `gb` GiB; None leaves either."""
-    if folder is not None:
-        os.environ[FOLDER] = os.path.abspath(folder)
-    if gb is not None:
-        os.environ[LIMIT] = str(gb)
+    """Let this process, and those that it starts, keep remote shards in `folder` up to `gb` GiB; None for what the
+    environment said before."""
+    for name, value in ((FOLDER, None if folder is None else os.path.abspath(folder)), (LIMIT, gb)):
+        now = os.environ.get(name)
+        before = _replaced[name][1] if name in _replaced and _replaced[name][0] == now else now
+        told = before if value is None else str(value)
+        _replaced[name] = (told, before)
+        if told is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = told
 
 
 def cache_folder() -> Path:
