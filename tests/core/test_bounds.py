@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pairalign.core.bounds import Strict, Within
-from pairalign.core.config import AlignConfig, DataConfig, LossConfig, TrainConfig, load_config
+from pairalign.core.config import AlignConfig, DataConfig, LossConfig, TrainConfig, TrainerConfig, load_config
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.config import DormantConfig
 from pairalign.finetune.config import RecomposeConfig, TuneConfig
@@ -138,3 +138,14 @@ def test_what_is_no_number_is_left_to_the_rest_of_the_type() -> None:
     config = load_config(AlignConfig, ONE, ["train.devices=auto", "modalities.touch.head=anchor", "train.steps=1e3"])
     assert (config.train.devices, config.train.steps) == ("auto", 1000)
     assert config.modalities["touch"].head == "anchor"
+
+
+@pytest.mark.parametrize("cls", [TrainConfig, TuneConfig])
+def test_what_both_stages_tell_the_trainer_is_declared_once(cls: Any) -> None:
+    shared = {field.name: field for field in dataclasses.fields(TrainerConfig)}
+    assert not shared.keys() & vars(cls)["__annotations__"].keys()
+    own = {field.name: field for field in dataclasses.fields(cls)}
+    assert all((own[name].type, own[name].default) == (field.type, field.default) for name, field in shared.items())
+    assert cls(500, 64) == cls(steps=500, batch_size=64)  # as they stood before there was a common part
+    with pytest.raises(ConfigError, match=f"^{cls.__name__}: threads is 0: give a whole number of at least 1"):
+        cls(threads=0)

@@ -21,7 +21,7 @@ SAME = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # older spelli
 def check_trainer(train: Any, device: torch.device) -> None:
     """Raise `ConfigError` for a precision or strategy that is unknown, or that cannot train on this device.
 
-    train: settings with the names of `TrainConfig`.
+    train: settings with the names of `TrainerConfig`.
     """
     from lightning.pytorch.strategies import StrategyRegistry
 

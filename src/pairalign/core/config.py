@@ -113,16 +113,34 @@ class LossConfig(Strict):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig(Strict):
+    """What both stages tell Lightning's trainer.
+
+    accumulate: batches per optimizer step, 1 or more. clip: gradient norm, 0 for none.
+    precision: Lightning's, such as "32-true" or "bf16-mixed". accelerator: "auto", or what `find_device` takes.
+    devices (1 or more, or "auto" for all), nodes (1 or more), strategy: as Lightning's Trainer takes them; of processes
+        that torchrun, SLURM, LSF or MPI started, there are as many as they say. In stage two the strategy "fsdp2"
+        shares the language model out among the processes, see `pairalign.finetune.fsdp`.
+    threads: torch's CPU threads, 1 or more; null leaves torch's choice.
+    """
+
+    accumulate: Count = 1
+    clip: Amount = 1.0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: Annotated[int | Literal["auto"], Within(1, LARGEST, whole=True)] = 1
+    nodes: Count = 1
+    strategy: str = "auto"
+    threads: Count | None = None
+
+
 @dataclass(frozen=True)
-class TrainConfig(Strict):
+class TrainConfig(TrainerConfig):
     """How long and how: `steps` ≥ 1 steps of `batch_size` pairs per edge and process, AdamW with warm-up and cosine.
 
-    lr, weight_decay, warmup (steps), clip (gradient norm; 0 for none): the optimizer, each 0 or more.
-    precision: Lightning's, such as "32-true" or "bf16-mixed". accumulate: batches per optimizer step, 1 or more.
-    validate_every, checkpoint_every: in steps; 0 for only at the end.
-    devices (1 or more, or "auto" for all), nodes (1 or more), strategy: as Lightning's Trainer takes them; of processes
-        that torchrun, SLURM, LSF or MPI started, there are as many as they say.
-    threads: torch's CPU threads, 1 or more; null leaves torch's choice.
+    lr, weight_decay, warmup (steps): the optimizer, each 0 or more.
+    validate_every, checkpoint_every: in steps; 0 for only at the end. The others: see `TrainerConfig`.
     """
 
     steps: Count = 1000
@@ -130,16 +148,8 @@ class TrainConfig(Strict):
     lr: Amount = 1e-3
     weight_decay: Amount = 0.01
     warmup: Whole = 50
-    clip: Amount = 1.0
-    precision: str = "32-true"
-    accumulate: Count = 1
     validate_every: Whole = 0
     checkpoint_every: Whole = 200
-    accelerator: str = "auto"
-    devices: Annotated[int | Literal["auto"], Within(1, LARGEST, whole=True)] = 1
-    nodes: Count = 1
-    strategy: str = "auto"
-    threads: Count | None = None
 
 
 @dataclass(frozen=True)

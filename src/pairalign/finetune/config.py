@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pairalign.core.bounds import LARGEST, Amount, Count, Strict, Whole, Within
+from pairalign.core.bounds import Amount, Count, Strict, Whole
+from pairalign.core.config import TrainerConfig
 from pairalign.dormant.config import DormantConfig
 
 
@@ -49,32 +50,28 @@ class TaskConfig(Strict):
 
 
 @dataclass(frozen=True)
-class TuneConfig(Strict):
+class TuneConfig(TrainerConfig):
     """Optimization of stage two.
 
-    steps, batch_size, accumulate, warmup: as in stage one; 0 steps measure what is there.
+    steps, batch_size, warmup: as in stage one; 0 steps measure what is there.
     lr: of the language model's trained weights; bridge_lr: of the bridge. weight_decay: AdamW's, of the former. Each 0
         or more.
     bridge_steps: steps before which only the bridge trains, 0 or more.
-    clip: gradient norm, 0 for none. validate_every: steps between measurements, 0 for none before the end.
+    validate_every: steps between measurements, 0 for none before the end.
     measure_batch_size: questions at once in a measurement. measure_tokens: longest free answer, which the base and what
         is kept give to the measured questions; 0 for none.
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
     workers: processes that read and collate batches ahead; 0 for none. They change no batch.
-    gradient_checkpointing: recompute activations in the backward pass. precision, accelerator, devices, nodes,
-    threads: as in stage one. strategy: likewise; "fsdp2" shares the language model out among the processes, see
-    `pairalign.finetune.fsdp`.
+    gradient_checkpointing: recompute activations in the backward pass. The others: see `TrainerConfig`.
     """
 
     steps: Whole = 1000
     batch_size: Count = 16
-    accumulate: Count = 1
     lr: Amount = 1e-3
     bridge_lr: Amount = 1e-3
     weight_decay: Amount = 0.0
     warmup: Whole = 50
     bridge_steps: Whole = 0
-    clip: Amount = 1.0
     validate_every: Whole = 0
     measure_batch_size: Count = 32
     measure_tokens: Whole = 16
@@ -82,12 +79,6 @@ class TuneConfig(Strict):
     gradient_checkpointing: bool = False
     memory: Amount = 2.0
     workers: Whole = 0
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    devices: Annotated[int | Literal["auto"], Within(1, LARGEST, whole=True)] = 1
-    nodes: Count = 1
-    strategy: str = "auto"
-    threads: Count | None = None
 
 
 @dataclass(frozen=True)
