@@ -327,6 +327,7 @@ def test_columns_that_nobody_named_are_listed_and_left_out(folder: Path) -> None
     ]
     few = write(folder, {"touch": "f.npy", "who": "ann", "stamp": 17.5})
     assert list(Manifest(few).table().fields) == ["touch", "who", "stamp"]
+    assert Manifest(write(folder, {"text": "t", "meta": 3, "splits": 4})).table().left_out == ("meta", "splits")
 
 
 def test_row_numbers_that_pandas_writes_are_no_modality(folder: Path) -> None:
@@ -370,6 +371,7 @@ def test_csv_cells_may_be_long_and_hold_new_lines(folder: Path) -> None:
         ("image,text,text\na.jpg,a,b\n", r"m\.csv' has two columns 'text'"),
         ("a;b,c\n1;2,3\n", r"may be separated by ',' or ';': say which"),
         ('image,text\na.jpg,"never closed\nb.jpg,cup\n', r"m\.csv line 2: no valid CSV"),
+        ('"image,text\na.jpg,cup\n', r"m\.csv line 1: no valid CSV"),
     ],
 )
 def test_csv_that_would_lose_something_is_refused(text: str, words: str, folder: Path) -> None:

@@ -422,6 +422,8 @@ def test_odd_samples_end_no_pack(tmp_path: Path) -> None:
         "half a label": {**fine, "label": "nice \ud83d"},
         "deep": {**fine, "text": {"value": json.loads("[" * 400 + "]" * 400)}},
         "large": {**fine, "force": [10**400]},
+        "no frames": {**fine, "force": {"frames": 3}},
+        "letters": {**fine, "text": {"frames": "abc"}},
         "file": {**fine, "text": Path("a\0.txt")},
         "x" * 200: fine,
         "half a key \ud83d": fine,

@@ -125,7 +125,7 @@ def run_pack(args: argparse.Namespace) -> int:
     if index.skipped:
         say(f"{len(index.skipped)} bad samples were left out:")
     for key, reason in index.skipped:
-        say(f"skipped {key}: {reason}")
+        say(f"skipped {key if key.isprintable() else repr(key)}: {reason}")
     say(f"shards: {out}\nnext: pairalign data audit {out}")
     return 0
 

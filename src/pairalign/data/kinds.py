@@ -39,7 +39,7 @@ def main_value(value: Any) -> Any:
 
     A dict with neither is a value read from JSON, and stays as it is.
     """
-    if not isinstance(value, dict) or not value.keys() & {"value", "frames"}:
+    if not isinstance(value, dict) or not ("value" in value or value.get("frames")):
         return value
     return value["value"] if "value" in value else value["frames"][-1]
 

@@ -139,16 +139,13 @@ def _csv(path: Path, delimiter: str | None) -> Lines:
         delimiter = _delimiter_of(path)
     rows: list[Line] = []
     with _reading(path, delimiter) as reader:
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip() for name in _next_row(reader, f"{path.name} line 1") or []]
         _check_header(path, header)
         named = [(place, name) for place, name in enumerate(header) if name]
         start = reader.line_num + 1
         while True:
             where = f"{path.name} line {start}"
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                raise DataError(f"{where}: no valid CSV ({error}): correct its quotes.") from error
+            cells = _next_row(reader, where)
             if cells is None:
                 break
             if len(cells) == len(header):
@@ -163,6 +160,13 @@ def _csv(path: Path, delimiter: str | None) -> Lines:
     form = f"CSV, separated by {DELIMITERS.get(delimiter, repr(delimiter))}"
     found = _finished(rows, form, spelled=True, columns=tuple(name for _, name in named))
     return Lines(found.rows, found.columns, form, True, (*unnamed, *found.unnamed))
+
+
+def _next_row(reader: Any, where: str) -> list[str] | None:
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        raise DataError(f"{where}: no valid CSV ({error}): correct its quotes, or set the delimiter.") from error
 
 
 @contextmanager

@@ -105,7 +105,8 @@ class Manifest:
                 raise DataError(f"kind of {name!r}: {kind!r} is unknown.{did_you_mean(kind, KINDS)}")
             if name not in fields:
                 raise DataError(f"kinds name {name!r}, which is not packed.{did_you_mean(name, fields)}")
-        left_out = (*(name for name in free if name not in fields), *lines.unnamed)
+        kept = [name for name in lines.columns if name in RESERVED and name not in {*roles.values(), *used}]
+        left_out = (*(name for name in free if name not in fields), *kept, *lines.unnamed)
         return {name: settled(column) for name, column in fields.items()}, left_out
 
 

@@ -56,24 +56,23 @@ def describe(index: ShardIndex, folder: str | Path | Remote) -> str:
     """The same of a finished folder."""
     split = next(iter(index.splits))
     sample = next(iter(read_samples(folder, split, list(index.modalities), limit=1)))
-    return "\n".join(table(index.modalities, sample.values))
+    return "\n".join(table(index.modalities, {name: main_value(value) for name, value in sample.values.items()}))
 
 
 def table(infos: Mapping[str, ModalityInfo], values: Mapping[str, Any]) -> list[str]:
-    """A line for each modality, under a heading."""
+    """A line for each modality, under a heading, from one main value of each."""
     rows = [_HEAD, *(_line(name, info, values.get(name)) for name, info in infos.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _line(name: str, info: ModalityInfo, value: Any) -> tuple[str, ...]:
-    main = main_value(value)
     shape = "×".join("?" if size is None else str(size) for size in info.shape) if info.shape is not None else ""
     shape = f"{shape or 'one number'} {info.dtype}" if info.dtype is not None else "-"
     low_high = f"{info.range[0]:.6g} to {info.range[1]:.6g}" if info.range is not None else "-"
     unit = info.unit or "-"
     unit = f"{unit}, {info.rate:g} Hz" if info.rate else unit
-    return (name, kind_of(main, info), unit, shape, low_high, _short(main))
+    return (name, kind_of(value, info), unit, shape, low_high, _short(value))
 
 
 def _short(value: Any) -> str:

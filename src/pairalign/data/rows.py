@@ -160,6 +160,8 @@ def _parts(name: str, value: Any, key: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part, entry in value.items():
         if part == "frames":
+            if isinstance(entry, (str, bytes, Mapping)) or not isinstance(entry, Iterable):
+                raise DataError(f"sample {key!r}: the frames of {name!r} are a {type(entry).__name__}: give a list.")
             found.update({f"{name}.{i:02d}": frame for i, frame in enumerate(entry)})
         elif part == "value":
             found[name] = entry

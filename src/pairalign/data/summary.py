@@ -52,7 +52,7 @@ def summarise(
                 others.setdefault(division, {}).setdefault(part, []).append(info)
     for split, found in shards.items():
         if not found:
-            raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]}: {skipped[0][1]}")
+            raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]!r}: {skipped[0][1]}")
     return ShardIndex(
         modalities={
             name: modality_info(name, stats[name], dict(units.get(name, {})), rates.get(name, {})) for name in stats

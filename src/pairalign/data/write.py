@@ -179,7 +179,7 @@ def encode_row(
             seen = describe_stored(extension, data, part, modality in options.allow_constant or modality in frames)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
-        except (ValueError, OverflowError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise DataError(f"{name}: no file can hold it ({error}).") from None
         stats[modality] = merge_one(stats.get(modality), seen)
         stored.append((f"{name}.{extension}", data))
