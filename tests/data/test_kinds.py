@@ -45,7 +45,10 @@ def test_a_series_has_time_last(shape: tuple[int, int], axes: tuple[str, ...] | 
     array = np.arange(150).reshape(shape)
     found = series_array(array, ModalityInfo(("npy",), rate=1.0, axes=axes))
     np.testing.assert_array_equal(found, array if shape[1] == 50 else array.T)
-    assert found.dtype == np.float32
+    assert found.dtype == np.float64
+    assert (
+        series_array(array.astype(np.float32), None).dtype == series_array(array.astype(np.int16)).dtype == np.float32
+    )
 
 
 def test_a_named_time_axis_wins_over_the_longer_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -100,3 +101,23 @@ def test_a_base_is_loaded_from_a_folder_and_nothing_else(tmp_path: Any) -> None:
     tiny_llama().save_pretrained(tmp_path / "text")
     with pytest.raises(ConfigError, match=r"image-text-to-text"):
         load_base(str(tmp_path / "text"))
+
+
+def test_pictures_are_seen_upright_and_in_eight_bits_whatever_they_are_stored_as() -> None:
+    _, processor = speaking()
+    ramp = np.mgrid[:48, :48][1] * 5
+    plain = Image.fromarray(np.repeat(ramp.astype(np.uint8)[..., None], 3, 2))
+    stream = io.BytesIO()
+    notes = Image.Exif()
+    notes[0x0112] = 3
+    plain.rotate(180).save(stream, "PNG", exif=notes)
+    turned = Image.open(stream)
+    clear = plain.copy()
+    clear.putalpha(255)
+    deep = Image.fromarray((ramp * 257).astype(np.uint16))
+    read = [
+        processor(processor.apply_chat_template([message(PICTURE, TEXT)]), images=[[picture]])["pixel_values"]
+        for picture in (plain, turned, clear, deep)
+    ]
+    for other in read[1:]:
+        torch.testing.assert_close(other, read[0])

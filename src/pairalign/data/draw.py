@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.data.arrays import plain_array
+from pairalign.data.picture import is_of_bytes, rgb_picture
+from pairalign.data.raster import upright
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +27,7 @@ PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b
 INK = "#33383f"  # text and axes; the report turns it into the page's own text colour
 MUTED = "#868e99"
 LINE = "#d8dce2"
+_PLAIN = ("RGB", "L", "1")
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, np.ndarray]:
@@ -85,7 +89,9 @@ def picture_array(value: Any) -> np.ndarray:
         return np.concatenate([picture_array(frame) for frame in array], axis=1)
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
         array = array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+    if array.ndim == 3 and array.shape[2] == 4 and array.dtype == np.uint8:
+        array = np.asarray(rgb_picture(array))
+    elif array.ndim == 3 and array.shape[2] in (1, 3, 4):
         array = array[..., :3]
     elif array.ndim == 2:
         array = array[..., None]
@@ -99,7 +105,9 @@ def as_array(value: Any) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
-    array = np.asarray(value)
+    if is_of_bytes(value) and value.mode not in _PLAIN:
+        value = rgb_picture(value)  # a palette's numbers are no colours
+    array = plain_array(upright(value) if hasattr(value, "getbands") else value)
     return np.nan_to_num(array.astype(np.float64), posinf=0, neginf=0) if array.dtype.kind == "f" else array
 
 

@@ -48,7 +48,11 @@ class Seen:
         """Count one sample."""
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         self.ids.add(content)
-        array = np.asarray(value) if kind != "text" else np.zeros(len(str(value).split()))
+        array = (
+            (as_array(value) if kind == "image" else np.asarray(value))
+            if kind != "text"
+            else np.zeros(len(str(value).split()))
+        )
         self.shapes[array.shape] = self.shapes.get(array.shape, 0) + 1
         if kind == "text" or not array.size:
             return

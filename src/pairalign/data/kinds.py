@@ -79,8 +79,10 @@ def _kind_of_table(array: np.ndarray) -> Kind:
 
 
 def series_array(value: Any, info: ModalityInfo | None = None) -> np.ndarray:
-    """A series as (channel, time) float32: time is the axis of that name, else the longer one."""
-    array = np.asarray(value, np.float32)
+    """A series as (channel, time) float32, float64 of longer numbers: time is the axis of that name, else the longer
+    one."""
+    array = np.asarray(value)
+    array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
     if array.ndim <= 1:
         return array.reshape(1, -1)
     axes = (info.axes if info is not None else None) or ()

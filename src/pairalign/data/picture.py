@@ -39,7 +39,7 @@ def rgb_picture(value: Any, levels: Levels | None = None, background: tuple[int,
         value = value["value"]
     if isinstance(value, (Mapping, list, tuple)):
         raise SignalError("several frames where one picture is needed: pack the one that is meant, or choose another.")
-    if _of_bytes(value):
+    if is_of_bytes(value):
         return _converted(upright(value), background)
     picture = Image.fromarray(byte_array(value, levels))
     return _flat(picture, background) if picture.mode == "RGBA" else picture.convert("RGB")
@@ -75,7 +75,7 @@ def natural_levels(dtype: np.dtype, low: float, high: float) -> Levels:
 
 def common_levels(values: Sequence[Any]) -> Levels | None:
     """What is black and what white in pictures that belong together, as frames of one contact do; None for bytes."""
-    arrays = [_plain(value) for value in values if not _of_bytes(value)]
+    arrays = [_plain(value) for value in values if not is_of_bytes(value)]
     arrays = [array for array in arrays if array.dtype != np.uint8 and array.size]
     if not arrays:
         return None
@@ -118,7 +118,7 @@ def conformed(raw: Any, recorded: Mapping[str, Any], levels: Levels | None) -> A
         return {name: conformed(part, recorded, found) for name, part in raw.items()}
     if isinstance(raw, (list, tuple)):
         return [conformed(part, recorded, found) for part in raw]
-    return raw if _of_bytes(raw) else rgb_picture(raw, found)
+    return raw if is_of_bytes(raw) else rgb_picture(raw, found)
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
@@ -145,7 +145,8 @@ def check_levels(levels: Any) -> Levels | None:
     return low, high
 
 
-def _of_bytes(value: Any) -> bool:
+def is_of_bytes(value: Any) -> bool:
+    """Whether it is a PIL picture of 8 bits or fewer, palettes and the like among them."""
     return hasattr(value, "getbands") and value.mode not in _WIDE
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pairalign.core.caption import unwritable
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.data.picture import rgb_picture
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.prompt import join_text
 from pairalign.sensors.reserved import reserved_words, spelt_in
@@ -163,6 +164,8 @@ class SensorProcessor:
             if asked != given:
                 raise DataError(f"sensor {name!r}: the text has {asked} {token}, and {given} signals were given.")
             texts = [t.replace(token, token * sense.length) for t in texts]
+        if options.get("images") is not None:
+            options["images"] = _shown(options["images"])
         batch = dict(self.processor(text=texts, **{"return_tensors": "pt", **options}))
         return batch | ({"signals": self.read(signals)} if any(map(len, signals.values())) else {})
 
@@ -188,6 +191,13 @@ class SensorProcessor:
         """The answers of `generate`, without their prompts."""
         text: list[str] = self.tokenizer.batch_decode(said[:, prompt.shape[1] :], skip_special_tokens=True)
         return [answer.strip() for answer in text]
+
+
+def _shown(images: Any) -> Any:
+    """PIL pictures as RGB and upright, in lists too; the rest as it is."""
+    if isinstance(images, (list, tuple)):
+        return [_shown(image) for image in images]
+    return rgb_picture(images) if hasattr(images, "getbands") else images
 
 
 def placeholder(name: str) -> str:

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.data.audit import blank, captions, clusters, duplicates, groups, leak, pairing, swapped
+from pairalign.data.audit import (
+    blank,
+    captions,
+    clusters,
+    duplicates,
+    groups,
+    leak,
+    mistaken,
+    pairing,
+    rounded,
+    swapped,
+)
 from pairalign.data.audit.findings import SEVERITIES, Audit, Finding, Severity
 from pairalign.data.audit.survey import Survey, take_survey
 from pairalign.data.place import Remote, find_place
@@ -23,6 +34,8 @@ CHECKS: dict[str, Callable[[Survey, int, bool], tuple[list[Finding], Any]]] = {
     "captions": captions.find,
     "swapped": swapped.find,
     "blank": blank.find,
+    "mistaken": mistaken.find,
+    "rounded": rounded.find,
     "groups": groups.find,
     "clusters": clusters.find,
     "pairing": pairing.find,

@@ -42,7 +42,8 @@ def spacing(cloud: np.ndarray) -> float:
 
 def _canonical(cloud: np.ndarray) -> np.ndarray:
     """Distinct points in random but fixed order, centred, at root mean square radius 1."""
-    xyz = np.unique(np.asarray(cloud[:, :3], np.float32), axis=0)
+    places = np.asarray(cloud[:, :3], np.float64)
+    xyz = np.unique((places - places.mean(0)).astype(np.float32), axis=0)
     xyz = np.random.default_rng(0).permutation(xyz)
     xyz = xyz - xyz.mean(0)
     scaled: np.ndarray = xyz / (np.sqrt((xyz**2).sum(1).mean()) + 1e-9)

@@ -70,7 +70,7 @@ def _values(survey: Survey, column: Column, rows: np.ndarray) -> list[Any]:
 def _prepare(value: Any, kind: str, info: ModalityInfo | None) -> np.ndarray:
     if kind == "image":
         return contrasted(value, small_picture(value, info, 32))
-    return series_array(value, info) if kind == "series" else np.asarray(value, np.float32)
+    return series_array(value, info) if kind == "series" else np.asarray(value, np.float64)
 
 
 def _prepared(column: Column) -> np.ndarray:

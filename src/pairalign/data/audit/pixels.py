@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.data.arrays import plain_array
 from pairalign.data.index import ModalityInfo
+from pairalign.data.picture import is_of_bytes, rgb_picture
 
 SIDE = 64  # of the picture that cues are computed on
 LOOK = 16  # of the picture that is kept
-_BYTES = ("RGB", "RGBA", "L", "P", "1", "CMYK", "YCbCr")
 CONTRAST, ALIKE, COLOUR = 0, 2, slice(6, 9)  # places of the cues that differ between gel images and photos
 
 
 def small_picture(value: Any, info: ModalityInfo | None = None, side: int = SIDE) -> np.ndarray:
     """(side, side, 3) float32 in [0, 1] of a PIL image or an array in any layout; of a stack, its last frame."""
-    if hasattr(value, "getbands") and value.mode in _BYTES:
+    if is_of_bytes(value):
         from PIL import Image
 
-        small = value.convert("RGB").resize((side, side), Image.Resampling.BOX)
+        small = rgb_picture(value).resize((side, side), Image.Resampling.BOX)
         return np.asarray(small, np.float32) / 255
-    array = np.asarray(value)
+    array = plain_array(value)
     array = array[-1] if array.ndim == 4 else array
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
         array = array.transpose(1, 2, 0)
@@ -38,8 +39,8 @@ def _to_unit(array: np.ndarray, info: ModalityInfo | None) -> np.ndarray:
     if array.dtype == np.uint8:
         return array.astype(np.float32) / 255
     low, high = info.range if info is not None and info.range else (float(array.min()), float(array.max()))
-    scaled: np.ndarray = (array.astype(np.float32) - low) / max(high - low, 1e-12)
-    return scaled
+    scaled: np.ndarray = (array.astype(np.float64) - low) / max(high - low, 1e-12)
+    return scaled.astype(np.float32)
 
 
 def _box(array: np.ndarray, side: int) -> np.ndarray:
@@ -57,7 +58,7 @@ def contrasted(value: Any, picture: np.ndarray) -> np.ndarray:
     """The small `picture` of `value`, stretched to its own 1st and 99th percentile unless it was made of bytes: in a
     range of 65,536 values all depth images would look alike.
     """
-    if getattr(value, "mode", "") in _BYTES or getattr(value, "dtype", None) == np.uint8:
+    if is_of_bytes(value) or getattr(value, "dtype", None) == np.uint8:
         return picture
     low, high = np.percentile(picture, [1, 99])
     stretched: np.ndarray = ((picture - low) / max(float(high - low), 1e-12)).clip(0, 1).astype(np.float32)

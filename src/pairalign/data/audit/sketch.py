@@ -1,8 +1,8 @@
 """A sketch: the few hundred numbers of one value that the checks work on, so that 100,000 samples fit in memory.
 
 Entries, as far as a kind has them: `look` for near duplicates, `cues` for swapped columns, `levels` for blank and
-clipped signals, and for the trivial probes `mean`, `raw`, `border`, and `background` and `difference` where the
-modality has a background part.
+clipped signals, `flat` for axes and channels that do not vary, and for the trivial probes `mean`, `raw`, `border`, and
+`background` and `difference` where the modality has a background part.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.core.narrowing import LEVELS as STEPS
 from pairalign.core.types import Kind
 from pairalign.data.audit.pixels import border, contrasted, picture_cues, shrink, small_picture
+from pairalign.data.draw import as_array
 from pairalign.data.index import ModalityInfo
 from pairalign.data.kinds import main_value, series_array
 
@@ -22,6 +24,8 @@ LEVELS = ("low", "high", "std", "at_low", "at_high", "dead")
 _BANDS = 64
 _COARSE = 16  # bands of the spectrum that survive a cut
 _WIDEST = 256
+_CHANNELS = 64  # of a series that are looked at for steps
+CONSTANT, ROUNDED = 1, 2
 
 
 def sketch(value: Any, kind: Kind, info: ModalityInfo | None = None) -> Sketch:
@@ -36,10 +40,11 @@ def sketch(value: Any, kind: Kind, info: ModalityInfo | None = None) -> Sketch:
             found["background"] = background.ravel()
             found["difference"] = found["raw"] - background.ravel()
         return found
-    array = np.asarray(main, np.float32)
+    array = np.asarray(main)
+    array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
     found = {"points": _sketch_points, "series": _sketch_series, "vector": _sketch_vector}[kind](array, info)
     if isinstance(value, dict) and np.shape(value.get("background", 0)) == array.shape:
-        rest = np.asarray(value["background"], np.float32)
+        rest = np.asarray(value["background"], array.dtype)
         found["background"] = _sketch_series(rest, info)["raw"] if kind == "series" else rest.ravel()[:_WIDEST]
         found["difference"] = _sketch_series(array - rest, info)["raw"]
     return found
@@ -48,7 +53,7 @@ def sketch(value: Any, kind: Kind, info: ModalityInfo | None = None) -> Sketch:
 def _sketch_image(value: Any, info: ModalityInfo | None) -> Sketch:
     picture = small_picture(value, info)
     look = shrink(picture)
-    array = np.asarray(value)
+    array = as_array(value) if hasattr(value, "getbands") else np.asarray(value)
     return {
         "look": np.round(255 * shrink(contrasted(value, picture))).astype(np.uint8).ravel(),
         "cues": picture_cues(picture),
@@ -74,7 +79,7 @@ def _levels(array: np.ndarray, full: tuple[float, float], dead: float = 0.0) -> 
     low, high = float(array.min()), float(array.max())
     at_low, at_high = (max(int(end.sum()) - 1, 0) / array.size for end in (array <= full[0], array >= full[1]))
     deviation = float(array.std(dtype=np.float64))
-    return np.asarray([low, high, deviation, at_low, at_high, dead], np.float32)
+    return np.asarray([low, high, deviation, at_low, at_high, dead], np.float64)
 
 
 def _sketch_points(array: np.ndarray, info: ModalityInfo | None) -> Sketch:
@@ -86,9 +91,18 @@ def _sketch_points(array: np.ndarray, info: ModalityInfo | None) -> Sketch:
     return {
         "look": cloud_shape(xyz),
         "levels": _levels(xyz, (-np.inf, np.inf), dead=1 - distinct),
+        "flat": flatness(xyz.T),
         "mean": xyz.mean(0),
         "raw": np.sqrt(grid).astype(np.float32),
     }
+
+
+def flatness(channels: np.ndarray) -> np.ndarray:
+    """Of each channel of (C, N): `CONSTANT`, `ROUNDED` to few steps of float32 where it is stored so, or 0."""
+    low, high = channels.min(1).astype(np.float64), channels.max(1).astype(np.float64)
+    steps = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32)).astype(np.float64)
+    rounded = (high - low < STEPS * steps) if channels.dtype == np.float32 else np.zeros(len(channels), bool)
+    return np.where(low == high, CONSTANT, np.where(rounded, ROUNDED, 0)).astype(np.uint8)
 
 
 def cloud_shape(xyz: np.ndarray, most: int = 512) -> np.ndarray:
@@ -123,6 +137,7 @@ def _sketch_series(array: np.ndarray, info: ModalityInfo | None) -> Sketch:
         "look": np.concatenate([np.sort(envelope), coarse - coarse.mean()]).astype(np.float32),  # of no certain time
         "cues": np.asarray([*numbers, *spectrum[::4]], np.float32),
         "levels": _levels(series, _whole_range(series, info), dead=float((deviation == 0).mean())),
+        "flat": flatness(series[:_CHANNELS]),
         "mean": series.mean(1)[:_WIDEST],
         "raw": bins.ravel()[: 4 * _WIDEST],
     }
@@ -140,7 +155,7 @@ def _sketch_vector(array: np.ndarray, info: ModalityInfo | None) -> Sketch:
     flat = array.ravel()
     if len(flat) > _WIDEST:
         draw = np.random.default_rng(0).normal(size=(len(flat), _WIDEST)) / np.sqrt(_WIDEST)
-        flat = flat @ draw.astype(np.float32)
+        flat = flat @ draw.astype(flat.dtype)
     cues = [*np.percentile(flat, [0, 25, 50, 75, 100]), flat.std(), flat.mean(), *np.resize(flat, 8)]
     return {
         "look": flat,

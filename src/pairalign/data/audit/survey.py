@@ -65,7 +65,8 @@ class Column:
                 self.arrays[name] = np.zeros((size, len(value)), dtype)
             kept = self.arrays[name][at]
             n = min(len(kept), len(value))
-            kept[:n] = value[:n]
+            bound = np.finfo(kept.dtype).max if kept.dtype == np.float16 else np.inf
+            kept[:n] = np.clip(value[:n], -bound, bound) if kept.dtype.kind == "f" else value[:n]
 
     def trim(self, rows: int, probed: int) -> None:
         """Forget the places that damaged samples left empty."""
@@ -167,7 +168,12 @@ def _note(taken: Survey, sample: RawSample, split: int, total: int, probed: list
         column.ids[row], column.kinds[row] = sample.ids[name], kind
         column.put(row, place, total, sketch(value, kind, column.info))
         if kind == "text":
-            column.captions.setdefault(sample.ids[name], str(main_value(value))[:120])
+            column.captions.setdefault(sample.ids[name], _shortened(str(main_value(value))))
+
+
+def _shortened(text: str) -> str:
+    """At most 120 characters, the last of a longer one among them: what a name ends in tells what it is."""
+    return text if len(text) <= 120 else f"{text[:99]}…{text[-20:]}"
 
 
 def _note_meta(taken: Survey, meta: dict[str, Any], row: int) -> None:
