@@ -87,12 +87,22 @@ def read_cloud(raw: Any, form: Form, least: int) -> Cloud:
         raw = faces | {name: raw[name] for name in ("pos", "normal", "color") if raw.get(name) is not None}
     if isinstance(raw, Mapping):
         return read_cloud(raw["value"], form, least) if "value" in raw else _joined(raw)
-    array = np.asarray(raw.detach().cpu() if hasattr(raw, "detach") else raw)
+    array = _array(raw)
     if array.dtype.names:
         return _fields(array)
     if array.dtype.kind not in "biuf":
         raise SignalError(f"point cloud of dtype {array.dtype}: give real numbers.")
     return _plain(array, form, least)
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:  # rows of unequal length
+        raise SignalError(f"point cloud of type {type(value).__name__} is no array: {error}.") from error
 
 
 def _plain(array: np.ndarray, form: Form, least: int) -> Cloud:
@@ -141,15 +151,17 @@ def _joined(parts: Mapping[str, Any]) -> Cloud:
         found = next((parts[word] for word in words if parts.get(word) is not None), None)
         if found is None:
             continue
-        block = np.asarray(found.detach().cpu() if hasattr(found, "detach") else found)
-        if block.ndim != 2 or block.shape[1] < 3 or not len(block) or (blocks and len(block) != len(blocks[0])):
-            raise SignalError(f"point cloud: {', '.join(columns)} of shape {block.shape}: give (M, 3), M ≥ 1 for all.")
+        block = _array(found)
+        fits = block.ndim == 2 and block.shape[1] == 3 and len(block) == len(blocks[0] if blocks else block) > 0
+        if not fits or block.dtype.kind not in "biuf":
+            what = f"{', '.join(columns)} of shape {block.shape}, {block.dtype}"
+            raise SignalError(f"point cloud: {what}: give numbers (M, 3), with one M ≥ 1 for all.")
         whole = whole or (columns == COLOUR and block.dtype.kind in "iu")
-        blocks.append(block[:, :3].astype(np.float64))
+        blocks.append(block.astype(np.float64))
         names += columns
     if names[:3] != list(XYZ):
         raise SignalError(f"point cloud with the parts {', '.join(map(str, parts))}: has no points.")
-    faces = None if parts.get("faces") is None else np.asarray(parts["faces"])
+    faces = None if parts.get("faces") is None else _array(parts["faces"])
     if faces is not None and (faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu"):
         raise SignalError(f"point cloud: faces of shape {faces.shape}, {faces.dtype}: give whole numbers (F, 3).")
     if faces is not None and faces.size and not 0 <= faces.min() <= faces.max() < len(blocks[0]):

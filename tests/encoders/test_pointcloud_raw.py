@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pairalign.align.model import build_aligner
 from pairalign.align.run import align_pairs, build_feeds, load_aligned
@@ -340,3 +342,39 @@ def test_words_for_columns() -> None:
     assert parse_columns("x, y, z, nx, ny, nz") == parse_columns("xyznormal")
     assert parse_columns("xyz_rgb") == tuple("xyzrgb")
     assert parse_columns("coordinate") is parse_columns("time") is parse_columns("zyx") is None
+
+
+ANY = {columns: net(columns=columns) for columns in ("xyz", "xyznormal", "xyzrgb")}
+NUMBERS = ["u1", "i4", "f2", "f4", ">f8", "?", "c8", "U3", "O", "M8[s]"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    dtype=st.sampled_from(NUMBERS),
+    shape=st.lists(st.integers(0, 12), max_size=3),
+    fill=st.sampled_from([0.0, 1.0, 0.5, -3.0, np.nan, np.inf, 300.0]),
+    columns=st.sampled_from(list(ANY)),
+    form=st.sampled_from(["array", "list", "dict", "tensor"]),
+)
+def test_anything_else_is_refused_by_a_deliberate_error(
+    dtype: str, shape: list[int], fill: float, columns: str, form: str
+) -> None:
+    with np.errstate(invalid="ignore"):
+        array = np.full(shape, fill).astype("f8").astype("M8[s]" if dtype == "M8[s]" else dtype)
+    raws: dict[str, Any] = {"list": array.tolist(), "dict": {"points": array, "colors": array}}
+    raw = raws.get(form, array)
+    if form == "tensor":
+        if array.dtype.kind not in "biuf":
+            return
+        raw = torch.from_numpy(array.astype(array.dtype.newbyteorder("="))).to(torch.bfloat16)
+    encoder = ANY[columns]
+    try:
+        value = encoder.preprocess(raw)
+    except SignalError:
+        return
+    encoder.signal.check(value, "preprocess()")
+
+
+def test_rows_of_unequal_length_are_refused() -> None:
+    with pytest.raises(SignalError, match="is no array"):
+        net().preprocess([[1.0, 2, 3], [4, 5]])
