@@ -47,7 +47,7 @@ class TouchCNN(Encoder):
     ) -> None:
         super().__init__(width)
         self.reader = GelReader(size, frames, background, sensors, levels)
-        self.signal = self.reader.signal
+        self.signal, self.sensors = self.reader.signal, tuple(sensors)
         sizes = [3, channels, 2 * channels, 4 * channels, width]
         self.stages = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, stride=1 if i == 3 else 2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
@@ -60,12 +60,13 @@ class TouchCNN(Encoder):
         self.join = nn.Linear(2 * width + 16 * cells**2, width)
 
     def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
-        """Refuse numbers that have no meaning as a picture; say where one would be nearly flat."""
-        return check_pictures(recorded, self.reader.levels, where)
+        """Refuse numbers that have no meaning as a picture and an unknown sensor; say where one would be nearly flat."""
+        notes = check_pictures(recorded, self.reader.levels, where)
+        return [*notes, *self.reader.check_sensor(recorded, where, learn=learn)]
 
     def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
-        """A picture of floats or 16 bits by the range of its whole modality."""
-        return conformed(raw, recorded, self.reader.levels)
+        """A picture of floats or 16 bits by the range of its whole modality, with the sensor type of its data set."""
+        return self.reader.told(conformed(raw, recorded, self.reader.levels), recorded)
 
     def preprocess(self, raw: Any) -> Tensor:
         """One raw contact → (frames, 4, S, S), see `GelReader`."""

@@ -60,7 +60,7 @@ class TouchViT(Encoder):
             raise ConfigError(f"masked={masked}: give a share from 0 to below 1.")
         super().__init__(PRESETS[preset]["embed_dim"])
         self.reader = GelReader(size, frames, background, sensors, levels)
-        self.signal = self.reader.signal
+        self.signal, self.sensors = self.reader.signal, tuple(sensors)
         self.vit = timm.models.VisionTransformer(
             img_size=size,
             patch_size=patch,
@@ -72,12 +72,13 @@ class TouchViT(Encoder):
         self.token = SensorToken(len(sensors), self.width) if sensors else None
 
     def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
-        """Refuse numbers that have no meaning as a picture; say where one would be nearly flat."""
-        return check_pictures(recorded, self.reader.levels, where)
+        """Refuse numbers that have no meaning as a picture and an unknown sensor; say where one would be nearly flat."""
+        notes = check_pictures(recorded, self.reader.levels, where)
+        return [*notes, *self.reader.check_sensor(recorded, where, learn=learn)]
 
     def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
-        """A picture of floats or 16 bits by the range of its whole modality."""
-        return conformed(raw, recorded, self.reader.levels)
+        """A picture of floats or 16 bits by the range of its whole modality, with the sensor type of its data set."""
+        return self.reader.told(conformed(raw, recorded, self.reader.levels), recorded)
 
     def preprocess(self, raw: Any) -> Tensor:
         """One raw contact → (frames, 4, S, S), see `GelReader`."""

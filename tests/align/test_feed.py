@@ -10,7 +10,7 @@ import torch
 
 import pairalign.data.reader
 from conftest import TinyVector
-from pairalign.align.feed import PairBatch, PairFeed, SideSource
+from pairalign.align.feed import FeedSource, PairBatch, PairFeed, SideSource
 from pairalign.core.encoder import Encoder
 
 EDGE = ("a", "b")
@@ -26,7 +26,9 @@ class RandomView(TinyVector):
 def batches(folder: Path, encoder: Encoder, memory: int, count: int = 18) -> list[PairBatch]:
     """The first batches, 6 an epoch."""
     sides = {end: SideSource(end, encoder, memory=memory) for end in EDGE}
-    return list(itertools.islice(PairFeed(folder / "a-b", "train", EDGE, sides, batch_size=16, seed=4), count))
+    return list(
+        itertools.islice(PairFeed([FeedSource(str(folder / "a-b"), "train", sides)], [EDGE], 16, seed=4), count)
+    )
 
 
 @pytest.mark.parametrize("memory", [500, 10**6], ids=["a few", "all"])

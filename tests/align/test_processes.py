@@ -109,7 +109,7 @@ def held_out(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
     with torch.no_grad():
         for name, feed in build_feeds(load_config(AlignConfig, settings), run.aligner, progress=False)["val"].items():
             for batch in feed:
-                for term, value in run.aligner.edge_terms(feed.edge, batch.a, batch.b).items():
+                for term, value in run.aligner.edge_terms(feed.edges[0], batch.a, batch.b).items():
                     sums.add(f"val/{name}/{term}", value, len(batch.keys))
     return sums.means(Runtime())
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from conftest import TinyVector
-from pairalign.align.feed import PairBatch, PairFeed, SideSource
+from pairalign.align.feed import FeedSource, PairBatch, PairFeed, SideSource
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError
 from pairalign.core.registry import create_encoder, load_plugin
@@ -26,7 +26,8 @@ PLUGIN = Path(__file__).parents[1] / "support" / "plain_vector.py"
 
 
 def pair_feed(folder: Path, encoder: Encoder, size: int = 16, **options: Any) -> PairFeed:
-    return PairFeed(folder / "a-b", "train", EDGE, {end: SideSource(end, encoder) for end in EDGE}, size, **options)
+    sides = {end: SideSource(end, encoder) for end in EDGE}
+    return PairFeed([FeedSource(str(folder / "a-b"), "train", sides)], [EDGE], size, **options)
 
 
 def first(batches: Any, count: int) -> list[PairBatch]:
@@ -61,11 +62,11 @@ def test_validation_batches_are_the_same_for_any_number_of_processes(pair_folder
     """32 held-out samples: 31 would leave one alone, which has no negatives; of 20 processes most have no batch."""
 
     def batches(of: int) -> list[list[str]]:
-        held: dict[str, Any] = {"split": "val", "train": False, "world_size": of}
-        return sorted(b.keys for r in range(of) for b in PairFeed(folder, **fixed, **held, rank=r))
+        held: dict[str, Any] = {"train": False, "world_size": of}
+        return sorted(b.keys for r in range(of) for b in PairFeed([source], [EDGE], size, **held, rank=r))
 
-    folder, sides = pair_folder / "a-b", {end: SideSource(end, TinyVector()) for end in EDGE}
-    fixed: dict[str, Any] = {"edge": EDGE, "sides": sides, "batch_size": size}
+    sides = {end: SideSource(end, TinyVector()) for end in EDGE}
+    source = FeedSource(str(pair_folder / "a-b"), "val", sides)
     assert batches(world) == batches(1)
     assert sum(map(len, batches(world))) == 32
 

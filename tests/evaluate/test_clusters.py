@@ -87,7 +87,7 @@ def task(tmp_path: Path) -> Callable[[list[dict[str, Any]], list[dict[str, Any]]
 
 
 def test_overlap_and_notes_follow_the_same_rule(task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pairalign.evaluate.protocols.task.trained_here", lambda task: False)
+    monkeypatch.setattr("pairalign.evaluate.protocols.task.trained_splits", lambda task: [])
     train = [{"group": "cup", "session": "monday"}, {"group": "pan"}]
     test = [{"group": "lid", "session": "monday"}, {"group": "lid"}, {"group": "pan"}, {"group": "rug"}, {}]
     found = task(train, test)

@@ -122,16 +122,19 @@ def open_or_build(
     batch_size: int = 64,
     device: torch.device | None = None,
     progress: bool = True,
+    recorded: Mapping[str, Any] | None = None,
 ) -> AnchorCache:
     """Open the cache of a frozen encoder over one split of a shard folder, computing it first if there is none.
 
-    device: where the encoder is and computes; by default that of its weights. It lies in `folder` under a name with the
-    first twelve digits of its fingerprint, so that what was made from something else lies elsewhere. Of several
-    processes on one machine, one computes and the others wait.
+    device: where the encoder is and computes; by default that of its weights. recorded: what is known of the samples,
+    see `Encoder.conform`; by default what their index says. It lies in `folder` under a name with the first twelve
+    digits of its fingerprint, so that what was made from something else lies elsewhere. Of several processes on one
+    machine, one computes and the others wait.
     """
     index, part = load_index(shards), f"{split}/{source}"
+    recorded = asdict(index.modalities[source]) if recorded is None else recorded
     if type(encoder).conform is not Encoder.conform:
-        part += f" {asdict(index.modalities[source])}"  # what is recorded decides how a value is read
+        part += f" {dict(recorded)}"  # what is recorded decides how a value is read
     fingerprint = cache_fingerprint(encoder, options, index.content_hash, views, seed, part)
     folder = cache_folder(folder, fingerprint)
     if not (folder / "cache.json").exists():
@@ -139,7 +142,7 @@ def open_or_build(
         with FileLock(Path(tempfile.gettempdir()) / f"pairalign-{name}.lock"):
             if not (folder / "cache.json").exists():
                 place = device or next((t.device for t in encoder.state_dict().values()), torch.device("cpu"))
-                settings = (views, seed, batch_size, fingerprint, place, progress)
+                settings = (views, seed, batch_size, fingerprint, place, progress, recorded)
                 try:
                     _build(folder, encoder, find_place(shards), split, source, *settings)
                 except StorageError:
@@ -161,8 +164,9 @@ def _build(
     fingerprint: str,
     device: torch.device,
     progress: bool,
+    recorded: Mapping[str, Any],
 ) -> None:
-    total, recorded = count_samples(shards, split), asdict(load_index(shards).modalities[source])
+    total = count_samples(shards, split)
     header = {"descr": "<f4", "fortran_order": False, "shape": (total, views, encoder.width)}
     with replacing(folder) as partial:
         partial.mkdir()

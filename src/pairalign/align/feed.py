@@ -2,16 +2,17 @@
 
 The order of samples, and every random view, follow from (seed, epoch, key), so a run that was killed goes on with
 exactly the batch that it would have seen, and n processes see together the batch that one of n times the size would
-have seen. Where it bites: a damaged sample is left out, reported by key and counted; a training batch is filled by
-reading on, never by repeating another sample; a validation batch stays short, so that its figures do not depend on who
-reads what.
+have seen. Edges over the same data sets share one feed: a sample is read and preprocessed once for all of them. Where
+it bites: a damaged sample is left out, reported by key and counted; a training batch is filled by reading on, never by
+repeating another sample; a validation batch stays short and is of one data set, so that its figures do not depend on
+who reads what.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -26,7 +27,8 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError, SignalError
 from pairalign.data.graph import Edge, edge_name
 from pairalign.data.place import ShardPlace
-from pairalign.data.shards import RawSample, count_samples, read_samples
+from pairalign.data.pool import Drawn, Part, PoolSample, pool_order, quotas, read_pool
+from pairalign.data.reader import RawSample
 
 
 class Place(NamedTuple):
@@ -38,13 +40,27 @@ class Place(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """Two sides in the order of the edge, the sample keys, (key, reason) of damaged samples met, and where it ended."""
+    """The same samples in every modality of a feed.
 
-    a: Side
-    b: Side
+    sides: by modality. keys: of the samples, with their source's name where there are several. sources: number of each
+    one's source. bad: (key, reason) of damaged samples met. place: where it ended.
+    """
+
+    sides: dict[str, Side]
     keys: list[str]
+    sources: list[int]
     bad: list[tuple[str, str]]
     place: Place
+
+    @property
+    def a(self) -> Side:
+        """The first modality."""
+        return next(iter(self.sides.values()))
+
+    @property
+    def b(self) -> Side:
+        """The second modality."""
+        return list(self.sides.values())[1]
 
 
 @dataclass
@@ -52,7 +68,7 @@ class SideSource:
     """How one modality is read: its field in the shards, its encoder, and its anchor cache if it is frozen.
 
     memory: bytes of preprocessed samples that are kept, so that each is preprocessed only once. recorded: what the
-    index says of the field, see `Encoder.conform`.
+    index, or the configuration, says of the field, see `Encoder.conform`.
     """
 
     field: str
@@ -100,16 +116,34 @@ class SideSource:
 
 
 @dataclass
-class PairFeed(IterableDataset[PairBatch]):
-    """Batches of one edge: endless for training, one pass for validation.
+class FeedSource:
+    """One data set of a feed: its split of a shard folder, and how each modality is read there.
 
-    start: batches of this process that an interrupted run had already used, and `places` where each worker then stood.
+    weight: share of the samples drawn, None by size. name: what figures call it.
     """
 
     folder: ShardPlace
     split: str
-    edge: Edge
     sides: Mapping[str, SideSource]
+    name: str = ""
+    weight: float | None = None
+
+    @property
+    def part(self) -> Part:
+        """It, as one source of a pool."""
+        return Part(self.folder, self.split, self.weight)
+
+
+@dataclass
+class PairFeed(IterableDataset[PairBatch]):
+    """Batches of the edges over one pool of data sets: endless for training, one pass for validation.
+
+    start: batches of this process that an interrupted run had already used, and `places` where each worker then stood.
+    temperature: of drawing by size, see `EdgeConfig`.
+    """
+
+    sources: Sequence[FeedSource]
+    edges: Sequence[Edge]
     batch_size: int
     seed: int = 0
     train: bool = True
@@ -119,112 +153,162 @@ class PairFeed(IterableDataset[PairBatch]):
     places: Mapping[int, Place] = dataclasses.field(default_factory=dict)
     rank: int = 0
     world_size: int = 1
+    temperature: float | None = None
+
+    @cached_property
+    def ends(self) -> tuple[str, ...]:
+        """The modalities of all edges."""
+        return tuple(dict.fromkeys(end for edge in self.edges for end in edge))
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The data sets as a pool."""
+        return [source.part for source in self.sources]
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Samples of each source."""
+        return [part.count for part in self.parts]
+
+    @cached_property
+    def shares(self) -> list[int]:
+        """Samples of each source in an epoch."""
+        return quotas(self.parts, self.temperature) if self.train else self.counts
 
     def __iter__(self) -> Iterator[PairBatch]:
         info = get_worker_info()
         number, workers = (info.id, info.num_workers) if info else (0, 1)
         worker = (number + self.start) % workers  # the loader asks worker 0 first, also after a resume
-        batch, bad = _Open(self.edge), list[tuple[str, str]]()
-        _, fruitful, position = self.places.get(worker, Place(worker, 0, -1))
-        round_trip = self._round_trip(workers)
-        for epoch, sample in self._samples(worker, workers, bad):
-            if not self.train and sample.position // self.size > position // self.size:
-                yield from self._close(batch, bad, Place(worker, epoch, position))
-                batch = _Open(self.edge)
-            position = sample.position
-            try:
-                pair = {end: self.sides[end].read(sample, self._generator(epoch, sample.key, end)) for end in self.edge}
-            except SignalError as error:
-                bad.append((sample.key, str(error)))
-                self._give_up(bad, epoch > fruitful + round_trip)
-                continue
-            fruitful = epoch
-            batch.add(sample, pair, [sample.ids[self.sides[end].field] for end in self.edge])
-            if self.train and len(batch.keys) == self.size:
-                yield from self._close(batch, bad, Place(worker, epoch, position))
-                batch = _Open(self.edge)
-        yield from self._close(batch, bad, Place(worker, 0, -1))
+        bad = list[tuple[str, str]]()
+        stream = worker * self.world_size + self.rank  # workers take turns by batches
+        if self.train:
+            yield from self._training(worker, stream, workers, bad)
+        else:
+            yield from self._validation(worker, stream, workers, bad)
 
-    def _round_trip(self, workers: int) -> int:
-        """Epochs in which every stream has its turn: several where a split is smaller than all their batches."""
-        streams = self.world_size * workers
-        return 1 + streams * self.batch_size // max(1, count_samples(self.folder, self.split))
+    def _training(self, worker: int, stream: int, workers: int, bad: list[tuple[str, str]]) -> Iterator[PairBatch]:
+        batch = _Open(self.ends)
+        _, epoch, position = self.places.get(worker, Place(worker, 0, -1))
+        fruitful, fruitless, streams = epoch, 0, self.world_size * workers
+        patience = 1 + streams * self.batch_size // max(1, sum(self.shares))  # epochs until each stream has its turn
+        while True:
+            drawn = pool_order(
+                self.counts,
+                self.shares,
+                shuffle=self.shuffle > 0,
+                seed=self.seed,
+                epoch=epoch,
+                stream=stream,
+                streams=streams,
+                block=self.batch_size,
+            )
+            given = 0
+            for found in self._read(range(len(self.sources)), drawn, position + 1, bad):
+                given, position = given + 1, found.position
+                if not self._add(batch, found, bad):
+                    self._give_up(bad, epoch > fruitful + patience)
+                    continue
+                fruitful = epoch
+                if len(batch.keys) == self.batch_size:
+                    yield from self._close(batch, bad, Place(worker, epoch, position))
+                    batch = _Open(self.ends)
+            fruitless = 0 if given or position >= 0 else fruitless + 1
+            self._give_up(bad, fruitless > patience)
+            epoch, position = epoch + 1, -1
 
-    @cached_property
-    def size(self) -> int:
-        """Samples of a batch; for validation the next size that leaves no last batch of one, which has no negatives."""
-        size, count = self.batch_size, count_samples(self.folder, self.split)
-        while not self.train and count > 1 and count % size == 1:
+    def _validation(self, worker: int, stream: int, workers: int, bad: list[tuple[str, str]]) -> Iterator[PairBatch]:
+        given, streams = 0, self.world_size * workers
+        for number, count in enumerate(self.counts):
+            size = self._validation_size(count)
+            mine = {"stream": stream, "streams": streams, "block": size}
+            drawn = pool_order([count], [count], shuffle=False, seed=self.seed, epoch=0, **mine)
+            batch, position = _Open(self.ends), -1
+            for found in self._read([number], drawn, 0, bad):
+                if found.position // size > position // size:
+                    yield from self._close(batch, bad, Place(worker, 0, position))
+                    batch = _Open(self.ends)
+                given, position = given + 1, found.position
+                self._add(batch, found, bad)
+            yield from self._close(batch, bad, Place(worker, 0, position))
+        self._give_up(bad, not given and bool(bad))
+
+    def _validation_size(self, count: int) -> int:
+        """Samples of a batch: the next size that leaves no last batch of one, which has no negatives."""
+        size = self.batch_size
+        while count > 1 and count % size == 1:
             size += 1
         return size
 
-    def _samples(self, worker: int, workers: int, bad: list[tuple[str, str]]) -> Iterator[tuple[int, RawSample]]:
-        fields = [self.sides[end].field for end in self.edge]
-        _, epoch, position = self.places.get(worker, Place(worker, 0, -1))
-        fruitless, round_trip = 0, self._round_trip(workers)
-        while True:
-            given = 0
-            for sample in read_samples(
-                self.folder,
-                self.split,
-                fields,
-                decode=self._wanted,
-                shuffle=self.shuffle if self.train else 0,
-                seed=self.seed,
-                epoch=epoch,
-                rank=self.rank,
-                world_size=self.world_size,
-                worker=worker,
-                workers=workers,
-                block=self.size,
-                skip=position + 1,
-                on_bad=lambda key, reason: bad.append((key, reason)),
-            ):
-                given += 1
-                yield epoch, sample
-            if not self.train:
-                return self._give_up(bad, not given and bool(bad))
-            fruitless = 0 if given or position >= 0 else fruitless + 1
-            self._give_up(bad, fruitless > round_trip)
-            epoch, position = epoch + 1, -1
+    def _read(
+        self, numbers: Sequence[int], drawn: Drawn, first: int, bad: list[tuple[str, str]]
+    ) -> Iterator[PoolSample]:
+        """Samples of the sources `numbers`, which `drawn` counts from 0."""
+        fields = [[self.sources[n].sides[end].field for end in self.ends] for n in numbers]
 
-    def _wanted(self, key: str) -> list[str]:
-        return [self.sides[end].field for end in self.edge if self.sides[end].needs_value(key)]
+        def wanted(which: int, key: str) -> list[str]:
+            sides = self.sources[numbers[which]].sides
+            return [sides[end].field for end in self.ends if sides[end].needs_value(key)]
+
+        found = read_pool(
+            [self.parts[n] for n in numbers],
+            drawn,
+            fields[0],
+            shuffle=self.shuffle if self.train else 0,
+            seed=self.seed,
+            first=first,
+            decode=wanted,
+            on_bad=lambda which, key, reason: bad.append((self._name(numbers[which], key), reason)),
+        )
+        return (sample._replace(source=numbers[sample.source]) for sample in found)
+
+    def _add(self, batch: _Open, found: PoolSample, bad: list[tuple[str, str]]) -> bool:
+        """Put a sample into the batch; whether it was whole."""
+        source, sample, name = self.sources[found.source], found.sample, self._name(found.source, found.sample.key)
+        try:
+            sides = {end: source.sides[end].read(sample, self._generator(found.turn, name, end)) for end in self.ends}
+        except SignalError as error:
+            bad.append((name, str(error)))
+            return False
+        batch.keys.append(name)
+        batch.sources.append(found.source)
+        for end, value in sides.items():
+            batch.values[end].append(value)
+            batch.ids[end].append(sample.ids[source.sides[end].field])
+        return True
+
+    def _name(self, source: int, key: str) -> str:
+        """A sample's name in this feed: two sources may have the same keys."""
+        return key if len(self.sources) == 1 else f"{self.sources[source].name}/{key}"
 
     def _give_up(self, bad: list[tuple[str, str]], hopeless: bool) -> None:
         if hopeless:
             key, reason = bad[0] if bad else ("none", "the split is empty")
             raise DataError(f"{self}: no sample is usable. First: {key}: {reason}")
 
-    def _generator(self, epoch: int, key: str, modality: str) -> torch.Generator | None:
+    def _generator(self, epoch: int, name: str, modality: str) -> torch.Generator | None:
         if not (self.train and self.augment):
             return None
-        digest = hashlib.blake2b(f"{self.seed}/{epoch}/{key}/{modality}".encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(f"{self.seed}/{epoch}/{name}/{modality}".encode(), digest_size=8).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
     def _close(self, batch: _Open, bad: list[tuple[str, str]], place: Place) -> Iterator[PairBatch]:
         """The batch with the damaged samples met so far; none of one pair, which has no negatives."""
         if len(batch.keys) < 2:
             return
-        a, b = (self.sides[end].collate(batch.values[end], batch.ids[end]) for end in self.edge)
-        yield PairBatch(a, b, batch.keys, list(bad), place)
+        sides = {end: self.sources[0].sides[end].collate(batch.values[end], batch.ids[end]) for end in self.ends}
+        yield PairBatch(sides, batch.keys, batch.sources, list(bad), place)
         bad.clear()
 
     def __str__(self) -> str:
-        return f"{edge_name(self.edge)} ({self.split} of {self.folder})"
+        where = ", ".join(f"{source.split} of {source.folder}" for source in self.sources)
+        return f"{', '.join(map(edge_name, self.edges))} ({where})"
 
 
 class _Open:
     """A batch that is being filled."""
 
-    def __init__(self, edge: Edge) -> None:
-        self.values: dict[str, list[Tensor]] = {end: [] for end in edge}
-        self.ids: dict[str, list[int]] = {end: [] for end in edge}
+    def __init__(self, ends: Sequence[str]) -> None:
+        self.values: dict[str, list[Tensor]] = {end: [] for end in ends}
+        self.ids: dict[str, list[int]] = {end: [] for end in ends}
         self.keys: list[str] = []
-
-    def add(self, sample: RawSample, pair: Mapping[str, Tensor], ids: list[int]) -> None:
-        """Append one pair."""
-        self.keys.append(sample.key)
-        for (end, value), number in zip(pair.items(), ids, strict=True):
-            self.values[end].append(value)
-            self.ids[end].append(number)
+        self.sources: list[int] = []

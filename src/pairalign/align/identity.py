@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from pairalign.align.sources import edge_sources
 from pairalign.core.config import AlignConfig, to_dict
 from pairalign.core.registry import encoder_hash
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
-from pairalign.data.place import ShardPlace, find_place
+from pairalign.data.place import ShardPlace
 from pairalign.files import sha256_file
 from pairalign.runs.identity import GONE, Identity, hashes
 from pairalign.runs.plugins import load_plugins
@@ -38,10 +39,12 @@ def shard_hash(folder: ShardPlace, *splits: str) -> str:
 
 
 def _parts(config: AlignConfig) -> Iterator[Part]:
-    splits = [split for split in (config.data.train_split, config.data.val_split) if split is not None]
     for edge in config.edges:
-        folder = find_place(edge.shards, config.data.root)
-        yield f"shards of edge {edge_name(edge.between)}", partial(shard_hash, folder, *splits)
+        sources = edge_sources(config, edge)
+        for source in sources:
+            splits = [split for split in (source.train, source.val) if split is not None]
+            name = "" if len(sources) == 1 else f", {source.name}"
+            yield f"shards of edge {edge_name(edge.between)}{name}", partial(shard_hash, source.folder, *splits)
     for name, modality in config.modalities.items():
         if modality.start is not None:
             weights = Path(modality.start) / "model.safetensors"

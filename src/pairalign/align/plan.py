@@ -7,23 +7,40 @@ slower than the rest, so the time is an upper estimate.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from pairalign.align.check import check_edges, check_folders
-from pairalign.align.feed import PairFeed
+from pairalign.align.feed import FeedSource, PairFeed, SideSource
 from pairalign.align.model import PairAligner, build_aligner, config_graph
 from pairalign.align.precision import check_trainer
+from pairalign.align.sources import pools_of, recorded_of
 from pairalign.align.store import start_encoders
 from pairalign.core.config import AlignConfig
 from pairalign.data.graph import PairGraph, edge_name
 from pairalign.data.index import load_index
-from pairalign.data.place import find_place
 from pairalign.data.remote.cache import use_cache
-from pairalign.data.shards import count_samples
 from pairalign.runtime import find_device
+
+
+@dataclass(frozen=True)
+class PoolPart:
+    """One data set of an edge's pool: samples that it holds, how many an epoch draws, and the share that they are.
+
+    weight: as configured, None by size. sensor: make by modality, where an encoder tells sensors apart.
+    """
+
+    name: str
+    folder: str
+    split: str
+    samples: int
+    weight: float | None
+    drawn: int
+    share: float
+    sensor: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class Plan:
     step_seconds: float
     steps: int
     notes: tuple[str, ...] = ()
+    pools: dict[str, list[PoolPart]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -53,9 +71,9 @@ class Plan:
         lines += [f"{name:{width}}{n:>12,}{self.frozen[name]:>12,}" for name, n in self.trainable.items()]
         total, still = sum(self.trainable.values()), sum(self.frozen.values())
         lines += [f"{'sum':{width}}{total:>12,}{still:>12,}", ""]
-        lines += [
-            f"{name}: {n:,} training pairs, first loss {self.losses[name]:.3f}" for name, n in self.samples.items()
-        ]
+        for name, n in self.samples.items():
+            lines += [f"{name}: {n:,} training pairs, first loss {self.losses[name]:.3f}"]
+            lines += draw_pool(self.pools[name])
         lines += self.notes
         lines += [
             f"memory: about {self.memory / 2**30:.2f} GiB for weights, gradients, optimizer and one batch",
@@ -74,6 +92,7 @@ class Plan:
             "trainable": self.trainable,
             "frozen": self.frozen,
             "samples": self.samples,
+            "pools": {name: [asdict(part) for part in parts] for name, parts in self.pools.items() if len(parts) > 1},
             "memory_bytes": self.memory,
             "seconds": self.seconds,
             "notes": list(self.notes),
@@ -93,7 +112,9 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
     graph, aligner = config_graph(config), build_aligner(config).to(device)
     notes = check_edges(config, aligner)
     start_encoders(config, aligner)
-    batches = {name: next(iter(feed)) for name, feed in _plain_feeds(config, aligner).items()}
+    feeds = _plain_feeds(config, aligner)
+    batches = {name: next(iter(feed)) for name, feed in feeds.items()}
+    pools = {edge_name(edge): _drawn(feed) for feed in feeds.values() for edge in feed.edges}
     for name, batch in batches.items():
         for key, reason in batch.bad:
             notes.append(f"note: damaged sample: {name} {key}: {reason}")
@@ -101,7 +122,8 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
     trainable, frozen = _count(aligner)
     weights = 4 * sum(frozen.values()) + 16 * sum(trainable.values())  # value, gradient and two Adam moments
     memory, steps = weights + activations, config.train.steps
-    return Plan(graph, trainable, frozen, _samples(config), losses, memory, seconds, steps, tuple(notes))
+    samples = {edge_name(edge.between): sum(s.samples for s in pools[edge_name(edge.between)]) for edge in config.edges}
+    return Plan(graph, trainable, frozen, samples, losses, memory, seconds, steps, tuple(notes), pools)
 
 
 def draw_graph(graph: PairGraph) -> list[str]:
@@ -116,25 +138,62 @@ def draw_graph(graph: PairGraph) -> list[str]:
     return lines
 
 
+def draw_pool(parts: Sequence[PoolPart]) -> list[str]:
+    """The data sets of a pool as lines; none where there is only one."""
+    if len(parts) < 2:
+        return []
+    total, width = sum(part.drawn for part in parts), max(len(part.name) for part in parts)
+    lines = [f"  pool of {len(parts)} sources, an epoch is {total:,} samples:"]
+    for part in parts:
+        how = "by size" if part.weight is None else f"weight {part.weight:g}"
+        sensor = "".join(f", {end} of {name}" for end, name in part.sensor.items())
+        times = part.drawn / part.samples
+        each = f"{part.drawn:,} drawn ({times:.3g} × each)" if part.drawn != part.samples else "each once"
+        lines.append(
+            f"  {part.name:<{width}}  {part.samples:>9,} in {part.split}, {how}: {each}, {part.share:.1%}{sensor}"
+        )
+    return lines
+
+
+def _drawn(feed: PairFeed) -> list[PoolPart]:
+    total = sum(feed.shares)
+    return [
+        PoolPart(
+            source.name,
+            str(source.folder),
+            source.split,
+            count,
+            source.weight,
+            share,
+            share / total,
+            {end: side.recorded["sensor"] for end, side in source.sides.items() if side.encoder.sensors},
+        )
+        for source, count, share in zip(feed.sources, feed.counts, feed.shares, strict=True)
+    ]
+
+
 def _parts(graph: PairGraph) -> str:
     return " | ".join(", ".join(part) for part in graph.components())
 
 
 def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFeed]:
-    from pairalign.align.feed import SideSource
-
+    """The training feeds without caches."""
     feeds = {}
-    for edge in config.edges:
-        folder = find_place(edge.shards, config.data.root)
-        stored, sides = load_index(folder).modalities, {}
-        for end in edge.between:
-            field = config.modalities[end].source or end
-            sides[end] = SideSource(field, aligner.encoder(end), recorded=asdict(stored[field]))
-        count = count_samples(folder, config.data.train_split)
-        size = min(config.train.batch_size, count)
-        feeds[edge_name(edge.between)] = PairFeed(
-            folder, config.data.train_split, edge.between, sides, size, seed=config.seed, augment=config.data.augment
-        )
+    for pool in pools_of(config):
+        sources = []
+        for source in pool.sources:
+            index, sides = load_index(source.folder), {}
+            for end in dict.fromkeys(end for edge in pool.edges for end in edge):
+                stored, encoder = config.modalities[end].source or end, aligner.encoder(end)
+                sides[end] = SideSource(stored, encoder, recorded=recorded_of(source, index.modalities[stored], end))
+            sources.append(FeedSource(source.folder, source.train, sides, source.name, source.weight))
+        settings: dict[str, Any] = {
+            "seed": config.seed,
+            "augment": config.data.augment,
+            "temperature": pool.temperature,
+        }
+        feed = PairFeed(sources, pool.edges, config.train.batch_size, **settings)
+        feeds[pool.name] = replace(feed, batch_size=min(feed.batch_size, sum(feed.counts)))
     return feeds
 
 
@@ -142,7 +201,7 @@ def _try_steps(
     config: AlignConfig, aligner: PairAligner, batches: dict[str, Any], device: torch.device
 ) -> tuple[float, dict[str, float], int]:
     """Seconds of one step over all edges, each edge's first loss, and bytes of activations kept for the backward."""
-    by_name = {edge_name(edge.between): edge.between for edge in config.edges}
+    pools = {pool.name: pool for pool in pools_of(config)}
     losses: dict[str, float] = {}
     kept, seconds = 0, 0.0
 
@@ -154,10 +213,12 @@ def _try_steps(
     for _ in range(2):  # the first pass warms up and counts, the second is timed
         start, counted = time.perf_counter(), kept
         for name, batch in batches.items():
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-                loss = aligner.total(aligner.edge_terms(by_name[name], batch.a.to(device), batch.b.to(device)))
-            loss.backward()
-            losses.setdefault(name, float(loss.detach()))
+            for edge in pools[name].edges:
+                a, b = (batch.sides[end].to(device) for end in edge)
+                with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                    loss = aligner.total(aligner.edge_terms(edge, a, b))
+                loss.backward()
+                losses.setdefault(edge_name(edge), float(loss.detach()))
         aligner.zero_grad()
         seconds = time.perf_counter() - start
         kept = max(counted, kept - counted)
@@ -177,11 +238,6 @@ def _count(aligner: PairAligner) -> tuple[dict[str, int], dict[str, int]]:
     trainable["edges"] = sum(p.numel() for part in rest for p in part.parameters())
     frozen["edges"] = 0
     return trainable, frozen
-
-
-def _samples(config: AlignConfig) -> dict[str, int]:
-    root, split = config.data.root, config.data.train_split
-    return {edge_name(e.between): count_samples(find_place(e.shards, root), split) for e in config.edges}
 
 
 def _clock(seconds: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,20 @@ from typing import Any
 import torch
 
 from pairalign.align.check import check_edges, check_folders
-from pairalign.align.feed import PairFeed, SideSource
+from pairalign.align.feed import FeedSource, PairFeed, SideSource
 from pairalign.align.identity import align_identity
 from pairalign.align.latents import AnchorHead
 from pairalign.align.metrics import read_metrics as read_metrics
 from pairalign.align.modality import read_run
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.precision import check_trainer
+from pairalign.align.sources import EdgeSource, pools_of, recorded_of
 from pairalign.align.store import load_weights, save_weights, start_encoders
 from pairalign.align.strategy import check_strategy
 from pairalign.core.config import AlignConfig
 from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
-from pairalign.data.place import ShardPlace, find_place
 from pairalign.data.remote.cache import use_cache
 from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
@@ -129,34 +129,34 @@ def build_feeds(
     notes = check_edges(config, aligner)
     if runtime.main:
         print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-    made: dict[
-        tuple[str, ShardPlace, str], SideSource
-    ] = {}  # edges over one folder share what is encoded or preprocessed
-    for edge in config.edges:
-        folder = find_place(edge.shards, config.data.root)
-        index = load_index(folder)
-        for stage, split in (("train", config.data.train_split), ("val", config.data.val_split)):
-            if split is None or (stage == "val" and split not in index.every_split):
-                continue
-            sides = {}
-            for end in edge.between:
-                place = (end, folder.resolve(), split)
-                if place not in made:
-                    made[place] = _side(config, aligner, end, folder, split, device, progress)
-                sides[end] = made[place]
-            feeds[stage][edge_name(edge.between)] = PairFeed(
-                folder,
-                split,
-                edge.between,
-                sides,
-                config.train.batch_size,
-                seed=config.seed,
-                train=stage == "train",
-                shuffle=config.data.shuffle,
-                augment=config.data.augment,
-                rank=runtime.rank,
-                world_size=runtime.world,
-            )
+    made: dict[object, SideSource] = {}  # pools with a source in common share what is encoded or preprocessed
+    for pool in pools_of(config):
+        for stage in feeds:
+            sources = []
+            for source in pool.sources:
+                split = source.train if stage == "train" else source.val
+                if split is None or (stage == "val" and split not in load_index(source.folder).every_split):
+                    continue
+                sides = {}
+                for end in dict.fromkeys(end for edge in pool.edges for end in edge):
+                    which = (end, source.folder.resolve(), split, source.sensor)
+                    if which not in made:
+                        made[which] = _side(config, aligner, end, source, split, device, progress)
+                    sides[end] = made[which]
+                sources.append(FeedSource(source.folder, split, sides, source.name, source.weight))
+            if sources:
+                feeds[stage][pool.name] = PairFeed(
+                    sources,
+                    pool.edges,
+                    config.train.batch_size,
+                    seed=config.seed,
+                    train=stage == "train",
+                    shuffle=config.data.shuffle,
+                    augment=config.data.augment,
+                    rank=runtime.rank,
+                    world_size=runtime.world,
+                    temperature=pool.temperature,
+                )
     _fit_anchors(aligner, feeds["train"].values())
     return feeds
 
@@ -164,10 +164,9 @@ def build_feeds(
 def _fit_anchors(aligner: PairAligner, feeds: Iterable[PairFeed]) -> None:
     """Give every anchor head the frozen features of all training pairs, in all their cached views."""
     found: dict[str, list[torch.Tensor]] = {}
-    for feed in feeds:
-        for end, side in feed.sides.items():
-            if side.cache is not None and isinstance(aligner.heads[end], AnchorHead):
-                found.setdefault(end, []).append(torch.from_numpy(side.cache.features.copy()).flatten(0, 1))
+    for end, side in ((end, side) for feed in feeds for source in feed.sources for end, side in source.sides.items()):
+        if side.cache is not None and isinstance(aligner.heads[end], AnchorHead):
+            found.setdefault(end, []).append(torch.from_numpy(side.cache.features.copy()).flatten(0, 1))
     for end, features in found.items():
         head = aligner.heads[end]
         assert isinstance(head, AnchorHead)
@@ -178,33 +177,35 @@ def _side(
     config: AlignConfig,
     aligner: PairAligner,
     end: str,
-    folder: ShardPlace,
+    source: EdgeSource,
     split: str,
     device: torch.device | None,
     progress: bool,
 ) -> SideSource:
     from pairalign.align.cache import open_or_build
 
-    modality, encoder = config.modalities[end], aligner.encoder(end)
-    source = modality.source or end
+    modality, encoder, index = config.modalities[end], aligner.encoder(end), load_index(source.folder)
+    field = modality.source or end
+    recorded = recorded_of(source, index.modalities[field], end)
     if not encoder.frozen:
-        sides = {(one, edge.shards) for edge in config.edges for one in edge.between}
-        memory = int(config.data.memory * 2**30 / len(sides))
-        return SideSource(source, encoder, memory=memory, recorded=asdict(load_index(folder).modalities[source]))
-    where = Path(config.cache or Path(config.out) / "cache") / f"{end}-{folder.name}-{split}"
+        pools = pools_of(config)
+        sides = {(e, s.folder) for pool in pools for s in pool.sources for edge in pool.edges for e in edge}
+        return SideSource(field, encoder, memory=int(config.data.memory * 2**30 / len(sides)), recorded=recorded)
+    where = Path(config.cache or Path(config.out) / "cache") / f"{end}-{source.folder.name}-{split}"
     cache = open_or_build(
         where,
         encoder,
         modality.options,
-        folder,
+        source.folder,
         split,
-        source,
-        views=modality.views if split == config.data.train_split else 1,
+        field,
+        views=modality.views if split == source.train else 1,
         seed=config.seed,
         device=device,
         progress=progress,
+        recorded=recorded,
     )
-    return SideSource(source, encoder, cache)
+    return SideSource(field, encoder, cache, recorded=recorded)
 
 
 def _fit(
@@ -224,8 +225,8 @@ def _fit(
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=bool(feeds["val"]))
     if resume is not None:
         task.resume(resume)
-        for name, feed in feeds["train"].items():
-            feed.start, feed.places = task.batches, task.places[name]
+        for feed in feeds["train"].values():
+            feed.start, feed.places = task.batches, task.places[edge_name(feed.edges[0])]
     train = CombinedLoader({name: loader(feed, config) for name, feed in feeds["train"].items()}, "min_size")
     val = CombinedLoader({name: loader(feed, config) for name, feed in feeds["val"].items()}, "max_size")
     path = Path(config.out) / "last.ckpt"

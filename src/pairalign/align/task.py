@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pairalign.align.feed import PairBatch, Place
 from pairalign.align.model import PairAligner
+from pairalign.align.sources import pools_of
 from pairalign.align.sums import Sums
 from pairalign.core.config import AlignConfig, to_dict
 from pairalign.core.errors import DataError
@@ -36,6 +37,7 @@ class StageOne(L.LightningModule):
         self.config = config
         self.runtime = runtime or Runtime()
         self.edges: dict[str, Edge] = {edge_name(edge.between): edge.between for edge in config.edges}
+        self.pools = {pool.name: pool for pool in pools_of(config)}
         self.weights = {edge_name(edge.between): edge.weight for edge in config.edges}
         self.batches = 0
         self.seen: dict[str, int] = dict.fromkeys(self.edges, 0)
@@ -51,17 +53,25 @@ class StageOne(L.LightningModule):
     def training_step(self, batch: Mapping[str, PairBatch], batch_idx: int) -> Tensor:
         """The weighted loss over all edges; logs every term of every edge."""
         self.batches += 1
-        for name, pairs in batch.items():
-            self.places[name][pairs.place.worker] = pairs.place
+        for pool, pairs in batch.items():
+            for edge in self.pools[pool].edges:
+                self.places[edge_name(edge)][pairs.place.worker] = pairs.place
         return self._loss(batch)
 
     def validation_step(self, batch: Mapping[str, PairBatch | None], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """The same terms on held-out pairs, without gathering: some process may have no batch."""
-        for name, pairs in batch.items():
-            if pairs is not None:
-                self._note(name, pairs)
-                for term, value in self.aligner.edge_terms(self.edges[name], pairs.a, pairs.b).items():
-                    self.held.add(f"val/{name}/{term}", value, len(pairs.keys))
+        """The same terms on held-out pairs, also of each source of a pool; without gathering: some process may have no
+        batch."""
+        for pool, pairs in batch.items():
+            if pairs is None:
+                continue
+            self._note(pool, pairs)
+            for edge in self.pools[pool].edges:
+                a, b = (pairs.sides[end] for end in edge)
+                for term, value in self.aligner.edge_terms(edge, a, b).items():
+                    self.held.add(f"val/{edge_name(edge)}/{term}", value, len(pairs.keys))
+                    if len(self.pools[pool].sources) > 1:  # a validation batch is of one
+                        source = self.pools[pool].sources[pairs.sources[0]].name
+                        self.held.add(f"val/{edge_name(edge)}/{source}/{term}", value, len(pairs.keys))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last one; take the main process's running statistics, as DDP does in training."""
@@ -77,20 +87,20 @@ class StageOne(L.LightningModule):
         loss = 0.0
         for name, weight in self.weights.items():
             prefix = f"val/{name}/"
-            terms = {
-                key.removeprefix(prefix): torch.tensor(value) for key, value in means.items() if key.startswith(prefix)
-            }
+            found = {key.removeprefix(prefix): value for key, value in means.items() if key.startswith(prefix)}
+            terms = {key: torch.tensor(value) for key, value in found.items() if "/" not in key}  # not a source's
             loss += weight * float(self.aligner.total(terms)) if terms else 0.0
         self.log_dict({**means, "val/loss": loss} if means else {})
 
     def _loss(self, batch: Mapping[str, PairBatch]) -> Tensor:
         losses = []
-        for name, pairs in batch.items():
-            self._note(name, pairs)
-            gather = self.runtime.world > 1
-            terms = self.aligner.edge_terms(self.edges[name], pairs.a, pairs.b, gather=gather)
-            self.log_dict({f"train/{name}/{term}": value.detach() for term, value in terms.items()})
-            losses.append(self.weights[name] * self.aligner.total(terms))
+        for pool, pairs in batch.items():
+            self._note(pool, pairs)
+            for edge in self.pools[pool].edges:
+                name, (a, b) = edge_name(edge), (pairs.sides[end] for end in edge)
+                terms = self.aligner.edge_terms(edge, a, b, gather=self.runtime.world > 1)
+                self.log_dict({f"train/{name}/{term}": value.detach() for term, value in terms.items()})
+                losses.append(self.weights[name] * self.aligner.total(terms))
         self._check_bad()
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
@@ -100,14 +110,15 @@ class StageOne(L.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
-    def _note(self, name: str, pairs: PairBatch) -> None:
-        self.seen[name] += len(pairs.keys)
-        bad = self.bad[name]
+    def _note(self, pool: str, pairs: PairBatch) -> None:
+        names = [edge_name(edge) for edge in self.pools[pool].edges]
         for key, reason in pairs.bad:
-            if key not in bad:
+            if key not in self.bad[names[0]]:
                 show = self.print if self.runtime.main else print  # the former says nothing elsewhere
-                show(f"damaged sample left out: {name} {key}: {reason}")
-            bad[key] = reason
+                show(f"damaged sample left out: {', '.join(names)} {key}: {reason}")
+        for name in names:
+            self.seen[name] += len(pairs.keys)
+            self.bad[name].update(pairs.bad)
 
     def _check_bad(self) -> None:
         """Compare the damaged samples of all processes with `data.bad_fraction`; every process calls it."""

@@ -18,6 +18,7 @@ from pairalign.core.errors import ConfigError
 from pairalign.core.explain import check_stage, explain
 from pairalign.core.notation import apply_override, read_mapping, write_yaml
 from pairalign.core.secrets import hide_addresses
+from pairalign.core.sources import Shards, SourceConfig, pool_conflicts, sources_of
 
 T = TypeVar("T")
 
@@ -47,11 +48,25 @@ class ModalityConfig(Strict):
 
 @dataclass(frozen=True)
 class EdgeConfig(Strict):
-    """One set of pairs: two modalities, the shard folder (relative to `data.root`), its weight ≥ 0 in the loss."""
+    """Pairs of two modalities: their shards (relative to `data.root`), and their weight ≥ 0 in the loss.
+
+    shards: a folder or an address, or a list of them and of `SourceConfig`: data sets that are drawn from together.
+    temperature: of drawing from a list without weights, above 0: a source of n samples gets a share proportional to
+        n^(1/temperature); null or 1 takes every sample once an epoch, larger ones favour small sources.
+    """
 
     between: tuple[str, str]
-    shards: str
+    shards: Shards
     weight: Amount = 1.0
+    temperature: Positive | None = None
+
+    @property
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """The data sets, each with a name; one if `shards` is a folder."""
+        return sources_of(self.shards)
+
+    def conflicts(self) -> Iterable[str]:
+        return pool_conflicts(self.shards, self.temperature)
 
 
 @dataclass(frozen=True)

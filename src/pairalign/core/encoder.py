@@ -44,6 +44,8 @@ class Encoder(nn.Module):
     signal: Signal
     reconstruct: str | None = None
     card: ClassVar[dict[str, Any]] = {}
+    sensors: tuple[str, ...] = ()
+    """Makes of sensors that the encoder tells apart, if any; `conform` is told a data set's as `recorded["sensor"]`."""
     vocabulary: int | None = None
     """Number of token ids, where the signal is text."""
     restorable: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairalign.core.errors import ConfigError, did_you_mean
@@ -57,16 +57,15 @@ def explain(cls: type, values: Mapping[str, Any], problems: Sequence[Any]) -> st
 
 
 def _place(values: Any, problem: Any) -> tuple[Any, ...]:
-    """Where the problem lies. Beyond what stands in `values`, pydantic's path names alternatives of a type."""
-    path = problem["loc"]
-    if problem["type"] == "missing":
-        return tuple(path)
-    for depth, part in enumerate(path):
+    """Where the problem lies. What does not stand in `values` are pydantic's names of a type's alternatives."""
+    path, found = list(problem["loc"]), list[Any]()
+    absent = [path.pop()] if problem["type"] == "missing" else []
+    for part in path:
         known = part in values if isinstance(values, Mapping) else isinstance(values, list) and isinstance(part, int)
-        if not known:
-            return tuple(path[:depth])
-        values = values[part]
-    return tuple(path)
+        if known:
+            values = values[part]
+            found.append(part)
+    return (*found, *absent)
 
 
 def _fault(cls: type, place: Sequence[Any], problem: Any) -> tuple[str, str]:
@@ -89,5 +88,13 @@ def _keys(cls: Any, parents: Sequence[Any]) -> list[str]:
         if dataclasses.is_dataclass(cls):
             cls = typing.get_type_hints(cls).get(str(part), object)
         else:
-            cls = next((a for a in typing.get_args(cls) if dataclasses.is_dataclass(a)), object)
+            cls = next(filter(dataclasses.is_dataclass, _alternatives(cls)), object)
+    cls = next(filter(dataclasses.is_dataclass, _alternatives(cls)), object)
     return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def _alternatives(hint: Any) -> Iterator[Any]:
+    """A type, what it is made of, and so on."""
+    yield hint
+    for part in typing.get_args(hint):
+        yield from _alternatives(part)

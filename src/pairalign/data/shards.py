@@ -49,6 +49,7 @@ def read_samples(
     block: int | None = None,
     skip: int = 0,
     limit: int | None = None,
+    take: np.ndarray | None = None,
     on_bad: OnBad | None = None,
 ) -> Iterator[RawSample]:
     """Yield this stream's samples of one pass over a split.
@@ -62,6 +63,7 @@ def read_samples(
     rank, world_size, worker, workers: which of world_size × workers streams this is. block: see `stream_order`.
     limit: only the first so many samples of the split, in stored order; None for all.
     skip: leave out the first places of the stream's order, damaged samples counted, without reading them.
+    take: read these rising places of the stream's order and nothing else, as a pool of several folders takes them.
     on_bad: called with (key, reason) for a damaged sample, which is then left out; without it the sample
     raises. Raises `DataError` for an unknown split or modality, a damaged shard, and damaged samples without
     `on_bad`.
@@ -77,9 +79,10 @@ def read_samples(
     options: dict[str, Any] = {"stream": stream, "streams": world_size * workers, "block": block, "limit": limit}
     order = stream_order(index, split, shuffle=shuffle, seed=seed, epoch=epoch, **options)
     home, shards = shards_at(folder, index), index.split(split, folder).shards
-    reader = ShardReader(home, shards, modalities, wanted, order[skip:], raw)
+    places = np.arange(skip, len(order)) if take is None else take
+    reader = ShardReader(home, shards, modalities, wanted, order[places], raw)
     try:
-        for position, (shard, place) in enumerate(_rows(order[skip:]), start=skip):
+        for position, shard, place in _rows(np.column_stack([places, order[places]])):
             try:
                 sample = reader.read(shard, place, position)
             except BadSampleError as bad:

@@ -15,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pairalign.align.run import AlignRun
+from pairalign.align.sources import edge_sources
 from pairalign.core.errors import ConfigError, DataError, PairalignError, did_you_mean
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.place import Remote, ShardPlace, find_place
@@ -137,8 +138,7 @@ def overlap(task: Task, metas: Mapping[str, Meta], *trained: str) -> dict[str, A
     trained: splits that a probe was trained on; the run's own training split joins them if it is of these shards.
     Empty if nothing is known: the run learnt from other shards, and no probe was trained.
     """
-    own = [task.run.config.data.train_split] if trained_here(task) else []
-    splits = [split for split in dict.fromkeys([*own, *trained]) if split in task.index.every_split]
+    splits = [s for s in dict.fromkeys([*trained_splits(task), *trained]) if s in task.index.every_split]
     if not splits:
         return {}
     seen = {key: _places(meta) for split in splits for key, meta in task.meta(split).items()}
@@ -154,14 +154,20 @@ def _places(meta: Meta) -> set[tuple[str, str]]:
 
 def trained_here(task: Task) -> bool:
     """Whether an edge of the run was trained on these very shards, by their content."""
+    return bool(trained_splits(task))
+
+
+def trained_splits(task: Task) -> list[str]:
+    """The splits of these very shards, told by their content, that the run was trained on."""
+    found: dict[str, None] = {}
     for edge in task.run.config.edges:
         try:
-            folder = find_place(edge.shards, task.run.config.data.root)
-            if load_index(folder).content_hash == task.index.content_hash:
-                return True
-        except PairalignError:
+            for source in edge_sources(task.run.config, edge):
+                if load_index(source.folder).content_hash == task.index.content_hash:
+                    found[source.train] = None
+        except PairalignError:  # not there any more
             continue
-    return False
+    return list(found)
 
 
 def labelled(metas: Mapping[str, Meta], factor: str | None) -> dict[str, Any]:
