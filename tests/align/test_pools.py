@@ -99,7 +99,7 @@ def test_equal_keys_do_not_collide_and_equal_content_is_known_as_equal(folders: 
     same = {"a": np.ones(6, np.float32), "split": "train"}
     for name in ("x", "y"):
         rows = [{"key": str(n), **same, "b": np.full(6, n + len(name), np.float32)} for n in range(4)]
-        pack_pairs(rows, tmp_path / name, allow_constant=["a"], progress=False)
+        pack_pairs(rows, tmp_path / name, allow_constant=["a", "b"], progress=False)
     sides = {end: SideSource(end, TinyVector()) for end in EDGE}
     both = PairFeed([FeedSource(str(tmp_path / n), "train", sides, n) for n in "xy"], [EDGE], 8)
     assert len(set(next(iter(both)).a.ids.tolist())) == 1
@@ -204,7 +204,7 @@ def test_what_a_run_is_covers_every_source(settings: Settings, folders: Path) ->
     entries = settings["edges"][0]["shards"]
     for other in (entries[::-1], [{"path": entries[0], "weight": 1}, {"path": entries[1], "weight": 1}], entries[:1]):
         settings["edges"][0]["shards"] = other
-        with pytest.raises(IdentityError, match="edges"):
+        with pytest.raises(IdentityError, match="shards of edge a-b"):
             align_pairs(run(settings, "train.steps=2"), progress=False)
     settings["edges"][0]["shards"] = entries
     rows = [row for split in ("train", "val") for row in vector_pairs(11, EDGE, seed=8, split=split)]

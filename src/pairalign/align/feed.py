@@ -264,8 +264,9 @@ class PairFeed(IterableDataset[PairBatch]):
     def _add(self, batch: _Open, found: PoolSample, bad: list[tuple[str, str]]) -> bool:
         """Put a sample into the batch; whether it was whole."""
         source, sample, name = self.sources[found.source], found.sample, self._name(found.source, found.sample.key)
+        view = sample.key if len(self.sources) == 1 else f"{found.source}/{sample.key}"  # whatever the source is called
         try:
-            sides = {end: source.sides[end].read(sample, self._generator(found.turn, name, end)) for end in self.ends}
+            sides = {end: source.sides[end].read(sample, self._generator(found.turn, view, end)) for end in self.ends}
         except SignalError as error:
             bad.append((name, str(error)))
             return False
@@ -285,10 +286,10 @@ class PairFeed(IterableDataset[PairBatch]):
             key, reason = bad[0] if bad else ("none", "the split is empty")
             raise DataError(f"{self}: no sample is usable. First: {key}: {reason}")
 
-    def _generator(self, epoch: int, name: str, modality: str) -> torch.Generator | None:
+    def _generator(self, epoch: int, sample: str, modality: str) -> torch.Generator | None:
         if not (self.train and self.augment):
             return None
-        digest = hashlib.blake2b(f"{self.seed}/{epoch}/{name}/{modality}".encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(f"{self.seed}/{epoch}/{sample}/{modality}".encode(), digest_size=8).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
     def _close(self, batch: _Open, bad: list[tuple[str, str]], place: Place) -> Iterator[PairBatch]:
