@@ -60,7 +60,7 @@ class TouchCNN(Encoder):
         self.join = nn.Linear(2 * width + 16 * cells**2, width)
 
     def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
-        """Refuse numbers that have no meaning as a picture and an unknown sensor; say where one would be nearly flat."""
+        """Refuse numbers that mean no picture and an unknown sensor; say where one would be nearly flat."""
         notes = check_pictures(recorded, self.reader.levels, where)
         return [*notes, *self.reader.check_sensor(recorded, where, learn=learn)]
 
