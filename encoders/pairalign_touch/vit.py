@@ -20,7 +20,7 @@ from pairalign.core.registry import register_encoder
 from pairalign.core.types import Features
 from pairalign.data.picture import check_pictures, conformed
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
-from pairalign_touch.sensor import SensorToken
+from pairalign_touch.sensor import SensorToken, check_sensor, with_sensor
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mini": {"embed_dim": 48, "depth": 2, "num_heads": 3},
@@ -74,11 +74,11 @@ class TouchViT(Encoder):
     def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
         """Refuse numbers that mean no picture and an unknown sensor; say where one would be nearly flat."""
         notes = check_pictures(recorded, self.reader.levels, where)
-        return [*notes, *self.reader.check_sensor(recorded, where, learn=learn)]
+        return [*notes, *check_sensor(recorded, where, self.sensors, learn=learn)]
 
     def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
         """A picture of floats or 16 bits by the range of its whole modality, with the sensor type of its data set."""
-        return self.reader.told(conformed(raw, recorded, self.reader.levels), recorded)
+        return with_sensor(conformed(raw, recorded, self.reader.levels), recorded, self.sensors)
 
     def preprocess(self, raw: Any) -> Tensor:
         """One raw contact → (frames, 4, S, S), see `GelReader`."""
