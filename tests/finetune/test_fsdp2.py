@@ -21,6 +21,7 @@ from pairalign.cli.main import main
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import CheckpointError, ConfigError, IdentityError
 from pairalign.demo.base import build_base, build_processor
+from pairalign.dormant.checkpoint import CONFIG, WEIGHTS
 from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
@@ -123,15 +124,23 @@ def killed_and_resumed(setup: Path, folder: Path, name: str, changes: dict[str, 
     return [{**whole, "leaves": str(at)}, {**whole, "out": str(at), "knows": True}]
 
 
+ARMS: dict[str, dict[str, Any]] = {
+    "first": {"dormant": {"score": "splash", "structure": "rows", "density": 0.25}},
+    "columns": {"dormant": {"score": "splash", "structure": "columns", "density": 0.25}},
+    "full": {"method": "full"},
+    "whole": {"dormant": {"score": "splash", "structure": "rows", "density": 0.25}, "strategy": "auto"},
+}
+
+
 def cached(setup: Path, folder: Path) -> list[dict[str, Any]]:
-    """Arms that share a cache: the first measures, the others are told; the last keeps its base whole."""
-    cache = {"cache": str(folder / "cache"), "train": {"steps": 1}}
-    first, second, third = (
-        shared_run(setup, folder / name, method=method, **cache)
-        for name, method in (("first arm", "bridge"), ("second arm", "full"), ("third arm", "bridge"))
-    )
-    third["train"] |= {"strategy": "auto"}
-    return [first, {**second, "knows": True}, {**third, "knows": True}]
+    """Arms that share a cache: the first scores and measures, the others are told; the last keeps its base whole."""
+    runs = []
+    for name, changes in ARMS.items():
+        train = {"steps": 1, "strategy": changes.get("strategy", "fsdp2")}
+        run = shared_run(setup, folder / f"arm {name}", cache=str(folder / "cache"), train={"steps": 1}, **changes)
+        run.pop("strategy", None)
+        runs.append({**run, "train": {**run["train"], **train}, "knows": name != "first"})
+    return runs
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +169,7 @@ def assert_nothing_of_a_kill_shows(folder: Path, name: str) -> None:
     found, wanted = weights(run), weights(whole)
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[part], wanted[part]) for part in wanted)
-    records = [json.loads((at / "dormant" / "dormant_config.json").read_text()) for at in (run, whole)]
+    records = [json.loads((at / "dormant" / CONFIG).read_text()) for at in (run, whole)]
     assert records[0] == records[1]
     assert (run / "results.json").read_text() == (whole / "results.json").read_text()
 
@@ -169,15 +178,20 @@ def test_a_resumed_run_asks_the_base_nothing_and_is_the_undisturbed_one(fast: Pa
     assert_nothing_of_a_kill_shows(fast, "killed")
 
 
-def test_all_processes_are_told_what_another_run_measured(fast: Path) -> None:
-    first, second, third = (results(fast / f"{name} arm") for name in ("first", "second", "third"))
+def test_all_processes_are_told_what_another_run_scored_and_measured(fast: Path) -> None:
+    first, *others = (results(fast / f"arm {name}") for name in ARMS)
     assert first["base_from"] == {}
-    assert first["base"] == second["base"] == third["base"]
-    assert first["history"][0] == second["history"][0] == third["history"][0]
     files = sorted((fast / "cache").iterdir())
-    assert [path.suffix for path in files] == [".safetensors"] * 2
-    for arm in (second, third):
-        assert sorted(found["from"] for found in arm["base_from"].values()) == [str(path) for path in files]
+    assert [path.name.partition("-")[0] for path in files] == ["base", "base", "splash"]
+    for arm in others:
+        assert arm["base"] == first["base"]
+        assert arm["history"][0] == first["history"][0]
+        assert sorted(found["from"] for found in arm["base_from"].values()) == [str(path) for path in files[:2]]
+    shared, alone = (load_file(fast / f"arm {name}" / "dormant" / WEIGHTS) for name in ("first", "whole"))
+    assert all(alone[name].equal(value) for name, value in shared.items() if name.endswith(".index"))
+    records = [json.loads((fast / f"arm {name}" / "dormant" / CONFIG).read_text()) for name in ("first", "whole")]
+    assert records[0]["origin"] == records[1]["origin"]
+    assert records[0]["origin"]["scores"]["method"] == "splash"
 
 
 def test_what_was_trained_in_parts_answers_in_one_process(fast: Path) -> None:

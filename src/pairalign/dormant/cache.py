@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pairalign.dormant.provenance import Calibration, Seen, fingerprint, read_by
 from pairalign.dormant.receipt import fingerprint_base
 from pairalign.dormant.significance import Batch, load_scores, save_scores, score_model
+from pairalign.dormant.significance.file import StoredScores
 from pairalign.dormant.significance.scores import Linears
 from pairalign.files import sha256_text
 
@@ -34,16 +35,45 @@ def cached_scores(
     write: bool = True,
 ) -> Mapping[str, Tensor]:
     """What `score_model` gives, from `folder` where it is there, else made and, with `write`, kept."""
-    batches, told = None if calibration is None else [dict(batch) for batch in calibration], dict(options or {})
-    parts = [score, list(linears), told, seed, fingerprint_base(model), batches]
-    path = Path(folder) / f"{score}-{key_of(parts)}.safetensors"
+    told, samples = dict(options or {}), getattr(calibration, "samples", ())
+    if calibration is not None:  # it may be read once only
+        calibration = Calibration([dict(batch) for batch in calibration], samples)
+    path = score_path(folder, score, model, linears, calibration, seed=seed, options=told)
     if path.exists():
         return load_scores(path)
-    seen = None if batches is None else Seen(Calibration(batches, getattr(calibration, "samples", ())))
+    seen = None if calibration is None else Seen(calibration)
     scores = score_model(score, model, linears, seen, seed=seed, **told)
-    if not write:
-        return scores
-    about = {"method": score, "seed": seed, "options": told, "calibration": read_by(scores, seen)}
+    return keep_scores(path, score, scores, linears, seen, seed=seed, options=told) if write else scores
+
+
+def score_path(
+    folder: str | Path,
+    score: str,
+    model: nn.Module,
+    linears: Linears,
+    calibration: Iterable[Batch] | None = None,
+    *,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Path:
+    """The file of `cached_scores`, there or not."""
+    batches = None if calibration is None else [dict(batch) for batch in calibration]
+    parts = [score, list(linears), dict(options or {}), seed, fingerprint_base(model), batches]
+    return Path(folder) / f"{score}-{key_of(parts)}.safetensors"
+
+
+def keep_scores(
+    path: Path,
+    score: str,
+    scores: Mapping[str, Tensor],
+    linears: Linears,
+    seen: Seen | None,
+    *,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> StoredScores:
+    """Write scores with what they were made of, and give what is stored. seen: the batches that they looked at."""
+    about = {"method": score, "seed": seed, "options": dict(options or {}), "calibration": read_by(scores, seen)}
     save_scores(scores, linears, path, progress=False, **about)
     return load_scores(path)
 

@@ -15,7 +15,8 @@ import copy
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +24,14 @@ from torch.distributed.tensor import DTensor
 
 from pairalign.align.precision import SAME
 from pairalign.core.errors import ConfigError
+from pairalign.dormant.cache import keep_scores, score_path
 from pairalign.dormant.checkpoint import delta_parts
 from pairalign.dormant.layer import adapt, attach
-from pairalign.dormant.linears import decoder_prefix
+from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.model import Chosen, DormantModel, choose_parts, make_update
 from pairalign.dormant.provenance import origin_of
 from pairalign.dormant.receipt import check_base
+from pairalign.dormant.selection.select import UNSCORED
 from pairalign.dormant.significance import load_scores
 from pairalign.finetune.chosen import load_places
 from pairalign.finetune.config import RecomposeConfig
@@ -103,7 +106,7 @@ def prepare_shared(
     kept = None
     if setup.chosen is not None:
         kept = load_places(setup.chosen, setup.key(), llm, loaded_dtype(config), runtime)
-    chosen = _choose(llm, setup, share) if kept is None else Chosen(kept.parts, None, None)
+    chosen = _choose(llm, setup, share, config, runtime) if kept is None else Chosen(kept.parts, None, None)
     _check_inside(llm, list(chosen.parts))
     model, modules = DormantModel(llm), dict(llm.named_modules())
 
@@ -166,19 +169,41 @@ def decoder_layers(llm: nn.Module) -> list[str]:
     return found
 
 
-def _choose(llm: nn.Module, setup: Setup, share: Share) -> Chosen:
+def _choose(llm: nn.Module, setup: Setup, share: Share, run: RecomposeConfig, runtime: Runtime) -> Chosen:
     """What is dormant, the same in every process; scores that look at data do so on a model that is shared out."""
-    config, scores = setup.dormant, load_scores(setup.scores) if setup.scores else None
+    config, path = setup.dormant, _score_file(llm, setup, run, runtime)
+    known = path if path is not None and all(runtime.all_gather_object(path.exists())) else None
+    scores = load_scores(file) if (file := setup.scores or known) else None
     if config.structure == "directions":
         looks = config.score != "random"
     else:
         looks = scores is None and config.structure != "matrices" and config.score in OF_PASSES
+    shown = llm
     if looks:
-        shown = llm
         llm = copy.deepcopy(shown, {id(p): p for p in shown.parameters()})  # another model around the same weights
         share(llm)
     chosen = choose_parts(llm, config, setup.calibration, scores)
+    if path is not None and known is None and chosen.scores is not None:
+        if runtime.main:
+            linears = find_linears(shown, config.target_modules, config.exclude_modules, config.layers_to_transform)
+            how: dict[str, Any] = {"seed": config.seed, "options": config.options}
+            keep_scores(path, config.score, chosen.scores, linears, chosen.seen, **how)
+        runtime.barrier()
+        scores = load_scores(path) if path.exists() else None
     return chosen._replace(scores=scores)  # scores made here would keep the model that they were made on
+
+
+def _score_file(llm: nn.Module, setup: Setup, run: RecomposeConfig, runtime: Runtime) -> Path | None:
+    """Where scores that look at data are kept for other runs; `None` for others, and for a base in another dtype than
+    its files', whose scores in them would not be those that it was chosen by."""
+    which = setup.dormant
+    kept = which.structure not in UNSCORED and which.score in OF_PASSES and not setup.scores
+    if setup.cache is None or not kept or loaded_dtype(run) is not None:
+        return None
+    linears = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
+    how: dict[str, Any] = {"seed": which.seed, "options": which.options}
+    folder, score = setup.cache, which.score
+    return runtime.main_only(lambda: score_path(folder, score, llm, linears, setup.calibration, **how))
 
 
 def _check_inside(llm: nn.Module, trained: list[str]) -> None:
