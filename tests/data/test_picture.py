@@ -26,7 +26,14 @@ def seen(value: Any, **options: Any) -> np.ndarray:
 
 
 def test_bytes_stay_as_they_are_in_every_layout() -> None:
-    for value in (RGB, RGB.transpose(2, 0, 1), Image.fromarray(RGB), torch.from_numpy(RGB), {"value": RGB}):
+    for value in (
+        RGB,
+        RGB.transpose(2, 0, 1),
+        Image.fromarray(RGB),
+        torch.from_numpy(RGB),
+        {"value": RGB},
+        {"frames": [RGB]},
+    ):
         np.testing.assert_array_equal(seen(value), RGB)
     np.testing.assert_array_equal(seen(RGB[..., 0]), np.repeat(RGB[..., :1], 3, 2))
     np.testing.assert_array_equal(seen(RGB[..., :1]), np.repeat(RGB[..., :1], 3, 2))
@@ -88,8 +95,8 @@ def test_every_mode_of_pillow_becomes_rgb(mode: str) -> None:
         (np.array([[0, 70000]]), "up to 16 bits"),
         (np.zeros((4, 4, 7), np.uint8), r"shape \(4, 4, 7\)"),
         (np.zeros((0, 4), np.uint8), r"shape \(0, 4\)"),
-        ([RGB, RGB], "several frames"),
-        ({"frames": [RGB]}, "several frames"),
+        ([RGB, RGB], "2 frames where one picture is needed"),
+        ({"frames": [RGB] * 3}, "3 frames"),
         (np.array([[np.nan, 1.0]]), "one cannot tell"),
     ],
 )

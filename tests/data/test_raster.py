@@ -18,6 +18,7 @@ from pairalign.data.jpeg import WholeJpegs
 from pairalign.data.pack import pack_pairs
 from pairalign.data.raster import ORIENTATION, orientation, picture_extension, read_picture, upright
 from pairalign.data.shards import read_samples
+from pairalign.data.video import is_video
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 48, 3), dtype=np.uint8)
 
@@ -137,3 +138,14 @@ def test_a_large_picture_within_the_bound_is_read(monkeypatch: pytest.MonkeyPatc
 def test_bytes_that_are_no_picture_have_no_extension() -> None:
     with pytest.raises(DataError, match="nor a picture of another"):
         picture_extension(b"RIFF1234WAVEfmt ", "jpg")
+
+
+def test_a_photo_with_a_second_picture_behind_it_is_one_photo(tmp_path: Path) -> None:
+    """Phones and stereo cameras write MPO: a JPEG, and others after it."""
+    first, second = Image.fromarray(PIXELS), Image.new("RGB", (48, 24))
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], quality=95)
+    assert not is_video(tmp_path / "a.jpg")
+    index = pack_pairs([{"image": tmp_path / "a.jpg", "text": "a"}], tmp_path / "out", progress=False)
+    assert (index.modalities["image"].ext, index.modalities["image"].parts) == (("jpg",), ("",))
+    value = next(iter(read_samples(tmp_path / "out", "train", ["image"]))).values["image"]
+    assert float(np.asarray(value).std()) > 20

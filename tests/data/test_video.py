@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairalign.cli.main import main
 from pairalign.core.errors import DataError
 from pairalign.data.decode import read_signal
 from pairalign.data.pack import pack_pairs
@@ -115,7 +116,22 @@ def test_a_choice_of_frames_is_checked() -> None:
     for wrong in ({"count": 0}, {"count": 5000}, {"which": "best"}):
         with pytest.raises(DataError, match="frames"):
             VideoFrames(**wrong)  # type: ignore[arg-type]
+    assert VideoFrames.parse("16") == VideoFrames(16)
+    assert VideoFrames.parse("4:first") == VideoFrames(4, "first")
+    for text in ("many", "4:best", "0"):
+        with pytest.raises(DataError, match="frames"):
+            VideoFrames.parse(text)
 
 
 def test_a_video_that_is_asked_about_gives_frames(tmp_path: Path) -> None:
     assert len(read_signal(video(tmp_path / "a.mp4"))["frames"]) == 8
+
+
+def test_the_command_line_chooses_frames(tmp_path: Path) -> None:
+    video(tmp_path / "a.mp4")
+    (tmp_path / "m.jsonl").write_text('{"clip": "a.mp4", "text": "a"}')
+    words = ["data", "pack", str(tmp_path / "m.jsonl"), str(tmp_path / "out"), "--quiet"]
+    assert main([*words, "--frames", "3:last"]) == 0
+    sample = next(iter(read_samples(tmp_path / "out", "train", ["clip"])))
+    assert levels(sample.values["clip"]["frames"]) == [7, 8, 9]
+    assert main([*words, "--overwrite", "--frames", "3:best"]) == 2

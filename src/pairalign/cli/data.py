@@ -31,6 +31,7 @@ def _register_pack(subverbs: Any) -> None:
     _source_arguments(parser)
     parser.add_argument("--unit", **_many("MODALITY=UNIT"), help="unit of a modality's values, e.g. force=N")
     parser.add_argument("--rate", **_many("MODALITY=HZ"), help="sampling rate; wav files state their own")
+    parser.add_argument("--frames", default="8", metavar="N[:WHICH]", help=_FRAMES)
     parser.add_argument("--shard-samples", type=int, default=1000, metavar="N", help="samples a shard (1000)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the one-time shuffle and of shares (0)")
@@ -68,6 +69,7 @@ def _source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="one name for all rows, or shares such as train=0.9,val=0.1")
 
 
+_FRAMES = "frames stored of a video, and which: spread, first, middle or last (8:spread)"
 _PACK = """Turn a manifest into WebDataset shards with an index. An interrupted pack goes on with the same
 command.
 
@@ -80,6 +82,7 @@ def run_pack(args: argparse.Namespace) -> int:
     from pairalign.data.manifest import Manifest
     from pairalign.data.pack import pack_pairs, preview_pairs
     from pairalign.data.preview import describe
+    from pairalign.data.video import VideoFrames
 
     modalities = dict(_pair(text, "--modality", default=True) for text in args.modality)
     columns = dict(_pair(text, "--column") for text in args.column)
@@ -99,6 +102,7 @@ def run_pack(args: argparse.Namespace) -> int:
         "seed": None if args.keep_order else args.seed,
         "on_bad": "skip" if args.skip_bad else "fail",
         "allow_constant": args.allow_constant,
+        "video": VideoFrames.parse(args.frames),
     }
     if args.dry_run:
         say(f"{preview_pairs(manifest, **shared)}\nnothing is written: --dry-run")

@@ -30,15 +30,19 @@ _FEW = 32  # grey levels of 256, below which a picture of 16 bits is called near
 def rgb_picture(value: Any, levels: Levels | None = None, background: tuple[int, int, int] = WHITE) -> Any:
     """A PIL picture of mode RGB, upright; raise `SignalError` for what has no meaning as one.
 
-    value: a PIL picture, an array or tensor, or parts of which "value" is one. background: shown through what is
+    value: a PIL picture, an array or tensor, or parts of which "value" or the only frame is one. background: shown through what is
     transparent. levels: see the module.
     """
     from PIL import Image
 
     if isinstance(value, Mapping) and "value" in value:
         value = value["value"]
+    if isinstance(value, Mapping) and "frames" in value:
+        value = value["frames"]
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
     if isinstance(value, (Mapping, list, tuple)):
-        raise SignalError("several frames where one picture is needed: pack the one that is meant, or choose another.")
+        raise SignalError(f"{len(value)} frames where one picture is needed: pack one (of a video, `--frames 1`).")
     if is_of_bytes(value):
         return _converted(upright(value), background)
     picture = Image.fromarray(byte_array(value, levels))

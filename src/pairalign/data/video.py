@@ -32,6 +32,15 @@ class VideoFrames:
         if not 1 <= self.count <= 1000 or self.which not in get_args(Which):
             raise DataError(f"frames {self.count}, {self.which!r}: use 1 to 1000, and {', '.join(get_args(Which))}.")
 
+    @classmethod
+    def parse(cls, text: str) -> VideoFrames:
+        """`16`, or `4:first`, as the command line has it."""
+        count, _, which = text.partition(":")
+        try:
+            return cls(int(count), which or "spread")  # type: ignore[arg-type]
+        except ValueError:
+            raise DataError(f"frames {text!r}: write a number, or as 4:first.") from None
+
     def places(self, total: int) -> list[int]:
         """Numbers of the frames to keep of `total`; all of a shorter video."""
         count = min(self.count, total)
