@@ -105,4 +105,5 @@ def test_two_folders_of_one_name_are_both_measured(triplets: dict[str, Any], tmp
     assert {name: pool["n"] for name, pool in found.metrics["pools"].items()} == {
         f"{tmp_path / 'abc'}/val": VAL,
         f"{other}/val": 9,
+        "pooled/val": VAL + 9,
     }

@@ -152,3 +152,26 @@ def test_samples_that_break_the_signal_are_left_out_and_listed(run: AlignRun, tm
     assert len(found.keys) == 19
     assert "shape (5,) is not the declared (6,)" in found.bad[0][1]
     assert set(measured_pairs(run.aligner, found)) == {("a", "b")}
+
+
+def test_several_data_sets_are_measured_one_by_one_and_together(align_settings: dict[str, Any], tmp_path: Path) -> None:
+    """Both have the same keys and groups; the pooled row is of one gallery, and its intervals of six groups."""
+    run = align_pairs(load_config(AlignConfig, align_settings, ["train.steps=2"]), progress=False)
+    for name, seed, groups in (("one", 1, 4), ("two", 2, 2)):
+        rows = vector_pairs(24, ("a", "b"), seed=seed, split="test")
+        grouped = [{**row, "group": str(n % groups)} for n, row in enumerate(rows)]
+        pack_pairs(grouped, tmp_path / name, units={end: {"unit": "N"} for end in "ab"}, progress=False)
+    found = evaluate_run(run, [tmp_path / "one", tmp_path / "two"], progress=False)
+    assert {name: pool["n"] for name, pool in found.metrics["pools"].items()} == {
+        "one/test": 24,
+        "two/test": 24,
+        "pooled/test": 48,
+    }
+    whole = found.pools["pooled/test"]
+    assert len(set(whole.keys)) == 48
+    assert len(set(whole.groups or ())) == len(set(whole.clusters or ())) == 6
+    score = found.metrics["pools"]["pooled/test"]["pairs"]["a-b"]["retrieval"].forward
+    assert (score.n_queries, score.n_targets) == (48, 48)
+    assert score.recall[1].chance == pytest.approx(1 / 48)
+    assert "retrieval, pooled/test (n = 48)" in found.table
+    assert "pooled/test" in found.report.read_text()

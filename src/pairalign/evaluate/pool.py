@@ -7,9 +7,9 @@ edges.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,39 @@ def encode_pool(
         kept,
         bad,
         bool(index.synthetic),
+    )
+
+
+def pooled(pools: Sequence[EvalPool], name: str) -> EvalPool | None:
+    """The samples of several pools as one: a query meets the candidates of all. None unless they share two modalities.
+
+    Keys and groups of different pools stay apart; equal content is equal in all. Labels are those that every pool has.
+    """
+    shared = [m for m in pools[0].latents if all(m in pool.latents for pool in pools)]
+    if len(shared) < 2:
+        return None
+    groups = [(pool.name, group) for pool in pools for group in pool.groups or ()]
+    factors = [name for name in pools[0].factors if all(name in pool.factors for pool in pools)]
+
+    def whole(pool: EvalPool) -> bool:
+        return len(pool.examples) == len(pool.keys)
+
+    clusters, before = list[int](), 0
+    for pool in pools:
+        clusters += [before + number for number in pool.clusters or range(len(pool.keys))]
+        before = 1 + max(clusters)
+    shown = takewhile(lambda number: number == 0 or whole(pools[number - 1]), range(len(pools)))  # of the first rows
+    return EvalPool(
+        name,
+        [f"{pool.name}/{key}" for pool in pools for key in pool.keys],
+        {m: Latents(*(torch.cat(z) for z in zip(*(p.latents[m] for p in pools), strict=True))) for m in shared},
+        {m: torch.cat([pool.ids[m] for pool in pools]) for m in shared},
+        {name: [label for pool in pools for label in pool.factors[name]] for name in factors},
+        groups if all(pool.groups is not None for pool in pools) else None,
+        clusters if len(set(clusters)) < len(clusters) else None,
+        [sample for number in shown for sample in pools[number].examples],
+        [(f"{pool.name}/{key}", reason) for pool in pools for key, reason in pool.bad],
+        any(pool.synthetic for pool in pools),
     )
 
 

@@ -26,7 +26,7 @@ from pairalign.evaluate.measure import (
     measured_pairs,
 )
 from pairalign.evaluate.page import build_report
-from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool
+from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool, pooled
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.tables import tables
 from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
@@ -62,7 +62,8 @@ def evaluate_run(
 ) -> Evaluation:
     """Measure a run on held-out pairs.
 
-    pairs: shard folders; each with at least two of the run's modalities. split: which split or splits of them.
+    pairs: shard folders; each with at least two of the run's modalities. Several are measured one by one and, where
+        they share two modalities, all together as "pooled/SPLIT". split: which split or splits of them.
     out: folder for metrics.json and report.html; default `RUN/evaluation`.
     visible: modality -> factors it can see; separates what an edge can carry from the controls. All, if `None`.
     classes: class names for zero-shot; default the distinct plain labels. templates: see `class_embeddings`;
@@ -90,6 +91,11 @@ def evaluate_run(
         pool = encode_pool(aligned, folder, name, limit=limit, progress=progress)
         pool = replace(pool, name=f"{folder}/{name}") if alike else pool
         pools[pool.name] = pool
+    for name in splits:  # of several data sets also all together
+        same = [pool for (_, split_), pool in zip(wanted, list(pools.values()), strict=False) if split_ == name]
+        together = pooled(same, f"pooled/{name}") if len(same) > 1 else None
+        if together is not None:
+            pools[together.name] = together
     measured = {name: measure_pool(aligned, pool, classes, templates, **settings) for name, pool in pools.items()}
     if not any(record["pairs"] for record in measured.values()):
         raise DataError("pairs: no pool holds two modalities that a path joins: there is nothing to retrieve.")
