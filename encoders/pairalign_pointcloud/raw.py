@@ -114,8 +114,8 @@ def _plain(array: np.ndarray, form: Form, least: int) -> Cloud:
         if min(array.shape) < least:
             raise SignalError(f"point cloud of shape {array.shape}: {wanted}")
         raise SignalError(
-            f"point cloud of shape {array.shape}: either axis may count the points: record axes for the modality when "
-            'packing ("point", "xyz"), or set the encoder\'s axes: [point, coordinate] or [coordinate, point].'
+            f"point cloud of shape {array.shape}: either axis may count the points: record them when packing (--axes "
+            "points=point,xyz), or set the encoder's axes: [point, coordinate] or [coordinate, point]."
         )
     rows = array.T if axis else array
     columns = rows.shape[1]

@@ -75,6 +75,18 @@ def test_shares_split_and_bad_rows_are_listed(
     assert sum(split.count for split in load_index(tmp_path / "out").splits.values()) == 11
 
 
+def test_axes_and_the_one_that_is_up_are_recorded(tmp_path: Path) -> None:
+    rows = []
+    for i in range(4):
+        np.save(tmp_path / f"{i}.npy", np.random.default_rng(i).standard_normal((3, 6)))
+        rows.append({"points": f"{i}.npy", "text": f"a cup {i}"})
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = f"data pack {tmp_path / 'm.jsonl'} {tmp_path / 'out'} --axes points=xyz,point --up points=-y --quiet"
+    assert main(words.split()) == 0
+    info = load_index(tmp_path / "out").modalities["points"]
+    assert (info.axes, info.up, info.shape) == (("xyz", "point"), "-y", (3, 6))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -82,6 +94,8 @@ def test_shares_split_and_bad_rows_are_listed(
         ("--modality =photo", "write it as NAME=VALUE"),
         ("--column key", "write it as NAME=VALUE"),
         ("--modality photo --rate photo=fast", "'fast' is no number"),
+        ("--modality photo --axes photo", "--axes 'photo': write it as MODALITY=VALUE"),
+        ("--modality photo --up photo=sky", "up='sky': give the axis that points up"),
         ("--modality photo --split a=x", "'x' is no number"),
         ("--modality photo --shard-samples 0", "shard_samples=0"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.data_facts import add_facts, read_facts
 from pairalign.cli.pipe import say
 from pairalign.core.errors import DataError
 from pairalign.core.secrets import hide
@@ -29,8 +30,7 @@ def _register_pack(subverbs: Any) -> None:
     parser.add_argument("manifest", help="JSON lines (.jsonl), CSV, JSON or parquet file")
     parser.add_argument("out", help="folder to write shards into, or its address in a bucket, as s3://bucket/folder")
     _source_arguments(parser)
-    parser.add_argument("--unit", **_many("MODALITY=UNIT"), help="unit of a modality's values, e.g. force=N")
-    parser.add_argument("--rate", **_many("MODALITY=HZ"), help="sampling rate; wav files state their own")
+    add_facts(parser)
     parser.add_argument("--frames", default="8", metavar="N[:WHICH]", help=_FRAMES)
     parser.add_argument("--shard-samples", type=int, default=1000, metavar="N", help="samples a shard (1000)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
@@ -97,7 +97,7 @@ def run_pack(args: argparse.Namespace) -> int:
         args.all_columns,
     )
     shared: dict[str, Any] = {
-        "units": _units(args.unit, args.rate),
+        "units": read_facts(args),
         "split": _split(args.split),
         "seed": None if args.keep_order else args.seed,
         "on_bad": "skip" if args.skip_bad else "fail",
@@ -152,17 +152,6 @@ def _grouped(where: list[str]) -> dict[str, list[str]]:
         name, value = _pair(text, "--where")
         grouped.setdefault(name, []).append(value)
     return grouped
-
-
-def _units(units: list[str], rates: list[str]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for text in units:
-        name, value = _pair(text, "--unit")
-        found.setdefault(name, {})["unit"] = value
-    for text in rates:
-        name, value = _pair(text, "--rate")
-        found.setdefault(name, {})["rate"] = _number(value, f"--rate {text!r}")
-    return found
 
 
 def _split(text: str | None) -> str | dict[str, float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.data_facts import add_facts, read_facts
 from pairalign.cli.pipe import say
 
 _TEXT = """Read every shard once and write an index beside them, or to --out where they cannot be written:
@@ -25,8 +26,7 @@ def register(subverbs: Any) -> None:
     parser.add_argument(
         "--split", **many, metavar="NAME[=PATTERN]", help="split of the shards whose names match; default by name"
     )
-    parser.add_argument("--unit", **many, metavar="MODALITY=UNIT", help="unit of a modality's values")
-    parser.add_argument("--rate", **many, metavar="MODALITY=HZ", help="sampling rate; wav files state their own")
+    add_facts(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an index")
     parser.add_argument("--licence", help="recorded in the index")
     parser.add_argument("--origin", help="where the data is from, recorded in the index")
@@ -37,7 +37,7 @@ def register(subverbs: Any) -> None:
 
 def run_index(args: argparse.Namespace) -> int:
     """Index, then print what was found."""
-    from pairalign.cli.data import _pair, _units
+    from pairalign.cli.data import _pair
     from pairalign.data.indexing import describe_indexed, index_shards
 
     splits = dict(_pair(text, "--split") if "=" in text else (text, "*") for text in args.split)
@@ -45,7 +45,7 @@ def run_index(args: argparse.Namespace) -> int:
         args.shards,
         out=args.out,
         splits=splits or None,
-        units=_units(args.unit, args.rate),
+        units=read_facts(args),
         overwrite=args.overwrite,
         progress=not args.quiet,
         licence=args.licence,

@@ -241,6 +241,10 @@ def _checked(
     for name, info in units.items():
         for key in info.keys() - set(FACTS):
             raise DataError(f"units of {name!r} hold {key!r}.{did_you_mean(key, FACTS)}")
+        if info.get("up") is not None and str(info["up"]).lstrip("+-") not in ("x", "y", "z"):
+            raise DataError(
+                f"units of {name!r}: up={info['up']!r}: give the axis that points up, such as '+z' or '-y'."
+            )
     for number, row in enumerate(rows):
         if not number:
             known = {field.partition(".")[0] for field in row.fields}
