@@ -32,6 +32,7 @@ class ShardServer(ThreadingHTTPServer):
         self.folder, self.ranges, self.login = folder, ranges, login
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.asked: list[tuple[str, str | None]] = []  # name and range of every request
+        self.alias: str | None = None  # the file that is given for any name that is not there
 
     @property
     def url(self) -> str:
@@ -65,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(2)
             return None
         path = self.server.folder / name
+        if self.server.alias and not path.is_file():
+            path = self.server.folder / self.server.alias
         if not path.is_file():
             return self._refuse(404)
         data = path.read_bytes()

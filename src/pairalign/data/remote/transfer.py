@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
 _HOPELESS = (FileNotFoundError, PermissionError, IsADirectoryError, ImportError, ValueError, TypeError)
-_NAMES = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "RepositoryNotFoundError")
+_NAMES = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "OfflineModeIsEnabled")
 
 
 def stream(address: str, size: int | None) -> Iterator[bytes]:
