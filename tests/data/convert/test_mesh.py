@@ -108,3 +108,19 @@ def test_a_centred_cloud_forgets_place_and_size(count: int, seed: int, scale: fl
 def test_words_are_no_points() -> None:
     with pytest.raises(DataError, match="numbers are needed"):
         centred(np.array([["a", "b", "c"]]))
+
+
+def test_map_coordinates_are_not_rounded_away(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0).random((64, 3))
+    away = draw + np.array([5_403_210.5, 512_345.25, 311.0])
+    np.testing.assert_allclose(centred(away), centred(draw), atol=1e-5)
+    np.testing.assert_array_equal(centred(away, normalise=False), away)
+    assert centred(draw, normalise=False).dtype == np.float32
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]) + np.array([5_403_210.5, 512_345.25, 311.0])
+    assert len(np.unique(sample_surface(corners, np.array([[0, 1, 2]]), 500)[:, 0])) == 500
+
+
+@pytest.mark.parametrize("place", [0.1, 1000.1, 3.0])
+def test_points_in_one_place_are_refused_whatever_their_mean_is_rounded_to(place: float) -> None:
+    with pytest.raises(DataError, match="all 77 coincide"):
+        centred(np.full((77, 3), place, np.float32))

@@ -60,7 +60,7 @@ def _fans(corners: np.ndarray, faces: int) -> np.ndarray:
 
 
 def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Points (count, 3), float32, evenly over the surface; raise `DataError` for a mesh without area."""
+    """Points (count, 3), evenly over the surface, as `narrowed` gives them; raise `DataError` for no area."""
     a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
     areas = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     if not areas.sum() > 0:
@@ -69,7 +69,19 @@ def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed
     chosen = draw.choice(len(areas), count, p=areas / areas.sum())
     root, along = np.sqrt(draw.random((count, 1))), draw.random((count, 1))
     points = (1 - root) * a[chosen] + root * (1 - along) * b[chosen] + root * along * c[chosen]
-    return points.astype(np.float32)
+    return narrowed(points)
+
+
+def narrowed(points: np.ndarray) -> np.ndarray:
+    """Points (N, ≥ 3) as float32, where that moves none by more than 1/10,000 of the largest distance from the middle;
+    else, as at map coordinates, as they are.
+    """
+    narrow = points.astype(np.float32, copy=False)
+    if points.dtype.itemsize <= 4 and points.dtype.kind == "f":
+        return narrow
+    place = points[:, :3].astype(np.float64)
+    radius = np.linalg.norm(place - place.mean(0), axis=1).max()
+    return points if np.abs(place - narrow[:, :3]).max() > 1e-4 * radius else narrow
 
 
 def points_of_off(path: Path, count: int, normalise: bool = True) -> np.ndarray:
@@ -80,19 +92,20 @@ def points_of_off(path: Path, count: int, normalise: bool = True) -> np.ndarray:
 def centred(points: np.ndarray, normalise: bool = True) -> np.ndarray:
     """Points (N, ≥ 3) moved to mean 0 and scaled to a largest distance of 1, float32; other columns stay.
 
-    normalise: False leaves positions as they are, and only checks. Raise `DataError` for an array of another shape,
-    values that are not finite, and points that all coincide.
+    normalise: False leaves positions as they are, see `narrowed`, and only checks. Raise `DataError` for an array of
+    another shape, values that are not finite, and points that all coincide.
     """
     points = np.asarray(points)
     if points.dtype.kind not in "biuf":
         raise DataError(f"points are of {points.dtype}: numbers are needed.")
-    points = points.astype(np.float32, copy=False)
     if points.ndim != 2 or points.shape[1] < 3 or not len(points):
         raise DataError(f"points have shape {points.shape}: (N, 3) or more columns are needed.")
+    points = narrowed(points)
     if not np.isfinite(points).all():
         raise DataError(f"points: {int((~np.isfinite(points)).any(1).sum())} of {len(points)} are not finite.")
     place = points[:, :3] - points[:, :3].mean(0)
     largest = float(np.linalg.norm(place, axis=1).max())
-    if not largest > 0:
+    if not largest > 0 or not np.ptp(points[:, :3], axis=0).any():  # the mean of equal numbers is rounded, too
         raise DataError(f"points: all {len(points)} coincide.")
-    return np.concatenate([place / largest, points[:, 3:]], 1) if normalise else points
+    moved = np.concatenate([place / largest, points[:, 3:]], 1).astype(np.float32)
+    return moved if normalise else points
