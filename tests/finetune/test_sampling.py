@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from stage_two import PAIRS, TOUCH
+import torch
+from stage_two import PAIRS, TOUCH, short_run
 
-from pairalign.core.errors import ConfigError
+from pairalign.core.errors import ConfigError, DataError, SignalError
 from pairalign.data.loading import BatchLoader
+from pairalign.data.tar import Entry, scan
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.sampling import TaskFeed, shares
 from pairalign.finetune.tasks import Example, Task
@@ -88,3 +91,93 @@ def test_a_limit_trains_on_the_first_samples_alone(setup: Path, world: int) -> N
     assert len(first) == 5
     passes = [[e.key for e in islice(task.shuffled(0, 0, rank, world), 5 * world)] for rank in range(world)]
     assert {key for keys in passes for key in keys} == set(first)
+
+
+class Reader(Keys):
+    """Gives keys, too, and cannot read one of the samples."""
+
+    def __init__(self, broken: str) -> None:
+        self.broken = broken
+
+    def __call__(self, examples: list[Example]) -> list[str]:
+        keys = super().__call__(examples)
+        if self.broken in keys:
+            raise SignalError("no such shape")
+        return keys
+
+
+def spoil(setup: Path, shards: str, key: str) -> None:
+    """Cut a sample's text in the middle of a character, on disk."""
+    (tar,) = (setup / "lessons" / shards).glob("train-*.tar")
+    data = bytearray(tar.read_bytes())
+    (entry,) = (entry for entry in scan_file(tar) if entry.key == key)
+    offset, _ = entry.fields["answer.txt"]
+    data[offset] = 0xFF
+    tar.write_bytes(data)
+
+
+def scan_file(tar: Path) -> list[Entry]:
+    with tar.open("rb") as stream:
+        return scan(stream.fileno(), tar.name)
+
+
+@pytest.fixture
+def spoilt(setup: Path, tmp_path: Path) -> tuple[Path, str]:
+    """A copy of the shards with one damaged sample, and its key."""
+    for name in ("touch", "touch_pairs"):
+        shutil.copytree(setup / "lessons" / name, tmp_path / "lessons" / name)
+    key = next(keys[0] for keys in islice(feed(setup), 3, None))
+    spoil(tmp_path, "touch", key)
+    return tmp_path, key
+
+
+@pytest.mark.parametrize("start", [0, 2, 5])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_sample_leaves_its_place_empty(
+    setup: Path, spoilt: tuple[Path, str], start: int, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, key = spoilt
+    whole = [[k for k in keys if k != key] for keys in islice(feed(setup), 40)]
+    made = feed(folder, start=start)
+    with pytest.raises(DataError, match=key):
+        list(islice(feed(folder), 40))
+    for task in made.tasks:
+        task.tolerate(0.02)
+    found = BatchLoader(made, workers) if workers else made
+    assert list(islice(found, 40 - start)) == whole[start:]
+    assert f"damaged sample left out: touch {key}: " in capfd.readouterr().err
+
+
+def test_too_many_damaged_samples_end_the_run(spoilt: tuple[Path, str]) -> None:
+    folder, _ = spoilt
+    made = feed(folder)
+    made.tasks[0].tolerate(0.001)
+    with pytest.raises(
+        DataError, match=r"task 'touch': 1 of 48 samples are damaged, more than train\.bad_fraction=0\.001"
+    ):
+        list(islice(made, 40))
+
+
+def test_a_sample_that_no_sensor_reads_is_damaged_too(setup: Path) -> None:
+    whole = list(islice(feed(setup), 20))
+    made = feed(setup)
+    made.collate = Reader(whole[2][1])  # type: ignore[assignment]
+    for task in made.tasks:
+        task.tolerate(0.02)
+    assert list(islice(made, 20)) == [[k for k in keys if k != whole[2][1]] for keys in whole]
+    made.tasks[0].tolerate(0)
+    with pytest.raises(DataError, match="no such shape"):
+        list(islice(made, 20))
+
+
+def test_a_run_names_what_it_left_out(setup: Path, spoilt: tuple[Path, str], capfd: pytest.CaptureFixture[str]) -> None:
+    folder, key = spoilt
+    tasks = {"touch": {**TOUCH, "shards": str(folder / "lessons" / "touch")}}
+    weights = []
+    for memory in (2.0, 0.0):  # read once into memory, and anew for each batch
+        train = {"steps": 12, "batch_size": 4, "accelerator": "cpu", "bad_fraction": 0.02, "memory": memory}
+        run = short_run(setup, folder / f"run{memory}", tasks=tasks, method="bridge", validation={}, train=train)
+        assert f"damaged sample left out: touch {key}: " in capfd.readouterr().err
+        weights.append(run.model.state_dict())
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, atol=1e-5, rtol=1e-5)

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from pairalign.core.caption import unwritable
-from pairalign.core.errors import ConfigError, PairalignError, SignalError
+from pairalign.core.errors import ConfigError, DataError, PairalignError, SignalError
 from pairalign.data.index import load_index
 from pairalign.data.shards import read_samples
 from pairalign.dormant.selection.select import check_settings
@@ -181,11 +181,17 @@ def _said(task: Task) -> Iterator[tuple[str, bool, str]]:
     answered = FIELD.findall(task.config.answer)
     plain = [piece for piece in task.pieces if not FIELD.fullmatch(piece)]
     fields = list(dict.fromkeys([*asked, *answered]))
-    for sample in read_samples(task.folder, task.config.split, fields, limit=task.config.limit):
-        for text in task.references(sample):
-            yield sample.key, True, text
-        for text in (*plain, *(text for name in asked for text in task.texts(sample, name))):
-            yield sample.key, False, text
+    on_bad = None if task.damaged is None else task.note
+    for sample in read_samples(task.folder, task.config.split, fields, limit=task.config.limit, on_bad=on_bad):
+        try:
+            answers, others = task.references(sample), [text for name in asked for text in task.texts(sample, name)]
+        except DataError as error:
+            if task.damaged is None:
+                raise
+            task.note(sample.key, str(error))
+            continue
+        yield from ((sample.key, True, text) for text in answers)
+        yield from ((sample.key, False, text) for text in (*plain, *others))
 
 
 def _lost(tokenizer: Any, text: _Text, tokens: Sequence[int]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pairalign.core.bounds import Amount, Count, Strict, Whole
+from pairalign.core.bounds import Amount, Count, Share, Strict, Whole
 from pairalign.core.config import TrainerConfig
 from pairalign.dormant.config import DormantConfig
 
@@ -62,6 +62,8 @@ class TuneConfig(TrainerConfig):
         is kept give to the measured questions; 0 for none.
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
     workers: processes that read and collate batches ahead; 0 for none. They change no batch.
+    bad_fraction: largest share of a task's training samples, 0 to 1, that may be damaged: each is named and left out of
+        its batch, and none is replaced; 0 stops at the first. What is measured must be whole.
     gradient_checkpointing: recompute activations in the backward pass. The others: see `TrainerConfig`.
     """
 
@@ -79,6 +81,7 @@ class TuneConfig(TrainerConfig):
     gradient_checkpointing: bool = False
     memory: Amount = 2.0
     workers: Whole = 0
+    bad_fraction: Share = 0.0
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ def read_tasks(
     asked: from `check_tasks`, which is called where they are not given.
     """
     asked, collate = check_tasks(config) if asked is None else asked, Collator(processor)
+    for task in asked["tasks"]:
+        task.tolerate(config.train.bad_fraction)
     check_signals(asked, processor.senses)
     check_words(asked, processor.tokenizer, processor.reserved)
     measured = {part: asked[part] for part in ("validation", "held_out")}

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pairalign.core.errors import ConfigError
+from pairalign.core.errors import ConfigError, DataError
 from pairalign.finetune.collator import Batch, Collator
-from pairalign.finetune.tasks import Task
+from pairalign.finetune.damaged import sifted
+from pairalign.finetune.tasks import Example, Task
 
 
 class TaskFeed(IterableDataset[Batch]):
@@ -37,8 +38,25 @@ class TaskFeed(IterableDataset[Batch]):
             for n, (task, share) in enumerate(zip(self.tasks, self.shares, strict=True))
         ]
         while True:
-            examples = [next(s) for s, n in zip(streams, self.shares, strict=True) for _ in range(n)]
-            yield self.collate(examples)
+            turns = zip(self.tasks, streams, self.shares, strict=True)
+            yield self._batch([(task, next(stream)) for task, stream, n in turns for _ in range(n)])
+
+    def _batch(self, places: list[tuple[Task, Example | None]]) -> Batch:
+        """The batch of the places that are not empty; a sample of which nothing can be made is left out, too."""
+        found = [(task, example) for task, example in places if example is not None]
+        if not found:
+            names = ", ".join(sorted({task.name for task, _ in places}))
+            raise DataError(f"every sample of a batch of {names} is damaged: repair them, or raise train.batch_size.")
+        if all(task.damaged is None for task, _ in found):
+            return self.collate([example for _, example in found])
+        return sifted(found, lambda some: self.collate([example for _, example in some]), _note)
+
+
+def _note(place: tuple[Task, Example], reason: str) -> None:
+    task, example = place
+    if task.damaged is None:
+        raise DataError(f"task {task.name!r}, sample {example.key!r}: {reason}")
+    task.note(example.key, reason)
 
 
 def shares(weights: Sequence[float], size: int) -> list[int]:

@@ -26,6 +26,7 @@ from pairalign.data.place import find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.damaged import Damaged, sifted
 from pairalign.finetune.texts import all_texts, draw_place, text_at
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.processor import SensorProcessor
@@ -67,7 +68,8 @@ class Task:
                     f"task {name!r}: field {field!r} is of sensor {sensor!r}.{did_you_mean(sensor, sensors)}"
                 )
         self.fields = tuple(dict.fromkeys(asked))
-        self.kept: list[Example] | None = None
+        self.kept: list[Example | None] | None = None
+        self.damaged: Damaged | None = None
         self.conform: dict[str, Callable[[Any], Any]] = {}  # by field, once the sensors are known
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
         if answered and not config.answer.strip():
@@ -109,14 +111,43 @@ class Task:
     def read(self, first: int = 0, last: int | None = None) -> Iterator[Example]:
         """Examples `first` to `last` (left out; all if null) once, in stored order."""
         last = len(self) if last is None else min(last, len(self))
-        if self.kept is not None:
-            yield from map(_at, self.kept[first:last])
-            return
-        yield from map(self.example, self._samples(first, last))
+        found = self.kept[first:last] if self.kept is not None else self._examples(first, last)
+        yield from (_at(example) for example in found if example is not None)
 
-    def _samples(self, first: int, last: int) -> Iterator[RawSample]:
-        samples = read_samples(self.folder, self.config.split, self.fields, skip=first, limit=self.config.limit)
-        return itertools.islice(samples, max(0, last - first))
+    def tolerate(self, fraction: float) -> None:
+        """Leave damaged samples out and name them, up to this share of all; at 0 the first one raises."""
+        self.damaged = Damaged(self.name, fraction, len(self)) if fraction > 0 else None
+
+    def _examples(self, first: int, last: int) -> Iterator[Example | None]:
+        read = self._readable(skip=first, limit=self.config.limit)
+        return itertools.islice(read, max(0, last - first))
+
+    def _readable(self, **order: Any) -> Iterator[Example | None]:
+        """Examples in an order of `read_samples`; None in the place of each that is damaged, where some may be."""
+        met: list[tuple[str, str]] = []
+        on_bad = None if self.damaged is None else (lambda key, reason: met.append((key, reason)))
+        for sample in read_samples(self.folder, self.config.split, self.fields, on_bad=on_bad, **order):
+            yield from self._left_out(met)
+            try:
+                example = self._example(sample)
+            except DataError as error:
+                if self.damaged is None:
+                    raise
+                met.append((sample.key, str(error)))
+                yield from self._left_out(met)
+                continue
+            yield example
+        yield from self._left_out(met)
+
+    def _left_out(self, met: list[tuple[str, str]]) -> Iterator[None]:
+        while met:
+            self.note(*met.pop(0))
+            yield None
+
+    def note(self, key: str, reason: str) -> None:
+        """Name a damaged sample; raise `DataError` for one too many."""
+        if self.damaged is not None:
+            self.damaged(key, reason)
 
     def answers(self) -> Iterator[str]:
         """Every answer once; no signal is read."""
@@ -129,24 +160,38 @@ class Task:
 
         Senses are frozen, so that a signal has to be encoded once.
         """
-        found: list[Example] = []
-        chunk: list[Example] = []
+        found: list[Example | None] = []
+        chunk: list[Example | None] = []
+        size = 0
         bar = tqdm(total=len(self), desc=f"encode {self.name}", unit="sample", disable=not progress)
-        for sample in self._samples(0, len(self)):
-            chunk.append(self._example(sample))
+        for example in self._examples(0, len(self)):
+            chunk.append(example)
             if len(chunk) < ENCODED and len(found) + len(chunk) < len(self):
                 continue
-            found += encode_once(chunk, processor)
+            found += self._encoded(chunk, processor)
+            size = size_of([one for one in found if one is not None])
             bar.update(len(chunk))
             chunk = []
-            if size_of(found) / len(found) * len(self) > gib * 2**30:
+            if size / len(found) * len(self) > gib * 2**30:
                 bar.close()
                 return
         bar.close()
-        self.kept = found + encode_once(chunk, processor)
+        self.kept = found + self._encoded(chunk, processor)
 
-    def shuffled(self, start: int, seed: int, stream: int = 0, streams: int = 1, block: int = 1) -> Iterator[Example]:
-        """Endless passes in an order of (seed, pass), one stream's part of them, from its example `start` on.
+    def _encoded(self, chunk: Sequence[Example | None], processor: SensorProcessor) -> list[Example | None]:
+        """The same with `Sensed` for signals, and None for what no sensor can read, where that may be."""
+        given = [example for example in chunk if example is not None]
+        if self.damaged is None:
+            return [*encode_once(given, processor)]
+        made = sifted(given, lambda part: encode_once(part, processor), lambda e, reason: self.note(e.key, reason))
+        encoded = {example.key: example for example in made}
+        return [None if example is None else encoded.get(example.key) for example in chunk]
+
+    def shuffled(
+        self, start: int, seed: int, stream: int = 0, streams: int = 1, block: int = 1
+    ) -> Iterator[Example | None]:
+        """Endless passes in an order of (seed, pass), one stream's part of them, from its example `start` on; None in
+        the place of a damaged one.
 
         block: examples that a stream takes before it is the next one's turn; see `stream_order`.
         """
@@ -159,11 +204,11 @@ class Task:
             if start < count and self.kept is not None:
                 for shard, place in places[start:].tolist():
                     kept = self.kept[before[shard] + place]
-                    yield _at(kept, draw_place(seed, epoch, kept.key))
+                    yield None if kept is None else _at(kept, draw_place(seed, epoch, kept.key))
             elif start < count:
                 part: dict[str, Any] = {"rank": stream, "world_size": streams, "epoch": epoch, "skip": start}
-                for sample in read_samples(self.folder, split, self.fields, **order, **part):
-                    yield _at(self._example(sample), draw_place(seed, epoch, sample.key))
+                for example in self._readable(**order, **part):
+                    yield None if example is None else _at(example, draw_place(seed, epoch, example.key))
             start, epoch = max(0, start - count), epoch + 1
 
     def example(self, sample: RawSample) -> Example:
