@@ -218,12 +218,12 @@ def test_a_csv_column_is_of_numbers_only_if_every_cell_spells_one(
     cells: list[str], kind: str, values: list[Any], folder: Path
 ) -> None:
     with (folder / "m.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["image", "text"], *(["a.jpg", cell] for cell in cells)])
+        csv.writer(stream).writerows([["image", "x"], *(["a.jpg", cell] for cell in cells)])
     table = Manifest(folder / "m.csv").table()
-    assert table.fields["text"].kind == kind
-    assert [s["text"] for s in table.samples()] == values
-    assert ("--kind text=text keeps the words" in table.text()) == (kind == "number")
-    assert [s["text"] for s in Manifest(folder / "m.csv", kinds={"text": "text"}).read()] == cells
+    assert table.fields["x"].kind == kind
+    assert [s["x"] for s in table.samples()] == values
+    assert ("--kind x=text keeps the words" in table.text()) == (kind == "number")
+    assert [s["x"] for s in Manifest(folder / "m.csv", kinds={"x": "text"}).read()] == cells
 
 
 @pytest.mark.parametrize(
@@ -469,3 +469,16 @@ def test_the_table_in_the_docs_is_true(file: str, cells: list[str], told: str, f
 
 def test_the_docs_have_a_table() -> None:
     assert len(documented()) > 20
+
+
+def test_csv_numbers_in_a_column_of_answers_are_words(folder: Path) -> None:
+    write(folder, "image,answer,force", "a.jpg,3,3", "b.jpg,12,12", name="m.csv")
+    table = Manifest(folder / "m.csv", all_columns=True).table()
+    assert [(s["answer"], s["force"]) for s in table.samples()] == [("3", 3), ("12", 12)]
+    assert "--kind answer=number reads them so" in table.text()
+    assert Manifest(folder / "m.csv", kinds={"answer": "number"}).read()[1]["answer"] == 12
+
+
+def test_a_filter_spells_true_as_json_does(folder: Path) -> None:
+    path = write(folder, {"text": "a", "ok": True}, {"text": "b", "ok": False})
+    assert [s["text"] for s in Manifest(path, {"text": "text"}, where={"ok": "true"}).read()] == ["a"]

@@ -4,10 +4,11 @@
     text     the words as they are written                parts    objects: {"value": …, "background": …}
 
 The rule, where nobody says it. A JSON string is never a number; numbers beside text are text, spelled as JSON spells
-them. In CSV, where every cell is text, a column is of numbers only if each cell spells one ("3", "[1, 2]"); "007" and
-"3 mm" are text, and then so is the whole column. A column of file names is one of files, and a cell that names none is
-a bad one. Where it bites: what could be meant either way (lists that are no JSON, decimal commas, true and false, a few
-existing files among words) is refused with the two words to choose from, never guessed.
+them. In CSV, where every cell is text, a column is of numbers only if each cell spells one ("3", "[1, 2]") and it is
+not called as texts are (answer, caption, …); "007" and "3 mm" are text, and then so is the whole column. A column of
+file names is one of files, and a cell that names none is a bad one. Where it bites: what could be meant either way
+(lists that are no JSON, decimal commas, true and false, a few existing files among words) is refused with the two words
+to choose from, never guessed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _FILE = re.compile(
 )  # also with a stray character behind it
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
+_TEXTS = re.compile(  # how people call a column of texts, also "text_en" and "caption2"
+    r"(text|caption|description|instruction|prompt|question|answer|sentence|transcript|response|title)s?([_\d-].*)?|.*[_-]"
+    r"(text|caption|description|instruction|prompt|question|answer|sentence|transcript|response|title)s?"
+)
 _MISSING = ("nan", "NaN", "None", "NULL", "null", "<NA>", "NaT")  # as programs write "there is nothing"
 
 
@@ -123,8 +128,7 @@ def _settled(found: dict[str, list[Leaf]], column: Column, spelled: bool) -> Col
             return Column(column.name, "path", guessed=True)
         raise _choose(column, f"{files[0][0]} names a file, {numbers[0][0]} holds a number", "path", "text")
     if not words:
-        note = "every cell spells one" if spelled and numbers else ""
-        return Column(column.name, "number" if numbers else "text", guessed=True, note=note)
+        return _all_numbers(column, numbers, spelled)
     listed = next((one for one in numbers if isinstance(one[1], list) or str(one[1]).strip()[:1] == "["), None)
     if listed is not None:
         what = f"{listed[0]} holds a list of numbers, {words[0][0]} {words[0][1][:40]!r}"
@@ -133,6 +137,15 @@ def _settled(found: dict[str, list[Leaf]], column: Column, spelled: bool) -> Col
         _check_spelling(column, words)
     note = f"{len(numbers)} of {len(numbers) + len(words)} cells are numbers, kept as they are written"
     return Column(column.name, "text", guessed=True, note=note if numbers else "")
+
+
+def _all_numbers(column: Column, numbers: list[Leaf], spelled: bool) -> Column:
+    """The column of cells that are all numbers, or that has no cell at all; of CSV what it is called decides."""
+    if spelled and numbers and is_called_text(column.name) and not any(leaf.strip()[:1] == "[" for _, leaf in numbers):
+        note = "for its name, though every cell spells a number; --kind NAME=number reads them so"
+        return Column(column.name, "text", guessed=True, note=note)
+    note = "every cell spells one; --kind NAME=text keeps the words" if spelled and numbers else ""
+    return Column(column.name, "number" if numbers else "text", guessed=True, note=note)
 
 
 def _check_spelling(column: Column, words: list[Leaf]) -> None:
@@ -148,6 +161,11 @@ def _check_spelling(column: Column, words: list[Leaf]) -> None:
 def _choose(column: Column, what: str, first: str, second: str) -> DataError:
     ways = f"`--kind NAME={first}` or `--kind NAME={second}`"
     return DataError(f"column {column.name!r} may be of kind {first} or {second} ({what}): say which, with {ways}.")
+
+
+def is_called_text(name: str) -> bool:
+    """Whether a column is called as columns of texts are: caption, answer, text_en, …"""
+    return bool(_TEXTS.fullmatch(name.lower()))
 
 
 def spelled_number(text: str) -> Any:

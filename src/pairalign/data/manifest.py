@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,16 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.data.columns import KINDS, Column, Way, decide, is_missing, value_of
+from pairalign.data.columns import KINDS, Column, Way, decide, is_called_text, is_missing, value_of
 from pairalign.data.encode import is_numeric
 from pairalign.data.lines import Line, Lines, read_lines
 from pairalign.data.rows import NAME, RESERVED, check_modalities, checked_text
 
 ROLES = ("key", "label", "group", "session", "split")
-_TEXTS = re.compile(  # how people call a column of texts, also "text_en" and "caption2"
-    r"(text|caption|description|instruction|prompt|question|answer|sentence|transcript|response|title)s?([_\d-].*)?|.*[_-]"
-    r"(text|caption|description|instruction|prompt|question|answer|sentence|transcript|response|title)s?"
-)
 OnBad = Callable[[str, str], None]
 
 
@@ -127,8 +122,7 @@ class Table:
         found = [f"{self.name}: {self.lines.form}, {len(self.rows)} rows"]
         for name, column in self.fields.items():
             origin = "" if column.name == name else f" from column {column.name!r}"
-            keep = f"; --kind {name}=text keeps the words" if column.kind == "number" else ""
-            how = f" ({column.note}{keep})" if column.note else ""
+            how = f" ({column.note.replace('NAME', name)})" if column.note else ""
             found.append(f"  {name:<16}{column.kind:<8}{origin}{how}".rstrip())
         roles = [f"{role} from column {column!r}" for role, column in self.roles.items() if role != column]
         if roles:
@@ -168,7 +162,7 @@ def _likely(
         except DataError:  # raised again if the column is packed, for its name or for lack of others
             kind = "text"
         lists = kind == "number" and any(_is_list(row.cells.get(name)) for row in rows)
-        if kind in ("path", "parts") or lists or column.kind != "auto" or _TEXTS.fullmatch(name.lower()):
+        if kind in ("path", "parts") or lists or column.kind != "auto" or is_called_text(name):
             found[name] = column
     return found if len(found) > 1 else dict(able or spare)
 
@@ -198,8 +192,12 @@ def _filtered(lines: Lines, where: Mapping[str, str | Sequence[str]], path: Path
             hint = did_you_mean(name, lines.columns)
             raise DataError(f"manifest {path.name!r} has no column {name!r} to filter by.{hint}")
         values = {wanted} if isinstance(wanted, str) else set(wanted)
-        rows = [row for row in rows if str(row.cells.get(name)) in values]
+        rows = [row for row in rows if _spelled(row.cells.get(name)) in values]
     return rows
+
+
+def _spelled(cell: Any) -> str:
+    return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
 def _check_columns(fields: Mapping[str, Column], roles: Mapping[str, str], known: Sequence[str], path: Path) -> None:
