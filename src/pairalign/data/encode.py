@@ -146,6 +146,7 @@ def _storable(value: Any) -> Any:
         from PIL import Image
 
         return value if value.mode == "I;16" else Image.fromarray(plain_array(value))
+    value = value.convert("LA") if value.mode == "La" else value  # which Pillow converts to nothing else
     if value.mode not in _PNG_MODES and value.has_transparency_data:
         return value.convert("RGBA")
     if value.mode in ("RGB", "L", *_PNG_MODES):

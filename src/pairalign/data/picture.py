@@ -30,8 +30,8 @@ _FEW = 32  # grey levels of 256, below which a picture of 16 bits is called near
 def rgb_picture(value: Any, levels: Levels | None = None, background: tuple[int, int, int] = WHITE) -> Any:
     """A PIL picture of mode RGB, upright; raise `SignalError` for what has no meaning as one.
 
-    value: a PIL picture, an array or tensor, or parts of which "value" or the only frame is one. background: shown through what is
-    transparent. levels: see the module.
+    value: a PIL picture, an array or tensor, or parts of which "value" or the only frame is one. background: shown
+    through what is transparent. levels: see the module.
     """
     from PIL import Image
 
@@ -164,9 +164,10 @@ def _plain(value: Any) -> np.ndarray:
 def _converted(image: Any, background: tuple[int, int, int]) -> Any:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.has_transparency_data:
-        return _flat(image.convert("RGBA"), background)
     try:
+        image = image.convert("LA") if image.mode == "La" else image  # which Pillow converts to nothing else
+        if image.has_transparency_data:
+            return _flat(image.convert("RGBA"), background)
         return image.convert("RGB")
     except ValueError as error:
         raise SignalError(f"a picture of mode {image.mode} cannot be shown ({error}): save it as RGB.") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pairalign.core.errors import DataError
+from pairalign.data.arrays import check_finite, plain_array
 from pairalign.data.formats import PLUGINS, SIGNED, extension_of
 
 _PLUGIN = {name: plugin for plugin, names in PLUGINS.items() for name in names}
@@ -47,6 +48,8 @@ def open_picture(data: bytes | BinaryIO, extension: str) -> Any:
             raise DataError(
                 f"the bytes are no valid {extension}, nor a picture of another format that is read."
             ) from None
+        except Exception as error:  # Pillow raises a dozen kinds for a damaged header
+            raise DataError(f"the bytes are no valid {extension} ({error}).") from error
 
 
 def read_picture(data: bytes, extension: str) -> Any:
@@ -60,6 +63,8 @@ def read_picture(data: bytes, extension: str) -> Any:
             image.load()
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise _bomb() from error
+    if image.mode == "F":
+        check_finite(plain_array(image))
     return upright(image)
 
 

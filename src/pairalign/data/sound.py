@@ -31,6 +31,16 @@ class Wav(NamedTuple):
     data: bytes
 
 
+class _Stream(io.BytesIO):
+    """Bytes in which a damaged sound may ask for a place that does not exist: it is told so, and nothing is raised."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return -1
+
+
 def read_sound(data: bytes, extension: str) -> np.ndarray:
     """float32 (time,), or (channel, time) of several channels; raise `DataError` for what cannot be read."""
     wav = _parse(data) if extension == "wav" and data[:4] == b"RIFF" else None
@@ -107,6 +117,6 @@ def _open(data: bytes, extension: str) -> Any:
             "pip install 'pairalign[audio]', or convert it to WAV of whole numbers or floats."
         ) from error
     try:
-        return soundfile.SoundFile(io.BytesIO(data))
+        return soundfile.SoundFile(_Stream(data))
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise DataError(f"the bytes are no valid {extension} ({len(data)} bytes: {error}).") from error

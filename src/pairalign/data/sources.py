@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,12 @@ _LARGEST = 1 << 31  # bytes that one member of an archive may unpack to
 
 def read_source(data: bytes, extension: str, member: str | None = None) -> np.ndarray:
     """The array that a file becomes; raise `DataError` with the reason. member: of an archive, by name."""
-    value = _member(data, member) if extension == "npz" else _points(data, extension)
+    try:
+        value = _member(data, member) if extension == "npz" else _points(data, extension)
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, numpy and trimesh raise a dozen kinds for damaged bytes
+        raise DataError(f"the bytes are no valid {extension} ({len(data)} bytes: {error}).") from error
     check_finite(value)
     return value
 
@@ -40,20 +44,17 @@ def read_member(path: Path, member: str) -> np.ndarray:
 
 
 def _member(data: bytes, wanted: str | None) -> np.ndarray:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            found = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
-            if wanted is None and len(found) == 1:
-                wanted = next(iter(found))
-            if wanted is None or wanted not in found:
-                which = "which of its arrays" if wanted is None else f"it has no {wanted!r}"
-                raise DataError(f"{which}? It holds {', '.join(sorted(found)) or 'none'}: name one as file.npz::NAME.")
-            size = archive.getinfo(found[wanted]).file_size
-            if size > _LARGEST:
-                raise DataError(f"its array {wanted!r} unpacks to {size} bytes, more than {_LARGEST}.")
-            return read_npy(archive.read(found[wanted]))
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
-        raise DataError(f"the bytes are no valid npz ({len(data)} bytes: {error}).") from error
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        found = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+        if wanted is None and len(found) == 1:
+            wanted = next(iter(found))
+        if wanted is None or wanted not in found:
+            which = "which of its arrays" if wanted is None else f"it has no {wanted!r}"
+            raise DataError(f"{which}? It holds {', '.join(sorted(found)) or 'none'}: name one as file.npz::NAME.")
+        size = archive.getinfo(found[wanted]).file_size
+        if size > _LARGEST:
+            raise DataError(f"its array {wanted!r} unpacks to {size} bytes, more than {_LARGEST}.")
+        return read_npy(archive.read(found[wanted]))
 
 
 def _points(data: bytes, extension: str) -> np.ndarray:

@@ -89,6 +89,18 @@ def read_frames(path: Path, choice: VideoFrames) -> Frames:
     """The chosen frames of a video or animation; raise `DataError` for what cannot be decoded."""
     if FORMATS[extension_of(path.name)].family == "picture":
         return _of_animation(path, choice)
+    from pairalign.data.convert.video import need_av
+
+    need_av()
+    try:
+        return _of_video(path, choice)
+    except DataError:
+        raise
+    except Exception as error:  # PyAV raises a dozen kinds for damaged files
+        raise DataError(f"the video cannot be read ({error}).") from error
+
+
+def _of_video(path: Path, choice: VideoFrames) -> Frames:
     from pairalign.data.convert.video import frame_times, need_av
 
     av, times = need_av(), frame_times(path)
@@ -96,20 +108,17 @@ def read_frames(path: Path, choice: VideoFrames) -> Frames:
         raise DataError("the video holds no frames.")
     wanted = {times[place] for place in choice.places(len(times))}
     pictures: dict[int, Any] = {}
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            _check_size(stream.width, stream.height)
-            base, rate = float(stream.time_base), float(stream.average_rate) if stream.average_rate else None
-            for frame in container.decode(stream):
-                if frame.pts in wanted:
-                    turned = getattr(frame, "rotation", 0)
-                    image = frame.to_image()
-                    pictures[frame.pts] = image.rotate(turned, expand=True) if turned else image
-                if len(pictures) == len(wanted):
-                    break
-    except (av.FFmpegError, IndexError) as error:
-        raise DataError(f"the video cannot be decoded ({error}).") from error
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        _check_size(stream.width, stream.height)
+        base, rate = float(stream.time_base), float(stream.average_rate) if stream.average_rate else None
+        for frame in container.decode(stream):
+            if frame.pts in wanted:
+                turned = getattr(frame, "rotation", 0)
+                image = frame.to_image()
+                pictures[frame.pts] = image.rotate(turned, expand=True) if turned else image
+            if len(pictures) == len(wanted):
+                break
     if len(pictures) < len(wanted):
         raise DataError(f"the video is damaged: {len(wanted) - len(pictures)} of {len(wanted)} frames are missing.")
     shown = sorted(pictures)

@@ -172,6 +172,8 @@ def encode_row(
     mains: dict[str, list[bytes]] = {}
     digests: dict[str, bytes] = {}
     fields, frames = expanded(row.fields, options.video)
+    if frames and "frames" in row.meta:
+        raise DataError("meta holds 'frames', where the times of a video's frames are kept: give it another name.")
     for name, value in fields.items():
         modality, _, part = name.partition(".")
         try:
