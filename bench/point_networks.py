@@ -1,11 +1,12 @@
-"""PointNet++ and DGCNN as they are against torch-geometric's PointNetConv and EdgeConv with the same weights.
+"""PointNet++ and DGCNN as they are against torch-geometric's PointNetConv and EdgeConv with the same weights; and
+clouds of 64 to 1,024 points as a `Batch` against the same ones repeated to the largest.
 
     python bench/point_networks.py --out point_networks.json
 
 Both arms get the same graph of neighbours, so that what differs is how messages are made and reduced: ours applies the
 first layer per point and gathers (B, N, k, C); theirs makes a message for each edge and scatters. A step is forward
-and backward of the whole network in training mode, on the CPU, the arms in turn in one process; the outputs are
-compared first. Where it bites: with few threads the ratio leans on how fast scatter is, which a GPU may see otherwise.
+and backward of the whole network in training mode, on the CPU, the arms in turn in one process, in seconds of its
+processors; the outputs are compared first. Where it bites: with few threads the ratio leans on how fast scatter is, which a GPU may see otherwise.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def by_messages(network: nn.Module) -> nn.Module:
     return made
 
 
-def step(network: nn.Module, batch: Tensor) -> Callable[[], None]:
+def step(network: nn.Module, batch: Any) -> Callable[[], None]:
     """One forward and backward pass."""
 
     def run() -> None:
@@ -114,16 +115,33 @@ def measure(name: str, batch: int, points: int, repeats: int) -> dict[str, Any]:
     with torch.no_grad():
         one, other = ours.eval()(clouds).pooled, theirs.eval()(clouds).pooled
     arms = {"ours": step(ours.train(), clouds), "messages": step(theirs.train(), clouds)}
+    difference = float((one - other).abs().max() / one.abs().max())
+    seconds = in_turn(arms, repeats, f"{name} {batch} x {points}")
+    return {"network": name, "batch": batch, "points": points, "difference": difference, "seconds": seconds}
+
+
+def measure_unequal(name: str, batch: int, repeats: int) -> dict[str, Any]:
+    """Seconds a step of clouds whose sizes are spread evenly over 64 to 1,024, as they are and repeated to 1,024."""
+    torch.manual_seed(0)
+    network = create_encoder(name, points=None)
+    clouds = [torch.randn(int(size), 3) for size in torch.linspace(64, 1024, batch)]
+    padded = torch.stack([cloud[torch.arange(1024) % len(cloud)] for cloud in clouds])
+    arms = {"ours": step(network.train(), network.collate(clouds)), "padded": step(network, padded)}
+    seconds = in_turn(arms, repeats, f"{name} {batch} unequal")
+    return {"network": name, "batch": batch, "points": 0, "difference": 0.0, "seconds": seconds}
+
+
+def in_turn(arms: dict[str, Callable[[], None]], repeats: int, what: str) -> dict[str, list[float]]:
+    """Seconds of each arm, once to warm up and then `repeats` times, in turn."""
     for run in arms.values():
         run()
     seconds: dict[str, list[float]] = {arm: [] for arm in arms}
-    for _ in tqdm(range(repeats), desc=f"{name} {batch} x {points}"):
+    for _ in tqdm(range(repeats), desc=what):
         for arm, run in arms.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run()
-            seconds[arm].append(time.perf_counter() - start)
-    difference = float((one - other).abs().max() / one.abs().max())
-    return {"network": name, "batch": batch, "points": points, "difference": difference, "seconds": seconds}
+            seconds[arm].append(time.process_time() - start)
+    return seconds
 
 
 def main() -> None:
@@ -135,13 +153,14 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     records = [measure(name, *size, args.repeats) for name, sizes in SIZES.items() for size in sizes]
+    records += [measure_unequal(name, 16, args.repeats) for name in SIZES]
     for record in records:
-        ours, theirs = record["seconds"]["ours"], record["seconds"]["messages"]
+        (_, ours), (other, theirs) = record["seconds"].items()
         ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+        size = f"of {record['points']:4} points" if record["points"] else "of 64 to 1,024"
         print(
-            f"{record['network']:9} {record['batch']} clouds of {record['points']:4} points: ours {spread(ours)} s, "
-            f"messages {spread(theirs)} s, messages / ours {spread(ratios)}, "
-            f"outputs differ by {record['difference']:.1e}"
+            f"{record['network']:9} {record['batch']} clouds {size}: ours {spread(ours)} s, "
+            f"{other} {spread(theirs)} s, {other} / ours {spread(ratios)}, outputs differ by {record['difference']:.1e}"
         )
     if args.out:
         partial = args.out.with_suffix(".partial")

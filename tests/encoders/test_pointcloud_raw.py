@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pairalign.align.cache import open_or_build
 from pairalign.align.model import build_aligner
 from pairalign.align.run import align_pairs, build_feeds, load_aligned
 from pairalign.core.config import AlignConfig, load_config
@@ -20,6 +22,8 @@ from pairalign.core.errors import ConfigError, SignalError
 from pairalign.core.registry import create_encoder
 from pairalign.data.pack import pack_pairs
 from pairalign.evaluate.pool import encode_pool
+from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.tasks import Task
 from pairalign_pointcloud.columns import parse_columns
 from pairalign_pointcloud.upright import UPS, as_up, turn_between
 
@@ -300,6 +304,23 @@ def test_folders_that_stand_otherwise_are_turned_to_the_first_in_one_run(
     assert shared
     for key in shared:
         torch.testing.assert_close(values[0][key], values[1][key], atol=1e-5, rtol=0)
+
+
+def test_cached_features_and_questions_are_of_turned_clouds_too(tmp_path: Path) -> None:
+    encoder = net(up="z").eval()
+    encoder.tune("none")
+    features, asked = [], []
+    for name, up in (("y", "+y"), ("z", "+z")):
+        folder = pairs(tmp_path / name, up)
+        cache = open_or_build(tmp_path / f"cache-{name}", encoder, {}, folder, "train", "p", progress=False)
+        features.append(torch.stack([cache.view(f"k{i}", None) for i in range(12)]))
+        task = Task("t", TaskConfig(shards=name, prompt="{p} what?", answer="a cup"), tmp_path, ["p"])
+        task.check_signals({"p": SimpleNamespace(encoder=encoder)})  # type: ignore[dict-item]
+        told = {example.key: example.parts for example in task.read()}
+        raws = [next(part["p"] for part in told[f"k{i}"] if part["type"] == "p") for i in range(12)]
+        asked.append(torch.stack([encoder.preprocess(raw) for raw in raws]))
+    torch.testing.assert_close(features[0], features[1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(asked[0], asked[1], atol=1e-5, rtol=0)
 
 
 def test_weights_of_before_have_no_axis_and_turn_nothing() -> None:
