@@ -92,6 +92,14 @@ def test_a_flipped_bit_in_any_header_is_found(tmp_path: Path) -> None:
             scanned(bytes(broken), tmp_path / "s.tar")
 
 
+@pytest.mark.parametrize("field", [b"0100\x008\0 ", b"01\xff00\0 ", b"-1\0\0\0\0\0 "])
+def test_a_checksum_that_is_no_number_is_a_damaged_header(field: bytes, tmp_path: Path) -> None:
+    data = bytearray(written({"k": {"t.txt": b"word"}}))
+    data[148 : 148 + len(field)] = field
+    with pytest.raises(DataError, match="damaged"):
+        scanned(bytes(data), tmp_path / "a.tar")
+
+
 def test_a_field_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     data = written({"one": {"a.jpg": b"x"}})[: 2 * 512] * 2 + b"\0" * 1024
     with pytest.raises(DataError, match=r"sample 'one' holds 'a\.jpg' twice"):

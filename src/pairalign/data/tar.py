@@ -96,9 +96,16 @@ def _check_sums(headers: list[bytes], entries: list[Entry], name: str) -> None:
     table = np.frombuffer(b"".join(headers), np.uint8).reshape(-1, BLOCK)
     sums = table.sum(1, dtype=np.int64) - table[:, 148:156].sum(1, dtype=np.int64) + 8 * ord(" ")
     for header, computed in zip(headers, sums.tolist(), strict=True):
-        if int(header[148:156].rstrip(b"\0 ") or b"0", 8) != computed:
+        if _octal(header[148:156]) != computed:
             member = header[:100].rstrip(b"\0").decode(errors="replace")
             raise DataError(f"shard {name} is damaged at member {member!r}: copy or pack it again.")
+
+
+def _octal(field: bytes) -> int | None:
+    try:
+        return int(field.rstrip(b"\0 ") or b"0", 8)
+    except ValueError:
+        return None
 
 
 def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
