@@ -76,6 +76,10 @@ class HFText(Encoder):
         """A caption → token numbers (L,), cut or padded."""
         return self.words.number(raw)
 
+    def seen(self, raw: Any) -> Any:
+        """The beginning of a caption that is not cut off."""
+        return self.words.seen(raw)
+
     def overlong(self, raw: Any) -> int:
         """Tokens of a caption that are cut off."""
         return self.words.overlong(raw)

@@ -54,6 +54,18 @@ class Words:
             )
         return torch.tensor(numbers + [self.blank] * (self.length - len(numbers)))
 
+    def seen(self, raw: Any) -> str:
+        """The beginning of a caption that is not cut off."""
+        text = check_caption(raw)
+        if not self.overlong(text):
+            return text
+        if self.tokenizer is None:
+            return " ".join(re.findall(r"\w+", text)[: self.cut - (self.end is not None)])
+        if not self.tokenizer.is_fast:
+            return str(self.tokenizer.decode(self._numbers(text, self.cut), skip_special_tokens=True))
+        cut = {"truncation": True, "max_length": self.cut, "split_special_tokens": True}
+        return text[: max(end for _, end in self.tokenizer(text, return_offsets_mapping=True, **cut)["offset_mapping"])]
+
     def overlong(self, raw: Any) -> int:
         """Tokens of a caption that are cut off."""
         return max(0, len(self._numbers(check_caption(raw), None)) - self.cut)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -68,6 +69,15 @@ class OpenClipText(Encoder):
         if (spelt := SPECIAL.search(text)) is not None:  # open_clip's tokenizer would pool there
             raise SignalError(f"caption {raw!r} spells the token {spelt[0]!r}: write it in other words.")
         return self.tokenize(text).long()
+
+    def seen(self, raw: Any) -> Any:
+        """The longest beginning of a caption, in whole words, that is not cut off."""
+        text = check_caption(raw)
+        if not self.overlong(text):
+            return text
+        ends = [match.end() for match in re.finditer(r"\S+", text)]
+        fits = bisect_left(ends, True, key=lambda end: self.overlong(text[:end]) > 0)
+        return text[: ends[fits - 1]] if fits else text
 
     def overlong(self, raw: Any) -> int:
         """Tokens of a caption that are cut off."""

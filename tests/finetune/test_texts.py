@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from pairalign.core.errors import ConfigError, DataError
+from pairalign.data.captions import draw_place
 from pairalign.data.pack import pack_pairs
 from pairalign.demo.base import build_tokenizer
 from pairalign.finetune.check import check_words
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.tasks import Example, Task
-from pairalign.finetune.texts import all_texts, draw_place
+from pairalign.finetune.texts import all_texts
 
 CAPTIONS = ["soft", "it is soft", "a soft thing", "it gives way", "like cloth"]
 QUESTIONS = ["what is it?", "how does it feel?", "is it hard?", "what do you feel?", "tell me"]

@@ -2,11 +2,14 @@
 
 A frozen tower gives the same features in every epoch, so running it in every step is waste. The cache records a
 fingerprint of encoder, options, weights, preprocessing, data and views. Where it bites: a cache whose fingerprint
-differs is refused, never silently used or overwritten; view 0 is the plain sample, the others are random views.
+differs is refused, never silently used or overwritten; view 0 is the plain sample, the others are random views. Of a
+sample with n captions, view k is of caption k modulo n, the first n plain. What cannot be read has no row; asked for,
+it is a damaged sample with the reason.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -23,10 +26,13 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from pairalign.align.captions import caption_id
 from pairalign.core.encoder import Encoder
-from pairalign.core.errors import CacheError, StorageError
-from pairalign.data.index import load_index
+from pairalign.core.errors import CacheError, DataError, SignalError, StorageError
+from pairalign.data.captions import several_texts
+from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.place import Remote, ShardPlace, find_place
+from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples
 from pairalign.files import replacing
 
@@ -63,10 +69,15 @@ def cache_fingerprint(
 
 @dataclass(frozen=True)
 class AnchorCache:
-    """Features (N, K, D) of N samples and K views, memory-mapped, with the row of each sample key."""
+    """Features (N, K, D) of N samples and K views, memory-mapped, with the row of each sample key.
+
+    contents: ids of what a text encoder reads of each caption of a sample. bad: why other samples cannot be read.
+    """
 
     features: np.ndarray
     rows: Mapping[str, int]
+    contents: Mapping[str, list[int]] = dataclasses.field(default_factory=dict)
+    bad: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: str | Path, fingerprint: str) -> AnchorCache:
@@ -90,15 +101,27 @@ class AnchorCache:
             raise CacheError(
                 f"anchor cache {str(folder)!r} holds {len(features)} rows for {len(keys)} keys: delete it."
             )
-        return cls(features, {key: row for row, key in enumerate(keys)})
+        rows = {key: row for row, key in enumerate(keys)}
+        return cls(features, rows, record.get("contents", {}), record.get("bad", {}))
 
-    def view(self, key: str, generator: torch.Generator | None) -> Tensor:
-        """One view (D,) of a sample: a random one with a generator, view 0 without."""
+    def view(self, key: str, generator: torch.Generator | None, place: int = 0) -> Tensor:
+        """One view (D,) of a sample: a random one with a generator, a plain one without.
+
+        place: of the caption, in a sample with several. Raise `SignalError` for a sample that cannot be read.
+        """
+        if key in self.bad:
+            raise SignalError(self.bad[key])
         if key not in self.rows:
             raise CacheError(f"sample {key!r} is not in the anchor cache: delete the cache folder to rebuild it.")
-        views = self.features.shape[1]
-        pick = 0 if generator is None else int(torch.randint(views, (), generator=generator))
-        return torch.from_numpy(np.array(self.features[self.rows[key], pick]))
+        several = len(self.contents.get(key, ())) or 1
+        fitting = range(place % several, self.features.shape[1], several)
+        pick = 0 if generator is None else int(torch.randint(len(fitting), (), generator=generator))
+        return torch.from_numpy(np.array(self.features[self.rows[key], fitting[pick]]))
+
+    def content(self, key: str, place: int, otherwise: int) -> int:
+        """Id of what a text encoder reads of the caption at a place; `otherwise` for what is no caption."""
+        found = self.contents.get(key)
+        return found[place % len(found)] if found else otherwise
 
 
 def cache_folder(folder: str | Path, fingerprint: str) -> Path:
@@ -132,6 +155,7 @@ def open_or_build(
     machine, one computes and the others wait.
     """
     index, part = load_index(shards), f"{split}/{source}"
+    views = max(views, _most_captions(encoder, index, shards, split, source))
     recorded = asdict(index.modalities[source]) if recorded is None else recorded
     if type(encoder).conform is not Encoder.conform:
         part += f" {dict(recorded)}"  # what is recorded decides how a value is read
@@ -171,6 +195,8 @@ def _build(
     with replacing(folder) as partial:
         partial.mkdir()
         keys: list[str] = []
+        contents: dict[str, list[int]] = {}
+        bad: dict[str, str] = {}
         batch: list[Tensor] = []
         encode = (_encode_once if encoder.signal.kind == "text" else _encoded)(encoder.eval(), device)
 
@@ -183,15 +209,27 @@ def _build(
                     rows.write(np.ascontiguousarray(encode(batch), dtype="<f4").data)
                     batch.clear()
 
-            for sample in read_samples(shards, split, [source]):
-                keys.append(sample.key)
+            for sample in read_samples(shards, split, [source], on_bad=bad.__setitem__):
+                bar.update()
                 raw = encoder.conform(sample.values[source], recorded)
-                batch += _views(encoder, raw, views, f"{seed}/{sample.key}")
+                try:
+                    made, ids = _views(encoder, raw, views, f"{seed}/{sample.key}"), _contents(encoder, sample, source)
+                except SignalError as error:
+                    bad[sample.key] = str(error)
+                    continue
+                batch += made
+                keys.append(sample.key)
+                contents |= {sample.key: ids} if ids else {}
                 if len(batch) >= batch_size:
                     flush()
-                bar.update()
             flush()
+            if not keys:
+                key, reason = next(iter(bad.items()))
+                raise DataError(f"{shards}, field {source!r}: no sample is usable. First: {key}: {reason}")
+            rows.seek(0)  # numpy leaves room in the header for other numbers
+            np.lib.format.write_array_header_1_0(rows, {**header, "shape": (len(keys), views, encoder.width)})
         record = {"fingerprint": fingerprint, "views": views, "seed": seed, "split": split, "keys": keys}
+        record |= {"contents": contents, "bad": bad}
         (partial / "cache.json").write_text(json.dumps(record), encoding="utf-8")
 
 
@@ -215,11 +253,31 @@ def _encode_once(encoder: Encoder, device: torch.device) -> Callable[[list[Tenso
 
 
 def _views(encoder: Encoder, raw: Any, views: int, seed: str) -> list[Tensor]:
-    made = [encoder.preprocess(raw)]
-    for view in range(1, views):
+    several = several_texts(raw) if encoder.signal.kind == "text" else None
+    raws = [raw] if several is None else several
+    made = [encoder.preprocess(one) for one in raws]
+    for view in range(len(raws), views):
         digest = hashlib.blake2b(f"{seed}/{view}".encode(), digest_size=8).digest()
-        made.append(encoder.view(raw, torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)))
+        generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+        made.append(encoder.view(raws[view % len(raws)], generator))
     return made
+
+
+def _contents(encoder: Encoder, sample: RawSample, source: str) -> list[int]:
+    """Ids of a sample's captions; none where it is no text."""
+    if encoder.signal.kind != "text":
+        return []
+    raw = sample.values[source]
+    return [caption_id(encoder, one, sample.ids[source]) for one in several_texts(raw) or [raw]]
+
+
+def _most_captions(encoder: Encoder, index: ShardIndex, shards: Any, split: str, source: str) -> int:
+    """Most captions of one sample: so many views it needs at least."""
+    info = index.modalities[source]
+    if encoder.signal.kind != "text" or (info.parts == ("",) and "json" not in info.ext):
+        return 1
+    found = read_samples(shards, split, [source], on_bad=lambda key, reason: None)
+    return max((len(several_texts(sample.values[source]) or [0]) for sample in found), default=1)
 
 
 def _source(function: Any) -> str:

@@ -13,6 +13,7 @@ from pairalign.align.sources import EdgeSource, edge_sources, recorded_of
 from pairalign.core.config import AlignConfig, DataConfig, EdgeConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, DataError, SignalError, did_you_mean
+from pairalign.data.captions import several_texts
 from pairalign.data.graph import edge_name
 from pairalign.data.index import ModalityInfo, ShardIndex, load_index
 from pairalign.data.kinds import check_stored
@@ -130,7 +131,9 @@ def check_alike(
             sample = next(read_samples(source.folder, source.train, [field], on_bad=lambda key, reason: None), None)
             try:
                 if sample is not None:
-                    raw = encoder.conform(sample.values[field], recorded_of(source, info, end))
+                    stored_value = sample.values[field]
+                    first = (several_texts(stored_value) or [stored_value])[0]  # of several captions
+                    raw = encoder.conform(first, recorded_of(source, info, end))
                     value = encoder.preprocess(raw)
                     encoder.signal.check(value, f"sample {sample.key!r}")
             except SignalError as error:

@@ -22,13 +22,17 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pairalign.align.cache import AnchorCache
+from pairalign.align.captions import caption_id
 from pairalign.align.model import Side
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError, SignalError
+from pairalign.data.captions import draw_place, several_texts, text_at
 from pairalign.data.graph import Edge, edge_name
 from pairalign.data.place import ShardPlace
 from pairalign.data.pool import Drawn, Part, PoolSample, pool_order, quotas, read_pool
 from pairalign.data.reader import RawSample
+
+REMEMBERED = 100_000  # captions whose ids are kept
 
 
 class Place(NamedTuple):
@@ -68,7 +72,8 @@ class SideSource:
     """How one modality is read: its field in the shards, its encoder, and its anchor cache if it is frozen.
 
     memory: bytes of preprocessed samples that are kept, so that each is preprocessed only once. recorded: what the
-    index, or the configuration, says of the field, see `Encoder.conform`.
+    index, or the configuration, says of the field, see `Encoder.conform`. Of a sample with several captions, one is
+    read: that at a `place`.
     """
 
     field: str
@@ -77,26 +82,54 @@ class SideSource:
     memory: int = 0
     recorded: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     kept: dict[str, Tensor] = dataclasses.field(default_factory=dict, repr=False)
+    contents: dict[Any, int] = dataclasses.field(default_factory=dict, repr=False)
 
     def needs_value(self, key: str) -> bool:
         """Whether `read` looks at the stored value of this sample."""
-        drawn = type(self.encoder).view is not Encoder.view  # its training views come from the value itself
+        drawn = self.is_text or type(self.encoder).view is not Encoder.view  # its views come from the value itself
         return self.cache is None and (drawn or key not in self.kept)
 
-    def read(self, sample: RawSample, generator: torch.Generator | None) -> Tensor:
+    @cached_property
+    def is_text(self) -> bool:
+        """Whether it is captions."""
+        return self.encoder.signal.kind == "text"
+
+    def content(self, sample: RawSample, place: int = 0) -> int:
+        """Id of what the encoder tells samples apart by; see `caption_id`."""
+        own = sample.ids[self.field]
+        if self.cache is not None:
+            return self.cache.content(sample.key, place, own)
+        if not self.is_text:
+            return own
+        caption = self._raw(sample, place)
+        if not isinstance(caption, str):
+            return own
+        if caption not in self.contents:
+            if len(self.contents) >= REMEMBERED:
+                self.contents.clear()
+            self.contents[caption] = caption_id(self.encoder, caption, own)
+        return self.contents[caption]
+
+    def read(self, sample: RawSample, generator: torch.Generator | None, place: int = 0) -> Tensor:
         """One sample's tensor; with a generator a random training view, without one the plain sample."""
         if self.cache is not None:
-            return self.cache.view(sample.key, generator)
+            return self.cache.view(sample.key, generator, place)
         where = f"sample {sample.key!r}, field {self.field!r}"
         if generator is not None and type(self.encoder).view is not Encoder.view:
-            value = self.encoder.view(self._raw(sample), generator)
+            value = self.encoder.view(self._raw(sample, place), generator)
             self.encoder.signal.check(value, where)
             return value
-        plain = self._preprocessed(sample, where)
+        if self.is_text:
+            plain = self.encoder.preprocess(self._raw(sample, place))
+            self.encoder.signal.check(plain, where)
+        else:
+            plain = self._preprocessed(sample, where)
         return plain if generator is None else self.encoder.augment(plain, generator)
 
-    def _raw(self, sample: RawSample) -> Any:
-        return self.encoder.conform(sample.values[self.field], self.recorded)
+    def _raw(self, sample: RawSample, place: int = 0) -> Any:
+        value = sample.values[self.field]
+        texts = several_texts(value) if self.is_text else None
+        return self.encoder.conform(value if texts is None else text_at(texts, place), self.recorded)
 
     def _preprocessed(self, sample: RawSample, where: str) -> Tensor:
         plain = self.kept.get(sample.key)
@@ -265,8 +298,12 @@ class PairFeed(IterableDataset[PairBatch]):
         """Put a sample into the batch; whether it was whole."""
         source, sample, name = self.sources[found.source], found.sample, self._name(found.source, found.sample.key)
         view = sample.key if len(self.sources) == 1 else f"{found.source}/{sample.key}"  # whatever the source is called
+        place = draw_place(self.seed, found.turn, view) if self.train else 0
+        sides, ids = dict[str, Tensor](), dict[str, int]()
         try:
-            sides = {end: source.sides[end].read(sample, self._generator(found.turn, view, end)) for end in self.ends}
+            for end in self.ends:
+                sides[end] = source.sides[end].read(sample, self._generator(found.turn, view, end), place)
+                ids[end] = source.sides[end].content(sample, place)
         except SignalError as error:
             bad.append((name, str(error)))
             return False
@@ -274,7 +311,7 @@ class PairFeed(IterableDataset[PairBatch]):
         batch.sources.append(found.source)
         for end, value in sides.items():
             batch.values[end].append(value)
-            batch.ids[end].append(sample.ids[source.sides[end].field])
+            batch.ids[end].append(ids[end])
         return True
 
     def _name(self, source: int, key: str) -> str:

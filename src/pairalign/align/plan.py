@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pairalign.align.captions import caption_notes
 from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import FeedSource, PairFeed, SideSource
 from pairalign.align.model import PairAligner, build_aligner, config_graph
@@ -110,7 +111,7 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
     check_folders(config)
     torch.manual_seed(config.seed)
     graph, aligner = config_graph(config), build_aligner(config).to(device)
-    notes = check_edges(config, aligner)
+    notes = [*check_edges(config, aligner), *caption_notes(config, aligner)]
     start_encoders(config, aligner)
     feeds = _plain_feeds(config, aligner)
     batches = {name: next(iter(feed)) for name, feed in feeds.items()}

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from pairalign.align.captions import caption_notes
 from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import FeedSource, PairFeed, SideSource
 from pairalign.align.identity import align_identity
@@ -128,6 +129,7 @@ def build_feeds(
     runtime = runtime or Runtime()
     notes = check_edges(config, aligner)
     if runtime.main:
+        notes += caption_notes(config, aligner)
         print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
     made: dict[object, SideSource] = {}  # pools with a source in common share what is encoded or preprocessed
     for pool in pools_of(config):

@@ -91,6 +91,10 @@ class Encoder(nn.Module):
         """
         return torch.stack(list(values))
 
+    def seen(self, raw: Any) -> Any:
+        """The part of a raw sample that `preprocess` reads: of a caption that is cut, its beginning. Default: all."""
+        return raw
+
     def overlong(self, raw: Any) -> int:
         """How many of a raw sample's tokens `preprocess` cuts off; override where it cuts. Default: none."""
         return 0

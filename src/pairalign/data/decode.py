@@ -20,6 +20,7 @@ import numpy as np
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.arrays import check_finite as check_finite
 from pairalign.data.arrays import read_npy
+from pairalign.data.captions import caption_key
 from pairalign.data.formats import FORMATS, STORED, extension_of, known_extension
 from pairalign.data.raster import read_picture
 from pairalign.data.sound import read_sound, sound_rate
@@ -69,8 +70,8 @@ def content_id(extension: str, parts: Sequence[bytes]) -> int:
 
 
 def caption_digest(data: bytes) -> bytes:
-    """SHA-256 of a text without regard to case and white space."""
-    return hashlib.sha256(" ".join(data.decode("utf-8", "replace").casefold().split()).encode()).digest()
+    """SHA-256 of a text without regard to case, white space and Unicode's ways to write one character."""
+    return hashlib.sha256(caption_key(data.decode("utf-8", "replace")).encode()).digest()
 
 
 def joined_id(digests: Sequence[bytes]) -> int:

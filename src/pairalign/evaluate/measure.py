@@ -15,23 +15,16 @@ import torch
 from torch import Tensor
 
 from pairalign.align.model import PairAligner
-from pairalign.align.partial import gated_cosine
 from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
+from pairalign.evaluate.compared import compared, pair_embeddings
 from pairalign.evaluate.geometry import alignment, edge_dimensions, modality_gap, uniformity
 from pairalign.evaluate.intervals import encode_labels
 from pairalign.evaluate.pool import EvalPool
 from pairalign.evaluate.probe import ProbeScore, linear_probe, split_rows
-from pairalign.evaluate.relevance import SharesAny
 from pairalign.evaluate.retrieval import agreement, bidirectional
 
 Visible = Mapping[str, Sequence[str]]
-
-
-def pair_embeddings(aligner: PairAligner, pool: EvalPool, a: str, b: str) -> tuple[Tensor, Tensor]:
-    """Unit vectors of two modalities in the dimensions that their path carries, (N, d_s) twice."""
-    gate = aligner.path_gate(a, b).detach().cpu()
-    return gated_cosine(gate, pool.latents[a].shared, pool.latents[b].shared)
 
 
 def measured_pairs(aligner: PairAligner, pool: EvalPool) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -57,20 +50,17 @@ def measure_pair(
 ) -> dict[str, Any]:
     """Retrieval both ways, agreement on factors, geometry and active dimensions of one pair of modalities."""
     a, b = pair_embeddings(aligner, pool, *pair)
-    ids = [pool.ids[end] for end in pair]
-    same = SharesAny(ids, ids)
-    groups = (pool.groups, pool.groups) if pool.groups else None
-    clusters = (pool.clusters, pool.clusters) if pool.clusters else None
-    settings: dict[str, Any] = {"relevant": same, "groups": clusters, "seed": seed}
+    found = compared(aligner, pool, pair)
+    settings: dict[str, Any] = {"relevant": found.relevant, "groups": found.clusters, "seed": seed}
     record: dict[str, Any] = {
         "status": "trained" if len(path) == 2 else "emergent",
         "path": list(path),
-        "retrieval": bidirectional(a, b, **settings),
+        "retrieval": bidirectional(found.a, found.b, **settings),
     }
     if same_group:
-        if groups is None:
+        if found.groups is None:
             raise DataError("same_group: the pairs record no group: pack them with a group column.")
-        record["retrieval_same_group"] = bidirectional(a, b, restrict=groups, **settings)
+        record["retrieval_same_group"] = bidirectional(found.a, found.b, restrict=found.groups, **settings)
     if pool.factors:
         record["agreement"] = _agreement(a, b, pool, pair, path, visible, seed)
     gate = aligner.path_gate(*pair).detach().cpu()

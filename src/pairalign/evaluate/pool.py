@@ -6,9 +6,10 @@ edges.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from tqdm import tqdm
 from pairalign.align.latents import Latents
 from pairalign.align.run import AlignRun
 from pairalign.core.errors import DataError, SignalError, did_you_mean
+from pairalign.data.captions import several_texts
 from pairalign.data.index import ModalityInfo, ShardIndex, load_index
 from pairalign.data.kinds import check_stored
 from pairalign.data.place import Remote, find_place
 from pairalign.data.shards import RawSample, count_samples, read_samples
+from pairalign.evaluate.captions import Captions, caption_ids, captions_of, joined
 from pairalign.evaluate.clusters import clusters_of, group_of
 
 
@@ -34,7 +37,8 @@ class EvalPool:
     latents: modality -> shared (N, d_s) and private (N, d_p). ids: modality -> content ids (N,).
     factors: name -> N labels; a plain label is the one factor "label". groups: N objects or sessions, or `None`.
     clusters: N numbers of what counts as one in an interval, as `clusters_of` gives them, or `None`.
-    examples: the first few raw samples, for pictures. bad: (key, reason) of samples that were left out.
+    examples: the first few raw samples, for pictures. bad: (key, reason) of samples that were left out. captions: of
+    the modalities with samples of several, whose first one is what latents hold.
     """
 
     name: str
@@ -47,6 +51,13 @@ class EvalPool:
     examples: list[RawSample]
     bad: list[tuple[str, str]]
     synthetic: bool
+    captions: Mapping[str, Captions] = field(default_factory=dict)
+
+    def captions_of(self, modality: str) -> Captions:
+        """All captions of a modality, also where each sample has one."""
+        ids = self.ids[modality]
+        own = Captions(self.latents[modality].shared, torch.arange(len(ids)), ids, ids[:, None])
+        return self.captions.get(modality, own)
 
 
 def check_pairs(run: AlignRun, folder: str | Path | Remote, split: str) -> dict[str, str]:
@@ -78,10 +89,10 @@ def readable(run: AlignRun, index: ShardIndex, folder: str | Path | Remote) -> d
     """
     fields = {m: run.config.modalities[m].source or m for m in run.aligner.encoders}
     present = {m: f for m, f in fields.items() if f in index.modalities}
-    for m, field in present.items():
-        where = f"pairs {str(folder)!r}, field {field!r}"
-        check_stored(run.aligner.encoder(m).signal, index.modalities[field], where)
-        for note in run.aligner.encoder(m).check_data(asdict(index.modalities[field]), where):
+    for m, name in present.items():
+        where = f"pairs {str(folder)!r}, field {name!r}"
+        check_stored(run.aligner.encoder(m).signal, index.modalities[name], where)
+        for note in run.aligner.encoder(m).check_data(asdict(index.modalities[name]), where):
             print(note, file=sys.stderr)
     return present
 
@@ -105,6 +116,7 @@ def encode_pool(
     total = min(count_samples(folder, split), limit or 2**62)
     kept: list[RawSample] = []
     parts: dict[str, list[Latents]] = {m: [] for m in present}
+    told: dict[str, list[list[int]]] = {m: [] for m in present if run.aligner.encoder(m).signal.kind == "text"}
     metas: list[dict[str, Any]] = []
     keys: list[str] = []
     ids: dict[str, list[int]] = {m: [] for m in present}
@@ -112,17 +124,24 @@ def encode_pool(
     for batch in _batches(bar, batch_size):
         good = _encode(run, batch, present, index.modalities, parts, bad)
         for sample in good:
+            for m in told:
+                told[m].append(caption_ids(sample.values[present[m]]))
             keys.append(sample.key)
             metas.append(sample.meta)
-            for m, field in present.items():
-                ids[m].append(sample.ids[field])
+            for m, name in present.items():
+                ids[m].append(sample.ids[name])
         kept += good[: max(0, examples - len(kept))]
     if len(keys) < 2:
         first = f" First left out: {bad[0][0]}: {bad[0][1]}" if bad else ""
         raise DataError(
             f"pairs {str(folder)!r}, split {split!r}: {len(keys)} usable samples: give at least two.{first}"
         )
-    latents = {m: Latents(*(torch.cat(z) for z in zip(*found, strict=True))) for m, found in parts.items()}
+    whole = {m: Latents(*(torch.cat(z) for z in zip(*found, strict=True))) for m, found in parts.items()}
+    latents = dict(whole)
+    several = {m: texts for m, texts in told.items() if max(map(len, texts)) > 1}
+    for m, texts in several.items():
+        starts = torch.tensor([0, *itertools.accumulate(map(len, texts))][:-1])
+        latents[m] = Latents(*(z[starts] for z in whole[m]))
     content = {m: torch.tensor(values) for m, values in ids.items()}
     groups = [group_of(meta) for meta in metas]
     return EvalPool(
@@ -136,6 +155,7 @@ def encode_pool(
         kept,
         bad,
         bool(index.synthetic),
+        {m: captions_of(whole[m].shared, texts) for m, texts in several.items()},
     )
 
 
@@ -169,6 +189,11 @@ def pooled(pools: Sequence[EvalPool], name: str) -> EvalPool | None:
         [sample for number in shown for sample in pools[number].examples],
         [(f"{pool.name}/{key}", reason) for pool in pools for key, reason in pool.bad],
         any(pool.synthetic for pool in pools),
+        {
+            m: joined([pool.captions_of(m) for pool in pools])
+            for m in shared
+            if any(m in pool.captions for pool in pools)
+        },
     )
 
 
@@ -185,22 +210,28 @@ def _encode(
     parts: dict[str, list[Latents]],
     bad: list[tuple[str, str]],
 ) -> list[RawSample]:
-    """Encode a batch on every modality, leaving out (and noting) samples that break a declared signal."""
+    """Encode a batch on every modality, leaving out (and noting) samples that break a declared signal.
+
+    Of a sample with several captions all are encoded, one row each.
+    """
     values: dict[str, list[Tensor]] = {m: [] for m in present}
     good = []
     for sample in batch:
         try:
             row = {}
-            for m, field in present.items():
-                encoder = run.aligner.encoder(m)
-                row[m] = encoder.preprocess(encoder.conform(sample.values[field], asdict(stored[field])))
-                encoder.signal.check(row[m], f"sample {sample.key!r}, field {field!r}")
+            for m, name in present.items():
+                encoder, value = run.aligner.encoder(m), sample.values[name]
+                texts = several_texts(value) if encoder.signal.kind == "text" else None
+                raws = [encoder.conform(one, asdict(stored[name])) for one in texts or [value]]
+                row[m] = [encoder.preprocess(raw) for raw in raws]
+                for one in row[m]:
+                    encoder.signal.check(one, f"sample {sample.key!r}, field {name!r}")
         except SignalError as error:
             bad.append((sample.key, str(error)))
             continue
         good.append(sample)
         for m in present:
-            values[m].append(row[m])
+            values[m] += row[m]
     if good:
         device = next(run.aligner.parameters()).device
         for m in present:

@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
-from pairalign.data.captions import several_texts
+from pairalign.data.captions import draw_place, several_texts, text_at
 from pairalign.data.formats import SOUNDS
 from pairalign.data.index import load_index
 from pairalign.data.kinds import check_stored, main_value
@@ -27,7 +27,7 @@ from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.damaged import Damaged, sifted
-from pairalign.finetune.texts import all_texts, draw_place, text_at
+from pairalign.finetune.texts import all_texts
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import FIELD, message_parts, split_prompt

@@ -6,18 +6,11 @@ drawn a sample and taken in each of its lists, so that questions and answers tha
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 from pairalign.core.errors import DataError
 from pairalign.data.captions import several_texts
 from pairalign.data.kinds import main_value
-
-
-def draw_place(seed: int, epoch: int, key: str) -> int:
-    """The place that a pass takes in a sample's lists, to be wrapped at their ends."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=7).digest(), "little")
 
 
 def all_texts(value: Any, where: str) -> list[str]:
@@ -28,8 +21,3 @@ def all_texts(value: Any, where: str) -> list[str]:
         kind = "an empty list" if value == [] else f"a {type(value).__name__} and no text"
         raise DataError(f"{where} holds {kind}: store a text, or a list of texts.")
     return [str(one) for one in values]
-
-
-def text_at(texts: Sequence[str], place: int) -> str:
-    """The text at a place, counted on from the end to the start."""
-    return texts[place % len(texts)]
