@@ -72,13 +72,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404)
         data = path.read_bytes()
         data = data[: len(data) // 2] if fault == "short" else data[:-2000] + b"\1" * 2000 if fault == "other" else data
-        start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+        first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+        start, end = int(first), min(int(last or len(data) - 1), len(data) - 1)
         if start >= len(data) > 0:
             return self._refuse(416)
         self.send_response(206 if asked else 200)
         if asked:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        body = data[start:]
+            self.send_header("Content-Range", f"bytes {start}-{end}/{len(data)}")
+        body = data[start : end + 1]
         self.send_header("Content-Length", str(len(body) + (5000 if fault == "long" else 0)))
         self.end_headers()
         if fault == "cut":
@@ -93,6 +94,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("cut", "long"):
             self.wfile.flush()
             self.close_connection = True
+
+    def do_HEAD(self) -> None:
+        path = self.server.folder / unquote(urlsplit(self.path).path).lstrip("/")
+        self.send_response(200 if path.is_file() else 404)
+        self.send_header("Content-Length", str(path.stat().st_size if path.is_file() else 0))
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.end_headers()
 
     def _refuse(self, status: int) -> None:
         self.send_response(status)

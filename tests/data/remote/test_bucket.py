@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shard_servers import KEYS, bucket, upload
+from shard_servers import KEYS, ShardServer, bucket, serving, upload
 
 from pairalign.cli.main import main
 from pairalign.core.errors import DataError
@@ -85,12 +86,12 @@ def test_without_credentials(client: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(DataError, match="credentials"):
         load_index("s3://pairs/none")
-    s3fs.S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")  # as in a notebook, after the error
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with pytest.raises(DataError, match="has no"):
+        load_index("s3://pairs/none")
 
 
 def test_packing_to_a_bucket_is_packing_to_a_folder(client: Any, tmp_path: Path, cache: Path) -> None:
@@ -163,3 +164,28 @@ def test_an_index_made_anew_says_the_same(client: Any, packed: Path, tmp_path: P
     assert told(tmp_path / "elsewhere") == told(packed)
     index_shards("s3://pairs/pairs", progress=False)
     assert load_index("s3://pairs/pairs") == before
+
+
+@pytest.fixture
+def faulty(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ShardServer]:
+    """An endpoint that answers what s3fs asks for reading, with faults; the bucket is `pairs`."""
+    shutil.copytree(packed, tmp_path / "pairs" / "x")
+    with serving(tmp_path) as found:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": found.url}.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+@pytest.mark.parametrize("faults", [["500"], ["cut", "503", "cut"], ["long"], ["slow"], ["other"]], ids=" ".join)
+def test_a_fault_of_the_bucket_that_passes_changes_nothing(
+    faulty: ShardServer, packed: Path, faults: list[str]
+) -> None:
+    faulty.faults["train-000000.tar"] = list(faults)
+    assert told("s3://pairs/x") == told(packed)
+
+
+def test_a_fault_of_the_bucket_that_stays_is_named_after_as_many_attempts_as_were_made(faulty: ShardServer) -> None:
+    faulty.faults["train-000000.tar"] = ["500", "for ever"]
+    with pytest.raises(DataError, match=r"s3://pairs/x/train-000000\.tar' could not be read in 5 attempts"):
+        told("s3://pairs/x", limit=1)
+    assert len([name for name, _ in faulty.asked if name.endswith("000000.tar")]) == 5

@@ -121,9 +121,6 @@ def test_credentials_are_sent_and_never_shown(packed: Path, tmp_path: Path) -> N
 def test_a_netrc_file_is_read(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login anna password hunter2")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    import fsspec
-
-    fsspec.filesystem("http").clear_instance_cache()
     with serving(packed.parent, login="anna:hunter2") as server:
         assert told(f"{server.url}/{packed.name}", limit=3) == told(packed, limit=3)
 

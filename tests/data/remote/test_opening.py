@@ -30,6 +30,7 @@ def test_a_missing_package_is_named_with_its_extra(address: str, package: str, m
         raise ImportError("No module named it")
 
     monkeypatch.setattr("fsspec.filesystem", missing)
+    monkeypatch.setattr("pairalign.data.remote.opening._MADE", {})
     with pytest.raises(DataError, match=package):
         load_index(address)
 

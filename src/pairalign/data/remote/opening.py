@@ -16,6 +16,8 @@ from pairalign.core.errors import DataError
 
 PIECE = 16 * 2**20  # bytes of one request
 STALL = 60.0  # seconds without a byte after which a connection is given up
+_VARIABLES = ("AWS_", "GOOGLE_", "HF_", "NETRC", "HOME", "HTTP", "http")
+_MADE: dict[tuple[int, str, tuple[tuple[str, str], ...]], Any] = {}
 _PACKAGES = {
     "s3": ("s3fs", "s3"),
     "gs": ("gcsfs", "gcs"),
@@ -62,8 +64,12 @@ def filesystem(address: str) -> Any:
     import fsspec
 
     scheme = address.partition(":")[0]
+    told = tuple(sorted(entry for entry in os.environ.items() if entry[0].startswith(_VARIABLES)))
+    key = (os.getpid(), scheme, told)  # one that was made before a credential was given does not know it
+    if key in _MADE:
+        return _MADE[key]
     try:
-        found = fsspec.filesystem(scheme, **_options(scheme))
+        found = _MADE[key] = fsspec.filesystem(scheme, skip_instance_cache=True, **_options(scheme))
     except ImportError:
         package, extra = _PACKAGES[scheme]
         raise DataError(f"{scheme}:// needs {package}: pip install 'pairalign[{extra}]'.") from None
