@@ -98,6 +98,7 @@ One function makes them so for every built-in encoder, stage two, `ask`, `descri
 | transparency (RGBA, LA, PA, a palette's own) | laid on white |
 | 16 bits: PNG, PGM, TIFF, uint16 arrays | divided by 257, so 0 to 65535 become 0 to 255 and nothing is cut off; where the whole modality would fill fewer than 32 grey levels, `plan` and `align` say so and name the option |
 | 48-bit colour PNG | the upper 8 bits of each channel, which is what Pillow reads |
+| PGM and PPM of another maximum than 255 or 65535 | scaled from that maximum, as Netpbm means it and Pillow reads it; store depth in PNG |
 | floats in [0, 1] | times 255 |
 | floats in [0, 255] | rounded |
 | other floats, negative numbers, more than 16 bits | refused, until the encoder's option `levels` says what is black and what is white |

@@ -2,7 +2,7 @@
 
 Where it bites: what `save_to_disk` wrote is mapped into memory where it lies, but parquet and image folders pass once
 through the package's own cache (`HF_DATASETS_CACHE`), which needs as much disk. Nothing is fetched and no script of a
-folder is run. A format that shards do not hold (WebP, TIFF, GIF, BMP) is decoded, and written anew as an image.
+folder is run. Pictures are stored as they are, whatever their format; of an animated one the first frame is read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from pairalign.core.errors import DataError
 from pairalign.data.convert.extra import need
 from pairalign.data.made import Stored
-from pairalign.data.raster import read_picture
+from pairalign.data.raster import picture_extension
 
 STARTS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png", b"\x93NUMPY": "npy", b"P5": "pgm"}
 
@@ -119,13 +119,13 @@ def _file(name: str | None, folder: Path) -> bytes:
 
 
 def _stored(data: bytes) -> Any:
-    """The bytes with the extension that their start gives away, or an image, decoded, of another format."""
+    """The bytes with the extension that their content gives away."""
     for start, extension in STARTS.items():
         if data.startswith(start):
             return Stored(extension, data)
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return Stored("wav", data)
     try:
-        return read_picture(data, "png")
-    except Exception as error:  # PIL raises a dozen kinds for damaged bytes
+        return Stored(picture_extension(data, "png"), data)
+    except DataError as error:
         raise DataError(f"{len(data)} bytes are no image, wav or npy ({error}).") from error
