@@ -157,3 +157,30 @@ def test_a_structured_file_is_packed_and_read_as_a_table(tmp_path: Path) -> None
     assert index.modalities["points"].shape == (4, 4)
     value = next(iter(read_samples(tmp_path / "out", "train", ["points"]))).values["points"]
     np.testing.assert_array_equal(value[1], [1, 11, 21, 31])
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.eye(4).to_sparse(), "a tensor of torch.float32 cannot be stored"),
+        (torch.empty(3, device="meta"), "cannot be stored"),
+        (np.array(["2024-01-01"], "M8[s]"), "an array of dates"),
+        (np.zeros((0, 3)), r"the array of shape \(0, 3\) is empty"),
+        (np.array([1.0, np.nan]), "NaN or infinity in 1 of 2"),
+    ],
+)
+def test_a_value_that_cannot_be_stored_is_a_bad_sample_with_its_key(tmp_path: Path, value: Any, words: str) -> None:
+    fine = {"key": "fine", "touch": np.arange(3.0), "text": "b"}
+    with pytest.raises(DataError, match=f"sample 'odd': touch: .*{words}"):
+        pack_pairs([{"key": "odd", "touch": value, "text": "a"}, fine], tmp_path / "a", progress=False)
+    rows = [{"key": "odd", "touch": value, "text": "a"}, fine]
+    index = pack_pairs(rows, tmp_path / "b", on_bad="skip", progress=False)
+    assert [key for key, _ in index.skipped] == ["odd"]
+
+
+def test_half_and_brain_floats_are_packed(tmp_path: Path) -> None:
+    value = torch.randn(8).bfloat16()
+    pack_pairs([{"key": "a", "touch": value, "text": "a"}], tmp_path / "a", progress=False)
+    found = next(iter(read_samples(tmp_path / "a", "train", ["touch"]))).values["touch"]
+    np.testing.assert_array_equal(found, value.float().numpy())
+    assert decode(*encode(np.float32(0.1), ImageFormat())).dtype == np.float32

@@ -53,7 +53,7 @@ def encode(value: Any, image: ImageFormat) -> tuple[str, bytes]:
     if hasattr(value, "getbands"):  # a PIL image, without importing PIL for those who have none
         return _image(value, image)
     if hasattr(value, "detach"):
-        return "npy", _npy(_of_tensor(value))
+        return "npy", _npy(tensor_array(value))
     if is_numeric(value):
         return "npy", _npy(_of_numbers(value))
     if isinstance(value, (dict, list)):
@@ -92,12 +92,13 @@ def _file(path: Path) -> tuple[str, bytes]:
     return extension, data
 
 
-def _of_tensor(value: Any) -> np.ndarray:
-    """A tensor as an array; one of a type that numpy lacks as float32, which holds it exactly."""
+def tensor_array(value: Any) -> np.ndarray:
+    """A tensor as an array; one of a type that numpy lacks as float32, which holds it exactly; raise `DataError` for a
+    sparse or quantised one."""
     try:
         value = value.detach().cpu()
         return value.numpy() if value.dtype.itemsize != 2 or not value.is_floating_point() else _half(value)
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, RuntimeError, NotImplementedError) as error:
         raise DataError(f"a tensor of {value.dtype} cannot be stored ({error}): make it a plain one first.") from error
 
 
@@ -108,6 +109,8 @@ def _half(value: Any) -> np.ndarray:
 def _of_numbers(value: Any) -> np.ndarray:
     """Numbers of a manifest in full: float64, and int64 where that would round a whole number."""
     array = np.asarray(value)
+    if isinstance(value, np.generic):
+        return array
     if array.dtype.kind in "iu" and max(-int(array.min()), int(array.max())) > 2**53:
         return array
     if array.dtype.kind not in "biuf":

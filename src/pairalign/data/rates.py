@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError
+from pairalign.data.formats import SOUNDS
 
-_SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64")
+_SOUNDS = tuple(f".{name}" for name in SOUNDS)
 
 Numbered = tuple[int, Mapping[str, Any]]
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.data.encode import is_numeric
+from pairalign.data.encode import is_numeric, tensor_array
 from pairalign.data.made import Made
 
 RESERVED = ("key", "label", "group", "session", "split", "splits", "meta")
@@ -207,7 +207,10 @@ def _identity(value: Any) -> bytes:
         except Exception:  # a lazily opened file that is damaged: the same
             return b"damaged"
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        try:
+            value = tensor_array(value)
+        except DataError:  # reported as a bad sample when it is encoded
+            return b"damaged"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes()
     return repr(value).encode()
