@@ -171,10 +171,16 @@ def _next_row(reader: Any, where: str) -> list[str] | None:
 
 @contextmanager
 def _reading(path: Path, delimiter: str) -> Iterator[Any]:
+    with long_cells(), path.open(encoding=_encoding(path), newline="") as stream:
+        yield csv.reader(stream, delimiter=delimiter, strict=True)
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Let CSV cells be as long as a recording, where Python stops at 131,072 characters; the limit is the process's."""
     limit = csv.field_size_limit(_CELL)
     try:
-        with path.open(encoding=_encoding(path), newline="") as stream:
-            yield csv.reader(stream, delimiter=delimiter, strict=True)
+        yield
     finally:
         csv.field_size_limit(limit)
 

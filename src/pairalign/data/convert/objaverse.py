@@ -26,6 +26,7 @@ from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
+from pairalign.data.lines import long_cells
 from pairalign.data.made import Made
 
 CORRUPT = frozenset({"6760e543e1d645d5aaacd3803bcae524", "b91c0711149d460a8004f9c06d3b7f38"})  # PointLLM's bad colours
@@ -151,7 +152,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 def _captions(path: Path, skip: Skip) -> dict[str, str]:
     """Caption by uid, the first where there are several; a row of another form than 'uid,caption' is left out."""
     found: dict[str, str] = {}
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with long_cells(), path.open(encoding="utf-8-sig", newline="") as stream:
         rows = csv.reader(stream)
         try:
             for row in rows:

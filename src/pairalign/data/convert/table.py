@@ -14,12 +14,13 @@ from pathlib import Path
 
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.layout import Skip
+from pairalign.data.lines import long_cells
 
 
 def read_table(path: Path, needed: Sequence[str], skip: Skip) -> Iterator[dict[str, str]]:
     """Cell by column name, for each line; raise `DataError` where the header lacks a needed name or has one twice."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with long_cells(), path.open(encoding="utf-8-sig", newline="") as stream:
             lines = csv.reader(stream)
             names = [clean(name) for name in next(lines, [])]
             check_header(path, names, needed)

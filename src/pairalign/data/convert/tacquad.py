@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.lines import long_cells
 
 PLACES = ("indoor", "outdoor")
 SENSORS = ("gelsight", "digit", "duragel")
@@ -78,7 +79,7 @@ def read(folder: Path, skip: Skip, *, sensor: str = "all", every: int = 1, capti
 def _items(path: Path) -> list[Item]:
     """Every line of a table; raise `DataError` for one that does not hold whole numbers."""
     found = []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with long_cells(), path.open(encoding="utf-8-sig", newline="") as stream:
         for number, line in enumerate(csv.reader(stream), start=1):
             cells = [cell.strip() for cell in line]
             if not any(cells):
