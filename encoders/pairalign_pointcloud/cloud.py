@@ -101,13 +101,14 @@ class CloudEncoder(Encoder):
         self.signal = Signal("points", (points, len(self.names)), unit=unit, axes=("point", self.columns))
         self.register_buffer("learnt_up", torch.zeros((), dtype=torch.int64))  # 1 + place in UPS, 0 for not told
         self.learnt_up: Tensor
+        self._learnt = 0  # the same, for loader workers: a process that was forked cannot look at a GPU
 
     @property
     def upright(self) -> str | None:
         """The axis that points up for this network, as an option said or as training met it; None if neither did."""
         if self.up is not None:
             return as_up(self.up, "the encoder")
-        return UPS[int(self.learnt_up) - 1] if self.learnt_up else None
+        return UPS[self._learnt - 1] if self._learnt else None
 
     def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
         """Refuse clouds that an index tells this network cannot read; say which are turned."""
@@ -130,10 +131,11 @@ class CloudEncoder(Encoder):
         own = self.upright
         if up is None:
             told = f"note: {where}: does not record which axis is up, and is taken as {own}: pack it with up."
-            return [told] if self.learnt_up else []
+            return [told] if self._learnt else []
         here = as_up(up, where)
         if own is None and learn:
-            self.learnt_up.fill_(1 + UPS.index(here))
+            self._learnt = 1 + UPS.index(here)
+            self.learnt_up.fill_(self._learnt)
         turns = own is not None and own != here
         return [f"note: {where}: records up={here}, the encoder's is {own}: its clouds are turned."] if turns else []
 
@@ -251,6 +253,7 @@ class CloudEncoder(Encoder):
         """Weights of earlier versions do not say which axis was up."""
         state_dict.setdefault(f"{prefix}learnt_up", torch.zeros((), dtype=torch.int64))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._learnt = int(state_dict[f"{prefix}learnt_up"])
 
 
 def _checked_axes(axes: Sequence[str]) -> tuple[str, ...]:

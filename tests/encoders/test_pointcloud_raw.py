@@ -306,6 +306,20 @@ def test_folders_that_stand_otherwise_are_turned_to_the_first_in_one_run(
         torch.testing.assert_close(values[0][key], values[1][key], atol=1e-5, rtol=0)
 
 
+def test_reading_and_views_look_at_no_weight() -> None:
+    """A loader's forked worker cannot look at a GPU, where the encoder is; nor at "meta", here."""
+    encoder = net(rotate="up")
+    encoder.check_data({"up": "+y"}, "edge a-b", learn=True)
+    state = {name: value.clone() for name, value in encoder.state_dict().items()}
+    encoder.to("meta")
+    value = encoder.preprocess(encoder.conform(cloud(), {"up": "+z"}))
+    view = encoder.augment(value, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(view[:, [0, 2]].norm(dim=1), value[:, [0, 2]].norm(dim=1), atol=0.1, rtol=0)
+    again = net()
+    again.load_state_dict(state)
+    assert again.upright == "+y"
+
+
 def test_cached_features_and_questions_are_of_turned_clouds_too(tmp_path: Path) -> None:
     encoder = net(up="z").eval()
     encoder.tune("none")
