@@ -18,7 +18,7 @@ import numpy as np
 from pairalign.data.index import load_index
 from pairalign.data.place import ShardPlace
 from pairalign.data.reader import RawSample
-from pairalign.data.shards import count_samples, read_samples, stream_order
+from pairalign.data.shards import count_samples, plain_rows, read_samples, stream_order
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,11 @@ def pool_order(
     `shares`; block: as in `stream_order`."""
     source = np.repeat(np.arange(len(shares)), shares)
     nth = np.concatenate([np.arange(share) for share in shares])
-    draw = np.random.Generator(np.random.PCG64([seed, epoch, 2]))
-    within = draw.uniform(0, 1, len(nth)) if shuffle else 0.5  # evenly spread: one in each part of the epoch
-    order = np.argsort((nth + within) / np.asarray(shares)[source], kind="stable")
+    order = np.arange(len(nth))
+    if len(shares) > 1:  # one source comes in its own order
+        draw = np.random.Generator(np.random.PCG64([seed, epoch, 2]))
+        within = draw.uniform(0, 1, len(nth)) if shuffle else 0.5  # evenly spread: one in each part of the epoch
+        order = np.argsort((nth + within) / np.asarray(shares)[source], kind="stable")
     order = order[(epoch * len(order) + np.arange(len(order))) // block % streams == stream]
     source, nth = source[order], nth[order] + epoch * np.asarray(shares)[source[order]]
     return Drawn(source, *np.divmod(nth, np.asarray(counts)[source]))
@@ -115,7 +117,7 @@ def read_pool(
     settings = (shuffle, seed, decode, on_bad)
     streams = [_Walk(part, drawn.rows(drawn.source == n), modalities, n, *settings) for n, part in enumerate(parts)]
     try:
-        for position, (source, turn, place) in enumerate(zip(*(c.tolist() for c in drawn), strict=True), start=first):
+        for position, (source, turn, place) in enumerate(plain_rows(np.column_stack(drawn)), start=first):
             sample = streams[source].at(turn, place)
             if sample is not None:
                 yield PoolSample(source, turn, position, sample)

@@ -82,7 +82,7 @@ def read_samples(
     places = np.arange(skip, len(order)) if take is None else take
     reader = ShardReader(home, shards, modalities, wanted, order[places], raw)
     try:
-        for position, shard, place in _rows(np.column_stack([places, order[places]])):
+        for position, shard, place in plain_rows(np.column_stack([places, order[places]])):
             try:
                 sample = reader.read(shard, place, position)
             except BadSampleError as bad:
@@ -96,7 +96,7 @@ def read_samples(
         reader.close()
 
 
-def _rows(order: np.ndarray, most: int = 4096) -> Iterator[list[int]]:
+def plain_rows(order: np.ndarray, most: int = 4096) -> Iterator[list[int]]:
     """The rows as plain numbers, made when they are needed: those of millions of samples take a while."""
     for start in range(0, len(order), most):
         yield from order[start : start + most].tolist()

@@ -17,7 +17,7 @@ from pairalign.core.errors import IdentityError, PairalignError
 FREE = ("out", "cache", "score_cache", "plugins", "root", "trust_remote_code")
 FREE_DATA = ("root", "memory", "cache", "cache_gb")
 FREE_TRAIN = ("accelerator", "devices", "nodes", "threads", "checkpoint_every", "memory", "workers")
-PLACES = ("shards", "images")  # where data lies: the same data may lie elsewhere, and its hashes tell of it
+PLACES = re.compile(r"(^|\.)(shards|images)(\.\d+(\.path)?)?$")  # the same data may lie elsewhere; hashes tell of it
 GONE = "gone"
 
 
@@ -85,7 +85,7 @@ def differing_settings(a: Any, b: Any) -> list[str]:
 
 def _free(name: str, hashed: bool = True) -> bool:
     """hashed: hashes tell of the data, so that it may lie anywhere."""
-    if hashed and re.sub(r"(\.\d+)*$", "", name).rpartition(".")[2] in PLACES:
+    if hashed and PLACES.search(name):
         return True
     first, _, rest = name.partition(".")
     free = {"data": FREE_DATA, "train": FREE_TRAIN}.get(first, ())
