@@ -307,6 +307,32 @@ def test_a_resumed_run_measures_nothing_of_the_base(
     assert tuple(again.results["base_from"]) == (NAMES if cached else ())  # as its first part had told
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_run_that_died_before_its_first_checkpoint_measures_nothing_again(
+    setup: Path, tmp_path: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch, fresh: bool
+) -> None:
+    told = {**lean(tmp_path, method="full", train={"lr": 1e-3}), "cache": None}
+    whole = short_run(setup, tmp_path / "whole", **told)
+    assert not (tmp_path / "whole" / "chosen").exists()
+    measured.clear()
+
+    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageTwo, "training_step", dies)
+        with pytest.raises(RuntimeError, match="killed"):
+            short_run(setup, tmp_path / "run", **told)
+    again = short_run(setup, tmp_path / "run", fresh=fresh, **told)
+    assert measured == ["touch", "image"] * (1 + fresh)
+    left = [tmp_path / at / "results.json" for at in ("run", "whole")]
+    assert left[0].read_bytes() == left[1].read_bytes()
+    assert again.results["history"] == whole.results["history"]
+    assert not (tmp_path / "run" / "chosen").exists()
+    aside = [path.name for path in (tmp_path / "run.old-1" / "chosen").glob("base-*")]
+    assert len(aside) == 2 * fresh
+
+
 def test_lora_that_rewrites_the_base_neither_takes_nor_gives(
     setup: Path, tmp_path: Path, first: Path, measured: list[str]
 ) -> None:

@@ -49,10 +49,12 @@ PLACES = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")  # of
 
 @dataclass(frozen=True)
 class BaseCache:
-    """folder: where files lie. base: a hash of the base, its processor, and where it computes, see `base_key`."""
+    """folder: where files lie. base: a hash of the base, its processor, and where it computes, see `base_key`. own: it
+    is this run's folder, of which nothing has to be told."""
 
     folder: Path
     base: str
+    own: bool = False
 
     def path(self, model: SensorModel, questions: Questions, **asked: Any) -> Path:
         """The file of one task, there or not. asked: the settings of `measure_base`."""
@@ -92,12 +94,13 @@ class BaseCache:
 def measured_once(
     cache: BaseCache | None, model: SensorModel, questions: Questions, runtime: Runtime, **asked: Any
 ) -> tuple[BaseMeasured, str | None]:
-    """What `measure_base` gives, and the file that it came from, `None` where it was measured now.
+    """What `measure_base` gives, and the file that it came from, `None` where this run measured it.
 
     cache: of the main process, which alone reads and writes; all get the same.
     """
     path = None if cache is None else cache.path(model, questions, **asked)
-    known, place = runtime.main_only(lambda: (None if cache is None or path is None else cache.load(path), str(path)))
+    place = None if cache is None or cache.own else str(path)
+    known, place = runtime.main_only(lambda: (None if cache is None or path is None else cache.load(path), place))
     if known is not None:
         return known, place
     found = measure_base(model, questions, **asked, runtime=runtime)
@@ -113,12 +116,14 @@ def open_base_cache(
     hashes: Mapping[str, str],
     runtime: Runtime,
     dtype: torch.dtype | None = None,
+    *,
+    own: bool = False,
 ) -> BaseCache:
     """The cache in `folder` for a base that no method has changed yet.
 
     hashes: of its weights, from `fingerprint_base`. dtype: that they are yet to be converted to; `None` as they are.
     """
-    return BaseCache(Path(folder), base_key(model, processor, hashes, runtime, dtype))
+    return BaseCache(Path(folder), base_key(model, processor, hashes, runtime, dtype), own)
 
 
 def base_key(

@@ -74,9 +74,9 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     dtype = loaded_dtype(config) if shared else None
     before = fingerprint_base(model.llm, dtype) if config.method in ("dormant", "bridge") else None
     cache = None
-    if config.cache is not None and runtime.main and not resumed:
-        hashes = before or fingerprint_base(model.llm, dtype)
-        cache = open_base_cache(config.cache, model, made.processor, hashes, runtime, dtype)
+    if runtime.main and not resumed and any(made.measured.values()):
+        hashes, own = before or fingerprint_base(model.llm, dtype), config.cache is None
+        cache = open_base_cache(config.cache or place, model, made.processor, hashes, runtime, dtype, own=own)
     setup = made.setup._replace(chosen=None if mine.fresh else place, write=runtime.main)
     if shared:
         model.llm = prepare_shared(model.llm, method, setup, config, runtime)

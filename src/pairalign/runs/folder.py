@@ -195,6 +195,7 @@ class RunFolder:
         caches = self.path.glob("cache/*/cache.json")
         found += [cache.parent.relative_to(self.path) for cache in caches if (cache.parent / "features.npy").is_file()]
         found += [path.relative_to(self.path) for path in self.path.glob("evaluation/*.json") if _measures(path)]
+        found += [path.relative_to(self.path) for path in self.path.glob("chosen/base-*.safetensors")]
         return sorted(set(found))
 
     def set_aside(self) -> Path | None:
