@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from stage_two import IMAGE, TOUCH, settings, short_run
+from stage_two import IMAGE, TOUCH, settings, short_run, values
 
+from pairalign.cli.main import main
 from pairalign.cli.recompose import report
 from pairalign.core.errors import ConfigError
 from pairalign.finetune import base_cache
@@ -154,6 +157,10 @@ CHANGES: dict[str, tuple[Any, list[str]]] = {
     "another answer": (held(answer="yes"), TOLD),
     "another split": (held(split="train"), TOLD),
     "another limit": (held(limit=7), TOLD),
+    "other words of the probe": (
+        {"validation": {"touch": {**TOUCH, "split": "val", "limit": 8, "answer": "no"}}},
+        BOTH,
+    ),
     "another seed of the bridge": ({"seed": 1}, SEEN),
     "another bridge": ({"senses": {"touch": {"run": "demo/run", "tokens": 1}}}, SEEN),
     "another stage one": (edit_stage_one, SEEN),
@@ -346,3 +353,22 @@ def test_lora_that_rewrites_the_base_neither_takes_nor_gives(
         assert measured == expected
         assert bool(run.results["base_from"]) == (not expected)
     assert {path: path.read_bytes() for path in kept(tmp_path)} == files
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_leave_what_one_would_and_the_command_says_where_figures_are_from(
+    setup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(name: str) -> list[str]:
+        told = values(setup, tmp_path / name, **lean(tmp_path, method="bridge", train={"steps": 1}))
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+        return ["recompose", str(tmp_path / f"{name}.json"), "--quiet"]
+
+    both = [subprocess.Popen([sys.executable, "-m", "pairalign", *command(name)]) for name in ("one", "two")]
+    assert [process.wait(timeout=280) for process in both] == [0, 0]
+    assert main(command("three")) == 0
+    assert f"taken from {tmp_path / 'cache'}: {', '.join(NAMES)}\n" in capsys.readouterr().out
+    one, two, three = (json.loads((tmp_path / at / "results.json").read_text()) for at in ("one", "two", "three"))
+    assert one["base"] == two["base"] == three["base"]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert {Path(found["from"]) for found in three["base_from"].values()} == set(kept(tmp_path))
