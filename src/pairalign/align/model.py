@@ -22,6 +22,7 @@ from pairalign.align.minimal import jitter, minimal_latent
 from pairalign.align.partial import EdgeGates, gated_cosine, gated_euclidean
 from pairalign.align.reconstruct import build_decoder, default_kind
 from pairalign.align.relation import relation_loss
+from pairalign.align.rows import row_contrast
 from pairalign.core.config import AlignConfig, LatentConfig, LossConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, did_you_mean
@@ -100,9 +101,26 @@ class PairAligner(nn.Module):
 
     def edge_terms(self, edge: Edge, a: Side, b: Side, *, gather: bool = False) -> dict[str, Tensor]:
         """The unweighted terms of one edge's loss: contrast, reconstruct, minimal, gate; each a scalar."""
-        pooled = {m: self._pooled(m, s.value, s.cached) for m, s in zip(edge, (a, b), strict=True)}
-        latents = {m: self.heads[m](p) for m, p in pooled.items()}
-        terms = self._compare(edge, latents, pooled, a.ids, b.ids, gather)
+        pooled = {m: self.pooled(m, s) for m, s in zip(edge, (a, b), strict=True)}
+        return self.pair_terms(edge, a, b, pooled, gather=gather)
+
+    def pooled(self, modality: str, side: Side) -> Tensor:
+        """What the encoder makes of one side of a batch (B, D)."""
+        return self._pooled(modality, side.value, side.cached)
+
+    def pair_terms(
+        self,
+        edge: Edge,
+        a: Side,
+        b: Side,
+        pooled: Mapping[str, Tensor],
+        *,
+        gather: bool = False,
+        rows: list[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """`edge_terms` from the encoders' outputs. rows: is given the contrast of each pair, see `row_contrast`."""
+        latents = {m: self.heads[m](pooled[m]) for m in edge}
+        terms = self._compare(edge, latents, pooled, a.ids, b.ids, gather, rows)
         errors = [
             self._reconstruct(m, latents[m], s, pooled[m])
             for m, s in zip(edge, (a, b), strict=True)
@@ -130,10 +148,11 @@ class PairAligner(nn.Module):
         self,
         edge: Edge,
         latents: dict[str, Latents],
-        pooled: dict[str, Tensor],
+        pooled: Mapping[str, Tensor],
         ids_a: Tensor,
         ids_b: Tensor,
         gather: bool,
+        rows: list[Tensor] | None,
     ) -> dict[str, Tensor]:
         """The terms that compare the two sides: contrast, and relation where one side is frozen."""
         one, other = (latents[end].shared for end in edge)
@@ -155,6 +174,9 @@ class PairAligner(nn.Module):
             terms = {"contrast": sigmoid_loss(za, zb, scale, self.biases[name], **options)}
         else:
             terms = {"contrast": info_nce(za, zb, scale, **options)}
+        if rows is not None:
+            del options["gather"]
+            rows.append(row_contrast(za, zb, scale, self.biases.get(name), **options))
         anchors = [self._anchor(end, pooled[end]) for end in edge if self.encoder(end).frozen]
         if self.loss.relation and anchors:
             options = {"ids_a": ids_a, "ids_b": ids_b, "temperature": self.loss.relation_temperature}

@@ -15,9 +15,10 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from pairalign.align.backward import EdgeByEdge
 from pairalign.align.feed import PairBatch, Place
 from pairalign.align.model import PairAligner
-from pairalign.align.sources import pools_of
+from pairalign.align.sources import Pool, pools_of
 from pairalign.align.sums import Sums
 from pairalign.core.config import AlignConfig, to_dict
 from pairalign.core.errors import DataError
@@ -93,22 +94,45 @@ class StageOne(L.LightningModule):
         self.log_dict({**means, "val/loss": loss} if means else {})
 
     def _loss(self, batch: Mapping[str, PairBatch]) -> Tensor:
-        losses = []
-        for pool, pairs in batch.items():
-            self._note(pool, pairs)
-            for edge in self.pools[pool].edges:
-                name, (a, b) = edge_name(edge), (pairs.sides[end] for end in edge)
-                terms = self.aligner.edge_terms(edge, a, b, gather=self.runtime.world > 1)
-                self.log_dict({f"train/{name}/{term}": value.detach() for term, value in terms.items()})
-                losses.append(self.weights[name] * self.aligner.total(terms))
+        work = EdgeByEdge(self.aligner, self._loss_scale())
+        for name, pairs in batch.items():
+            self._note(name, pairs)
+            pool = self.pools[name]
+            for edge, pooled, sides in work.encoded(pool.edges, pairs.sides):
+                rows: list[Tensor] | None = [] if len(pool.sources) > 1 else None
+                a, b = (sides[end] for end in edge)
+                terms = self.aligner.pair_terms(edge, a, b, pooled, gather=self.runtime.world > 1, rows=rows)
+                work.add(self.weights[edge_name(edge)] * self.aligner.total(terms))
+                self._log_edge(edge, terms, rows, pairs, pool)
         self._check_bad()
-        loss = torch.stack(losses).sum()
+        loss = work.total()
         if not torch.isfinite(loss):
             raise DataError(
                 f"the loss became {float(loss)} at step {self.global_step}: lower train.lr, or run `data audit`."
             )
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
+
+    def _loss_scale(self) -> float:
+        """What the gradient scaler of 16-bit floats multiplies losses with, which gradients found here need, too."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return float(scaler.get_scale()) if scaler is not None else 1.0
+
+    def _log_edge(
+        self, edge: Edge, terms: Mapping[str, Tensor], rows: list[Tensor] | None, pairs: PairBatch, pool: Pool
+    ) -> None:
+        """Every term, and of a pool the contrast of each source's samples in this batch."""
+        name = edge_name(edge)
+        self.log_dict({f"train/{name}/{term}": value.detach() for term, value in terms.items()})
+        if rows:
+            self._log_sources(name, rows[0], pairs.sources, pool)
+
+    def _log_sources(self, name: str, rows: Tensor, sources: list[int], pool: Pool) -> None:
+        of = torch.tensor(sources, device=rows.device)
+        for number, source in enumerate(pool.sources):
+            mine = rows[of == number]
+            if len(mine):
+                self.log(f"train/{name}/{source.name}/contrast", mine.mean())
 
     def _note(self, pool: str, pairs: PairBatch) -> None:
         names = [edge_name(edge) for edge in self.pools[pool].edges]
