@@ -180,6 +180,8 @@ def test_validation_is_told_by_source_and_pooled(settings: Settings) -> None:
         large, small = (told[f"val/a-b/{name}/{term}"] for name in ("large", "small"))
         assert told[f"val/a-b/{term}"] == pytest.approx((20 * large + 9 * small) / 29)
     assert "val/b-c/b-c/contrast" not in told
+    trained = [line for line in read_metrics(found.folder) if "train/loss" in line][-1]
+    assert all(f"train/a-b/{name}/contrast" in trained for name in ("large", "small"))
     alone = load_aligned(found.folder)
     settings["edges"][0]["shards"] = settings["edges"][0]["shards"][1]
     feeds = build_feeds(run(settings), alone.aligner, progress=False)["val"]
