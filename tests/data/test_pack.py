@@ -437,3 +437,12 @@ def test_odd_samples_end_no_pack(tmp_path: Path) -> None:
     for number in range(len(odd)):
         with pytest.raises(DataError, match=r"half a character|key|label|text|force"):
             pack([rows[0], rows[number + 1]], tmp_path / f"{number}", seed=None)
+
+
+def test_keys_of_every_kind_are_read_back_as_they_were(tmp_path: Path) -> None:
+    keys = ["a.b", "a/b", "../a", "a b", " a", "ключ", "𝄞", "A", "a", "a%2E", "~", "a\nb", "a\0b", "007", "."]
+    rows = [{"key": key, "text": f"this is {number}"} for number, key in enumerate([*keys, "x" * 300])]
+    index = pack(rows, tmp_path / "out", on_bad="skip")
+    found = {sample.key: sample.values["text"] for sample in read_samples(tmp_path / "out", "train", ["text"])}
+    assert found == {key: f"this is {number}" for number, key in enumerate(keys)}
+    assert [key for key, _ in index.skipped] == ["x" * 300]

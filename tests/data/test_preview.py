@@ -75,9 +75,9 @@ def test_a_dry_run_shows_all_and_writes_nothing(tmp_path: Path, capsys: pytest.C
     words = ["data", "pack", str(tmp_path / "m.jsonl"), str(tmp_path / "out"), "--dry-run", "--skip-bad"]
     assert main([*words, "--kind", "answer=number", "--unit", "force=N"]) == 0
     printed = capsys.readouterr().out
-    assert "answer          number" in printed
+    assert "answer  number" in printed
     assert "left out, nobody named them: who" in printed
     assert "force     vector  N     2 float64" in printed
-    assert "skipped k0: " in printed
+    assert "skipped 'k0': " in printed
     assert "nothing is written" in printed
     assert list(tmp_path.iterdir()) == [tmp_path / "m.jsonl"]

@@ -120,10 +120,11 @@ class Table:
     def text(self) -> str:
         """What was understood, a line for each field, to be read before hours of packing."""
         found = [f"{self.name}: {self.lines.form}, {len(self.rows)} rows"]
+        width = 2 + max(map(len, self.fields))
         for name, column in self.fields.items():
             origin = "" if column.name == name else f" from column {column.name!r}"
             how = f" ({column.note.replace('NAME', name)})" if column.note else ""
-            found.append(f"  {name:<16}{column.kind:<8}{origin}{how}".rstrip())
+            found.append(f"  {name:<{width}}{column.kind:<8}{origin}{how}".rstrip())
         roles = [f"{role} from column {column!r}" for role, column in self.roles.items() if role != column]
         if roles:
             found.append(f"  roles: {', '.join(roles)}")

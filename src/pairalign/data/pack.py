@@ -46,6 +46,7 @@ from pairalign.data.write import (
 )
 from pairalign.files import DISK_FULL, remove_leftovers
 
+NAMED = 20  # bad rows that a preview lists
 FACTS = ("unit", "rate", "axes", "sensor", "up")
 Source = str | Path | Manifest | Iterable[Mapping[str, Any]]
 
@@ -169,7 +170,8 @@ def preview_pairs(
     samples, names = _samples(source, modalities, units or {}, seed, note, said.append)
     rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
     _shown(rows, options, units or {}, said.append)
-    return "\n".join([*said, *(f"skipped {key}: {reason}" for key, reason in skipped)])
+    more = [f"… {len(skipped) - NAMED} more are bad"] if len(skipped) > NAMED else []
+    return "\n".join([*said, *(f"skipped {key!r}: {reason}" for key, reason in skipped[:NAMED]), *more])
 
 
 def _shown(
