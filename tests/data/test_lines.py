@@ -42,6 +42,8 @@ def test_row_numbers_that_pandas_writes_are_no_modality(folder: Path) -> None:
         ('image;text\na.jpg;a cup, blue\nb.jpg;"a;b"\n', "utf-8"),
         ("image\ttext\r\na.jpg\ta cup, blue\r\nb.jpg\ta;b", "utf-8-sig"),
         ("image|text\na.jpg|a cup, blue\n\nb.jpg|a;b\n", "utf-16"),
+        ("image|text\na.jpg|a cup, blue\n\nb.jpg|a;b\n", "utf-16-le"),
+        ("image|text\na.jpg|a cup, blue\n\nb.jpg|a;b\n", "utf-16-be"),
         ('image,text\na.jpg,"a cup, blue"\nb.jpg,a;b', "utf-8"),
         ('image,text\n"a.jpg","a cup, blue"\n"b.jpg","a;b"\n', "utf-8"),
     ],
@@ -76,6 +78,11 @@ def test_csv_that_would_lose_something_is_refused(text: str, words: str, folder:
     (folder / "m.csv").write_text(text)
     with pytest.raises(DataError, match=words):
         Manifest(folder / "m.csv").read()
+
+
+def test_a_tsv_is_separated_by_tabs(folder: Path) -> None:
+    (folder / "m.tsv").write_text("image\ttext, long\na.jpg\tcup, blue\n")
+    assert Manifest(folder / "m.tsv", {"image": "image", "text": "text, long"}).read()[0]["text"] == "cup, blue"
 
 
 def test_the_delimiter_can_be_said(folder: Path) -> None:

@@ -71,7 +71,10 @@ def read_lines(path: Path, delimiter: str | None = None) -> Lines:
 def _encoding(path: Path) -> str:
     with path.open("rb") as stream:
         start = stream.read(4)
-    return next((name for mark, name in _BOMS.items() if start.startswith(mark)), "utf-8")
+    if (marked := next((name for mark, name in _BOMS.items() if start.startswith(mark)), None)) is not None:
+        return marked
+    zeros = [place for place, byte in enumerate(start) if not byte]  # of UTF-16 whose mark is gone
+    return "utf-16-le" if zeros == [1, 3] else "utf-16-be" if zeros == [0, 2] else "utf-8"
 
 
 def _json(path: Path, delimiter: str | None) -> Lines:
@@ -204,6 +207,8 @@ def _delimiter_of(path: Path) -> str:
             most = max(most, (widths[0], delimiter), key=lambda found: found[0])
             if set(widths) == {widths[0]}:
                 fitting.append(delimiter)
+    if "\t" in fitting and path.suffix.lower() != ".csv":
+        return "\t"
     if len(fitting) > 1:
         named = " or ".join(DELIMITERS[found] for found in fitting)
         raise DataError(
