@@ -63,7 +63,7 @@ def draw_answers(run: RecomposeRun) -> Figure:
     """Touches with a question, an answer and the truth."""
     task = run.config.validation["touch"]
     fields = ["touch", "question", "answer"]
-    samples = list(islice(read_samples(find_place(task.shards, run.config.root), task.split, fields), SHOWN))
+    samples = list(islice(read_samples(find_place(task.folder, run.config.root), task.split, fields), SHOWN))
     figure, axes = new_figure(8.2, 5.8, 2, SHOWN // 2)
     for ax, sample in zip(axes.flat, samples, strict=False):
         value, question = sample.values["touch"], sample.values["question"]

@@ -22,6 +22,7 @@ from pairalign.dormant.significance import check_score, load_scores
 from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sampling import shares
+from pairalign.finetune.sources import task_sources
 from pairalign.finetune.tasks import TEXTS as STORED
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.processor import RESERVED
@@ -64,7 +65,10 @@ def _named(config: RecomposeConfig, part: str) -> list[Task]:
     sensors, tasks = list(config.senses), []
     for name, one in getattr(config, part).items():
         try:
-            tasks.append(Task(name, one, config.root, sensors, answered=part != "calibration"))
+            for source in task_sources(name, one, config.root):
+                task = Task(source.name, source.config, config.root, sensors, answered=part != "calibration")
+                task.told = source
+                tasks.append(task)
         except PairalignError as error:
             raise type(error)(f"{part}: {error}") from error
     return tasks

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pairalign.core.bounds import Amount, Count, Share, Strict, Whole
 from pairalign.core.config import TrainerConfig
+from pairalign.core.errors import ConfigError
+from pairalign.core.sources import Shards, pool_conflicts, sources_of
 from pairalign.dormant.config import DormantConfig
 
 
@@ -30,23 +33,38 @@ class SenseConfig(Strict):
 
 @dataclass(frozen=True)
 class TaskConfig(Strict):
-    """Questions and answers in a shard folder.
+    """Questions and answers in a shard folder, or in several.
 
+    shards: a folder or an address, or a list of them and of `SourceConfig`: each becomes a task of its own, called
+        TASK/SOURCE, in batches as in figures, and together they have this one's weight, shared by size or weights.
     prompt: what the user says, word for word; a field in braces stands for its value: `"{touch} is it soft?"`,
         `"{image} {question}"`.
     answer: likewise, text only. signals: sensor by field, where a field is not called as its sensor is.
     weight: share of every batch, relative to the other tasks, 0 or more. limit: of the split's samples only the first
-        so many, in stored order, in training as in measuring; at least 1, null for all.
+        so many, in stored order, in training as in measuring; at least 1, null for all; of a list's sources each.
     A sample's label, where it is a word, names the kind of question in results.
     """
 
-    shards: str
+    shards: Shards
     prompt: str
     answer: str
     split: str = "train"
     signals: dict[str, str] = field(default_factory=dict)
     weight: Amount = 1.0
     limit: Count | None = None
+
+    @property
+    def folder(self) -> str:
+        """The one shard folder."""
+        if not isinstance(self.shards, str):
+            raise ConfigError(f"shards={[one.path for one in self.shards]!r}: give one folder here.")
+        return self.shards
+
+    def conflicts(self) -> Iterable[str]:
+        yield from pool_conflicts(self.shards, None)
+        for one in () if isinstance(self.shards, str) else sources_of(self.shards):
+            if one.val_split is not None:
+                yield f"shards: {one.name!r} has a val_split, which is of stage one: name the split as split"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ training changes; one on the hub by what the cache holds, and not at all before 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,11 @@ from pathlib import Path
 from pairalign.align.identity import Part, encoder_hashes, shard_hash
 from pairalign.core.config import AlignConfig, load_config, to_dict
 from pairalign.core.errors import PairalignError
+from pairalign.core.sources import sources_of
 from pairalign.data.index import load_index
 from pairalign.data.place import ShardPlace, find_place
-from pairalign.files import sha256_file
-from pairalign.finetune.config import RecomposeConfig
+from pairalign.files import sha256_file, sha256_text
+from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.runs.folder import CONFIG, RunFolder
 from pairalign.runs.identity import GONE, Identity, hashes
 from pairalign.runs.plugins import load_plugins
@@ -44,9 +46,17 @@ def _parts(config: RecomposeConfig) -> Iterator[Part]:
             yield f"images of {name}", partial(_content, find_place(sense.images, config.root))
     for part in PARTS:
         for name, task in getattr(config, part).items():
-            yield f"shards of {part}.{name}", partial(shard_hash, find_place(task.shards, config.root), task.split)
+            yield f"shards of {part}.{name}", partial(task_hash, task, config.root)
     if config.scores is not None:
         yield "scores", partial(sha256_file, config.scores)
+
+
+def task_hash(task: TaskConfig, root: str) -> str:
+    """Of the shards of a task, and of a list how much is drawn of each source and which sensor it is of."""
+    found = [(find_place(s.path, root), s.split or task.split, s.weight, s.sensor) for s in sources_of(task.shards)]
+    if isinstance(task.shards, str):
+        return shard_hash(*found[0][:2])
+    return sha256_text(json.dumps([(shard_hash(place, split), *rest) for place, split, *rest in found]))
 
 
 def _content(folder: ShardPlace) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
+from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.data.captions import draw_place, several_texts, text_at
 from pairalign.data.formats import SOUNDS
@@ -27,6 +28,7 @@ from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.damaged import Damaged, sifted
+from pairalign.finetune.sources import TaskSource
 from pairalign.finetune.texts import all_texts
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.processor import SensorProcessor
@@ -54,7 +56,7 @@ class Task:
     def __init__(
         self, name: str, config: TaskConfig, root: str | Path, sensors: Sequence[str], answered: bool = True
     ) -> None:
-        self.name, self.config, self.folder = name, config, find_place(config.shards, root)
+        self.name, self.config, self.folder = name, config, find_place(config.folder, root)
         index = load_index(self.folder)
         self.pieces = split_prompt(config.prompt)
         asked = [*FIELD.findall(config.prompt), *FIELD.findall(config.answer)]
@@ -70,6 +72,7 @@ class Task:
         self.fields = tuple(dict.fromkeys(asked))
         self.kept: list[Example | None] | None = None
         self.damaged: Damaged | None = None
+        self.told: TaskSource | None = None  # where the task is one of a list's
         self.conform: dict[str, Callable[[Any], Any]] = {}  # by field, once the sensors are known
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
         if answered and not config.answer.strip():
@@ -94,6 +97,10 @@ class Task:
         for field, sensor in self.sensor.items():
             where = f"task {self.name!r}, field {field!r} of {str(self.folder)!r}"
             encoder, recorded = senses[sensor].encoder, asdict(stored[field])
+            told = self.told.sensor_of(sensor) if self.told is not None else None
+            if told is not None:
+                _check_make(encoder, told, recorded, where)
+                recorded["sensor"] = told
             check_stored(encoder.signal, stored[field], where)
             encoder.check_data(recorded, where)
             self.conform[field] = partial(encoder.conform, recorded=recorded)
@@ -254,6 +261,18 @@ class Task:
         if not isinstance(value, str):
             raise self._unreadable(field)
         return {"type": "text", "text": value}
+
+
+def _check_make(encoder: Encoder, told: str, recorded: Mapping[str, Any], where: str) -> None:
+    """Raise `ConfigError` for a sensor's make that the encoder does not know, or that its samples say themselves."""
+    if not encoder.sensors:
+        raise ConfigError(f"{where}: sensor={told!r}, and its encoder tells no sensors apart: leave sensor out.")
+    if told not in (*encoder.sensors, "unknown"):
+        known = ", ".join(encoder.sensors)
+        hint = did_you_mean(told, encoder.sensors)
+        raise ConfigError(f"{where}: sensor={told!r}, and its encoder knows {known}.{hint} Name one, or 'unknown'.")
+    if "sensor" in recorded["parts"]:
+        raise ConfigError(f"{where}: sensor={told!r}: its samples name their own sensors: leave it out.")
 
 
 def _at(example: Example, place: int = 0) -> Example:
