@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pairalign.data.index import ModalityInfo
-from pairalign.data.kinds import kind_of, main_value, names_touch, series_array, words
+from pairalign.data.kinds import cloud_rows, kind_of, main_value, names_touch, series_array, words
 
 RATE = ModalityInfo(("npy",), rate=100.0)
 
@@ -28,6 +28,8 @@ RATE = ModalityInfo(("npy",), rate=100.0)
         (np.zeros((500, 3), np.float32), RATE, "series"),
         (np.zeros((500, 3), np.float32), ModalityInfo(("npy",), axes=("time", "axis")), "series"),
         (np.zeros((3, 500), np.float32), None, "series"),
+        (np.zeros((3, 500), np.float32), ModalityInfo(("npy",), axes=("xyz", "point")), "points"),
+        (np.zeros((2, 3), np.int32), ModalityInfo(("npy",), axes=("Point", "xyz")), "points"),
         (np.zeros(7), None, "vector"),
         (np.zeros(7), ModalityInfo(("wav",)), "series"),
         (np.zeros(640), None, "series"),
@@ -36,6 +38,12 @@ RATE = ModalityInfo(("npy",), rate=100.0)
 )
 def test_the_kind_of_a_value(value: Any, info: ModalityInfo | None, kind: str) -> None:
     assert kind_of(value, info) == kind
+
+
+def test_a_cloud_stands_by_rows_whichever_way_its_index_says_it_lies() -> None:
+    cloud = np.arange(30.0).reshape(10, 3)
+    for value, axes in ((cloud, ("point", "xyz")), (cloud.T, ("xyz", "points")), (cloud, None)):
+        assert cloud_rows(value, ModalityInfo(("npy",), axes=axes)).tolist() == cloud.tolist()
 
 
 @pytest.mark.parametrize(

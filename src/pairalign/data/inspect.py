@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.draw import as_array, draw_signal, lay_out, new_figure, signal_aspect
 from pairalign.data.index import ShardIndex, load_index
-from pairalign.data.kinds import kind_of, main_value, series_array
+from pairalign.data.kinds import cloud_rows, kind_of, main_value, series_array
 from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import read_samples
@@ -141,6 +141,7 @@ def _draw(chosen: Sequence[tuple[str, RawSample]], index: ShardIndex, path: Path
             value = main_value(sample.values[name])
             kind = kind_of(value, info)
             value = series_array(value, info) if kind == "series" else value
+            value = cloud_rows(value, info) if kind == "points" else value
             draw_signal(ax, kind, value if kind == "text" else as_array(value))
             if kind != "image":
                 ax.set_box_aspect(signal_aspect(kind, value))

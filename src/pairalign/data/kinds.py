@@ -17,6 +17,7 @@ from pairalign.data.formats import SOUNDS
 from pairalign.data.index import ModalityInfo
 
 CLOUD_COLUMNS = range(3, 10)
+POINT_AXES = ("point", "points", "vertex", "vertices")
 _TACTILE = {"touch", "touches", "tactile", "tac", "gel", "gelsight", "digit", "taxim", "dura", "duragel"}
 
 
@@ -63,6 +64,8 @@ def kind_of(value: Any, info: ModalityInfo | None = None) -> Kind:
     array = np.asarray(value)
     if info is not None and (info.rate or "time" in (info.axes or ()) or not set(SOUNDS).isdisjoint(info.ext)):
         return "series"
+    if array.ndim == 2 and _points_axis(info) is not None:
+        return "points"
     if array.ndim >= 3:
         return "image"
     if array.ndim == 2:
@@ -76,6 +79,18 @@ def _kind_of_table(array: np.ndarray) -> Kind:
     if array.dtype.kind == "f" and columns in CLOUD_COLUMNS and rows >= 4 * columns:
         return "points"
     return "image" if array.dtype.kind in "bu" or 4 * min(rows, columns) > max(rows, columns) else "series"
+
+
+def _points_axis(info: ModalityInfo | None) -> int | None:
+    """The axis that an index says counts the points of a cloud."""
+    axes = [axis.lower() for axis in (info.axes if info is not None else None) or ()]
+    return next((i for i, axis in enumerate(axes) if axis in POINT_AXES), None) if len(axes) == 2 else None
+
+
+def cloud_rows(value: Any, info: ModalityInfo | None = None) -> np.ndarray:
+    """A cloud (points, columns) of one that may be stored as (columns, points), which its index then says."""
+    array = np.asarray(value)
+    return array.T if array.ndim == 2 and _points_axis(info) == 1 else array
 
 
 def series_array(value: Any, info: ModalityInfo | None = None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from pairalign.data.audit.sketch import LEVELS, cloud_shape, sketch
 from pairalign.data.index import ModalityInfo
@@ -38,3 +39,13 @@ def test_the_difference_is_that_to_the_background() -> None:
     np.testing.assert_allclose(found["difference"], 3, atol=1e-5)
     assert "background" not in sketch(series, "series")
     assert sketch("a mug", "text") == {}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 200])
+def test_a_cloud_has_one_sketch_however_it_lies(count: int) -> None:
+    cloud = np.random.default_rng(0).standard_normal((count, 6)).astype(np.float32)
+    rows, columns = (ModalityInfo(("npy",), axes=axes) for axes in (("point", "xyznormal"), ("xyznormal", "point")))
+    one, other = sketch(cloud, "points", rows), sketch(np.ascontiguousarray(cloud.T), "points", columns)
+    assert one.keys() == other.keys()
+    for name, found in one.items():
+        np.testing.assert_allclose(found, other[name], rtol=1e-5, atol=1e-6)

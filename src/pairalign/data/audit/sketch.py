@@ -16,7 +16,7 @@ from pairalign.core.types import Kind
 from pairalign.data.audit.pixels import border, contrasted, picture_cues, shrink, small_picture
 from pairalign.data.draw import as_array
 from pairalign.data.index import ModalityInfo
-from pairalign.data.kinds import main_value, series_array
+from pairalign.data.kinds import cloud_rows, main_value, series_array
 
 Sketch = dict[str, np.ndarray]
 PROBED = ("background", "border", "mean", "raw", "difference")
@@ -40,7 +40,7 @@ def sketch(value: Any, kind: Kind, info: ModalityInfo | None = None) -> Sketch:
             found["background"] = background.ravel()
             found["difference"] = found["raw"] - background.ravel()
         return found
-    array = np.asarray(main)
+    array = cloud_rows(main, info) if kind == "points" else np.asarray(main)
     array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
     found = {"points": _sketch_points, "series": _sketch_series, "vector": _sketch_vector}[kind](array, info)
     if isinstance(value, dict) and np.shape(value.get("background", 0)) == array.shape:
@@ -118,7 +118,7 @@ def cloud_shape(xyz: np.ndarray, most: int = 512) -> np.ndarray:
     square = (some**2).sum(1)
     apart = np.sqrt(np.maximum(square[:, None] + square - 2 * some @ some.T, 0))
     counts, _ = np.histogram(apart, 64, (0, 4))
-    extents = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov((centred / scale).T)), 0))
+    extents = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov((centred / scale).T, bias=len(xyz) == 1)), 0))
     quantiles = np.quantile(radius / scale, np.linspace(0, 1, 33)[1:-1])
     return np.concatenate([quantiles, counts.cumsum() / apart.size, extents]).astype(np.float32)
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pairalign.core.types import Kind
 from pairalign.data.audit.sketch import PROBED, Sketch, sketch
 from pairalign.data.index import ModalityInfo, ShardIndex, load_index, shards_at
-from pairalign.data.kinds import kind_of, main_value, names_touch
+from pairalign.data.kinds import cloud_rows, kind_of, main_value, names_touch
 from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import RawSample, ShardReader
 from pairalign.data.shards import read_samples, stream_order
@@ -112,7 +112,9 @@ class Survey:
         reader = ShardReader(home, shards, (modality,), lambda key: (modality,), order)
         try:
             for shard, place in order.tolist():
-                yield main_value(reader.read(shard, place, 0).values[modality])
+                value = main_value(reader.read(shard, place, 0).values[modality])
+                info = self.index.modalities[modality]
+                yield cloud_rows(value, info) if kind_of(value, info) == "points" else value
         finally:
             reader.close()
 
