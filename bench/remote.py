@@ -140,11 +140,12 @@ from pairalign.data.index import load_index
 from pairalign.data.place import find_place
 from pairalign.data.remote import cache
 from pairalign.data.shards import count_samples, read_samples
-place, start = find_place(sys.argv[1]), time.perf_counter()
+place, start, used = find_place(sys.argv[1]), time.perf_counter(), time.process_time()
 load_index(place).digest("train"), count_samples(place, "train")
 read = time.perf_counter() - start
 next(read_samples(place, "train", ["image", "touch"], shuffle=1000, block=64))
-print(json.dumps({"index": read, "first sample": time.perf_counter() - start}))
+found = {"index": read, "first sample": time.perf_counter() - start, "processor": time.process_time() - used}
+print(json.dumps(found))
 """
     with serving(work) as server:
         server.alias = "one"

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import pairalign.data.reader
-from conftest import TinyVector
+from conftest import TinyVector, vector_pairs
 from pairalign.align.feed import FeedSource, PairBatch, PairFeed, SideSource
 from pairalign.core.encoder import Encoder
+from pairalign.core.errors import DataError
+from pairalign.data.pack import pack_pairs
 
 EDGE = ("a", "b")
 
@@ -52,3 +54,13 @@ def test_a_kept_sample_is_decoded_once(
     monkeypatch.setattr("pairalign.data.reader.decode", lambda *of: decoded.append(of) or decode(*of))
     batches(pair_folder, encoder(), memory)
     assert len(decoded) == passes * 2 * 96
+
+
+def test_shards_that_are_packed_anew_meanwhile_end_the_run(pair_folder: Path) -> None:
+    sides = {end: SideSource(end, TinyVector()) for end in EDGE}
+    feed = iter(PairFeed([FeedSource(str(pair_folder / "a-b"), "train", sides)], [EDGE], 16, seed=4))
+    next(feed)
+    rows = [*vector_pairs(96, EDGE, seed=9), *vector_pairs(32, EDGE, split="val")]
+    pack_pairs(rows, pair_folder / "a-b", shard_samples=40, progress=False, overwrite=True)
+    with pytest.raises(DataError, match="was packed anew while the run was reading it"):
+        list(itertools.islice(feed, 12))

@@ -28,6 +28,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError, SignalError
 from pairalign.data.captions import draw_place, several_texts, text_at
 from pairalign.data.graph import Edge, edge_name
+from pairalign.data.index import load_index
 from pairalign.data.place import ShardPlace
 from pairalign.data.pool import Drawn, Part, PoolSample, pool_order, quotas, read_pool
 from pairalign.data.reader import RawSample
@@ -204,6 +205,11 @@ class PairFeed(IterableDataset[PairBatch]):
         return [part.count for part in self.parts]
 
     @cached_property
+    def contents(self) -> list[str]:
+        """What each source holds, by the hashes of its shards."""
+        return [load_index(part.folder).digest(part.split) for part in self.parts]
+
+    @cached_property
     def shares(self) -> list[int]:
         """Samples of each source in an epoch."""
         return quotas(self.parts, self.temperature) if self.train else self.counts
@@ -276,6 +282,7 @@ class PairFeed(IterableDataset[PairBatch]):
         self, numbers: Sequence[int], drawn: Drawn, first: int, bad: list[tuple[str, str]]
     ) -> Iterator[PoolSample]:
         """Samples of the sources `numbers`, which `drawn` counts from 0."""
+        self._check_unchanged(numbers)
         fields = [[self.sources[n].sides[end].field for end in self.ends] for n in numbers]
 
         def wanted(which: int, key: str) -> list[str]:
@@ -293,6 +300,15 @@ class PairFeed(IterableDataset[PairBatch]):
             on_bad=lambda which, key, reason: bad.append((self._name(numbers[which], key), reason)),
         )
         return (sample._replace(source=numbers[sample.source]) for sample in found)
+
+    def _check_unchanged(self, numbers: Sequence[int]) -> None:
+        for n in numbers:
+            part = self.parts[n]
+            if load_index(part.folder).digest(part.split) != self.contents[n]:
+                raise DataError(
+                    f"{str(part.folder)!r}, split {part.split!r}, was packed anew while the run was reading it: "
+                    "train on one that stays, or start over with --fresh."
+                )
 
     def _add(self, batch: _Open, found: PoolSample, bad: list[tuple[str, str]]) -> bool:
         """Put a sample into the batch; whether it was whole."""

@@ -131,9 +131,10 @@ def test_where_it_is_and_how_large(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (cache_folder(), cache_limit()) == (tmp_path / "mine", 2**29)
     use_cache(None, None)  # the next run in this process names none
     assert (cache_folder(), cache_limit()) == (tmp_path / "pairalign" / "shards", 20 * 2**30)
-    monkeypatch.setenv("PAIRALIGN_CACHE_GB", "much")
-    with pytest.raises(DataError, match="PAIRALIGN_CACHE_GB='much': give a number"):
-        cache_limit()
+    for wrong in ("much", "-1", "nan"):
+        monkeypatch.setenv("PAIRALIGN_CACHE_GB", wrong)
+        with pytest.raises(DataError, match=f"PAIRALIGN_CACHE_GB='{wrong}': give a number"):
+            cache_limit()
     monkeypatch.delenv("PAIRALIGN_CACHE_GB")
 
 

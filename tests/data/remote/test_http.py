@@ -155,6 +155,33 @@ def test_a_pipe_that_fails_tells_its_status_and_no_secret(packed: Path) -> None:
     assert "s3cr3t" not in str(error.value)
 
 
+def test_a_pipe_without_an_index_says_how_it_is_asked_for(packed: Path, tmp_path: Path) -> None:
+    shutil.copytree(packed, tmp_path / "bare")
+    (tmp_path / "bare" / "index.json").unlink()
+    with pytest.raises(DataError, match=r"also run with index\.json in the place of train-000000\.tar"):
+        told(f"pipe:cat {tmp_path}/bare/train-{{000000..000008}}.tar 2>/dev/null")
+
+
+def test_damaged_samples_are_those_of_the_folder(tmp_path: Path) -> None:
+    import webdataset as wds
+
+    from pairalign.data.indexing import index_shards
+
+    (tmp_path / "w").mkdir()
+    with wds.ShardWriter(str(tmp_path / "w" / "train-%d.tar"), maxcount=7, verbose=0) as writer:
+        for i in range(30):
+            writer.write({"__key__": f"k{i}", "a.json": b"{" if i % 4 == 0 else b"[1]", "b.txt": f"text {i}"})
+    index_shards(tmp_path / "w", progress=False)
+    found = []
+    with serving(tmp_path) as server:
+        for place in (f"{server.url}/w", tmp_path / "w"):
+            bad: list[tuple[str, str]] = []
+            samples = read_samples(place, "train", ["a"], shuffle=9, on_bad=lambda *entry: bad.append(entry))  # noqa: B023
+            found.append(([(s.key, s.position) for s in samples], bad))
+    assert found[0] == found[1]
+    assert len(found[0][1]) == 8
+
+
 def test_an_index_gives_no_commands(packed: Path, tmp_path: Path) -> None:
     text = (packed / "index.json").read_text()
     for at, reason in (("pipe:touch it.tar", "only a user may give"),):

@@ -57,9 +57,12 @@ def cache_limit() -> int:
     """Bytes that are kept at most, beside what is being read."""
     told = os.environ.get(LIMIT) or DEFAULT_GB
     try:
-        return int(float(told) * 2**30)
+        found = int(float(told) * 2**30)
     except (ValueError, OverflowError):
-        raise DataError(f"{LIMIT}={told!r}: give a number of GiB.") from None
+        found = -1
+    if found < 0:
+        raise DataError(f"{LIMIT}={told!r}: give a number of GiB, 0 or more.")
+    return found
 
 
 def open_cached(place: Remote, info: ShardInfo) -> int:

@@ -30,6 +30,13 @@ def fetch_index(place: Remote, read: Callable[[bytes], ShardIndex]) -> ShardInde
     address = place.file("index.json")
     try:
         index = read(read_file(address))
+    except DataError as error:
+        if place.scheme != "pipe":
+            raise
+        raise DataError(
+            f"{str(place)!r} gave no index: the command is also run with index.json in the place of {place.names[0]} "
+            f"({error})"
+        ) from None
     except FileNotFoundError:
         raise DataError(
             f"{str(place)!r} has no {hide(address)!r}: packing never finished, the address is wrong, or another tool "
