@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from pairalign.cli.recompose import report
 from pairalign.core.errors import ConfigError
 from pairalign.finetune import base_cache
 from pairalign.finetune.module import StageTwo
+from pairalign.finetune.prepare import prepare
 from pairalign.finetune.run import plan_recompose, recompose_mllm
+from pairalign.runtime import Runtime
 
 TRAIN = {"steps": 2, "batch_size": 4, "warmup": 1, "accelerator": "cpu", "measure_tokens": 2}
 NAMES = ("validation/touch", "held_out/image")
@@ -372,3 +375,20 @@ def test_two_runs_at_once_leave_what_one_would_and_the_command_says_where_figure
     assert one["base"] == two["base"] == three["base"]
     assert len(list((tmp_path / "cache").iterdir())) == 2
     assert {Path(found["from"]) for found in three["base_from"].values()} == set(kept(tmp_path))
+
+
+def test_code_that_comes_with_a_base_is_part_of_what_it_is(setup: Path, tmp_path: Path) -> None:
+    """Edited code of the same name gives another key; code in no file none at all, and the run goes on without."""
+    made = prepare(settings(setup, tmp_path / "run"), torch.device("cpu"))
+    told = (made.model, made.processor, {"weight": "0"}, Runtime())
+    plain, keys = base_cache.base_key(*told), set()
+    for text in ("", "# edited"):
+        (tmp_path / "modeling.py").write_text(text)
+        made.model.llm.__class__ = type("Own", (type(made.model.llm),), {"__module__": "own"})
+        module = types.ModuleType("own")
+        module.__file__ = str(tmp_path / "modeling.py")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "own", module)
+            keys.add(base_cache.base_key(*told))
+    assert len(keys | {plain}) == 3
+    assert base_cache.open_base_cache(tmp_path, *told) is None

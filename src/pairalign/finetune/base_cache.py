@@ -118,12 +118,18 @@ def open_base_cache(
     dtype: torch.dtype | None = None,
     *,
     own: bool = False,
-) -> BaseCache:
-    """The cache in `folder` for a base that no method has changed yet.
+) -> BaseCache | None:
+    """The cache in `folder` for a base that no method has changed yet; `None` for one that cannot be told from others,
+    because its code lies in no file or its processor cannot be written, which is said unless it is the run's `own`.
 
     hashes: of its weights, from `fingerprint_base`. dtype: that they are yet to be converted to; `None` as they are.
     """
-    return BaseCache(Path(folder), base_key(model, processor, hashes, runtime, dtype), own)
+    try:
+        return BaseCache(Path(folder), base_key(model, processor, hashes, runtime, dtype), own)
+    except (OSError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        if not own:
+            print(f"the base is measured anew, for it cannot be told from others: {error}", file=sys.stderr)
+        return None
 
 
 def base_key(
