@@ -77,6 +77,12 @@ def test_stage_two_teaches_by_every_method_and_keeps_the_bases_weights(made: Dem
     for name in ("bridge only", "recomposition"):
         assert made.lessons[name].results["forgetting"]["points"] == 0
         assert made.lessons[name].results["trained"] == 0
+    taken = {name: set(run.results["base_from"]) for name, run in made.lessons.items()}
+    held_out = {"held_out/image", "held_out/text", "held_out/words"}
+    sensed = {"validation/touch", "validation/touch pairs", "validation/points"}
+    assert taken == {
+        "dormant": set(), "full tuning": held_out | sensed, "bridge only": held_out | sensed, "recomposition": held_out
+    }  # fmt: skip
     against = points_of(made.lessons)
     assert against["dormant"][0] == pytest.approx(made.lessons["dormant"].results["learning"]["points"])
     base = made.lessons["dormant"].results["base"]["validation"]

@@ -104,6 +104,7 @@ def lesson_config(out: Path, name: str, size: LessonSize, seed: int, device: str
         "dtype": "float32",
         "root": str(out),
         "out": str(out / "stage_two" / name.replace(" ", "_")),
+        "cache": str(out / "stage_two" / "cache"),
         "seed": seed,
         "senses": {sensor: sense for sensor in SENSORS},
         "tasks": taught,
