@@ -7,6 +7,7 @@ open_clip's own evaluation transform of that model, up to its mean and standard 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,7 @@ class OpenClipImage(Encoder):
         super().__init__(int(tower.output_dim) if hasattr(tower, "output_dim") else int(loaded.embed_dim))
         self.tower, self.shift, self.light, self.levels = tower, shift, light, check_levels(levels)
         self.restorable = restorable(pretrained, model)
-        axes = ("channel", "height", "width")
-        self.signal = Signal("image", (3, side, side), dtype="uint8", axes=axes, range=(0, 255))
+        self.signal = Signal("image", (3, side, side), axes=("channel", "height", "width"))
         known = PreprocessCfg(**{**getattr(tower, "preprocess_cfg", {}), "size": side})
         self.mean, self.std = known.mean, known.std
         steps = image_transform_v2(known, is_train=False).transforms
@@ -71,7 +71,16 @@ class OpenClipImage(Encoder):
         return conformed(raw, recorded, self.levels)
 
     def preprocess(self, raw: Any) -> Tensor:
-        """A picture or an array, as `rgb_picture` reads it → bytes (3, S, S)."""
+        """A picture or an array, as `rgb_picture` reads it → (3, S, S), normalised."""
+        return self.as_float(self.compact(raw))
+
+    @property
+    def compact_signal(self) -> Signal:
+        """Bytes."""
+        return replace(self.signal, dtype="uint8", range=(0, 255))
+
+    def compact(self, raw: Any) -> Tensor:
+        """The same before normalisation, as bytes."""
         pixels = np.asarray(self.transform(rgb_picture(raw, self.levels)))
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
@@ -79,11 +88,13 @@ class OpenClipImage(Encoder):
         """A random shift and a small change of light."""
         moved = shift_pixels(value, *random_shift(generator, value.shape[-1], self.shift))
         gain, offset = (self.light * (2 * torch.rand(2, generator=generator) - 1)).tolist()
+        if value.is_floating_point():
+            return moved * (1 + gain) + offset
         offsets = [255 * (offset * std - mean * gain) for mean, std in zip(self.mean, self.std, strict=True)]
         return change_light(moved, 1 + gain, offsets)
 
     def as_float(self, batch: Tensor) -> Tensor:
-        """(B, 3, S, S) bytes → normalised floats."""
+        """(…, 3, S, S) bytes → normalised floats."""
         return scale_bytes(batch, self.mean, self.std)
 
     def blocks(self) -> Sequence[nn.Module]:

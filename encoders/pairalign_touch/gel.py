@@ -9,6 +9,7 @@ background are floats from the start, because a byte would lose half a level of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -47,11 +48,14 @@ class GelReader:
 
     @property
     def signal(self) -> Signal:
-        """(frames, 4, S, S), bytes; in [0, 1] where a background is subtracted."""
+        """(frames, 4, S, S), values in [0, 1]."""
         shape, axes = (self.frames, 4, self.size, self.size), ("frame", "channel", "height", "width")
-        if self.background == "subtract":
-            return Signal("image", shape, axes=axes, range=(0.0, 1.0))
-        return Signal("image", shape, dtype="uint8", axes=axes, range=(0, 255))
+        return Signal("image", shape, unit="1", axes=axes, range=(0.0, 1.0))
+
+    @property
+    def compact_signal(self) -> Signal:
+        """The same as bytes, but where a background is subtracted."""
+        return self.signal if self.background == "subtract" else replace(self.signal, dtype="uint8", range=(0, 255))
 
     def read(self, raw: Any) -> Tensor:
         """A picture, an array as `rgb_picture` reads it, a list of frames, or parts {"value" | "frames", "background",
@@ -64,7 +68,7 @@ class GelReader:
         pictures += [pictures[-1]] * (self.frames - len(pictures))
         name = str(parts.get("sensor", "")).strip()
         code = self.sensors.index(name) + 1 if name in self.sensors else 0
-        value = torch.empty(self.frames, 4, self.size, self.size, dtype=getattr(torch, self.signal.dtype))
+        value = torch.empty(self.frames, 4, self.size, self.size, dtype=getattr(torch, self.compact_signal.dtype))
         value[:, 3] = code if self.background == "none" else code / 255
         for frame, picture in zip(value, pictures, strict=True):
             frame[:3] = picture

@@ -17,7 +17,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, did_you_mean
 from pairalign.core.pixels import scale_bytes
 from pairalign.core.registry import register_encoder
-from pairalign.core.types import Features
+from pairalign.core.types import Features, Signal
 from pairalign.data.picture import check_pictures, conformed
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
 from pairalign_touch.sensor import SensorToken, check_sensor, with_sensor
@@ -81,7 +81,16 @@ class TouchViT(Encoder):
         return with_sensor(conformed(raw, recorded, self.reader.levels), recorded, self.sensors)
 
     def preprocess(self, raw: Any) -> Tensor:
-        """One raw contact → (frames, 4, S, S), see `GelReader`."""
+        """One raw contact → (frames, 4, S, S) in [0, 1], see `GelReader`."""
+        return self.as_float(self.compact(raw))
+
+    @property
+    def compact_signal(self) -> Signal:
+        """Bytes, but where a background is subtracted."""
+        return self.reader.compact_signal
+
+    def compact(self, raw: Any) -> Tensor:
+        """The same as bytes, see `GelReader`."""
         return self.reader.read(raw)
 
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:

@@ -22,8 +22,10 @@ def test_pooled_is_what_open_clip_itself_gives(config: str) -> None:
     image = create_encoder("openclip_image", config=config).eval()
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8))
     own = image_transform_v2(PreprocessCfg(size=image.signal.shape[-1]), is_train=False)(picture)[None]
-    batch = image.preprocess(picture)[None]
+    batch = image.compact(picture)[None]
+    assert batch.dtype == torch.uint8
     assert image.as_float(batch).equal(own)
+    assert image.preprocess(picture).equal(own[0])
     with torch.no_grad():
         features = image(batch)
         expected = image.tower(own) if config == "tiny" else image.tower(own)[0]

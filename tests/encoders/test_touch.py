@@ -32,17 +32,19 @@ def test_the_background_is_subtracted_around_mid_grey() -> None:
 
 def test_the_last_frames_are_taken_and_a_short_contact_repeats_its_last() -> None:
     encoder = create_encoder("touch_cnn", **CNN, frames=3)
-    long = encoder.preprocess({"frames": [frame(level) for level in (0, 51, 102, 153)]})
+    long = encoder.compact({"frames": [frame(level) for level in (0, 51, 102, 153)]})
     assert long[:, 0, 0, 0].tolist() == [51, 102, 153]
-    short = encoder.preprocess([frame(51)])
+    short = encoder.compact([frame(51)])
+    assert encoder.preprocess([frame(51)]).equal(short / 255)
     assert short[:, 0, 0, 0].tolist() == [51, 51, 51]
 
 
 def test_sensor_types_travel_with_the_sample_and_unseen_ones_are_unknown() -> None:
     encoder = create_encoder("touch_cnn", **CNN, sensors=["gelsight", "digit"])
-    values = [encoder.preprocess({"value": frame(9), "sensor": name}) for name in ("digit", "gelsight", "gelslim", "")]
-    batch = encoder.collate(values)
+    raws = [{"value": frame(9), "sensor": name} for name in ("digit", "gelsight", "gelslim", "")]
+    batch = encoder.collate([encoder.compact(raw) for raw in raws])
     assert sensor_codes(batch).tolist() == [2, 1, 0, 0]
+    assert sensor_codes(encoder.collate([encoder.preprocess(raw) for raw in raws])).tolist() == [2, 1, 0, 0]
     encoder.eval()
     with torch.no_grad():
         pooled = encoder(batch).pooled
@@ -89,9 +91,7 @@ def test_cells_keep_where_the_contact_is() -> None:
 def test_a_view_changes_colours_but_not_the_type() -> None:
     encoder = create_encoder("touch_cnn", **CNN, sensors=["digit"])
     rng = np.random.default_rng(0)
-    value = encoder.preprocess(
-        {"value": Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)), "sensor": "digit"}
-    )
+    value = encoder.compact({"value": Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)), "sensor": "digit"})
     view = encoder.augment(value, torch.Generator().manual_seed(1))
     assert not view[:, :3].equal(value[:, :3])
     assert view[:, 3].equal(value[:, 3])

@@ -255,7 +255,7 @@ def _encode_once(encoder: Encoder, device: torch.device) -> Callable[[list[Tenso
 def _views(encoder: Encoder, raw: Any, views: int, seed: str) -> list[Tensor]:
     several = several_texts(raw) if encoder.signal.kind == "text" else None
     raws = [raw] if several is None else several
-    made = [encoder.preprocess(one) for one in raws]
+    made = [encoder.compact(one) for one in raws]
     for view in range(len(raws), views):
         digest = hashlib.blake2b(f"{seed}/{view}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)

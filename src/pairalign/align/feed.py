@@ -118,7 +118,7 @@ class SideSource:
         where = f"sample {sample.key!r}, field {self.field!r}"
         if generator is not None and type(self.encoder).view is not Encoder.view:
             value = self.encoder.view(self._raw(sample, place), generator)
-            self.encoder.signal.check(value, where)
+            self.encoder.compact_signal.check(value, where)
             return value
         if self.is_text:
             plain = self.encoder.preprocess(self._raw(sample, place))
@@ -135,8 +135,8 @@ class SideSource:
     def _preprocessed(self, sample: RawSample, where: str) -> Tensor:
         plain = self.kept.get(sample.key)
         if plain is None:
-            plain = self.encoder.preprocess(self._raw(sample))
-            self.encoder.signal.check(plain, where)
+            plain = self.encoder.compact(self._raw(sample))
+            self.encoder.compact_signal.check(plain, where)
             size = plain.numel() * plain.element_size()
             if size <= self.memory:
                 self.memory -= size

@@ -177,7 +177,8 @@ def _augment(encoder: Encoder, samples: Sequence[Any]) -> str | None:
         return "augment() draws from somewhere else than its generator, so a resumed run would differ."
     encoder.signal.check(views[0], "augment()")
     view = encoder.view(samples[0], torch.Generator().manual_seed(7))
-    encoder.signal.check(view, "view()")
+    encoder.compact_signal.check(view, "view()")
+    encoder.compact_signal.check(encoder.compact(samples[0]), "compact()")
     return None
 
 

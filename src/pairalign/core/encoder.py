@@ -77,13 +77,26 @@ class Encoder(nn.Module):
         """Turn one raw sample (array, PIL image, string, …) into a tensor that keeps the declared `Signal`."""
         return narrowed(raw, self.signal.dtype)
 
+    @property
+    def compact_signal(self) -> Signal:
+        """What `compact` gives. Default: `signal`."""
+        return self.signal
+
+    def compact(self, raw: Any) -> Tensor:
+        """What `preprocess` makes of a raw sample, as training keeps it until it is in a batch; override where that can
+        be smaller, such as pictures of bytes (`pairalign.core.pixels`): `forward` takes both. Default: the same.
+        """
+        return self.preprocess(raw)
+
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a random training view of one preprocessed sample; draws only from `generator`. Default: itself."""
+        """Return a random training view of one sample that `preprocess` or `compact` made; draws only from `generator`.
+        Default: itself.
+        """
         return value
 
     def view(self, raw: Any, generator: torch.Generator) -> Tensor:
         """A random training view of a raw sample; override where it is made from the raw value, as a paraphrase is."""
-        return self.augment(self.preprocess(raw), generator)
+        return self.augment(self.compact(raw), generator)
 
     def collate(self, values: Sequence[Tensor]) -> Any:
         """Stack samples into a batch; override where sizes are free. What is no tensor has `to(device)`, and in
@@ -101,8 +114,7 @@ class Encoder(nn.Module):
 
     def as_float(self, batch: Any) -> Tensor:
         """The numbers of a batch that are reconstructed, (B, …); override where `collate` makes no tensor, or where
-        `preprocess` keeps samples smaller than `forward` computes with them, such as pictures of bytes
-        (`pairalign.core.pixels`). Default: itself.
+        `compact` keeps samples smaller than `forward` computes with them. Default: itself.
         """
         return batch
 
