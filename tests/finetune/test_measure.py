@@ -151,8 +151,8 @@ def test_held_out_sets_are_collated_one_batch_at_a_time(
 @pytest.mark.parametrize("memory", [0.0, 1.0, 1e-6])
 def test_what_fits_is_read_once(setup: Path, base: Base, monkeypatch: pytest.MonkeyPatch, memory: float) -> None:
     read: list[str] = []
-    example = Task.example
-    monkeypatch.setattr(Task, "example", lambda self, s: (read.append(s.key), example(self, s))[1])
+    example = Task._example
+    monkeypatch.setattr(Task, "_example", lambda self, s: (read.append(s.key), example(self, s))[1])
     asked = questions(setup, base, 10, memory)
     first, second = (measure_task(base[0], asked) for _ in range(2))
     assert first == second
