@@ -72,7 +72,7 @@ class OpenClipImage(Encoder):
 
     def preprocess(self, raw: Any) -> Tensor:
         """A picture or an array, as `rgb_picture` reads it → (3, S, S), normalised."""
-        return self.as_float(self.compact(raw))
+        return self.as_float(self._pixels(raw))
 
     @property
     def compact_signal(self) -> Signal:
@@ -81,6 +81,9 @@ class OpenClipImage(Encoder):
 
     def compact(self, raw: Any) -> Tensor:
         """The same before normalisation, as bytes."""
+        return self._pixels(raw)
+
+    def _pixels(self, raw: Any) -> Tensor:
         pixels = np.asarray(self.transform(rgb_picture(raw, self.levels)))
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 

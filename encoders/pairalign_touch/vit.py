@@ -82,7 +82,7 @@ class TouchViT(Encoder):
 
     def preprocess(self, raw: Any) -> Tensor:
         """One raw contact → (frames, 4, S, S) in [0, 1], see `GelReader`."""
-        return self.as_float(self.compact(raw))
+        return self.as_float(self.reader.read(raw))
 
     @property
     def compact_signal(self) -> Signal:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import SignalError
+from pairalign.core.registry import create_encoder
 from pairalign.core.types import Features, Signal
 
 
@@ -69,3 +73,37 @@ def test_the_default_steps_from_raw_to_batch() -> None:
     assert batch.tolist() == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
     generator = torch.Generator().manual_seed(0)
     assert encoder.view(np.arange(4), generator).equal(values[0])
+
+
+PICTURES = [
+    ("openclip_image", {"config": "tiny-vit"}),
+    ("touch_cnn", {"size": 16}),
+    ("touch_vit", {"preset": "mini", "size": 32}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), PICTURES)
+def test_training_carries_bytes_of_what_preprocess_gives(name: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    encoder = create_encoder(name, **options).eval()
+    raw = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), np.uint8))
+    small, plain = encoder.compact(raw), encoder.preprocess(raw)
+    assert small.dtype == torch.uint8
+    encoder.compact_signal.check(small, "compact()")
+    encoder.signal.check(plain, "preprocess()")
+    with torch.no_grad():
+        assert encoder(small[None]).pooled.equal(encoder(plain[None]).pooled)
+    views = [encoder.augment(one, torch.Generator().manual_seed(3)) for one in (small, plain)]
+    off = (encoder.as_float(views[0]) - views[1]).abs().flatten()
+    assert off.quantile(0.9) < 0.51 / 255 / 0.26  # rounding; the rest saturates
+
+
+@pytest.mark.parametrize("method", ["preprocess", "augment", "forward"])
+def test_a_subclass_with_a_step_of_its_own_is_trained_on_what_it_preprocesses(method: str) -> None:
+    base = type(create_encoder("touch_cnn", size=16))
+    own = type("Own", (base,), {method: getattr(base, method)})(size=16)
+    raw = Image.new("RGB", (16, 16), "red")
+    assert own.compact(raw).equal(own.preprocess(raw))
+    assert own.compact(raw).dtype == torch.float32
+    both = type("Both", (base,), {method: getattr(base, method), "compact": base.compact})(size=16)
+    assert both.compact(raw).dtype == torch.uint8

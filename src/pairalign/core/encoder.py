@@ -52,6 +52,12 @@ class Encoder(nn.Module):
     """True if building it again with the same options gives the same weights (a hub name, a local folder): a frozen
     tower that is restorable is not written into checkpoints again, only its fingerprint."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "compact" not in vars(cls) and {"preprocess", "augment", "forward"} & set(vars(cls)):
+            for name in ("compact", "compact_signal"):
+                setattr(cls, name, vars(Encoder)[name])
+
     def __init__(self, width: int) -> None:
         """`width`: D, the size of `Features.tokens` and `Features.pooled`."""
         super().__init__()
@@ -84,7 +90,8 @@ class Encoder(nn.Module):
 
     def compact(self, raw: Any) -> Tensor:
         """What `preprocess` makes of a raw sample, as training keeps it until it is in a batch; override where that can
-        be smaller, such as pictures of bytes (`pairalign.core.pixels`): `forward` takes both. Default: the same.
+        be smaller, such as pictures of bytes (`pairalign.core.pixels`): `augment` and `forward` take both. Default, also
+        in a subclass that overrides `preprocess`, `augment` or `forward` alone: the same.
         """
         return self.preprocess(raw)
 
