@@ -274,8 +274,10 @@ def _contents(encoder: Encoder, sample: RawSample, source: str) -> list[int]:
 def _most_captions(encoder: Encoder, index: ShardIndex, shards: Any, split: str, source: str) -> int:
     """Most captions of one sample: so many views it needs at least."""
     info = index.modalities[source]
-    if encoder.signal.kind != "text" or (info.parts == ("",) and "json" not in info.ext):
+    if encoder.signal.kind != "text":
         return 1
+    if "json" not in info.ext:
+        return max(1, sum(part.isdigit() for part in info.parts))
     found = read_samples(shards, split, [source], on_bad=lambda key, reason: None)
     return max((len(several_texts(sample.values[source]) or [0]) for sample in found), default=1)
 

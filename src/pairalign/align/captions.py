@@ -16,9 +16,10 @@ from pairalign.core.config import AlignConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import SignalError
 from pairalign.data.captions import caption_key, several_texts
+from pairalign.data.place import Remote, ShardPlace
 from pairalign.data.shards import read_samples
 
-LOOKED = 20_000  # samples of a split whose captions are measured
+LOOKED, FETCHED = 4096, 256  # samples of a split whose captions are measured, on disk and at an address
 
 
 def caption_id(encoder: Encoder, caption: Any, otherwise: int) -> int:
@@ -50,17 +51,17 @@ def caption_notes(config: AlignConfig, aligner: PairAligner) -> list[str]:
     return list(notes)
 
 
-def _notes(encoder: Encoder, folder: Any, split: str, field: str, where: str) -> list[str]:
-    captions = cut = samples = most = 0
-    longest = 0
-    for sample in read_samples(folder, split, [field], limit=LOOKED, on_bad=lambda key, reason: None):
+def _notes(encoder: Encoder, folder: ShardPlace, split: str, field: str, where: str) -> list[str]:
+    captions = cut = samples = most = longest = 0
+    limit = FETCHED if isinstance(folder, Remote) else LOOKED
+    for sample in read_samples(folder, split, [field], limit=limit, on_bad=lambda key, reason: None):
         value = sample.values[field]
         texts = several_texts(value) or [value]
         samples, most, captions = samples + 1, max(most, len(texts)), captions + len(texts)
         for text in texts:
             over = _overlong(encoder, text)
             cut, longest = cut + (over > 0), max(longest, over)
-    first = f"of the first {samples:,} samples" if samples == LOOKED else "of the training split"
+    first = f"of the first {samples:,} samples" if samples == limit else "of the training split"
     notes = []
     if cut:
         length = encoder.signal.shape[0]
