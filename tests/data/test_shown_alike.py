@@ -102,6 +102,13 @@ def test_drawings_show_colours_of_a_palette_and_what_is_transparent() -> None:
     np.testing.assert_allclose(picture_array(as_array(cmyk)) * 255, np.asarray(cmyk.convert("RGB")), atol=1e-6)
 
 
+def test_the_index_tells_of_a_palette_as_it_is_shown(tmp_path: Path) -> None:
+    rows = [{"image": tmp_path / name, "text": name} for name in ("a.gif", "b.png")]
+    Image.fromarray(PIXELS).save(tmp_path / "a.gif")
+    Image.fromarray(PIXELS).save(tmp_path / "b.png")
+    assert pack_pairs(rows, tmp_path / "s", progress=False).modalities["image"].shape == (24, 48, 3)
+
+
 def test_a_contact_sheet_of_odd_pictures_is_drawn(tmp_path: Path) -> None:
     kinds = (
         Image.fromarray(RAMP.astype(np.uint16)),

@@ -67,7 +67,11 @@ def table(infos: Mapping[str, ModalityInfo], values: Mapping[str, Any]) -> list[
 
 
 def _line(name: str, info: ModalityInfo, value: Any) -> tuple[str, ...]:
-    shape = "×".join("?" if size is None else str(size) for size in info.shape) if info.shape is not None else ""
+    shape = (
+        "×".join("?" if size is None else str(size) for size in info.shape)
+        if info.shape is not None
+        else "of several shapes"
+    )
     shape = f"{shape or 'one number'} {info.dtype}" if info.dtype is not None else "-"
     low_high = f"{info.range[0]:.6g} to {info.range[1]:.6g}" if info.range is not None else "-"
     unit = info.unit or "-"

@@ -237,7 +237,9 @@ def describe_stored(extension: str, data: bytes, part: str, allow_constant: bool
         _WHOLE.learn(data, array.shape)
         return seen | {**_BYTES, "shape": list(array.shape)}
     rate = [sound_rate(data, extension)] if extension in SOUNDS else []
-    return seen | {"dtype": str(array.dtype), "shape": list(array.shape), "range": [low, high], "rate": rate}
+    palette = getattr(value, "mode", "") in ("P", "PA")  # numbers of colours, which are shown as three
+    sizes = [*array.shape[:2], 3] if palette else list(array.shape)
+    return seen | {"dtype": str(array.dtype), "shape": sizes, "range": [low, high], "rate": rate}
 
 
 def merge_stats(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
