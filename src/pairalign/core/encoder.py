@@ -89,9 +89,10 @@ class Encoder(nn.Module):
         return self.signal
 
     def compact(self, raw: Any) -> Tensor:
-        """What `preprocess` makes of a raw sample, as training keeps it until it is in a batch; override where that can be
-        smaller, such as pictures of bytes (`pairalign.core.pixels`): `augment` and `forward` take both. Default, also in
-        a subclass that overrides `preprocess`, `augment` or `forward` alone: the same.
+        """What `preprocess` makes of a raw sample, as training keeps it until it is in a batch. Default: the same.
+
+        Override it where that can be smaller, such as pictures of bytes (`pairalign.core.pixels`), with `augment` and
+        `forward` that take both. A subclass that overrides `preprocess`, `augment` or `forward` alone has the default.
         """
         return self.preprocess(raw)
 
