@@ -133,6 +133,14 @@ def test_a_resumed_pack_sends_only_what_is_missing(client: Any) -> None:
     assert load_index("s3://pairs/there").split("train").count == 100
 
 
+def test_shards_of_an_earlier_plan_are_removed(client: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        pack_pairs(rows(70), "s3://pairs/there", shard_samples=12, progress=False)
+    pack_pairs(rows(), "s3://pairs/there", shard_samples=40, workers=2, progress=False)
+    assert names(client) == ["there/index.json", *(f"there/train-{n:06d}.tar" for n in range(3))]
+    assert len(list(read_samples("s3://pairs/there", "train", ["a"]))) == 100
+
+
 @pytest.mark.parametrize("place", ["https://host/x", "pipe:cat x.tar", "s3://pairs/x-{0..3}.tar"])
 def test_a_place_that_cannot_be_written_is_refused_at_once(client: Any, place: str) -> None:
     with pytest.raises(DataError, match="no place to pack to"):

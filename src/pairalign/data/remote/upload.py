@@ -80,8 +80,13 @@ class Upload:
         path.unlink()
 
     def finish(self, index: ShardIndex) -> None:
-        """Send the index, and forget what was noted."""
+        """Send the index, remove shards of an earlier plan that it does not name, and forget what was noted."""
         put(self.place, INDEX_NAME, index_bytes(index))
+        named = {shard.name for split in index.splits.values() for shard in split.shards}
+        noted = {record.name.removesuffix(".json") for record in (self.folder / RECORDS).glob("*.tar.json")}
+        for name in sorted(noted - named):
+            if size_at(self.place, name) is not None:
+                _do(self.place, name, lambda found, address: found.rm_file(address))
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
