@@ -49,7 +49,7 @@ def check_sensor(recorded: Mapping[str, Any], where: str, sensors: Sequence[str]
         return []
     known = ", ".join(sensors)
     if name is None:
-        return [f"note: {where}: does not record its sensor: it is read as an unknown one, none of {known}."]
+        return [f"note: {where}: does not record its sensor: samples that do not say theirs are none of {known}."]
     if not learn:
         return [f"note: {where}: records sensor {name!r}, which the encoder never saw: it is read as unknown."]
     raise SignalError(

@@ -31,6 +31,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CacheError, DataError, SignalError, StorageError
 from pairalign.data.captions import several_texts
 from pairalign.data.index import ShardIndex, load_index
+from pairalign.data.kinds import with_meta
 from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples
@@ -211,7 +212,7 @@ def _build(
 
             for sample in read_samples(shards, split, [source], on_bad=bad.__setitem__):
                 bar.update()
-                raw = encoder.conform(sample.values[source], recorded)
+                raw = encoder.conform(sample.values[source], with_meta(recorded, sample.meta, encoder.sensors))
                 try:
                     made, ids = _views(encoder, raw, views, f"{seed}/{sample.key}"), _contents(encoder, sample, source)
                 except SignalError as error:

@@ -25,10 +25,11 @@ from pairalign.align.cache import AnchorCache
 from pairalign.align.captions import caption_id
 from pairalign.align.model import Side
 from pairalign.core.encoder import Encoder
-from pairalign.core.errors import DataError, SignalError
+from pairalign.core.errors import DataError, SignalError, did_you_mean
 from pairalign.data.captions import draw_place, several_texts, text_at
 from pairalign.data.graph import Edge, edge_name
 from pairalign.data.index import load_index
+from pairalign.data.kinds import with_meta
 from pairalign.data.place import ShardPlace
 from pairalign.data.pool import Drawn, Part, PoolSample, pool_order, quotas, read_pool
 from pairalign.data.reader import RawSample
@@ -130,7 +131,14 @@ class SideSource:
     def _raw(self, sample: RawSample, place: int = 0) -> Any:
         value = sample.values[self.field]
         texts = several_texts(value) if self.is_text else None
-        return self.encoder.conform(value if texts is None else text_at(texts, place), self.recorded)
+        sensors = self.encoder.sensors
+        recorded = with_meta(self.recorded, sample.meta, sensors)
+        raw = self.encoder.conform(value if texts is None else text_at(texts, place), recorded)
+        name = raw.get("sensor") if sensors and isinstance(raw, dict) else None
+        if name and str(name).strip() not in (*sensors, "unknown"):
+            hint = did_you_mean(str(name), sensors)
+            raise SignalError(f"is of sensor {name!r}, and the encoder knows {', '.join(sensors)}.{hint}")
+        return raw
 
     def _preprocessed(self, sample: RawSample, where: str) -> Tensor:
         plain = self.kept.get(sample.key)

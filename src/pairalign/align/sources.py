@@ -77,4 +77,4 @@ def recorded_of(source: EdgeSource, info: ModalityInfo, end: str) -> dict[str, A
     """What is known of a data set's samples of one modality, as encoders are told it: what the index records, with the
     sensor that the configuration says."""
     told = source.sensor_of(end)
-    return asdict(info) | ({} if told is None else {"sensor": told})
+    return asdict(info) | ({} if told is None else {"sensor": told, "told": True})

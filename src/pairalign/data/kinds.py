@@ -7,6 +7,7 @@ taken for points unless the index records a rate or an axis called "time", so re
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,15 @@ def main_value(value: Any) -> Any:
     if not isinstance(value, dict) or not ("value" in value or value.get("frames")):
         return value
     return value["value"] if "value" in value else value["frames"][-1]
+
+
+def with_meta(recorded: Mapping[str, Any], meta: Mapping[str, Any], sensors: Collection[str]) -> Mapping[str, Any]:
+    """What is recorded of a modality, for one sample: its own sensor, where its meta says one and the configuration
+    none. sensors: those that the encoder tells apart; without any nobody asks."""
+    own = meta.get("sensor")
+    if not sensors or recorded.get("told") or not isinstance(own, str):
+        return recorded
+    return {**recorded, "sensor": own}
 
 
 def words(name: str) -> set[str]:

@@ -23,7 +23,7 @@ from pairalign.align.run import AlignRun
 from pairalign.core.errors import DataError, SignalError, did_you_mean
 from pairalign.data.captions import several_texts
 from pairalign.data.index import ModalityInfo, ShardIndex, load_index
-from pairalign.data.kinds import check_stored
+from pairalign.data.kinds import check_stored, with_meta
 from pairalign.data.place import Remote, find_place
 from pairalign.data.shards import RawSample, count_samples, read_samples
 from pairalign.evaluate.captions import Captions, caption_ids, captions_of, joined
@@ -222,7 +222,8 @@ def _encode(
             for m, name in present.items():
                 encoder, value = run.aligner.encoder(m), sample.values[name]
                 texts = several_texts(value) if encoder.signal.kind == "text" else None
-                raws = [encoder.conform(one, asdict(stored[name])) for one in texts or [value]]
+                recorded = with_meta(asdict(stored[name]), sample.meta, encoder.sensors)
+                raws = [encoder.conform(one, recorded) for one in texts or [value]]
                 row[m] = [encoder.preprocess(raw) for raw in raws]
                 for one in row[m]:
                     encoder.signal.check(one, f"sample {sample.key!r}, field {name!r}")

@@ -21,7 +21,7 @@ from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.data.captions import draw_place, several_texts, text_at
 from pairalign.data.formats import SOUNDS
 from pairalign.data.index import load_index
-from pairalign.data.kinds import check_stored, main_value
+from pairalign.data.kinds import check_stored, main_value, with_meta
 from pairalign.data.picture import rgb_picture
 from pairalign.data.place import find_place
 from pairalign.data.reader import RawSample
@@ -73,7 +73,7 @@ class Task:
         self.kept: list[Example | None] | None = None
         self.damaged: Damaged | None = None
         self.told: TaskSource | None = None  # where the task is one of a list's
-        self.conform: dict[str, Callable[[Any], Any]] = {}  # by field, once the sensors are known
+        self.conform: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {}  # by field, once the sensors are known
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
         if answered and not config.answer.strip():
             raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
@@ -100,10 +100,10 @@ class Task:
             told = self.told.sensor_of(sensor) if self.told is not None else None
             if told is not None:
                 _check_make(encoder, told, recorded, where)
-                recorded["sensor"] = told
+                recorded |= {"sensor": told, "told": True}
             check_stored(encoder.signal, stored[field], where)
             encoder.check_data(recorded, where)
-            self.conform[field] = partial(encoder.conform, recorded=recorded)
+            self.conform[field] = partial(_conformed, encoder, recorded)
 
     def _unreadable(self, field: str) -> ConfigError:
         return ConfigError(
@@ -252,7 +252,7 @@ class Task:
         field, value = match[1], sample.values[match[1]]
         if field in self.sensor:
             conform = self.conform.get(field)
-            return {"type": self.sensor[field], self.sensor[field]: conform(value) if conform else value}
+            return {"type": self.sensor[field], self.sensor[field]: conform(value, sample.meta) if conform else value}
         if (texts := several_texts(value)) is not None:
             return {"type": "text", "text": texts}
         value = main_value(value)
@@ -261,6 +261,10 @@ class Task:
         if not isinstance(value, str):
             raise self._unreadable(field)
         return {"type": "text", "text": value}
+
+
+def _conformed(encoder: Encoder, recorded: Mapping[str, Any], value: Any, meta: Mapping[str, Any]) -> Any:
+    return encoder.conform(value, with_meta(recorded, meta, encoder.sensors))
 
 
 def _check_make(encoder: Encoder, told: str, recorded: Mapping[str, Any], where: str) -> None:
