@@ -20,7 +20,7 @@ from pairalign.data.pack import pack_pairs
 
 ROOT = Path(__file__).parents[1]
 EVERY = sorted(p for p in (ROOT / "configs").rglob("*.yaml"))
-STAGE_ONE = ("tvl", "anytouch_masked", "anytouch", "uni3d", "text_points", "touch_text", "pairwise")
+STAGE_ONE = ("tvl", "anytouch_masked", "anytouch", "anytouch_single", "uni3d", "text_points", "touch_text", "pairwise")
 TINY = {
     "image": {"config": "tiny-vit"},
     "text": {"config": "tiny"},
@@ -49,7 +49,12 @@ def rows(fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
             "points": rng.normal(size=(40, 3)).astype(np.float32),
         }
         part = "val" if number > 5 else "train"
-        yield {"key": f"{number}", **{f: made[f] for f in fields}, "split": part, "splits": {"by_object": part}}
+        yield {
+            "key": f"{number}",
+            **{f: made[f] for f in fields},
+            "split": part,
+            "splits": {"by_object": part, "by_recording": part},
+        }
 
 
 def pack_for(name: str, root: Path) -> list[str]:
@@ -57,10 +62,15 @@ def pack_for(name: str, root: Path) -> list[str]:
     settings = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
     folders: dict[str, set[str]] = {}
     for edge in settings["edges"]:
-        folders.setdefault(edge["shards"], set()).update(edge["between"])
+        shards = edge["shards"]
+        for entry in [shards] if isinstance(shards, str) else shards:
+            path = entry["path"] if isinstance(entry, dict) else entry
+            folders.setdefault(path, set()).update(edge["between"])
     for folder, fields in folders.items():
         pack_pairs(rows(tuple(sorted(fields))), root / folder, progress=False)
-    words = [f"modalities.{m}.options={json.dumps(TINY[m])}" for m in settings["modalities"]]
+    told = {m: s.get("options", {}) for m, s in settings["modalities"].items()}
+    sensors = {m: {"sensors": options["sensors"]} if "sensors" in options else {} for m, options in told.items()}
+    words = [f"modalities.{m}.options={json.dumps(TINY[m] | sensors[m])}" for m in settings["modalities"]]
     words += ["latent.shared=16", "train.steps=2", "train.batch_size=3", "train.warmup=1", "train.accelerator=cpu"]
     return [*words, "train.precision=32-true", "data.workers=0", f"data.root={root}/"]
 
