@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 SEVERITIES = ("note", "warning", "error")
@@ -11,7 +12,8 @@ SEVERITIES = ("note", "warning", "error")
 def register(subverbs: Any) -> None:
     """Add the subverb."""
     parser = subverbs.add_parser("audit", help="find duplicates, swaps, blanks and leaks; exit code for CI")
-    parser.add_argument("folder", metavar="SHARDS", help="folder that `pairalign data pack` wrote")
+    shards = "folders that `pairalign data pack` wrote; several are also compared with each other"
+    parser.add_argument("folders", metavar="SHARDS", nargs="+", help=shards)
     parser.add_argument("--out", help="JSON file for all findings with their keys")
     parser.add_argument("--fail-on", choices=SEVERITIES, default="warning", help="least severity for exit code 1")
     parser.add_argument("--check", action="append", help="run only this check, repeatable")
@@ -23,11 +25,17 @@ def register(subverbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; 1 if one is at least as severe as --fail-on."""
-    from pairalign.data.audit import audit_pairs
+    from pairalign.data.audit import audit_pairs, audit_several
+    from pairalign.files import write_json
 
-    audit = audit_pairs(args.folder, checks=args.check, limit=args.limit, seed=args.seed, progress=not args.quiet)
-    if args.out:
-        audit.write(args.out)
-    print(audit.text())
-    worst = max((SEVERITIES.index(finding.severity) for finding in audit.findings), default=-1)
+    options: dict[str, Any] = {"checks": args.check, "limit": args.limit, "seed": args.seed, "progress": not args.quiet}
+    several = len(args.folders) > 1
+    audits = audit_several(args.folders, **options) if several else [audit_pairs(args.folders[0], **options)]
+    if args.out and several:
+        write_json(args.out, [asdict(audit) for audit in audits])
+    elif args.out:
+        audits[0].write(args.out)
+    print(*(audit.text() for audit in audits), sep="\n\n")
+    found = [finding for audit in audits for finding in audit.findings]
+    worst = max((SEVERITIES.index(finding.severity) for finding in found), default=-1)
     return 1 if worst >= SEVERITIES.index(args.fail_on) else 0

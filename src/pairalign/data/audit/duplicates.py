@@ -28,7 +28,7 @@ def find(survey: Survey, seed: int = 0, progress: bool = False) -> tuple[list[Fi
         distinct[column.name] = len(np.unique(column.ids))
         findings += _inside(survey, column)
         for a, b in combinations(range(len(survey.splits)), 2):
-            findings += _across(survey, column, a, b, progress)
+            findings += find_across(survey, column, a, b, progress)
     return findings, {"distinct values": distinct}
 
 
@@ -50,7 +50,7 @@ def _inside(survey: Survey, column: Column) -> list[Finding]:
     return found
 
 
-def _across(survey: Survey, column: Column, a: int, b: int, progress: bool) -> list[Finding]:
+def find_across(survey: Survey, column: Column, a: int, b: int, progress: bool) -> list[Finding]:
     """Values of split `b` that are in split `a` too: exactly, then nearly among the rest."""
     base, held = survey.rows_of(a), survey.rows_of(b)
     first: dict[int, int] = {}
