@@ -28,7 +28,7 @@ import webdataset
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from pairalign.align.feed import PairFeed, SideSource
+from pairalign.align.feed import FeedSource, PairFeed, SideSource
 from pairalign.core.registry import create_encoder
 from pairalign.data.loading import BatchLoader
 from pairalign.data.pack import pack_pairs
@@ -47,7 +47,7 @@ def our_batches(shards: Path, workers: int, batch: int) -> Iterator[Any]:
         "touch": create_encoder("touch_vit", preset="mini", size=SIDE),
     }
     sides = {end: SideSource(end, encoder) for end, encoder in encoders.items()}
-    feed = PairFeed(shards, "train", EDGE, sides, batch)
+    feed = PairFeed([FeedSource(shards, "train", sides)], [EDGE], batch)
     for pair in BatchLoader(feed, workers):
         yield encoders["image"].as_float(pair.a.value), encoders["touch"].as_float(pair.b.value)
 

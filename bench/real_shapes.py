@@ -118,7 +118,7 @@ def train_classifier(config: AlignConfig, names: Sequence[str]) -> tuple[Classif
     torch.set_num_threads(1)
     aligner = build_aligner(config)
     (feed,) = build_feeds(config, aligner, progress=False)["train"].values()
-    labels = labels_of(feed.folder, "train")
+    labels = labels_of(feed.sources[0].folder, "train")
     model = Classifier(aligner.encoder("points"), len(names)).train()
     settings = config.train
     optimizer = torch.optim.AdamW(parameter_groups(model, settings.lr, settings.weight_decay))
@@ -130,7 +130,7 @@ def train_classifier(config: AlignConfig, names: Sequence[str]) -> tuple[Classif
         if step == settings.steps:
             break
         truth = torch.tensor([names.index(labels[key]) for key in batch.keys])
-        side = batch.b if feed.edge[1] == "points" else batch.a
+        side = batch.b if feed.edges[0][1] == "points" else batch.a
         loss = F.cross_entropy(model(side.value), truth, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()

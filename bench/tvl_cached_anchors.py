@@ -17,7 +17,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from pairalign.align.feed import PairBatch, PairFeed
+from pairalign.align.feed import PairBatch, PairFeed, SideSource
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.run import build_feeds
 from pairalign.align.task import parameter_groups
@@ -82,23 +82,29 @@ class Arm:
     def __init__(self, aligner: PairAligner, feeds: dict[str, PairFeed], config: AlignConfig, cached: bool) -> None:
         self.aligner = aligner
         self.optimizer = torch.optim.AdamW(parameter_groups(aligner, config.train.lr, config.train.weight_decay))
-        self.batches: list[tuple[tuple[str, str], Iterator[PairBatch]]] = []
+        self.batches: list[tuple[PairFeed, Iterator[PairBatch]]] = []
         for feed in feeds.values():
-            sides = feed.sides if cached else {end: replace(side, cache=None) for end, side in feed.sides.items()}
-            self.batches.append((feed.edge, iter(replace(feed, sides=sides))))
+            sources = [source if cached else replace(source, sides=_uncached(source.sides)) for source in feed.sources]
+            self.batches.append((feed, iter(replace(feed, sources=sources))))
 
     def run(self, steps: int) -> float:
         """Take steps and return their mean seconds."""
         start = time.perf_counter()
         for _ in range(steps):
             loss = torch.zeros(())
-            for edge, batches in self.batches:
+            for feed, batches in self.batches:
                 batch = next(batches)
-                loss = loss + self.aligner.total(self.aligner.edge_terms(edge, batch.a, batch.b))
+                for edge in feed.edges:
+                    a, b = (batch.sides[end] for end in edge)
+                    loss = loss + self.aligner.total(self.aligner.edge_terms(edge, a, b))
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
         return (time.perf_counter() - start) / steps
+
+
+def _uncached(sides: Mapping[str, SideSource]) -> dict[str, SideSource]:
+    return {end: replace(side, cache=None) for end, side in sides.items()}
 
 
 def measure(root: Path, args: argparse.Namespace) -> dict[str, Any]:
