@@ -42,7 +42,8 @@ class StageOne(L.LightningModule):
         self.weights = {edge_name(edge.between): edge.weight for edge in config.edges}
         self.batches = 0
         self.seen: dict[str, int] = dict.fromkeys(self.edges, 0)
-        self.bad: dict[str, dict[str, str]] = {name: {} for name in self.edges}
+        self.bad: dict[str, dict[str, str]] = {name: {} for name in self.edges}  # of all processes
+        self.met: dict[str, dict[str, str]] = {name: {} for name in self.edges}  # of this one, not yet told to others
         self.places: dict[str, dict[int, Place]] = {name: {} for name in self.edges}
         self.held = Sums()
         for decoder in aligner.decoders.values():
@@ -135,30 +136,41 @@ class StageOne(L.LightningModule):
                 self.log(f"train/{name}/{source.name}/contrast", mine.mean())
 
     def _note(self, pool: str, pairs: PairBatch) -> None:
-        names = [edge_name(edge) for edge in self.pools[pool].edges]
-        for key, reason in pairs.bad:
-            if key not in self.bad[names[0]]:
-                show = self.print if self.runtime.main else print  # the former says nothing elsewhere
-                show(f"damaged sample left out: {', '.join(names)} {key}: {reason}")
-        for name in names:
+        for edge in self.pools[pool].edges:
+            name = edge_name(edge)
             self.seen[name] += len(pairs.keys)
-            self.bad[name].update(pairs.bad)
+            self.met[name].update((key, reason) for key, reason in pairs.bad if key not in self.bad[name])
 
     def _check_bad(self) -> None:
-        """Compare the damaged samples of all processes with `data.bad_fraction`; every process calls it."""
-        counts = [count for name in self.edges for count in (len(self.bad[name]), self.seen[name])]
-        totals = self.runtime.all_sum(counts)
-        for name, bad, good in zip(self.edges, map(int, totals[::2]), map(int, totals[1::2]), strict=True):
-            if bad > self.config.data.bad_fraction * max(bad + good, 100):
-                found = [next(iter(held.items()), None) for held in self.runtime.all_gather_object(self.bad[name])]
-                key, reason = next(one for one in found if one)
+        """Tell every process what damaged samples the others met, and compare them with `data.bad_fraction`; every
+        process calls it. A sample that several met counts once."""
+        new = sum(map(len, self.met.values()))
+        *good, found = self.runtime.all_sum([*(self.seen[name] for name in self.edges), new])
+        if found:
+            self._share_bad()
+        for name, seen in zip(self.edges, map(int, good), strict=True):
+            bad = len(self.bad[name])
+            if bad > self.config.data.bad_fraction * max(bad + seen, 100):
+                key, reason = next(iter(self.bad[name].items()))
                 raise DataError(
-                    f"edge {name}: {bad} of {bad + good} samples are damaged, more than data.bad_fraction="
+                    f"edge {name}: {bad} of {bad + seen} samples are damaged, more than data.bad_fraction="
                     f"{self.config.data.bad_fraction} allows. First: {key}: {reason}"
                 )
 
+    def _share_bad(self) -> None:
+        found: dict[tuple[str, str], list[str]] = {}  # edges by key and reason
+        for met in self.runtime.all_gather_object(self.met):
+            for name in self.edges:
+                for key, reason in met[name].items():
+                    if key not in self.bad[name]:
+                        self.bad[name][key] = reason
+                        found.setdefault((key, reason), []).append(name)
+        for (key, reason), names in found.items():
+            self.print(f"damaged sample left out: {', '.join(names)} {key}: {reason}")
+        self.met = {name: {} for name in self.edges}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what an exact resume needs: the configuration, batches seen, and the damaged keys of every rank."""
+        """Add what an exact resume needs: the configuration, batches seen, and the damaged keys."""
         places: dict[str, Any] = {n: [list(place) for place in by.values()] for n, by in self.places.items()}
         ranks = self.runtime.all_gather_object({"places": places, "seen": self.seen, "bad": self.bad})
         checkpoint["pairalign"] = {"config": to_dict(self.config), "batches": self.batches, "ranks": ranks}
@@ -166,7 +178,10 @@ class StageOne(L.LightningModule):
     def resume(self, record: dict[str, Any]) -> None:
         """Go on counting where this process of a checkpoint stopped; `record` is what `on_save_checkpoint` wrote."""
         mine = record["ranks"][self.runtime.rank]
-        self.batches, self.seen, self.bad = record["batches"], mine["seen"], mine["bad"]
+        self.batches, self.seen = record["batches"], mine["seen"]
+        for rank in record["ranks"]:  # earlier versions kept each process's own
+            for name, bad in rank["bad"].items():
+                self.bad[name] = {**bad, **self.bad[name]}
         self.places = {name: {p[0]: Place(*p) for p in places} for name, places in mine["places"].items()}
 
     def configure_optimizers(self) -> Any:
