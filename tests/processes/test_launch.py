@@ -15,7 +15,15 @@ from pairalign.core.errors import ConfigError
 from pairalign.processes import launch
 
 SCRIPT = str(Path(__file__).parents[1] / "support" / "launched.py")
-LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
+LAUNCHERS = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "SLURM_NTASKS",
+    "JSM_NAMESPACE_SIZE",
+)
 
 
 class Started:
@@ -89,6 +97,8 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ({"WORLD_SIZE": "2", "RANK": "1"}, "RANK=1, WORLD_SIZE=2: set by a launcher that pairalign does not know"),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_SIZE=2: mpirun .* needs the package mpi4py"),
         ({"PMI_SIZE": "4"}, "PMI_SIZE=4: mpirun"),
+        ({"JSM_NAMESPACE_SIZE": "2"}, r"JSM_NAMESPACE_SIZE=2: jsrun started .* without LSF's own variables"),
+        ({"FLUX_JOB_SIZE": "2"}, "FLUX_JOB_SIZE=2: flux run started"),
     ],
 )
 def test_a_launcher_that_nobody_knows_is_refused(
@@ -107,3 +117,19 @@ def test_the_launcher_is_asked_of_lightning(nobody: pytest.MonkeyPatch) -> None:
         nobody.setenv(f"SLURM_{name}", value)
     environment, name = launch.find_environment()
     assert (name, environment.world_size(), environment.global_rank(), environment.node_rank()) == ("SLURM", 4, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reason"), [("login\nelsewhere\n", "KeyError"), ("login\n", "IndexError"), (None, "FileNotFoundError")]
+)
+def test_a_file_of_hosts_that_does_not_fit_is_refused(
+    nobody: pytest.MonkeyPatch, tmp_path: Path, hosts: str | None, reason: str
+) -> None:
+    if hosts is not None:
+        (tmp_path / "hosts").write_text(hosts)
+    job = {"LSB_JOBID": "77", "LSB_DJOB_RANKFILE": str(tmp_path / "hosts"), "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+    job |= {f"JSM_NAMESPACE_{name}": value for name, value in (("SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1"))}
+    for name, value in job.items():
+        nobody.setenv(name, value)
+    with pytest.raises(ConfigError, match=rf"LSF started this process, and what it says .*{reason}"):
+        launch.find_environment()

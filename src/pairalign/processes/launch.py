@@ -110,9 +110,19 @@ def find_environment() -> tuple[ClusterEnvironment, str]:
     )
     for kind, name in known:
         if kind.detect():
-            return kind(), name
+            return _read(kind, name), name
     _refuse_unknown()
     return LightningEnvironment(), "train.devices"
+
+
+def _read(kind: type[ClusterEnvironment], name: str) -> ClusterEnvironment:
+    try:
+        return kind()
+    except (KeyError, IndexError, OSError, ValueError) as error:  # LSF's file of hosts, where it does not fit
+        raise ConfigError(
+            f"{name} started this process, and what it says of the others cannot be read ({error!r}): start with "
+            "torchrun."
+        ) from error
 
 
 def _refuse_unknown() -> None:
@@ -128,6 +138,12 @@ def _refuse_unknown() -> None:
             raise ConfigError(
                 f"{name}={os.environ[name]}: mpirun started these processes, and joining them needs the package "
                 "mpi4py: install it, or start with torchrun."
+            )
+    for name, launcher in (("JSM_NAMESPACE_SIZE", "jsrun"), ("FLUX_JOB_SIZE", "flux run")):
+        if int(os.environ.get(name) or 1) > 1:
+            raise ConfigError(
+                f"{name}={os.environ[name]}: {launcher} started these processes, and without LSF's own variables "
+                "(LSB_JOBID, LSB_DJOB_RANKFILE) they cannot be joined: start with torchrun."
             )
 
 
