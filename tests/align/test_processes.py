@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +77,35 @@ def devices(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str
     return [start([sys.executable, SPIED], settings, folder)]
 
 
-def slurm(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]]:
-    """As `srun --ntasks=2` starts them, without --ntasks-per-node."""
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return str(free.getsockname()[1])
+
+
+def slurm(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]]:
+    """As `srun --ntasks=2` starts them, without --ntasks-per-node."""
     job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}
-    job |= {"SLURM_NODEID": "0", "SLURM_NODELIST": "localhost", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    job |= {"SLURM_NODEID": "0", "SLURM_NODELIST": "localhost", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     return [
         start([sys.executable, SPIED], settings, folder, **job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))
         for rank in range(2)
     ]
+
+
+def lsf(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]]:
+    """As `jsrun -n 2` starts them in an LSF job on this machine."""
+    (folder / "hosts").write_text("\n".join(["login", *[socket.gethostname()] * 2]) + "\n")
+    job = {"LSB_JOBID": "77", "LSB_DJOB_RANKFILE": str(folder / "hosts"), "MASTER_PORT": free_port()}
+    job |= {"JSM_NAMESPACE_SIZE": "2", "OMPI_COMM_WORLD_SIZE": "2"}
+    ranks = [{f"JSM_NAMESPACE_{name}": str(rank) for name in ("RANK", "LOCAL_RANK")} for rank in range(2)]
+    return [start([sys.executable, SPIED], settings, folder, **job, **mine) for mine in ranks]
+
+
+def mpirun(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]]:
+    """As Open MPI starts them."""
+    ranks = [{f"OMPI_COMM_WORLD_{name}": str(rank) for name in ("RANK", "LOCAL_RANK")} for rank in range(2)]
+    return [start([sys.executable, SPIED], settings, folder, OMPI_COMM_WORLD_SIZE="2", **mine) for mine in ranks]
 
 
 def finish(started: list[subprocess.Popen[str]]) -> tuple[list[int], str]:
@@ -116,14 +137,15 @@ def held_out(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     "launcher",
-    [devices, pytest.param(slurm, marks=pytest.mark.slow), pytest.param(torchrun, marks=pytest.mark.slow)],
+    [devices, *(pytest.param(one, marks=pytest.mark.slow) for one in (slurm, torchrun, lsf))],
 )
 def test_two_processes_train_what_one_does_with_twice_the_batch(
     launcher: Callable[..., Any], settings: dict[str, Any], tmp_path: Path
 ) -> None:
     codes, printed = finish(launcher(settings, tmp_path))
     assert set(codes) == {0}, printed
-    name = {"devices": "train.devices", "slurm": "SLURM", "torchrun": "torchrun"}[launcher.__name__]
+    names = {"devices": "train.devices", "slurm": "SLURM", "torchrun": "torchrun", "lsf": "LSF"}
+    name = names[launcher.__name__]
     for rank in range(2):
         assert all(f"{name} 2:" in line for line in (tmp_path / f"keys-{rank}").read_text().splitlines())
     mine, others = keys(tmp_path, 0), keys(tmp_path, 1)
@@ -160,3 +182,61 @@ def test_a_resumed_run_of_two_processes_is_the_same_and_is_not_mistaken_for_one(
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_processes_of_mpirun_are_refused_where_they_cannot_be_joined(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Neither trains alone."""
+    if find_spec("mpi4py") is not None:
+        pytest.skip("with mpi4py they are joined")
+    codes, printed = finish(mpirun(settings, tmp_path))
+    assert codes == [2, 2], printed
+    assert printed.count("pairalign: OMPI_COMM_WORLD_SIZE=2: mpirun started these processes, and joining them") == 2
+    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("keys-*"))
+
+
+def spoil(folder: Path, keys: list[str], field: str = "a") -> None:
+    """Write over the first bytes of a field of some samples, where they lie in their shards."""
+    for shard in folder.glob("*.tar"):
+        with tarfile.open(shard) as tar:
+            places = {info.name: info.offset_data for info in tar}
+        with shard.open("r+b") as file:
+            for key in keys:
+                for name, place in places.items():
+                    if name.startswith(f"{key}.{field}."):
+                        file.seek(place)
+                        file.write(b"damaged")
+
+
+BAD = [f"train-{n:05d}" for n in (3, 20, 41, 77)]
+
+
+def test_damaged_samples_of_two_processes_are_told_and_counted_once(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Met by both processes, in several epochs, by loader workers, and in the only validation batch."""
+    spoil(tmp_path / "shards" / "a-b", [*BAD, "val-00001"])
+    settings["data"] |= {"bad_fraction": 0.05, "workers": 1}
+    settings["train"] |= {"steps": 24}
+    codes, printed = finish(devices(settings, tmp_path))
+    assert codes == [0], printed
+    told = re.findall(r"damaged sample left out: a-b (\S+): (?=.*a\.npy)", printed)
+    assert sorted(told) == sorted(set(told))
+    assert set(told) == {*BAD, "val-00001"}
+    assert not {key for rank in range(2) for batch in keys(tmp_path, rank) for key in batch} & set(BAD)
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["pairalign"]["ranks"]
+    assert [set(rank["bad"]["a-b"]) for rank in saved] == [set(saved[0]["bad"]["a-b"])] * 2
+
+
+def test_the_share_of_damaged_samples_is_that_of_all_processes(settings: dict[str, Any], tmp_path: Path) -> None:
+    """No process meets as many as are too many; together they do, and both end."""
+    spoil(tmp_path / "shards" / "a-b", BAD)
+    settings["data"] |= {"bad_fraction": 0.03}
+    settings["train"] |= {"batch_size": 8, "validate_every": 0}
+    codes, printed = finish(devices(settings, tmp_path))
+    assert codes == [2], printed
+    (line,) = re.findall(r"^pairalign: .*$", printed, re.M)
+    assert re.fullmatch(
+        r"pairalign: edge a-b: 4 of \d+ samples are damaged, more than data.bad_fraction=0.03 allows. First: train-.*",
+        line,
+    )
+    assert "Traceback" not in printed
