@@ -94,9 +94,11 @@ def describe_split(
     with appended(answers) as add, tqdm(total=len(task), desc="describe", unit="sample", disable=not progress) as bar:
         for batch in _batches(task, decoding.batch_size, bad):
             new = [example for _, example in batch if example.key not in held]
-            for example, text in zip(new, _answer(model, processor, collate, new, decoding), strict=True):
-                add({"key": example.key, "answer": text, "reference": example.answer, "plan": plan})
-                said[example.key] = text
+            asked = [example for _, example in batch] if new else []  # whole: the padding is that of the batch
+            for example, text in zip(asked, _answer(model, processor, collate, asked, decoding), strict=True):
+                if example.key not in held:
+                    add({"key": example.key, "answer": text, "reference": example.answer, "plan": plan})
+                    said[example.key] = text
             for sample, example in batch:
                 keep = len(found) % step == 0 and len(found) // step < SHOWN
                 found.append((sample if keep else sample._replace(values={}), example._replace(parts=[])))

@@ -1,6 +1,6 @@
 """JSON-lines files that grow as answers come, so that a killed run loses the answer it was at and no other.
 
-Where it bites: a kill in the middle of a write leaves half a line; reading skips it, and writing goes on behind it.
+Where it bites: a kill in the middle of a write leaves half a line; reading skips it, and writing takes it away first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def read_lines(path: str | Path, needed: Collection[str]) -> Iterator[dict[str, Any]]:
@@ -28,17 +28,32 @@ def read_lines(path: str | Path, needed: Collection[str]) -> Iterator[dict[str, 
 
 @contextmanager
 def appended(path: str | Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that adds a record to the file and has it on its way to the disk when it returns."""
+    """A function that adds a record to the file and has it on its way to the disk when it returns.
+
+    A last line that was cut off is taken away first, so that the file becomes what it would be had nothing happened.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as stream:
-        if stream.seek(0, 2):
-            stream.seek(-1, 2)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
+        _mend_end(stream)
 
         def add(record: Mapping[str, Any]) -> None:
             stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             stream.flush()
 
         yield add
+
+
+def _mend_end(stream: BinaryIO) -> None:
+    """End the last line, or take it away where it is no whole record."""
+    stream.seek(0)
+    data = stream.read()
+    start = data.rfind(b"\n") + 1
+    if start == len(data):
+        return
+    try:
+        json.loads(data[start:])
+    except ValueError:
+        stream.truncate(start)
+    else:
+        stream.write(b"\n")
