@@ -1,7 +1,7 @@
 """Killed at any moment, by any signal, and called again: all files are those of a run that nobody disturbed.
 
 Every run is a fork of this process, which has everything imported, and signals itself at a chosen call of a chosen
-function: a training step, a line of metrics, a rename, a batch of validation.
+function: a training step, a line of metrics, a rename, a batch of validation, a pool, a batch of answers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ import pytest
 import torch
 import yaml
 from forked import forked
-from stage_two import values
+from stage_two import TOUCH, short_run, values
+
+from pairalign.align.run import align_pairs
+from pairalign.core.config import AlignConfig, load_config
+from pairalign.data.world.factors import FACTORS
 
 Settings = dict[str, Any]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 DATED = ("begun", "finished")
+HALVES = {"metrics.jsonl": '{"step": 2, "train/lo', "answers.jsonl": '{"key": "val-0'}
 
 
 def kills(seed: int, count: int, steps: int) -> list[tuple[int, str, int]]:
@@ -32,20 +37,25 @@ def kills(seed: int, count: int, steps: int) -> list[tuple[int, str, int]]:
 
 
 def assert_undisturbed(whole: Path, cut: Path) -> None:
-    """Every file: bytes, but for dates in identity.json and the counters of Lightning's own loops in checkpoints."""
+    """Every file: bytes, but for dates in identity.json, the seconds that an evaluation took, and the counters of
+    Lightning's own loops in checkpoints."""
     names = [sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()) for f in (whole, cut)]
     assert names[0] == names[1]
     for name in names[0]:
         one, other = whole / name, cut / name
-        if name == "identity.json":
+        if Path(name).name == "identity.json":
             told = [json.loads(path.read_text()) for path in (one, other)]
             undated = [{k: v for k, v in t.items() if k not in DATED} for t in told]
             assert undated[0] == undated[1]
-        elif name == "last.ckpt":
+        elif Path(name).name == "metrics.json":
+            told = [json.loads(path.read_text()) for path in (one, other)]
+            assert [t.pop("seconds") > 0 for t in told] == [True, True]
+            assert told[0] == told[1]
+        elif Path(name).name == "last.ckpt":
             kept = [torch.load(path, weights_only=True) for path in (one, other)]
             if kept[0]["global_step"] == kept[1]["global_step"]:  # one that was told to stop late kept a later one
                 for part in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks"):
-                    assert_equal(kept[0][part], kept[1][part], f"last.ckpt: {part}")
+                    assert_equal(kept[0][part], kept[1][part], f"{name}: {part}")
         else:
             assert one.read_bytes() == other.read_bytes(), name
 
@@ -63,19 +73,24 @@ def assert_equal(one: Any, other: Any, where: str) -> None:
         assert torch.equal(one, other) if torch.is_tensor(one) else one == other, where
 
 
-def disturb(home: Path, words: list[str], planned: list[tuple[int, str, int]]) -> int:
-    """Run undisturbed, and again with every kill in turn until it ends; how many of them hit."""
+def disturb(home: Path, words: list[str], planned: list[tuple[int, str, int]], out: str = "run") -> int:
+    """Run undisturbed, and again with every kill in turn until it ends; how many of them hit. What is left in each
+    folder is compared, and that each wrote nothing but `out`."""
     assert forked(home / "whole", words) == 0, (home / "whole" / "log").read_text()
     hits = 0
     for number, event, count in planned:
         code = forked(home / "cut", words, number, event, count)
         assert code in (0, -number, 128 + number), (home / "cut" / "log").read_text()
         hits += code != 0
-        if code == -signal.SIGKILL and (home / "cut" / "run" / "metrics.jsonl").exists():
-            with (home / "cut" / "run" / "metrics.jsonl").open("a") as file:
-                file.write('{"step": 2, "train/lo')  # as a power cut leaves it
+        if code == -signal.SIGKILL:
+            for name, half in HALVES.items():
+                if (home / "cut" / out / name).exists():
+                    with (home / "cut" / out / name).open("a") as file:
+                        file.write(half)  # as a power cut leaves it
     assert forked(home / "cut", words) == 0, (home / "cut" / "log").read_text()
-    assert_undisturbed(home / "whole" / "run", home / "cut" / "run")
+    for name in ("whole", "cut"):
+        assert {path.name for path in (home / name).iterdir()} == {"log", out}
+    assert_undisturbed(home / "whole" / out, home / "cut" / out)
     return hits
 
 
@@ -115,3 +130,80 @@ def test_align_killed_five_times(align_words: list[str], tmp_path: Path, seed: i
 @pytest.mark.parametrize("seed", range(2))
 def test_recompose_killed_five_times(recompose_words: list[str], tmp_path: Path, seed: int) -> None:
     disturb(tmp_path, recompose_words, kills(100 + seed, 5, 7))
+
+
+def in_turn(*moments: tuple[str, int]) -> list[tuple[int, str, int]]:
+    """Each moment with one signal, by turns every signal."""
+    return [(SIGNALS[n % 3], *moment) for n, moment in enumerate(moments)]
+
+
+def each_signal(*moments: tuple[str, int]) -> list[tuple[int, str, int]]:
+    return [(number, *moment) for moment in moments for number in SIGNALS]
+
+
+@pytest.fixture
+def evaluate_words(align_settings: Settings, pair_folder: Path, tmp_path: Path) -> list[str]:
+    align_settings["train"] |= {"steps": 1, "validate_every": 0}
+    align_pairs(load_config(AlignConfig, align_settings), progress=False)
+    pairs = [word for edge in ("a-b", "b-c") for word in ("--pairs", str(pair_folder / edge))]
+    return ["evaluate", align_settings["out"], *pairs, "--split", "val", "--limit", "8", "--out", "out", "--quiet"]
+
+
+def test_evaluate_killed_by_each_signal(evaluate_words: list[str], tmp_path: Path) -> None:
+    planned = in_turn(("rename:report.html", 1), ("pool", 2), ("report", 1))
+    assert disturb(tmp_path, evaluate_words, planned, "out") == len(planned)
+
+
+@pytest.mark.slow
+def test_evaluate_killed_at_every_moment(evaluate_words: list[str], tmp_path: Path) -> None:
+    moments = [("pool", 1), ("rename:metrics.json", 1), ("report", 1), ("rename:report.html", 1)]
+    planned = each_signal(*moments, ("renamed:report.html", 1))
+    assert disturb(tmp_path, evaluate_words, planned, "out") == len(planned)
+
+
+@pytest.mark.parametrize(
+    ("method", "planned"),
+    [
+        ("random", in_turn(("matrix", 9), ("rename:scores", 1), ("matrix", 2))),  # matrix by matrix
+        ("wanda", in_turn(("rename:scores", 1), ("calibration", 1))),  # in factors
+        pytest.param("random", each_signal(("matrix", 1), ("renamed:scores", 1)), marks=pytest.mark.slow),
+        pytest.param("wanda", each_signal(("rename:scores", 1)), marks=pytest.mark.slow),
+    ],
+)
+def test_score_killed_by_each_signal(
+    setup: Path, tmp_path: Path, method: str, planned: list[tuple[int, str, int]]
+) -> None:
+    shown = ["--calibration", str(setup / "lessons" / "image"), "--prompt", "{image} {question}", "--count", "8"]
+    words = ["score", str(setup / "base"), "--method", method, *shown, "--out", "out/scores", "--quiet"]
+    assert disturb(tmp_path, words, planned, "out") == len(planned)
+
+
+@pytest.fixture
+def describe_words(setup: Path, tmp_path: Path) -> list[str]:
+    taught = short_run(setup, tmp_path / "taught", method="bridge", train={"steps": 1, "accelerator": "cpu"})
+    asked = ["--pairs", str(setup / "lessons" / "touch"), "--split", "val", "--prompt", TOUCH["prompt"]]
+    sized = ["--tokens", "3", "--batch-size", "4", "--limit", "12", "--vocabulary", str(tmp_path / "words")]
+    (tmp_path / "words").write_text("\n".join(word for values in FACTORS.values() for word in values))
+    return ["describe", str(taught.folder), *asked, "--reference", "{answer}", *sized, "--out", "out", "--quiet"]
+
+
+def test_describe_killed_by_each_signal(describe_words: list[str], tmp_path: Path) -> None:
+    planned = in_turn(("answers", 2), ("answers", 2), ("rename:generation.html", 1), ("rename:generation.json", 1))
+    assert disturb(tmp_path, describe_words, planned, "out") == len(planned)
+
+
+@pytest.mark.slow
+def test_describe_killed_at_every_moment(describe_words: list[str], tmp_path: Path) -> None:
+    planned = each_signal(("answers", 1), ("rename:generation.json", 1), ("renamed:generation.html", 1))
+    assert disturb(tmp_path, describe_words, planned, "out") == len(planned)
+
+
+def test_describe_cut_within_a_batch(describe_words: list[str], tmp_path: Path) -> None:
+    """Some answers of a batch are on disk: the others are given as they were in the whole batch."""
+    assert forked(tmp_path / "whole", describe_words) == 0
+    for kept in (1, 6):
+        lines = (tmp_path / "whole" / "out" / "answers.jsonl").read_bytes().splitlines(keepends=True)
+        (tmp_path / "cut" / "out").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cut" / "out" / "answers.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:9])
+        assert forked(tmp_path / "cut", describe_words) == 0
+        assert_undisturbed(tmp_path / "whole" / "out", tmp_path / "cut" / "out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ def forked(folder: Path, words: list[str], number: int = 0, event: str = "", cou
             if number:
                 signal_at(number, event, count)
             code = main(words)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -35,27 +38,62 @@ def forked(folder: Path, words: list[str], number: int = 0, event: str = "", cou
 
 
 def signal_at(number: int, event: str, count: int) -> None:
-    import pairalign.align.trainer as trainer
-    import pairalign.files as files
-    from pairalign.align.task import StageOne
-    from pairalign.finetune.callbacks import Watch
-    from pairalign.finetune.module import StageTwo
-
+    """Send a signal at the `count`th call of what an event names; of "rename:NAME" and "renamed:NAME", before and after
+    a file or folder of that name is put into its place."""
     left = [count]
+
+    def hit() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), number)
 
     def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), number)
+            hit()
             return function(*arguments, **options)
 
         return call
 
-    for owner, name in {
+    kind, _, name = event.partition(":")
+    if name:
+        import pairalign.files as files
+
+        plain = files.os.replace
+
+        def replace(source: Any, target: Any) -> None:
+            ours = Path(target).name == name
+            if ours and kind == "rename":
+                hit()
+            plain(source, target)
+            if ours and kind == "renamed":
+                hit()
+
+        files.os.replace = replace
+        return
+    for owner, attribute in _places(event):
+        setattr(owner, attribute, wrapped(getattr(owner, attribute)))
+
+
+def _places(event: str) -> list[tuple[Any, str]]:
+    """The functions whose calls are an event."""
+    import pairalign.align.trainer as trainer
+    import pairalign.evaluate.run as evaluation
+    import pairalign.files as files
+    import pairalign.finetune.collator as collating
+    import pairalign.finetune.describe as describing
+    from pairalign.align.task import StageOne
+    from pairalign.dormant.significance.random import _Random
+    from pairalign.finetune.callbacks import Watch
+    from pairalign.finetune.module import StageTwo
+
+    return {
         "step": [(StageOne, "training_step"), (StageTwo, "training_step")],
         "line": [(trainer, "append_line")],
         "rename": [(files.os, "replace")],
         "validation": [(StageOne, "validation_step"), (Watch, "measure")],
-    }[event]:
-        setattr(owner, name, wrapped(getattr(owner, name)))
+        "pool": [(evaluation, "encode_pool")],
+        "report": [(evaluation, "build_report")],
+        "calibration": [(collating, "calibration_batches")],
+        "matrix": [(_Random, "__getitem__")],
+        "answers": [(describing, "answer_all")],
+    }[event]
