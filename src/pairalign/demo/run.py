@@ -29,7 +29,7 @@ from pairalign.demo.stage_two_page import write_page
 from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.run import Evaluation, evaluate_run
 from pairalign.export.sensor_pack import export_pack
-from pairalign.files import check_writable
+from pairalign.files import check_writable, replacing
 from pairalign.finetune.run import RecomposeRun
 
 POINTS = {"unit": "m", "axes": ("point", "coordinate")}
@@ -93,8 +93,10 @@ def run_demo(
     page = write_page(lessons, out / "stage_two.html")
     if not (out / "pack").exists():
         export_pack(lessons["dormant"], out / "pack")
+    if not (out / "touch.png").exists():
         sample = World(seed=seed + 1).sample(0, None, ("touch",))
-        sample["touch"].save(out / "touch.png")
+        with replacing(out / "touch.png") as partial:
+            sample["touch"].save(partial, "png")
     write_metrics(out / "figures.json", {**figures(found), **lesson_figures(lessons)})
     return Demo(found, lessons, page)
 
