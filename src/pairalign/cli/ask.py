@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
@@ -30,7 +31,8 @@ def register(verbs: Any) -> None:
 
 
 _ASK = """Every sensor of the packs is an option: --touch FILE, --points FILE, repeatable. Pictures and signals
-come before the question, in that order, unless it says where: "is {touch} softer than {touch}?"."""
+come before the question, in that order, unless it says where: "is {touch} softer than {touch}?".
+--touch.sensor MAKE says which make of sensor all --touch files are from, to encoders that tell makes apart."""
 
 
 def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -47,6 +49,18 @@ def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return kept, found
 
 
+def name_makes(signals: dict[str, list[Any]], makes: Mapping[str, str], senses: Mapping[str, Any]) -> None:
+    """Put the make of its sensor beside every signal; raise `PackError` for one that the encoder does not know."""
+    for sense, make in makes.items():
+        encoder = senses[sense].encoder
+        if not encoder.sensors:
+            raise PackError(f"--{sense}.sensor {make}: its encoder tells no makes of sensors apart: leave it out.")
+        if make not in (*encoder.sensors, "unknown"):
+            known, hint = ", ".join(encoder.sensors), did_you_mean(make, encoder.sensors)
+            raise PackError(f"--{sense}.sensor {make}: its encoder knows {known}.{hint}")
+        signals[sense] = [encoder.conform(value, {"sensor": make}) for value in signals.get(sense, [])]
+
+
 def run(args: argparse.Namespace) -> int:
     """Print the answer."""
     from pairalign.core.registry import load_plugin
@@ -58,15 +72,21 @@ def run(args: argparse.Namespace) -> int:
     manifests = [read_manifest(pack) for pack in packs]
     sensors = [name for manifest in manifests for name in manifest.senses]
     signals: dict[str, list[Any]] = {}
+    makes: dict[str, str] = {}
     for name, file in args.signals:
-        if name not in sensors:
-            raise PackError(f"--{name} {file}: the pack does not know this sensor.{did_you_mean(name, sensors)}")
+        base = name.removesuffix(".sensor")
+        if base not in sensors:
+            raise PackError(f"--{name} {file}: the pack does not know this sensor.{did_you_mean(base, sensors)}")
+        if name != base:
+            makes[base] = file
+            continue
         signals.setdefault(name, []).append(_read(file))
     pictures = [_read(file) for file in args.image]
     for plugin in args.plugin:
         load_plugin(plugin)
     base = find_base(args.pack, args.base)
     model, processor = load_sensor_model(base, packs, device=device, loading=read_loading(args))
+    name_makes(signals, makes, processor.senses)
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
     if said.silence:
         print(f"pairalign ask: {said.silence}", file=sys.stderr)

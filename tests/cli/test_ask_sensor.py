@@ -1,0 +1,36 @@
+"""`ask --touch.sensor MAKE`: the sensor token is told the make, and an unknown one is one clear error."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pairalign.cli.ask import name_makes, split_signals
+from pairalign.core.errors import PackError
+from pairalign.core.registry import create_encoder
+from pairalign_touch.gel import sensor_codes
+
+
+def senses(**options: Any) -> dict[str, Any]:
+    return {"touch": SimpleNamespace(encoder=create_encoder("touch_cnn", size=16, width=8, channels=4, **options))}
+
+
+def test_the_encoder_is_told_the_make() -> None:
+    _, given = split_signals(["--touch", "a.png", "--touch.sensor", "digit", "soft?"])
+    assert given == [("touch", "a.png"), ("touch.sensor", "digit")]
+    signals, known = {"touch": [Image.new("RGB", (20, 20), "red")]}, senses(sensors=["gelsight", "digit"])
+    name_makes(signals, {"touch": "digit"}, known)
+    batch = known["touch"].encoder.preprocess(signals["touch"][0])[None]
+    assert sensor_codes(batch).tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"sensors": ["gelsight", "digit"]}, "knows gelsight, digit. Did you mean 'digit'"), ({}, "tells no makes")],
+)
+def test_an_unknown_make_is_one_clear_error(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PackError, match=message):
+        name_makes({"touch": []}, {"touch": "digti"}, senses(**options))
