@@ -94,10 +94,14 @@ class ShardReader:
 
     def read(self, shard: int, place: int, position: int) -> RawSample:
         """One sample; raise `BadSampleError` if it is damaged, `DataError` if its shard is."""
+        if shard not in self.entries and self.distant:  # while this one is fetched
+            self._fetch_ahead(self.turn[shard] + 1)
         descriptor = self._descriptor(shard)
         if shard not in self.entries:
             self.entries[shard] = self._scan(shard, descriptor)
-            self._look_ahead(self.turn[shard] + 1)
+            following = self.turn[shard] + 1
+            if not self.distant and following < len(self.needed):
+                self._descriptor(self.needed[following])
         entry = self.entries[shard][place]
         try:
             return self._read(entry, descriptor, position)
@@ -132,13 +136,15 @@ class ShardReader:
 
         return open_cached(self.folder, info)
 
-    def _look_ahead(self, turn: int) -> None:
-        if not (isinstance(self.folder, Remote) and self.folder.scheme):
-            if turn < len(self.needed):
-                self._descriptor(self.needed[turn])
-            return
+    @property
+    def distant(self) -> bool:
+        """Whether shards have to be fetched."""
+        return isinstance(self.folder, Remote) and bool(self.folder.scheme)
+
+    def _fetch_ahead(self, turn: int) -> None:
         from pairalign.data.remote.cache import AHEAD, Ahead
 
+        assert isinstance(self.folder, Remote)
         if self.ahead is None or not self.ahead.is_alive():
             self.ahead = Ahead(self.folder, [self.shards[shard] for shard in self.needed[turn : turn + AHEAD]])
 

@@ -29,6 +29,7 @@ FOLDER, LIMIT = "PAIRALIGN_CACHE", "PAIRALIGN_CACHE_GB"
 DEFAULT_GB = 20.0
 AHEAD = 2  # shards that a reader fetches before it needs them
 _swept: set[Path] = set()
+_sweeping = threading.Lock()
 _replaced: dict[str, tuple[str | None, str | None]] = {}  # what we set a variable to, and what it was before
 
 
@@ -87,7 +88,7 @@ def fetch(place: Remote, info: ShardInfo, *, wait: bool = True) -> Path:
     path = cache_folder() / f"{info.sha256}.tar"
     if not _there(path, info):
         _prepare(path.parent)
-        with FileLock(path.parent / ".locks" / info.sha256[:2], timeout=-1 if wait else 0):
+        with FileLock(path.parent / ".locks" / info.sha256[:2], timeout=-1 if wait else 0, poll_interval=0.01):
             if not _there(path, info):
                 _make_room(path.parent, info.bytes)
                 _download(place, info, path)
@@ -139,16 +140,27 @@ def _there(path: Path, info: ShardInfo) -> bool:
 
 
 def _prepare(folder: Path) -> None:
-    if folder in _swept:
-        return
-    try:
-        (folder / ".locks").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"the cache of remote shards {str(folder)!r} cannot be made ({error.strerror}): set data.cache or {FOLDER}."
-        ) from error
-    remove_leftovers(folder)
-    _swept.add(folder)
+    """Make the folder, and remove what killed processes left, before this one has anything half-written there."""
+    with _sweeping:
+        if folder in _swept:
+            return
+        try:
+            (folder / ".locks").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            where = f"the cache of remote shards {str(folder)!r}"
+            raise DataError(f"{where} cannot be made ({error.strerror}): set data.cache or {FOLDER}.") from error
+        remove_leftovers(folder)
+        _swept.add(folder)
+
+
+def _forget_threads() -> None:
+    """In a forked process: a lock that a thread of the other held is held by nobody here."""
+    global _sweeping
+    _sweeping = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _download(place: Remote, info: ShardInfo, path: Path) -> None:
