@@ -52,7 +52,7 @@ def test_bytes_stay_as_they_are_in_every_layout() -> None:
         Image.fromarray((RAMP * 4369).astype(np.int32)),
         Image.fromarray((RAMP / 15).astype(np.float32)),
     ],
-    ids=str,
+    ids=["uint16", "big-endian", "int32", "float32", "float16", "float64", "I;16", "I", "F"],
 )
 def test_deep_pictures_and_floats_keep_their_whole_range(deep: Any) -> None:
     np.testing.assert_allclose(seen(deep)[..., 0], RAMP * 17, atol=1)
