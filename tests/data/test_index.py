@@ -69,6 +69,30 @@ def test_a_damaged_index_is_refused(text: str, tmp_path: Path) -> None:
         load_index(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"count": 4}, "told to hold 4 samples, its shards hold others"),
+        (
+            {"shards": [{"name": "a.tar", "count": 3, "bytes": 1000, "sha256": ""}]},
+            "told to hold 3 samples in 1000 bytes",
+        ),
+        ({"shards": [{"name": "a.tar", "count": 10**21, "bytes": 9, "sha256": ""}]}, "in 9 bytes"),
+        ({"shards": [{"name": "a.tar", "count": "3", "bytes": 10240, "sha256": ""}]}, "hold '3' samples"),
+        ({"shards": [{"name": "\ud800.tar", "count": 3, "bytes": 10240, "sha256": ""}]}, "surrogates"),
+    ],
+)
+def test_an_index_that_cannot_be_true_is_damaged(
+    change: dict[str, object], words: str, index: ShardIndex, tmp_path: Path
+) -> None:
+    save_index(index, tmp_path)
+    values = json.loads((tmp_path / INDEX_NAME).read_text())
+    values["splits"]["train"] |= change
+    (tmp_path / INDEX_NAME).write_text(json.dumps(values))
+    with pytest.raises(DataError, match=rf"index\.json.*damaged.*{words}"):
+        load_index(tmp_path)
+
+
 def test_an_unknown_key_is_damage_and_a_newer_version_asks_for_an_upgrade(index: ShardIndex, tmp_path: Path) -> None:
     save_index(index, tmp_path)
     values = json.loads((tmp_path / INDEX_NAME).read_text())

@@ -235,6 +235,8 @@ def test_a_shard_that_was_cut_is_named_wherever_it_was_cut(small: Path) -> None:
         claim(small, bytes=len(whole))
         with pytest.raises(DataError, match=rf"train-000000\.tar is truncated: it has {cut} of {len(whole)} bytes"):
             read(small)
+        if cut < 6 * 512:  # an index that says so is damaged itself
+            continue
         claim(small, bytes=cut)
         with pytest.raises(DataError, match=r"shard train-000000\.tar is truncated"):
             read(small)

@@ -21,6 +21,7 @@ from pairalign.files import replacing, sha256_text
 
 INDEX_NAME = "index.json"
 VERSION = 1
+SMALLEST = 512  # bytes of a sample in a tar
 _UNSAFE = re.compile(r"^/|\\|(^|/)\.\.(/|$)|^[A-Za-z][\w+.-]*:")  # leaves the folder, or is an address
 
 
@@ -236,10 +237,19 @@ def _from_dict(values: dict[str, Any]) -> ShardIndex:
 
 
 def _splits(parts: dict[str, Any]) -> dict[str, SplitInfo]:
-    return {
-        name: SplitInfo(info["count"], tuple(ShardInfo(**shard) for shard in info["shards"]))
-        for name, info in parts.items()
-    }
+    found = {name: SplitInfo(info["count"], tuple(map(_shard, info["shards"]))) for name, info in parts.items()}
+    for name, info in found.items():
+        if info.count != sum(shard.count for shard in info.shards):
+            raise ValueError(f"split {name!r} is told to hold {info.count} samples, its shards hold others")
+    return found
+
+
+def _shard(told: dict[str, Any]) -> ShardInfo:
+    shard = ShardInfo(**told)
+    shard.name.encode()  # half a character names no file
+    if not (type(shard.count) is int and type(shard.bytes) is int and 0 <= SMALLEST * shard.count <= shard.bytes):
+        raise ValueError(f"shard {shard.name!r} is told to hold {shard.count!r} samples in {shard.bytes!r} bytes")
+    return shard
 
 
 def _tuple(value: Any) -> Any:
