@@ -16,11 +16,14 @@ import pytest
 import torch
 import yaml
 from forked import forked
+from safetensors.torch import load_file
 from stage_two import TOUCH, short_run, values
 
 from pairalign.align.run import align_pairs
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.data.world.factors import FACTORS
+from pairalign.demo import run as demo
+from pairalign.demo.stage_two import LessonSize
 
 Settings = dict[str, Any]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -37,8 +40,8 @@ def kills(seed: int, count: int, steps: int) -> list[tuple[int, str, int]]:
 
 
 def assert_undisturbed(whole: Path, cut: Path) -> None:
-    """Every file: bytes, but for dates in identity.json, the seconds that an evaluation took, and the counters of
-    Lightning's own loops in checkpoints."""
+    """Every file: bytes, but for dates in identity.json, the seconds that an evaluation took, when a base was
+    measured and by which run, and the counters of Lightning's own loops in checkpoints."""
     names = [sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()) for f in (whole, cut)]
     assert names[0] == names[1]
     for name in names[0]:
@@ -47,10 +50,16 @@ def assert_undisturbed(whole: Path, cut: Path) -> None:
             told = [json.loads(path.read_text()) for path in (one, other)]
             undated = [{k: v for k, v in t.items() if k not in DATED} for t in told]
             assert undated[0] == undated[1]
+        elif Path(name).name == "results.json":
+            told = [json.loads(path.read_text()) for path in (one, other)]
+            undated = [{k: v for k, v in t.items() if k != "base_from"} for t in told]
+            assert undated[0] == undated[1], name
         elif Path(name).name == "metrics.json":
             told = [json.loads(path.read_text()) for path in (one, other)]
             assert [t.pop("seconds") > 0 for t in told] == [True, True]
             assert told[0] == told[1]
+        elif Path(name).match("cache/base-*.safetensors"):
+            assert_equal(load_file(one), load_file(other), name)
         elif Path(name).name == "last.ckpt":
             kept = [torch.load(path, weights_only=True) for path in (one, other)]
             if kept[0]["global_step"] == kept[1]["global_step"]:  # one that was told to stop late kept a later one
@@ -207,3 +216,13 @@ def test_describe_cut_within_a_batch(describe_words: list[str], tmp_path: Path) 
         (tmp_path / "cut" / "out" / "answers.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:9])
         assert forked(tmp_path / "cut", describe_words) == 0
         assert_undisturbed(tmp_path / "whole" / "out", tmp_path / "cut" / "out")
+
+
+@pytest.mark.slow
+def test_demo_killed_by_each_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = demo.DemoSize(train=64, pool=24, steps=3, lessons=LessonSize(train=48, held=12, steps=2))
+    monkeypatch.setattr(demo, "FAST", small)
+    words = ["demo", "--fast", "--out", "out", "--workers", "1", "--quiet", "--device", "cpu", "train.batch_size=16"]
+    moments = [("step", 2), ("rename:report.html", 1), ("renamed:results.json", 1), ("renamed:pack", 1)]
+    planned = in_turn(*moments)
+    assert disturb(tmp_path, words, planned, "out") == len(planned)
