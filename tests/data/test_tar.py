@@ -100,6 +100,14 @@ def test_a_checksum_that_is_no_number_is_a_damaged_header(field: bytes, tmp_path
         scanned(bytes(data), tmp_path / "a.tar")
 
 
+@pytest.mark.parametrize("field", [b"-0000000004\0", b"0000000_004\0", b"000000000\xff4\0"])
+def test_a_size_that_is_no_number_is_damage(field: bytes, tmp_path: Path) -> None:
+    data = bytearray(written({"k": {"t.txt": b"word"}}))
+    data[124:136] = field
+    with pytest.raises(DataError, match=r"a\.tar is damaged.*size is no number"):
+        scanned(bytes(data), tmp_path / "a.tar")
+
+
 def test_a_field_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     data = written({"one": {"a.jpg": b"x"}})[: 2 * 512] * 2 + b"\0" * 1024
     with pytest.raises(DataError, match=r"sample 'one' holds 'a\.jpg' twice"):

@@ -80,7 +80,9 @@ def scan(descriptor: int, name: str) -> list[Entry]:
         headers.append(header)
         offset += BLOCK
         try:
-            length = int(header[124:136].rstrip(b"\0 "), 8)
+            length = _octal(header[124:136])
+            if length is None:
+                raise ValueError("a member's size is no number")
             _add(entries, header[:100].rstrip(b"\0").decode(), offset, length, name)
         except ValueError as error:
             raise DataError(f"shard {name} is damaged{_after(entries)} ({error}): copy or pack it again.") from error
@@ -102,10 +104,9 @@ def _check_sums(headers: list[bytes], entries: list[Entry], name: str) -> None:
 
 
 def _octal(field: bytes) -> int | None:
-    try:
-        return int(field.rstrip(b"\0 ") or b"0", 8)
-    except ValueError:
-        return None
+    """The number in a header's field; `None` where it is none (`int` would take signs and underscores)."""
+    digits = field.rstrip(b"\0 ") or b"0"
+    return None if digits.strip(b"01234567") else int(digits, 8)
 
 
 def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
