@@ -143,7 +143,7 @@ def test_a_batch_says_what_each_sample_alone_says(pack: Path, setup: Path, shard
         for s in samples
     }
     assert {d.key: d.answer for d in found.descriptions} == alone
-    assert len(set(alone.values())) > 2
+    assert len(set(alone.values())) > 1
     assert [d.meta["group"] for d in found.descriptions] == [s.meta["group"] for s in samples]
 
 
