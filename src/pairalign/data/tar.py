@@ -105,7 +105,7 @@ def _check_sums(headers: list[bytes], entries: list[Entry], name: str) -> None:
 
 def _octal(field: bytes) -> int | None:
     """The number in a header's field; `None` where it is none (`int` would take signs and underscores)."""
-    digits = field.rstrip(b"\0 ") or b"0"
+    digits = field.strip(b"\0 ") or b"0"
     return None if digits.strip(b"01234567") else int(digits, 8)
 
 
