@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pairalign.cli.data_facts import add_facts, read_facts
+from pairalign.cli.data_facts import add_facts, read_facts, read_pair
 from pairalign.cli.pipe import say
 from pairalign.core.errors import DataError
 from pairalign.core.secrets import hide
@@ -84,15 +84,15 @@ def run_pack(args: argparse.Namespace) -> int:
     from pairalign.data.preview import describe
     from pairalign.data.video import VideoFrames
 
-    modalities = dict(_pair(text, "--modality", default=True) for text in args.modality)
-    columns = dict(_pair(text, "--column") for text in args.column)
+    modalities = dict(read_pair(text, "--modality", default=True) for text in args.modality)
+    columns = dict(read_pair(text, "--column") for text in args.column)
     manifest = Manifest(
         args.manifest,
         modalities or None,
         columns,
         args.root,
         _grouped(args.where),
-        dict(_pair(text, "--kind") for text in args.kind),
+        dict(read_pair(text, "--kind") for text in args.kind),
         "\t" if args.delimiter in ("tab", "\\t") else args.delimiter,
         args.all_columns,
     )
@@ -138,18 +138,10 @@ def _many(metavar: str) -> dict[str, Any]:
     return {"action": "append", "default": [], "metavar": metavar}
 
 
-def _pair(text: str, option: str, *, default: bool = False) -> tuple[str, str]:
-    """`name=value`; with `default`, `name` alone stands for `name=name`."""
-    name, sign, value = text.partition("=")
-    if not name or (sign and not value) or not (sign or default):
-        raise DataError(f"{option} {text!r}: write it as NAME=VALUE.")
-    return name, value if sign else name
-
-
 def _grouped(where: list[str]) -> dict[str, list[str]]:
     grouped: dict[str, list[str]] = {}
     for text in where:
-        name, value = _pair(text, "--where")
+        name, value = read_pair(text, "--where")
         grouped.setdefault(name, []).append(value)
     return grouped
 
@@ -157,7 +149,7 @@ def _grouped(where: list[str]) -> dict[str, list[str]]:
 def _split(text: str | None) -> str | dict[str, float] | None:
     if text is None or "=" not in text:
         return text
-    pairs = (_pair(part, "--split") for part in text.split(","))
+    pairs = (read_pair(part, "--split") for part in text.split(","))
     return {name: _number(value, f"--split {text!r}") for name, value in pairs}
 
 

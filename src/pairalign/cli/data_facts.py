@@ -1,4 +1,4 @@
-"""What a user says of the modalities that are packed or indexed: unit, rate, axes, and which axis is up."""
+"""What a user says of the modalities that are packed or indexed, as NAME=VALUE: unit, rate, axes, which axis is up."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def read_facts(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
                 raise DataError(f"--{fact} {text!r}: write it as MODALITY=VALUE.")
             found.setdefault(name, {})[fact] = _value(fact, value, f"--{fact} {text!r}")
     return found
+
+
+def read_pair(text: str, option: str, *, default: bool = False) -> tuple[str, str]:
+    """`name=value`; with `default`, `name` alone stands for `name=name`."""
+    name, sign, value = text.partition("=")
+    if not name or (sign and not value) or not (sign or default):
+        raise DataError(f"{option} {text!r}: write it as NAME=VALUE.")
+    return name, value if sign else name
 
 
 def _value(fact: str, text: str, where: str) -> Any:

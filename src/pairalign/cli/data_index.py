@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pairalign.cli.data_facts import add_facts, read_facts
+from pairalign.cli.data_facts import add_facts, read_facts, read_pair
 from pairalign.cli.pipe import say
 
 _TEXT = """Read every shard once and write an index beside them, or to --out where they cannot be written:
@@ -37,10 +37,9 @@ def register(subverbs: Any) -> None:
 
 def run_index(args: argparse.Namespace) -> int:
     """Index, then print what was found."""
-    from pairalign.cli.data import _pair
     from pairalign.data.indexing import describe_indexed, index_shards
 
-    splits = dict(_pair(text, "--split") if "=" in text else (text, "*") for text in args.split)
+    splits = dict(read_pair(text, "--split") if "=" in text else (text, "*") for text in args.split)
     found = index_shards(
         args.shards,
         out=args.out,

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 from pairalign.core.errors import DataError
 from pairalign.core.secrets import hide
 from pairalign.data.place import Remote
 from pairalign.data.remote.transfer import read_file
 
-if TYPE_CHECKING:
-    from pairalign.data.index import ShardIndex
+T = TypeVar("T")
 
 BELIEVED = 60.0  # seconds
-_INDEXES: dict[str, tuple[float, ShardIndex]] = {}
+_INDEXES: dict[str, tuple[float, Any]] = {}
 
 
-def fetch_index(place: Remote, read: Callable[[bytes], ShardIndex]) -> ShardIndex:
+def fetch_index(place: Remote, read: Callable[[bytes], T]) -> T:
     """The index of an address, with `read` made from its bytes."""
     known = _INDEXES.get(place.url)
     if known is not None and time.monotonic() - known[0] < BELIEVED:
-        return known[1]
+        found: T = known[1]
+        return found
     address = place.file("index.json")
     try:
         index = read(read_file(address))
