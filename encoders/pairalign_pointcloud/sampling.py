@@ -22,14 +22,17 @@ def farthest_points(points: Tensor, count: int, start: int = 0) -> Tensor:
     chosen = torch.empty(batch, count, dtype=torch.int64, device=points.device)
     nearest = torch.full((batch, size), torch.inf, device=points.device, dtype=points.dtype)
     last = torch.full((batch, 1), start, dtype=torch.int64, device=points.device)
-    reach = torch.empty(batch, count, device=points.device, dtype=points.dtype)
     for i in range(count):
         chosen[:, i : i + 1] = last
         gap = axes - axes.gather(2, last[:, None].expand(-1, 3, -1))
         nearest = torch.minimum(nearest, gap.square_().sum(1))
-        reach[:, i : i + 1], last = nearest.max(1, keepdim=True)
-    distinct = (reach > 0).sum(1, keepdim=True).add(1).clamp(max=count)
-    return chosen.gather(1, torch.arange(count, device=points.device) % distinct)
+        last = nearest.argmax(1, keepdim=True)
+    for cloud in (~nearest.any(1)).nonzero()[:, 0].tolist():  # every point of it was reached: some may be there twice
+        picked = points[cloud, chosen[cloud]]
+        again = ((picked[:, None] - picked).square_().sum(2) == 0).tril(-1).any(1)
+        distinct = count - int(again.sum())
+        chosen[cloud] = chosen[cloud, torch.arange(count, device=points.device) % distinct]
+    return chosen
 
 
 def nearest_neighbours(queries: Tensor, points: Tensor, k: int) -> Tensor:
