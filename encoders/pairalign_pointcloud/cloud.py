@@ -169,7 +169,7 @@ class CloudEncoder(Encoder):
         start = int((positions - positions.mean(0)).square().sum(1).argmax())
         if self.points is None:
             return rows[lead_order(positions, self.lead, start)]
-        return rows[farthest_points(positions[None], self.points, start)[0]]
+        return rows[farthest_points(positions, self.points, start)]
 
     def collate(self, values: Sequence[Tensor]) -> Any:
         """A batch (B, points, C), or a `Batch` of torch-geometric where clouds keep their sizes."""

@@ -1,4 +1,4 @@
-"""Farthest-point sampling, neighbours and grouping, in plain batched torch.
+"""Farthest-point sampling, neighbours and grouping, in plain numpy and torch.
 
 Source: farthest-point sampling and ball query as in PointNet++ (arXiv:1706.02413). torch-geometric's own versions need
 compiled packages that have no wheels. Where it bites: distances are computed densely, (B, M, N) at once, which is right
@@ -7,32 +7,41 @@ for clouds of a few thousand points.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+AT_ONCE = 1024
+"""Points of a cloud all of whose distances are worked out at once, 4 MiB of them."""
+
 
 def farthest_points(points: Tensor, count: int, start: int = 0) -> Tensor:
-    """Indices (B, count) of points (B, N, 3), each the farthest from all before it; the first is `start`.
+    """Indices (count,) of points (N, 3) on the CPU, each the farthest from all before it; the first is `start`.
 
     A prefix of the result is the farthest-point sample of that size. With fewer than `count` distinct points, they
     follow each other again in the same order, so that none weighs more than once more than another.
     """
-    batch, size, _ = points.shape
-    axes = points.mT.contiguous()  # (B, 3, N): long rows to add, not short ones
-    chosen = torch.empty(batch, count, dtype=torch.int64, device=points.device)
-    nearest = torch.full((batch, size), torch.inf, device=points.device, dtype=points.dtype)
-    last = torch.full((batch, 1), start, dtype=torch.int64, device=points.device)
+    axes = np.ascontiguousarray(points.numpy().T)  # long rows to add, not short ones
+    apart = _squares(axes[:, None] - axes[:, :, None]) if len(points) <= AT_ONCE else None
+    chosen = np.empty(count, np.int64)
+    nearest = np.full(len(points), np.inf, axes.dtype)
+    last = start
     for i in range(count):
-        chosen[:, i : i + 1] = last
-        gap = axes - axes.gather(2, last[:, None].expand(-1, 3, -1))
-        nearest = torch.minimum(nearest, gap.square_().sum(1))
-        last = nearest.argmax(1, keepdim=True)
-    for cloud in (~nearest.any(1)).nonzero()[:, 0].tolist():  # every point of it was reached: some may be there twice
-        picked = points[cloud, chosen[cloud]]
+        chosen[i] = last
+        np.minimum(nearest, _squares(axes - axes[:, last, None]) if apart is None else apart[last], out=nearest)
+        last = int(nearest.argmax())
+    found = torch.from_numpy(chosen)
+    if not nearest.any():  # every point was reached: some may be there twice
+        picked = points[found]
         again = ((picked[:, None] - picked).square_().sum(2) == 0).tril(-1).any(1)
-        distinct = count - int(again.sum())
-        chosen[cloud] = chosen[cloud, torch.arange(count, device=points.device) % distinct]
-    return chosen
+        found = found[torch.arange(count) % (count - int(again.sum()))]
+    return found
+
+
+def _squares(gap: np.ndarray) -> np.ndarray:
+    """Squared lengths of gaps whose three axes come first."""
+    x, y, z = gap
+    return x * x + y * y + z * z
 
 
 def nearest_neighbours(queries: Tensor, points: Tensor, k: int) -> Tensor:

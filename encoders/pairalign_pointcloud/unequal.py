@@ -32,7 +32,7 @@ def rows_of(batch: Any) -> Tensor:
 
 def lead_order(positions: Tensor, lead: int, start: int) -> Tensor:
     """The order of points (N, 3) that puts their farthest-point sample of size `lead` first; none twice."""
-    ahead = farthest_points(positions[None], min(lead, len(positions)), start)[0]
+    ahead = farthest_points(positions, min(lead, len(positions)), start)
     distinct = int((ahead[1:] == start).nonzero()[0]) + 1 if bool((ahead[1:] == start).any()) else len(ahead)
     rest = torch.ones(len(positions), dtype=torch.bool)
     rest[ahead[:distinct]] = False

@@ -8,6 +8,7 @@ import torch
 
 from pairalign.core.errors import ConfigError, SignalError
 from pairalign.core.registry import create_encoder
+from pairalign_pointcloud import sampling
 from pairalign_pointcloud.sampling import ball_neighbours, farthest_points, group, nearest_neighbours
 
 SMALL = {
@@ -28,11 +29,13 @@ def slow_farthest(points: np.ndarray, count: int, start: int) -> list[int]:
     return chosen
 
 
-def test_farthest_points_against_the_definition() -> None:
-    points = clouds(3, 40)
-    found = farthest_points(points, 12, start=5)
-    assert found.tolist() == [slow_farthest(cloud.numpy(), 12, 5) for cloud in points]
-    assert farthest_points(points, 7, start=5).equal(found[:, :7])  # a prefix is the smaller sample
+@pytest.mark.parametrize("at_once", [0, 1024])
+def test_farthest_points_against_the_definition(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "AT_ONCE", at_once)
+    for points in clouds(3, 40):
+        found = farthest_points(points, 12, start=5)
+        assert found.tolist() == slow_farthest(points.numpy(), 12, 5)
+        assert farthest_points(points, 7, start=5).equal(found[:7])  # a prefix is the smaller sample
 
 
 def test_neighbours_against_brute_force() -> None:

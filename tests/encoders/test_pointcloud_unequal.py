@@ -90,7 +90,7 @@ def test_rows_come_in_farthest_point_order_as_far_as_asked_and_all_of_them_once(
     positions = torch.randn(50, 3)
     positions[10:20] = positions[3]
     order = lead_order(positions, 12, start=3)
-    assert order[:12].equal(farthest_points(positions[None], 12, 3)[0])
+    assert order[:12].equal(farthest_points(positions, 12, 3))
     assert sorted(order.tolist()) == list(range(50))
     assert sorted(lead_order(positions[:15], 99, 0).tolist()) == list(range(15))  # 10 distinct ones among them
     assert lead_order(torch.zeros(4, 3), 3, 0).tolist() == [0, 1, 2, 3]
