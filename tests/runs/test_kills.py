@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from forked import forked
-from safetensors.torch import load_file
+from miniature import recordings
 from stage_two import TOUCH, short_run, values
+from undisturbed import differences
 
 from pairalign.align.run import align_pairs
 from pairalign.core.config import AlignConfig, load_config
@@ -27,7 +27,6 @@ from pairalign.demo.stage_two import LessonSize
 
 Settings = dict[str, Any]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-DATED = ("begun", "finished")
 HALVES = {"metrics.jsonl": '{"step": 2, "train/lo', "answers.jsonl": '{"key": "val-0'}
 
 
@@ -40,46 +39,7 @@ def kills(seed: int, count: int, steps: int) -> list[tuple[int, str, int]]:
 
 
 def assert_undisturbed(whole: Path, cut: Path) -> None:
-    """Every file: bytes, but for dates in identity.json, the seconds that an evaluation took, when a base was
-    measured and by which run, and the counters of Lightning's own loops in checkpoints."""
-    names = [sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()) for f in (whole, cut)]
-    assert names[0] == names[1]
-    for name in names[0]:
-        one, other = whole / name, cut / name
-        if Path(name).name == "identity.json":
-            told = [json.loads(path.read_text()) for path in (one, other)]
-            undated = [{k: v for k, v in t.items() if k not in DATED} for t in told]
-            assert undated[0] == undated[1]
-        elif Path(name).name == "results.json":
-            told = [json.loads(path.read_text()) for path in (one, other)]
-            undated = [{k: v for k, v in t.items() if k != "base_from"} for t in told]
-            assert undated[0] == undated[1], name
-        elif Path(name).name == "metrics.json":
-            told = [json.loads(path.read_text()) for path in (one, other)]
-            assert [t.pop("seconds") > 0 for t in told] == [True, True]
-            assert told[0] == told[1]
-        elif Path(name).match("cache/base-*.safetensors"):
-            assert_equal(load_file(one), load_file(other), name)
-        elif Path(name).name == "last.ckpt":
-            kept = [torch.load(path, weights_only=True) for path in (one, other)]
-            if kept[0]["global_step"] == kept[1]["global_step"]:  # one that was told to stop late kept a later one
-                for part in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks"):
-                    assert_equal(kept[0][part], kept[1][part], f"{name}: {part}")
-        else:
-            assert one.read_bytes() == other.read_bytes(), name
-
-
-def assert_equal(one: Any, other: Any, where: str) -> None:
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_equal(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for n, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert_equal(a, b, f"{where}.{n}")
-    else:
-        assert torch.equal(one, other) if torch.is_tensor(one) else one == other, where
+    assert differences(whole, cut) == []
 
 
 def disturb(home: Path, words: list[str], planned: list[tuple[int, str, int]], out: str = "run") -> int:
@@ -139,6 +99,40 @@ def test_align_killed_five_times(align_words: list[str], tmp_path: Path, seed: i
 @pytest.mark.parametrize("seed", range(2))
 def test_recompose_killed_five_times(recompose_words: list[str], tmp_path: Path, seed: int) -> None:
     disturb(tmp_path, recompose_words, kills(100 + seed, 5, 7))
+
+
+def test_pack_killed_by_each_signal(tmp_path: Path) -> None:
+    """Around every rename; after that of the index, too, when all that is left is to forget how it was made."""
+    lines = [json.dumps({"key": str(n), "touch": [n, n + 0.5], "text": f"sample {n}"}) for n in range(60)]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    words = ["data", "pack", str(tmp_path / "m.jsonl"), "out", "--shard-samples", "6", "--quiet"]
+    shards = [("renamed:train-000003.tar", 1), ("renamed:train-000004.tar.json", 1), ("rename:index.json", 1)]
+    planned = each_signal(("rename:train-000002.tar", 1)) + in_turn(*shards) + each_signal(("renamed:index.json", 1))
+    assert disturb(tmp_path, words, planned, "out") == len(planned)
+
+
+@pytest.mark.parametrize("removed", ["index.json", "train-000000.tar"])
+def test_pack_that_replaces_another_one_forgets_no_shard_of_it(tmp_path: Path, removed: str) -> None:
+    """The one before had more shards; its index goes first, and then nothing but their records names them."""
+    lines = [json.dumps({"key": str(n), "touch": [n, n + 0.5]}) for n in range(40)]
+    for name, count in (("many", 40), ("few", 10)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines[:count]))
+    words = ["data", "pack", "../many.jsonl", "out", "--shard-samples", "5", "--quiet"]
+    for name in ("whole", "cut"):
+        assert forked(tmp_path / name, words) == 0
+    words[2:2] = ["--overwrite"]
+    words[3] = "../few.jsonl"
+    assert disturb(tmp_path, words, [(signal.SIGKILL, f"unlink:{removed}", 1)], "out") == 1
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_convert_killed_around_its_report(tmp_path: Path, workers: int) -> None:
+    """The index is there, and the report that the same command still has to write is not."""
+    home = recordings(tmp_path / "recordings", 4, 4)
+    words = ["data", "convert", "touch-and-go", str(home), "-o", "out", "--shard-samples", "4", "--quiet"]
+    moments = [("rename:index.json", 1), ("rename:conversion.json", 1), ("renamed:conversion.json", 1)]
+    planned = in_turn(*moments, ("renamed:index.json", 1))
+    assert disturb(tmp_path, [*words, "--workers", str(workers)], planned, "out") == len(planned)
 
 
 def in_turn(*moments: tuple[str, int]) -> list[tuple[int, str, int]]:

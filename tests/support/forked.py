@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +16,55 @@ from pairalign.cli.main import main
 
 def forked(folder: Path, words: list[str], number: int = 0, event: str = "", count: int = 0) -> int:
     """Exit code of a command in a process of its own, which sends itself a signal at the `count`th `event`."""
-    folder.mkdir(exist_ok=True)
+    child = fork_command(folder, words, before=lambda: signal_at(number, event, count) if number else None)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def fork_command(
+    folder: Path,
+    words: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    group: int | None = None,
+    before: Callable[[], object] = lambda: None,
+) -> int:
+    """Process id of a fork that runs a command in `folder`, with what it prints at the end of the file `log` there.
+
+    group: of processes, that it joins; 0 for one of its own, None for this process's. before: done in the fork first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
     child = os.fork()
     if child == 0:
         code = 99
         try:
+            if group is not None:
+                os.setpgid(0, group)
             os.chdir(folder)
+            os.environ.update(environment or {})
             log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            if number:
-                signal_at(number, event, count)
-            code = main(words)
+            before()
+            code = main(list(words))
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
         except BaseException:
             traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if group is not None:
+        with suppress(OSError):  # it was quicker, or has ended
+            os.setpgid(child, group or child)
+    return child
 
 
 def signal_at(number: int, event: str, count: int) -> None:
     """Send a signal at the `count`th call of what an event names; of "rename:NAME" and "renamed:NAME", before and after
-    a file or folder of that name is put into its place."""
+    a file or folder of that name is put into its place; of "unlink:NAME", before one of that name is removed."""
     left = [count]
 
     def hit() -> None:
@@ -68,7 +93,15 @@ def signal_at(number: int, event: str, count: int) -> None:
             if ours and kind == "renamed":
                 hit()
 
+        unlinked = Path.unlink
+
+        def unlink(path: Path, missing_ok: bool = False) -> None:
+            if path.name == name and kind == "unlink":
+                hit()
+            unlinked(path, missing_ok)
+
         files.os.replace = replace
+        Path.unlink = unlink  # type: ignore[method-assign]
         return
     for owner, attribute in _places(event):
         setattr(owner, attribute, wrapped(getattr(owner, attribute)))

@@ -44,7 +44,7 @@ from pairalign.data.write import (
     full_disk,
     write_shard,
 )
-from pairalign.files import DISK_FULL, remove_leftovers
+from pairalign.files import DISK_FULL, remove_leftovers, write_text
 
 NAMED = 20  # bad rows that a preview lists
 FACTS = ("unit", "rate", "axes", "sensor", "up")
@@ -73,6 +73,7 @@ def pack_pairs(
     synthetic: bool = False,
     left_out: Sequence[tuple[str, str]] = (),
     on_shard: Callable[[dict[str, Any]], None] | None = None,
+    on_index: Callable[[ShardIndex], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> ShardIndex:
     """Write the samples of `source` as shards into the folder `out` and return its index.
@@ -94,6 +95,7 @@ def pack_pairs(
     origin: where the data is from. synthetic: the data is made, not measured, and reports will say so.
     left_out: (key, reason) of what the caller skipped, for the index.
     on_shard: called with the record of each shard: content ids by modality, counts, ranges.
+    on_index: called with the finished index; whatever ends before it returned is an interrupted pack.
     say: called with how a manifest is read and what its first rows hold, before anything is written; None prints it
         where there is a progress bar.
     Raises `DataError` for empty input, a bad sample, a full disk; nothing half-written stays behind.
@@ -140,6 +142,8 @@ def pack_pairs(
             upload.finish(index)
         else:
             save_index(index, out)
+            if on_index is not None:
+                on_index(index)
             _remove_leftovers(out, index)
     except OSError as error:
         if error.errno in DISK_FULL:
@@ -214,26 +218,40 @@ def _samples(
     return numbered, names
 
 
+def is_finished(out: Path) -> bool:
+    """Whether a folder holds a finished pack: an index, and no records any more, which go last."""
+    return (out / INDEX_NAME).exists() and not (out / RECORDS).exists()
+
+
 def _check_free(out: Path, overwrite: bool) -> None:
-    if (out / INDEX_NAME).exists() and not overwrite:
+    if is_finished(out) and not overwrite:
         raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
     if out.exists() and not out.is_dir():
         raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
 
 
 def _prepare(out: Path, *, resume: bool) -> None:
-    if (out / INDEX_NAME).exists():
-        shards = [shard.name for split in load_index(out).splits.values() for shard in split.shards]
-        for name in (INDEX_NAME, *shards):  # the index first: what is left is no finished folder any more
-            (out / name).unlink(missing_ok=True)
+    index = load_index(out) if (out / INDEX_NAME).exists() else None
     if not resume:
         shutil.rmtree(out / RECORDS, ignore_errors=True)
     try:
         (out / RECORDS).mkdir(parents=True, exist_ok=True)
+        if index is not None:
+            _take_back(out, index)
     except OSError as error:
         raise full_disk(error, out.name) from error
     for folder in (out, out / RECORDS):  # of a run that was killed
         remove_leftovers(folder)
+
+
+def _take_back(out: Path, index: ShardIndex) -> None:
+    """Make a finished folder an interrupted pack: shards without a record are noted, then the index goes, then they."""
+    shards = [shard.name for split in index.splits.values() for shard in split.shards]
+    unknown = [name for name in shards if not (out / RECORDS / f"{name}.json").exists()]
+    for name in unknown:
+        write_text(out / RECORDS / f"{name}.json", "{}")  # so that no shard stays for ever, however this ends
+    for name in (INDEX_NAME, *unknown):
+        (out / name).unlink(missing_ok=True)
 
 
 def _checked(

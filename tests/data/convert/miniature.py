@@ -23,6 +23,21 @@ def picture(path: Path, seed: int, size: tuple[int, int] = (24, 32), flat: float
     return path
 
 
+def recordings(home: Path, count: int, frames: int, size: tuple[int, int] = (24, 32)) -> Path:
+    """Touch and Go, whole."""
+    lines = []
+    for number in range(count):
+        for frame in range(frames):
+            name = f"20220510_{number:06d}/{frame:010d}.jpg"
+            for place, side in enumerate(("video_frame", "gelsight_frame")):
+                recording, file = name.split("/")
+                picture(home / "dataset" / recording / side / file, 1000 * number + 2 * frame + place, size)
+            lines.append(f"{name},{number % 5}")
+    (home / "train.txt").write_text("\n".join(lines[: len(lines) // 2]))
+    (home / "test.txt").write_text("\n".join(lines[len(lines) // 2 :]))
+    return home
+
+
 def cut(path: Path) -> None:
     """Make a file look like a download that broke off."""
     path.write_bytes(path.read_bytes()[:-200])

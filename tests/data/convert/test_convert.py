@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from miniature import convert, picture, read_back
+from miniature import convert, picture, read_back, recordings
 from PIL import Image
 
 from pairalign.cli.main import main
@@ -26,21 +26,6 @@ from pairalign.data.convert.division import divide
 from pairalign.data.convert.layout import MODULES
 from pairalign.data.convert.spool import Spool
 from pairalign.data.index import load_index
-
-
-def recordings(home: Path, count: int, frames: int, size: tuple[int, int] = (24, 32)) -> Path:
-    """Touch and Go, whole."""
-    lines = []
-    for number in range(count):
-        for frame in range(frames):
-            name = f"20220510_{number:06d}/{frame:010d}.jpg"
-            for place, side in enumerate(("video_frame", "gelsight_frame")):
-                recording, file = name.split("/")
-                picture(home / "dataset" / recording / side / file, 1000 * number + 2 * frame + place, size)
-            lines.append(f"{name},{number % 5}")
-    (home / "train.txt").write_text("\n".join(lines[: len(lines) // 2]))
-    (home / "test.txt").write_text("\n".join(lines[len(lines) // 2 :]))
-    return home
 
 
 def contents(folder: Path) -> dict[str, str]:

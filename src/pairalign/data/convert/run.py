@@ -20,8 +20,8 @@ from pairalign.data.convert.report import Conversion, Skipped, suspected_swaps
 from pairalign.data.convert.resize import reduced
 from pairalign.data.convert.spool import Changed, Spool
 from pairalign.data.encode import ImageFormat
-from pairalign.data.index import INDEX_NAME
-from pairalign.data.pack import pack_pairs
+from pairalign.data.index import ShardIndex
+from pairalign.data.pack import is_finished, pack_pairs
 
 
 def convert_data(
@@ -62,7 +62,14 @@ def convert_data(
         divided = {layout.division: parts[group_of(sample, layout)]} if layout.division else {}
         return {**sample, "splits": {**sample.get("splits", {}), **divided}}
 
-    index = pack_pairs(
+    reported: list[Conversion] = []
+
+    def report(index: ShardIndex) -> None:  # before the pack counts as finished, so that no kill loses it
+        suspicions = [*skipped.suspicions, *suspected_swaps(out, index, seed)]
+        reported.append(Conversion.of(layout, folder, out, index, options or {}, doubles, suspicions))
+        reported[0].write()
+
+    pack_pairs(
         Changed(spool, finish),
         out,
         units=_facts(layout, next(iter(spool))),
@@ -77,12 +84,10 @@ def convert_data(
         origin=layout.source,
         left_out=skipped.entries,
         on_shard=lambda record: doubles.append(record["ids"]),
+        on_index=report,
     )
     spool.close()
-    suspicions = [*skipped.suspicions, *suspected_swaps(out, index, seed)]
-    done = Conversion.of(layout, folder, out, index, options or {}, doubles, suspicions)
-    done.write()
-    return done
+    return reported[0]
 
 
 def group_of(sample: Mapping[str, Any], layout: Layout) -> str:
@@ -96,7 +101,7 @@ def _check(out: Path, limit: int | None, resize: int | None, overwrite: bool) ->
         raise DataError(f"limit={limit}: convert at least one sample.")
     if resize is not None and resize < 8:
         raise DataError(f"resize={resize}: give at least 8 pixels.")
-    if (out / INDEX_NAME).exists() and not overwrite:
+    if is_finished(out) and not overwrite:
         raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
     if out.exists() and not out.is_dir():
         raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
