@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores: more threads wait for each other
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["PAIRALIGN_TRUST"] = os.path.join(tempfile.mkdtemp(prefix="pairalign-trust-"), "trusted")
 
 import numpy as np
 import pytest

@@ -141,6 +141,17 @@ def why_unwritable(folder: str | os.PathLike[str]) -> str | None:
     return None if os.access(there, os.W_OK | os.X_OK) else f"{str(there)!r} may not be written"
 
 
+def stays_inside(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> bool:
+    """Whether a path leads, by whatever links, to a place in the folder `root`; the cache of the Hugging Face hub,
+    whose files are links to its own `blobs`, counts as one folder."""
+    real, home = Path(os.path.realpath(path)), Path(os.path.realpath(root))
+    if real.is_relative_to(home):
+        return True
+    if "snapshots" not in home.parts:
+        return False
+    return real.is_relative_to(Path(*home.parts[: home.parts.index("snapshots")]) / "blobs")
+
+
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:

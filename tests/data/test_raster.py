@@ -122,16 +122,38 @@ def test_a_program_for_a_printer_is_refused_and_none_is_started(
 def test_a_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     stream = io.BytesIO()
     Image.new("RGB", (300, 300)).save(stream, "JPEG" if name == "jpg" else name.upper())
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89_999)
+    monkeypatch.setenv("PAIRALIGN_MAX_PIXELS", "89_999")
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
-    with pytest.raises(DataError, match="too large: it has more than 0 million pixels"):
+    with pytest.raises(DataError, match=r"too large: 90,000 pixels, and at most 89,999 are read.*PAIRALIGN_MAX_PIXELS"):
         decode(name, stream.getvalue())
+
+
+@pytest.mark.parametrize(("most", "told"), [(89_999, "more than 89,999"), (90_000, "")])
+def test_the_bound_that_a_user_gave_pillow_holds_too(monkeypatch: pytest.MonkeyPatch, most: int, told: str) -> None:
+    stream = io.BytesIO()
+    Image.new("L", (300, 300)).save(stream, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    if told:
+        with pytest.raises(DataError, match=told):
+            decode("png", stream.getvalue())
+    else:
+        assert decode("png", stream.getvalue()).size == (300, 300)
+
+
+def test_a_bound_above_pillows_own_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO()
+    Image.new("L", (300, 300)).save(stream, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match="more than 1,000 pixels"):
+        decode("png", stream.getvalue())
+    monkeypatch.setenv("PAIRALIGN_MAX_PIXELS", "1e5")
+    assert decode("png", stream.getvalue()).size == (300, 300)
 
 
 def test_a_large_picture_within_the_bound_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.BytesIO()
     Image.new("L", (300, 300)).save(stream, "PNG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90_000)
+    monkeypatch.setenv("PAIRALIGN_MAX_PIXELS", "90_000")
     assert decode("png", stream.getvalue()).size == (300, 300)
 
 

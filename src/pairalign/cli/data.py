@@ -66,6 +66,7 @@ def _source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--column", **_many("ROLE=COLUMN"), help="column of key, label, group, session or split")
     parser.add_argument("--where", **_many("COLUMN=VALUE"), help="keep rows with this value; repeat for alternatives")
     parser.add_argument("--root", help="folder that paths are relative to (the manifest's)")
+    parser.add_argument("--follow-links", action="store_true", help="take files that a link leads to outside the root")
     parser.add_argument("--split", help="one name for all rows, or shares such as train=0.9,val=0.1")
 
 
@@ -95,6 +96,7 @@ def run_pack(args: argparse.Namespace) -> int:
         dict(read_pair(text, "--kind") for text in args.kind),
         "\t" if args.delimiter in ("tab", "\\t") else args.delimiter,
         args.all_columns,
+        args.follow_links,
     )
     shared: dict[str, Any] = {
         "units": read_facts(args),

@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pairalign.core.errors import ConfigError
+from pairalign.core.errors import ConfigError, DataError
+from pairalign.core.limits import check, limit, read_words, variable
 
 _INT = r"[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+"
 _FLOAT = (
@@ -29,7 +30,10 @@ def parse_yaml(text: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, _classes()[0])  # a SafeLoader
+        check("settings", len(text), "the YAML")
+        return _loaded(text)
+    except DataError as error:
+        raise ValueError(str(error)) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -37,6 +41,35 @@ def parse_yaml(text: str) -> Any:
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # `!!timestamp x` raises the third
         reason = str(error).splitlines() or [type(error).__name__]
         raise ValueError(reason[0]) from error
+
+
+def _loaded(text: str) -> Any:
+    """The value of one document, once it is known how large its aliases make it."""
+    loader = _classes()[0](text)  # a SafeLoader
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _spelled_out(node, {}, 0)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _spelled_out(node: Any, known: dict[int, int], depth: int) -> int:
+    """How many values a node stands for; raise `ValueError` beyond the bound, where a few aliases of aliases can mean
+    more than any memory holds."""
+    if id(node) in known:
+        return known[id(node)]
+    if depth > limit("nesting"):
+        raise ValueError(f"it is nested deeper than {limit('nesting')} levels ({variable('nesting')})")
+    known[id(node)] = 1  # of an alias for what it stands in, which is refused later, by who reads it
+    inner = [] if isinstance(node.value, str) else node.value
+    parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+    count = known[id(node)] = 1 + sum(_spelled_out(part, known, depth + 1) for part in parts)
+    if count > limit("entries"):
+        raise ValueError(f"it stands for more than {limit('entries'):,} values ({variable('entries')})")
+    return count
 
 
 def write_yaml(value: Any) -> str:
@@ -54,10 +87,10 @@ def read_mapping(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"config {str(path)!r} is no file: give the path of a YAML file.")
     try:
-        values = _unshared(parse_yaml(path.read_text(encoding="utf-8")))
+        values = _unshared(parse_yaml(read_words(path, "settings")))
     except OSError as error:
         raise ConfigError(f"config {str(path)!r} cannot be read ({error.strerror}): give a file of yours.") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, DataError) as error:
         raise ConfigError(f"config {str(path)!r} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"config {str(path)!r} holds {type(values).__name__}, not a mapping of settings.")

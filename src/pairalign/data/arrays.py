@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check
 
 # What a column of a named cloud may be called, in the order in which the columns are stored.
 COLUMNS: tuple[tuple[str, ...], ...] = (
@@ -45,9 +46,11 @@ def read_npy(data: bytes) -> np.ndarray:
     shape, _, dtype = header(stream)
     if dtype.hasobject:
         raise _refused(dtype)
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    count = int(np.prod(shape, dtype=object))
+    size = count * dtype.itemsize
     if size > len(data) - stream.tell():
         raise DataError(f"the bytes are no valid npy: the header promises {size} bytes of values, the file is cut.")
+    check("values", count, "the array")  # of a type without a size any number fits
     stream.seek(0)
     return plain_array(np.lib.format.read_array(stream, allow_pickle=False))
 

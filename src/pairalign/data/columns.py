@@ -28,6 +28,7 @@ from pairalign.data.formats import READ, extension_of, known_extension, names_fi
 from pairalign.data.made import Made
 from pairalign.data.rows import checked_text
 from pairalign.data.sources import read_member
+from pairalign.files import stays_inside
 
 KINDS = ("auto", "path", "value", "text", "number")
 _FILE = re.compile(
@@ -192,12 +193,30 @@ def is_missing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
+class Links:
+    """Which files of a root lie, by whatever links, outside of it; the folders that were looked at are remembered."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.inside: dict[str, bool] = {}
+
+    def leave(self, path: str) -> bool:
+        """Whether a file of the root does."""
+        if os.path.islink(path):
+            return not stays_inside(path, self.root)
+        folder = os.path.dirname(path)
+        if folder not in self.inside:
+            self.inside[folder] = stays_inside(folder, self.root)
+        return not self.inside[folder]
+
+
 class Way(NamedTuple):
-    """How a column's cells become values."""
+    """How a column's cells become values. links: None follows every link."""
 
     column: Column
     spelled: bool
     base: Path
+    links: Links | None = None
 
 
 def value_of(cell: Any, where: str, way: Way) -> Any:
@@ -254,6 +273,9 @@ def _path(cell: Any, where: str, way: Way) -> Path | Made:
         whole = re.sub(r"^\s+|\W+$", "", cell)
         fix = f"take away what stands around {whole!r}" if _is_file(way.base, whole) else "or set the root folder"
         raise DataError(f"{where}: file {shown!r} does not exist: correct the path, {fix}.")
+    if way.links is not None and way.links.leave(path):
+        fix = "set a root above both, or take it with --follow-links (`Manifest(follow_links=True)`)"
+        raise DataError(f"{where}: path {cell!r} is a link that leaves the root: {fix}.")
     known_extension(extension_of(cell), f"{where}: file {cell!r}")
     return Made(read_member, (Path(path), member)) if member else Path(path)
 

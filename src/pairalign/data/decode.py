@@ -9,7 +9,6 @@ file only at first use.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.limits import check, parse_json, read_bytes
 from pairalign.data.arrays import check_finite as check_finite
 from pairalign.data.arrays import read_npy
 from pairalign.data.captions import caption_key
@@ -55,10 +55,10 @@ def read_signal(file: str | Path) -> Any:
     try:
         extension = known_extension(extension_of(path.name), f"file {path.name!r}")
         if FORMATS[extension].stored == "as it is":
-            return decode(extension, path.read_bytes())
+            return decode(extension, read_bytes(path))
         if FORMATS[extension].stored == "frames":
             return {"frames": read_frames(path, VideoFrames()).pictures}
-        return read_source(path.read_bytes(), extension, member or None)
+        return read_source(read_bytes(path), extension, member or None)
     except (DataError, OSError) as error:
         raise DataError(f"file {str(file)!r} cannot be read: {error}") from error
 
@@ -92,6 +92,7 @@ def _array(data: bytes) -> np.ndarray:
 
 
 def _text(data: bytes) -> str:
+    check("text", len(data), "the text")
     return data.decode("utf-8")
 
 
@@ -101,7 +102,7 @@ def _decoder(extension: str) -> Callable[[bytes], Any]:
         return partial(read_picture, extension=extension)
     if family == "sound":
         return partial(read_sound, extension=extension)
-    others: dict[str, Callable[[bytes], Any]] = {"array": _array, "text": _text, "json": json.loads}
+    others: dict[str, Callable[[bytes], Any]] = {"array": _array, "text": _text, "json": parse_json}
     return others[family]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import read_bytes
 from pairalign.data.arrays import plain_array
 from pairalign.data.formats import FORMATS, STORED, extension_of, known_extension
 from pairalign.data.made import Made, Stored
@@ -75,7 +76,7 @@ def is_numeric(value: Any) -> bool:
 def _file(path: Path) -> tuple[str, bytes]:
     extension = known_extension(extension_of(path.name), f"file {path.name!r}")
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise DataError(f"file {path.name!r} cannot be read: {error.strerror}.") from error
     try:

@@ -29,7 +29,7 @@ TOLD: dict[Family, Told] = {
         "a PIL picture, upright, with the depth it has",
         "image",
         "8-bit RGB in the tower's size, see below",
-        "other content, cut short, more than `PIL.Image.MAX_IMAGE_PIXELS`, of one colour (unless `--allow-constant`)",
+        "other content, cut short, more than `PAIRALIGN_MAX_PIXELS`, of one colour (unless `--allow-constant`)",
     ),
     "array": Told(
         "an array in native byte order, its dtype kept",

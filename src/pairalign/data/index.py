@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.limits import parse_json, read_bytes
 from pairalign.core.secrets import hide
 from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.files import replacing, sha256_text
@@ -166,14 +167,14 @@ def _local(folder: Path) -> bytes:
     if not path.is_file():
         raise DataError(_missing(folder))
     try:
-        return path.read_bytes()
+        return read_bytes(path, "table")
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error.strerror}).") from error
 
 
 def _parsed(data: bytes, path: str) -> ShardIndex:
     try:
-        values = json.loads(data)
+        values = parse_json(data, path, "table")
         version = values["version"]
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path!r} is damaged ({error}): copy it again, or pack again.") from error

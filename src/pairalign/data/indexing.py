@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -22,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, parse_json
 from pairalign.core.secrets import hide
 from pairalign.data.decode import DECODERS
 from pairalign.data.index import INDEX_NAME, ShardIndex, index_bytes, save_index
@@ -165,6 +165,7 @@ def _sample(entry: Entry, read: Callable[[int, int], bytes], record: dict[str, A
     digests, meta = {}, {}
     seen: set[str] = set()
     for name, (offset, size) in entry.fields.items():
+        check("file", size, f"shard member {name!r}")
         data = read(offset, size)
         digests[name] = hashlib.sha256(data).digest()
         if name == "meta.json":
@@ -191,8 +192,8 @@ def _sample(entry: Entry, read: Callable[[int, int], bytes], record: dict[str, A
 
 def _meta(data: bytes) -> dict[str, Any]:
     try:
-        meta = json.loads(data)
-    except ValueError:
+        meta = parse_json(data)
+    except (ValueError, DataError):
         return {}
     return meta if isinstance(meta, dict) else {}
 

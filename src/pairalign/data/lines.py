@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import csv
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, limit, parse_json
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 _CELL = 2**31 - 1  # bytes of one CSV cell: a whole recording fits
+_TOGETHER = 256  # rows of a parquet file that are unpacked at once
 _PEEK = 20  # rows by which a delimiter is judged
 _UNNAMED = re.compile(r"Unnamed: \d+|__index_level_\d+__")  # as pandas calls the row numbers that it writes
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -61,6 +62,7 @@ def read_lines(path: Path, delimiter: str | None = None) -> Lines:
         raise DataError(f"manifest {path.name!r}: use .jsonl (JSON lines) or .csv, or .json, .tsv, .parquet.")
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise DataError(f"delimiter={delimiter!r}: give one character, such as ';' or a tab.")
+    check("table", path.stat().st_size, f"manifest {path.name!r}")
     try:
         return reader(path, delimiter)
     except UnicodeError as error:
@@ -80,7 +82,7 @@ def _encoding(path: Path) -> str:
 def _json(path: Path, delimiter: str | None) -> Lines:
     encoding = _encoding(path)
     with path.open(encoding=encoding) as stream:
-        first = next((text.lstrip() for text in stream if text.strip()), "")
+        first = next((text.lstrip() for text in iter(lambda: stream.readline(4096), "") if text.strip()), "")
         stream.seek(0)
         if first.startswith("["):
             rows, form = list(_json_list(stream.read(), path)), "JSON"
@@ -90,20 +92,32 @@ def _json(path: Path, delimiter: str | None) -> Lines:
 
 
 def _json_lines(stream: Any, path: Path) -> Iterator[Line]:
-    for number, text in enumerate(stream, start=1):
+    for number, text in enumerate(_bounded(stream, path), start=1):
         if text.strip():
             where = f"{path.name} line {number}"
             try:
                 cells = _parsed(text)
-            except ValueError as error:
+            except (ValueError, DataError) as error:
                 yield Line(number, {}, where, f"no valid JSON ({error}): write one object a line.")
                 continue
             yield _object(number, cells, where, "one JSON object a line")
 
 
+def _bounded(stream: Any, path: Path) -> Iterator[str]:
+    """The lines of a file; `DataError` for one of more characters than a text may have, before it is read whole."""
+    most = limit("text")
+    for number in itertools.count(1):
+        line = stream.readline(most + 1)
+        if not line:
+            return
+        if len(line) > most:
+            check("text", len(line), f"{path.name} line {number}")
+        yield line
+
+
 def _json_list(text: str, path: Path) -> Iterator[Line]:
     try:
-        found = _parsed(text)
+        found = _parsed(text, "table")
     except ValueError as error:
         raise DataError(
             f"manifest {path.name!r}: no valid JSON ({error}): write a list of objects, or one object a line (.jsonl)."
@@ -120,12 +134,9 @@ def _object(number: int, cells: Any, where: str, wanted: str) -> Line:
     return Line(number, {}, where, f"holds a {type(cells).__name__}: write {wanted}.")
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str, bound: str = "text") -> Any:
     """JSON in which no name stands twice; `ValueError` for what is none."""
-    try:
-        return json.loads(text, object_pairs_hook=_without_twins)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    return parse_json(text, "it", bound, object_pairs_hook=_without_twins)
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -175,17 +186,17 @@ def _next_row(reader: Any, where: str) -> list[str] | None:
 @contextmanager
 def _reading(path: Path, delimiter: str) -> Iterator[Any]:
     with long_cells(), path.open(encoding=_encoding(path), newline="") as stream:
-        yield csv.reader(stream, delimiter=delimiter, strict=True)
+        yield csv.reader(_bounded(stream, path), delimiter=delimiter, strict=True)
 
 
 @contextmanager
 def long_cells() -> Iterator[None]:
     """Let CSV cells be as long as a recording, where Python stops at 131,072 characters; the limit is the process's."""
-    limit = csv.field_size_limit(_CELL)
+    before = csv.field_size_limit(_CELL)
     try:
         yield
     finally:
-        csv.field_size_limit(limit)
+        csv.field_size_limit(before)
 
 
 def _check_header(path: Path, names: list[str]) -> None:
@@ -223,11 +234,23 @@ def _parquet(path: Path, delimiter: str | None) -> Lines:
     except ImportError:
         raise DataError(f"manifest {path.name!r} is read by pyarrow: pip install 'pairalign[hub]'.") from None
     try:
-        rows = parquet.read_table(path).to_pylist()
+        rows = list(_parquet_rows(parquet.ParquetFile(path)))
+    except DataError:
+        raise
     except Exception as error:  # pyarrow's own errors, and those of the disk
         raise DataError(f"manifest {path.name!r} is no parquet file ({error}): write it again.") from error
     found = [Line(number, cells, f"{path.name} row {number}") for number, cells in enumerate(rows, start=1)]
     return _finished(found, "parquet")
+
+
+def _parquet_rows(file: Any) -> Iterator[dict[str, Any]]:
+    """The rows, a few at a time: a page that repeats one value takes no space before it is spelled out."""
+    about, total = file.metadata, 0
+    check("cells", about.num_rows * about.num_columns, "the table")
+    for batch in file.iter_batches(_TOGETHER):
+        total += batch.nbytes
+        check("table", total, "the table, unpacked,")
+        yield from batch.to_pylist()
 
 
 def _finished(rows: list[Line], form: str, *, spelled: bool = False, columns: tuple[str, ...] = ()) -> Lines:

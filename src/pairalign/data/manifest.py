@@ -4,7 +4,8 @@
 
 How a file is read is in `lines`, what a column holds in `columns`. Where it bites: without `modalities`, files, lists
 of numbers and what is called a text are packed, and other columns only if that leaves fewer than two; whatever is left
-out is listed. A path may not leave the root, so that a manifest from elsewhere cannot pull in files that it should not.
+out is listed. A path may not leave the root, by its name or by a link, so that a manifest from elsewhere cannot pull in
+files that it should not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.data.columns import KINDS, Column, Way, decide, is_called_text, is_missing, value_of
+from pairalign.data.columns import KINDS, Column, Links, Way, decide, is_called_text, is_missing, value_of
 from pairalign.data.encode import is_numeric
 from pairalign.data.lines import Line, Lines, read_lines
 from pairalign.data.rows import NAME, RESERVED, check_modalities, checked_text
@@ -39,6 +40,7 @@ class Manifest:
     where: keep rows whose cell equals the value, or one of the values.
     kinds: "path", "text" or "number" by modality, where the rule of `columns` is not what is meant.
     delimiter: of a CSV file; None finds it. all_columns: also take every column that nobody named.
+    follow_links: take files that a link leads to outside of the root, which a manifest from elsewhere must not.
     """
 
     path: str | Path
@@ -49,6 +51,7 @@ class Manifest:
     kinds: Mapping[str, str] | None = None
     delimiter: str | None = None
     all_columns: bool = False
+    follow_links: bool = False
 
     def read(self, on_bad: OnBad | None = None) -> list[dict[str, Any]]:
         """Samples for `pack_pairs`; raise `DataError` with line, column and fix.
@@ -76,7 +79,7 @@ class Manifest:
 
         fields, left_out = self._fields(named, roles, lines, rows, settled)
         check_modalities(list(dict.fromkeys(name.partition(".")[0] for name in fields)))
-        return Table(path.name, lines, rows, fields, roles, left_out, base)
+        return Table(path.name, lines, rows, fields, roles, left_out, base, self.follow_links)
 
     def _fields(
         self,
@@ -116,6 +119,7 @@ class Table:
     roles: dict[str, str]
     left_out: tuple[str, ...]
     base: Path
+    follow_links: bool = False
 
     def text(self) -> str:
         """What was understood, a line for each field, to be read before hours of packing."""
@@ -135,7 +139,8 @@ class Table:
 
     def samples(self, on_bad: OnBad | None = None) -> Iterator[dict[str, Any]]:
         """A sample of each row; a bad one raises, or goes to `on_bad` as (key, reason)."""
-        ways = {name: Way(column, self.lines.spelled, self.base) for name, column in self.fields.items()}
+        out = None if self.follow_links else Links(self.base)
+        ways = {name: Way(column, self.lines.spelled, self.base, out) for name, column in self.fields.items()}
         keyed = self.roles.get("key") in self.lines.columns
         seen: dict[str, int] = {}
         for line in self.rows:

@@ -2,23 +2,26 @@
 
 Where it bites: what counts is the content, so a PNG called .jpg is read and an EPS called .jpg refused; the EXIF
 orientation is applied, so the size is that of the upright picture; the size is looked at before anything is decoded
-(`PIL.Image.MAX_IMAGE_PIXELS`, which may be raised there), because a few kilobytes can hold gigabytes of one colour.
+(`core.limits`, "pixels"), because a few kilobytes can hold gigabytes of one colour.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, limit, open_plain, variable
 from pairalign.data.arrays import check_finite, plain_array
 from pairalign.data.formats import PLUGINS, SIGNED, extension_of
 
 _PLUGIN = {name: plugin for plugin, names in PLUGINS.items() for name in names}
 _STARTS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png"}
 ORIENTATION = 0x0112
+PILLOWS = 89_478_485  # pixels from which on Pillow warns by itself
 _TURNS = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -36,12 +39,14 @@ def open_picture(data: bytes | BinaryIO, extension: str) -> Any:
     """The picture as Pillow opens it, not decoded yet; raise `DataError` for other content or too many pixels."""
     from PIL import Image, UnidentifiedImageError
 
-    own = _PLUGIN[extension]
+    own, most = _PLUGIN[extension], pixel_limit()
+    if Image.MAX_IMAGE_PIXELS is not None and most > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = most  # Pillow's own bound is no lower than what the user asked of us
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             stream = io.BytesIO(data) if isinstance(data, bytes) else data
-            return Image.open(stream, formats=[*SIGNED, *({own} - set(SIGNED))])
+            image = Image.open(stream, formats=[*SIGNED, *({own} - set(SIGNED))])
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise _bomb() from error
         except UnidentifiedImageError:
@@ -50,6 +55,22 @@ def open_picture(data: bytes | BinaryIO, extension: str) -> Any:
             ) from None
         except Exception as error:  # Pillow raises a dozen kinds for a damaged header
             raise DataError(f"the bytes are no valid {extension} ({error}).") from error
+    check_size(image)
+    return image
+
+
+def pixel_limit() -> int:
+    """Most pixels of a picture: ours, or `PIL.Image.MAX_IMAGE_PIXELS` where a user set that and not ours."""
+    from PIL import Image
+
+    if variable("pixels") in os.environ or Image.MAX_IMAGE_PIXELS in (None, PILLOWS):
+        return limit("pixels")
+    return int(Image.MAX_IMAGE_PIXELS)
+
+
+def check_size(image: Any, what: str = "the picture") -> None:
+    """Raise `DataError` for a picture, or a frame, of more pixels than are read."""
+    check("pixels", image.width * image.height, what, pixel_limit())
 
 
 def read_picture(data: bytes, extension: str) -> Any:
@@ -63,6 +84,7 @@ def read_picture(data: bytes, extension: str) -> Any:
             image.load()
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise _bomb() from error
+    check_size(image)  # the pictures inside an icon file may be larger than it says
     if image.mode == "F":
         check_finite(plain_array(image))
     return upright(image)
@@ -106,18 +128,18 @@ def frames_in(path: Path) -> int:
     extension = extension_of(path.name)
     if extension not in SEVERAL:
         return 1
-    with path.open("rb") as stream:
+    with os.fdopen(open_plain(path), "rb") as stream:
         image = open_picture(stream, extension)
         try:
-            return int(getattr(image, "n_frames", 1)) if image.format in COUNTED else 1
+            count = int(getattr(image, "n_frames", 1)) if image.format in COUNTED else 1
         except Exception as error:  # Pillow raises a dozen kinds for damaged bytes
             raise DataError(f"the bytes are no valid {extension} ({error}).") from error
+    check("frames", count, "the animation")
+    return count
 
 
 def _bomb() -> DataError:
-    from PIL import Image
-
     return DataError(
-        f"the picture is too large: it has more than {(Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels. Reduce "
-        "it first, or raise PIL.Image.MAX_IMAGE_PIXELS if it is meant."
+        f"the picture is too large: more than {pixel_limit():,} pixels. Make it smaller first, or set "
+        f"{variable('pixels')} if it is meant."
     )

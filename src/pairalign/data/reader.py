@@ -7,7 +7,6 @@ are read.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, parse_json
 from pairalign.data.decode import content_id, decode
 from pairalign.data.index import ShardInfo
 from pairalign.data.place import Remote, ShardPlace
@@ -187,17 +187,16 @@ class ShardReader:
         if where is None:
             return {}
         try:
-            meta = json.loads(os.pread(descriptor, where[1], where[0]))
-        except ValueError as error:
+            meta = parse_json(_stored(descriptor, where))
+        except (ValueError, DataError) as error:
             raise BadSampleError(entry.key, f"meta.json is damaged ({error}).") from error
         return meta if isinstance(meta, dict) else {}
 
     def _value(self, entry: Entry, fields: Sequence[Field], descriptor: int) -> Any:
         parts: dict[str, Any] = {}
         for name, part, extension in fields:
-            offset, size = entry.fields[name]
-            data = os.pread(descriptor, size, offset)
             try:
+                data = _stored(descriptor, entry.fields[name])
                 value = data if self.raw else decode(extension, data)
             except DataError as error:
                 raise BadSampleError(entry.key, f"{name}: {error}") from error
@@ -228,5 +227,15 @@ def _fields(names: tuple[str, ...], modality: str) -> tuple[Field, ...]:
 
 def _id(entry: Entry, fields: Sequence[Field], descriptor: int) -> int:
     chosen = [f for f in fields if not f.part] or [f for f in fields if f.part.isdigit()] or fields
-    places = [entry.fields[field.name] for field in chosen]
-    return content_id(chosen[0].extension, [os.pread(descriptor, size, offset) for offset, size in places])
+    try:
+        stored = [_stored(descriptor, entry.fields[field.name]) for field in chosen]
+    except DataError as error:
+        raise BadSampleError(entry.key, str(error)) from error
+    return content_id(chosen[0].extension, stored)
+
+
+def _stored(descriptor: int, place: tuple[int, int]) -> bytes:
+    """The bytes of a member; `DataError` where there are more than one may have, of which a hole costs nothing."""
+    offset, size = place
+    check("file", size, "the member")
+    return os.pread(descriptor, size, offset)

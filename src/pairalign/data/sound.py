@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check
 
 _SCALE = {8: 128.0, 16: 32768.0, 24: 8388608.0, 32: 2147483648.0}
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _OPEN_END = 0xFFFFFFFF  # written to a pipe, whose end nobody knew
-_LONGEST = 1 << 29  # values of one file: what a compressed one may unpack to, 2 GiB
 
 
 class Wav(NamedTuple):
@@ -47,6 +47,8 @@ def read_sound(data: bytes, extension: str) -> np.ndarray:
     if wav is None or (wav.form, wav.bits) not in {*((_PCM, bits) for bits in _SCALE), (_FLOAT, 32), (_FLOAT, 64)}:
         value = _by_soundfile(data, extension)
     else:
+        frames = len(wav.data) * 8 // (wav.bits * wav.channels)
+        _check_length(frames, wav.channels, wav.rate)
         value = _values(wav).reshape(-1, wav.channels)
     if not np.isfinite(value).all():
         raise DataError(f"holds NaN or infinity in {int((~np.isfinite(value)).sum())} of {value.size} values.")
@@ -95,13 +97,19 @@ def _values(wav: Wav) -> np.ndarray:
         whole = (padded.view("<i4")[:, 0] >> 8).astype(np.float32)
     else:
         whole = np.frombuffer(wav.data, f"<i{wav.bits // 8}").astype(np.float32)
-    return whole / np.float32(_SCALE[wav.bits])
+    whole /= np.float32(_SCALE[wav.bits])  # in place: a second copy of an hour is a gigabyte
+    return whole
+
+
+def _check_length(frames: int, channels: int, rate: float) -> None:
+    """Raise `DataError` for a sound that is too long to be unpacked."""
+    check("values", frames * channels, "the sound")
+    check("seconds", frames / rate if rate else 0, "the sound")
 
 
 def _by_soundfile(data: bytes, extension: str) -> np.ndarray:
     with _open(data, extension) as stream:
-        if stream.frames * stream.channels > _LONGEST:
-            raise DataError(f"the sound is too long: {stream.frames} frames of {stream.channels} channels. Cut it.")
+        _check_length(stream.frames, stream.channels, stream.samplerate)
         value = stream.read(dtype="float32", always_2d=True)
         if len(value) != stream.frames or not len(value):
             raise DataError(f"the header promises {stream.frames} frames, {len(value)} are there.")

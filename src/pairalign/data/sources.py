@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, read_bytes
 from pairalign.data.arrays import check_finite, plain_array, read_npy, table_of
 
 MESH_POINTS = 2048
-_LARGEST = 1 << 31  # bytes that one member of an archive may unpack to
+_MEMBER, _PACKED = b"PK\1\2", (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_HEADER = 1 << 16  # bytes within which the header of a PLY file ends
 
 
 def read_source(data: bytes, extension: str, member: str | None = None) -> np.ndarray:
@@ -36,7 +38,7 @@ def read_source(data: bytes, extension: str, member: str | None = None) -> np.nd
 def read_member(path: Path, member: str) -> np.ndarray:
     """One array of an archive, `file.npz::member` of a manifest."""
     try:
-        return read_source(path.read_bytes(), "npz", member)
+        return read_source(read_bytes(path), "npz", member)
     except OSError as error:
         raise DataError(f"file {path.name!r} cannot be read: {error.strerror}.") from error
     except DataError as error:
@@ -44,6 +46,7 @@ def read_member(path: Path, member: str) -> np.ndarray:
 
 
 def _member(data: bytes, wanted: str | None) -> np.ndarray:
+    check("members", data.count(_MEMBER), "the archive")  # before its directory is read into objects
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         found = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
         if wanted is None and len(found) == 1:
@@ -51,9 +54,10 @@ def _member(data: bytes, wanted: str | None) -> np.ndarray:
         if wanted is None or wanted not in found:
             which = "which of its arrays" if wanted is None else f"it has no {wanted!r}"
             raise DataError(f"{which}? It holds {', '.join(sorted(found)) or 'none'}: name one as file.npz::NAME.")
-        size = archive.getinfo(found[wanted]).file_size
-        if size > _LARGEST:
-            raise DataError(f"its array {wanted!r} unpacks to {size} bytes, more than {_LARGEST}.")
+        about = archive.getinfo(found[wanted])
+        if about.compress_type not in _PACKED:
+            raise DataError(f"its array {wanted!r} is packed as numpy packs none: save it with numpy.savez.")
+        check("file", about.file_size, f"its array {wanted!r}")
         return read_npy(archive.read(found[wanted]))
 
 
@@ -63,7 +67,9 @@ def _points(data: bytes, extension: str) -> np.ndarray:
 
     if extension == "off":
         return sample_surface(*parse_off(data.decode("ascii", "replace"), "the file"), MESH_POINTS)
+    _check_mesh(data, extension)
     shape = _load(data, extension)
+    check("points", max(len(shape.vertices), len(getattr(shape, "faces", ()))), "the mesh")
     faces = getattr(shape, "faces", None)
     if faces is not None and len(faces):
         return sample_surface(np.asarray(shape.vertices, np.float64), np.asarray(faces), MESH_POINTS)
@@ -76,14 +82,34 @@ def _points(data: bytes, extension: str) -> np.ndarray:
     )
 
 
+def _check_mesh(data: bytes, extension: str) -> None:
+    """Raise `DataError` for what would take too much, by the header, or by its length where all is words."""
+    words = extension == "obj"
+    if extension == "ply":
+        header = data[:_HEADER].partition(b"end_header")[0]
+        for line in header.splitlines():
+            said = line.split()
+            if said[:1] == [b"element"] and said[-1].isdigit():
+                check("points", int(said[-1]), "the cloud")
+        words = b"format ascii" in header
+    elif extension == "stl":
+        count = int.from_bytes(data[80:84], "little")
+        words = len(data) != 84 + 50 * count
+        check("points", 0 if words else 3 * count, "the mesh")
+    if words:
+        check("mesh", len(data), "the mesh in words")
+
+
 def _load(data: bytes, extension: str) -> Any:
-    """What trimesh makes of the bytes, several bodies joined; it follows no link to another file."""
+    """What trimesh makes of the bytes, several bodies joined, without materials: it follows no link to another file,
+    and opens none of the pictures inside, which any plugin of Pillow would read."""
     try:
         import trimesh
     except ImportError as error:
         raise DataError(f".{extension} is read by the package trimesh: pip install 'pairalign[mesh]'.") from error
     try:
-        shape: Any = trimesh.load(io.BytesIO(data), file_type=extension, process=False, resolver=None)
+        told: dict[str, Any] = {"skip_materials": True} if extension in ("obj", "glb", "ply") else {}
+        shape: Any = trimesh.load(io.BytesIO(data), file_type=extension, process=False, resolver=None, **told)
         shape = shape.to_geometry() if hasattr(shape, "geometry") else shape
         count = len(shape.vertices) if np.shape(shape.vertices)[1:] == (3,) else 0
     except Exception as error:  # trimesh raises a dozen kinds for damaged bytes

@@ -8,6 +8,7 @@ that names the shard.
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 from collections.abc import Iterable
@@ -19,12 +20,15 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, limit, open_plain
 
 BLOCK = 512
 _BLANK = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
 _MODE_AND_OWNER, _TIME, _REST = _BLANK[100:124], _BLANK[136:148], _BLANK[156:]
 _REST_SUM = sum(_REST) + 8 * ord(" ")  # the checksum counts itself as eight spaces
 _MOST = 8**11 - 1
+_SUMMED = 4096  # headers that are kept until their checksums are compared together
+_HEADER = 1 << 20  # bytes that the standard library may ask for at once: long names and notes, never a member's data
 
 
 class Entry(NamedTuple):
@@ -68,17 +72,22 @@ def write_end(stream: BinaryIO) -> None:
 
 def scan(descriptor: int, name: str) -> list[Entry]:
     """Every sample of an open shard, in order; `name` is for errors. Raise `DataError` for damage."""
-    size = os.fstat(descriptor).st_size
+    size, most = os.fstat(descriptor).st_size, limit("members")
     entries: list[Entry] = []
     headers: list[bytes] = []
-    offset = 0
+    offset = count = 0
     while (header := os.pread(descriptor, BLOCK, offset))[:1] != b"\0":  # an empty block ends a tar
         if len(header) < BLOCK:
             raise DataError(f"shard {name} is truncated{_after(entries)}: copy or pack it again.")
         if header[156] not in b"0\0" or header[345]:  # no plain file, or a long name
             return _scan_slowly(descriptor, name)
         headers.append(header)
-        offset += BLOCK
+        offset, count = offset + BLOCK, count + 1
+        if count > most:
+            check("members", count, f"shard {name}")
+        if len(headers) == _SUMMED:
+            _check_sums(headers, name)
+            headers.clear()
         try:
             length = _octal(header[124:136])
             if length is None:
@@ -89,12 +98,12 @@ def scan(descriptor: int, name: str) -> list[Entry]:
         offset += length + -length % BLOCK
         if offset > size:
             raise DataError(f"shard {name} is truncated inside sample {entries[-1].key!r}: copy or pack it again.")
-    _check_sums(headers, entries, name)
+    _check_sums(headers, name)
     return entries
 
 
-def _check_sums(headers: list[bytes], entries: list[Entry], name: str) -> None:
-    """Compare the checksum of every header, all at once; the eight bytes that hold it count as spaces."""
+def _check_sums(headers: list[bytes], name: str) -> None:
+    """Compare the checksum of these headers, all at once; the eight bytes that hold it count as spaces."""
     table = np.frombuffer(b"".join(headers), np.uint8).reshape(-1, BLOCK)
     sums = table.sum(1, dtype=np.int64) - table[:, 148:156].sum(1, dtype=np.int64) + 8 * ord(" ")
     for header, computed in zip(headers, sums.tolist(), strict=True):
@@ -112,21 +121,50 @@ def _octal(field: bytes) -> int | None:
 def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
     """The same for tars by other writers, with long names and folders, through the standard library."""
     entries: list[Entry] = []
+    size = os.fstat(descriptor).st_size
     try:
-        with os.fdopen(os.dup(descriptor), "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            stream.seek(0)
-            for info in tar:
+        with _Headers(descriptor) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for count, info in enumerate(tar, 1):
+                check("members", count, f"shard {name}")
+                tar.members.clear()  # type: ignore[attr-defined]  # which it would keep, a kilobyte each
                 if info.isdir():
                     continue
-                if not info.isreg():
+                if not info.isreg() or info.issparse():
                     raise DataError(
-                        f"shard {name}: member {info.name!r} is a link or device, which no shard may hold: "
+                        f"shard {name}: member {info.name!r} is a link, device or has holes, which no shard may hold: "
                         "pack the data again from a source that you trust."
                     )
+                if info.size < 0 or info.offset_data + info.size > size:
+                    raise DataError(f"shard {name} is truncated{_after(entries)}: copy or pack it again.")
                 _add(entries, info.name, info.offset_data, info.size, name)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, OSError, ValueError, IndexError, OverflowError) as error:
         raise DataError(f"shard {name} is damaged ({error}){_after(entries)}: copy or pack it again.") from error
     return entries
+
+
+class _Headers(io.RawIOBase):
+    """A shard as `tarfile` may read it: its headers, never as much as a member of gigabytes that calls itself one."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self.place = descriptor, 0
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self.place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go there."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: os.fstat(self.descriptor).st_size}[whence]
+        self.place = start + offset
+        return self.place
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; `tarfile.TarError` where a header is longer than any is."""
+        if not 0 <= size <= _HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        data = os.pread(self.descriptor, size, self.place)
+        self.place += len(data)
+        return data
 
 
 def _add(entries: list[Entry], member: str, offset: int, length: int, name: str) -> None:
@@ -161,7 +199,7 @@ def _after(entries: list[Entry]) -> str:
 def open_shard(path: Path) -> int:
     """Open a shard for reading and tell the kernel to read ahead; raise `DataError` if it is missing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_plain(path)
     except OSError as error:
         raise DataError(f"shard {path.name} cannot be opened ({error.strerror}): copy or pack it again.") from error
     if hasattr(os, "posix_fadvise"):

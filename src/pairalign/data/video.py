@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, read_bytes
 from pairalign.data.formats import FORMATS, extension_of
-from pairalign.data.raster import SEVERAL, frames_in, open_picture, upright
+from pairalign.data.raster import SEVERAL, check_size, frames_in, open_picture, upright
 
 Which = Literal["spread", "first", "last", "middle"]
 
@@ -101,19 +102,20 @@ def read_frames(path: Path, choice: VideoFrames) -> Frames:
 
 
 def _of_video(path: Path, choice: VideoFrames) -> Frames:
-    from pairalign.data.convert.video import frame_times, need_av
+    from pairalign.data.convert.video import check_frame, frame_times, open_video
 
-    av, times = need_av(), frame_times(path)
+    times = frame_times(path)
     if not times:
         raise DataError("the video holds no frames.")
     wanted = {times[place] for place in choice.places(len(times))}
     pictures: dict[int, Any] = {}
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
-        _check_size(stream.width, stream.height)
+        check("frame_pixels", stream.width * stream.height * len(wanted), "what is kept of the video")
         base, rate = float(stream.time_base), float(stream.average_rate) if stream.average_rate else None
         for frame in container.decode(stream):
             if frame.pts in wanted:
+                check_frame(frame)
                 turned = getattr(frame, "rotation", 0)
                 image = frame.to_image()
                 pictures[frame.pts] = image.rotate(turned, expand=True) if turned else image
@@ -126,26 +128,23 @@ def _of_video(path: Path, choice: VideoFrames) -> Frames:
 
 
 def _of_animation(path: Path, choice: VideoFrames) -> Frames:
-    data, extension = path.read_bytes(), extension_of(path.name)
+    data, extension = read_bytes(path), extension_of(path.name)
     image = open_picture(data, extension)
-    total, at = frames_in(path), 0.0
+    total, at, pixels = frames_in(path), 0.0, image.width * image.height
     wanted, pictures, seconds = set(choice.places(total)), list[Any](), list[float]()
+    check("frame_pixels", len(wanted) * pixels, "what is kept of the animation")
+    check("decoded_pixels", (max(wanted) + 1) * pixels, "the animation")
     try:
         for number in range(max(wanted) + 1):
             image.seek(number)
+            check_size(image, "the animation's frame")
             image.load()
             if number in wanted:
                 pictures.append(upright(image.copy()))
                 seconds.append(at)
             at += float(image.info.get("duration", 0)) / 1000
+    except DataError:
+        raise
     except Exception as error:  # Pillow raises a dozen kinds for damaged bytes
         raise DataError(f"frame {number} of {total} cannot be decoded ({error}).") from error
     return Frames(pictures, seconds, round(total / at, 3) if at and len(wanted) == total else None)
-
-
-def _check_size(width: int, height: int) -> None:
-    from PIL import Image
-
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and width * height > limit:
-        raise DataError(f"the video is too large: {width} × {height} pixels a frame.")

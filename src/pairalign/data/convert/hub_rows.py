@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import read_bytes
 from pairalign.data.convert.extra import need
 from pairalign.data.made import Stored
 from pairalign.data.raster import picture_extension
+from pairalign.files import stays_inside
 
 STARTS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png", b"\x93NUMPY": "npy", b"P5": "pgm"}
 
@@ -110,10 +112,10 @@ def _file(name: str | None, folder: Path) -> bytes:
     if not name:
         raise DataError("the cell is empty.")
     path = Path(os.path.normpath(folder / name))
-    if not path.is_relative_to(folder):
+    if not path.is_relative_to(folder) or not stays_inside(path, folder):
         raise DataError(f"path {name!r} leaves the folder of the data set.")
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise DataError(f"file {name!r} cannot be read: {error.strerror}.") from error
 

@@ -7,6 +7,7 @@ it opens tables and never an image, runs in a fixed order, and says by `skip(key
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,9 @@ def first_match(folder: Path, patterns: str) -> Path | None:
 def present(files: dict[str, Path], home: Path, key: str, skip: Skip) -> dict[str, Path]:
     """The files of a sample by modality, or nothing if one is missing, and then said."""
     for modality, path in files.items():
+        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(home)):
+            skip(key, f"unsafe name of the {modality} file: it leaves the folder")
+            return {}
         if not path.is_file():
             skip(key, f"missing {modality} file: {path.relative_to(home)}")
             return {}

@@ -13,15 +13,17 @@ from zlib import crc32
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, read_bytes
 
 
 def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Vertices float64 (V, 3) and triangles int64 (F, 3); raise `DataError` for a damaged file."""
-    return parse_off(path.read_text(encoding="ascii", errors="replace"), path.name)
+    return parse_off(read_bytes(path).decode("ascii", "replace"), path.name)
 
 
 def parse_off(text: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The same of the text of a file, which errors call `name`."""
+    check("mesh", len(text), name)
     if "#" in text:
         text = "\n".join(line.partition("#")[0] for line in text.splitlines())
     words = text.split()
@@ -32,6 +34,7 @@ def parse_off(text: str, name: str) -> tuple[np.ndarray, np.ndarray]:
         count, faces = int(words[0]), int(words[1])
         if count < 1 or faces < 1:
             raise ValueError(f"{count} vertices and {faces} faces")
+        check("points", max(count, faces), name)
         vertices = np.array(words[3 : 3 + 3 * count], np.float64).reshape(count, 3)
         corners = np.array(words[3 + 3 * count :], np.int64)
         triangles = _fans(corners, faces)

@@ -10,6 +10,7 @@ such as night_stand hold an underscore. A mesh becomes points that are drawn by 
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import read_words
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred, points_of_off
 from pairalign.data.made import Made
@@ -93,7 +95,8 @@ def _lines(path: Path) -> list[str]:
 def points_of_text(path: Path, points: int, columns: int, normalise: bool = True) -> np.ndarray:
     """The first `points` rows of a comma-separated file, (points, columns), as `centred` gives them."""
     try:
-        rows = np.loadtxt(path, np.float32, delimiter=",", max_rows=points, ndmin=2)
+        words = read_words(path, "mesh")
+        rows = np.loadtxt(io.StringIO(words), np.float32, delimiter=",", max_rows=points, ndmin=2)
     except ValueError as error:
         raise DataError(f"{path.name}: the points are damaged ({error}).") from error
     if rows.shape[1] < columns:

@@ -8,6 +8,8 @@ Where it bites: a file that needs too much memory is not refused; trust no file 
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import check, open_plain, read_bytes
+from pairalign.data.arrays import read_npy
 
 
 def _latin(text: str, encoding: str) -> bytes:
@@ -54,12 +58,11 @@ def load_pickled_npy(path: Path, trusted: bool) -> Any:
 
     Raise `DataError` for a pickle that is not trusted, that wants more than numpy's arrays, or that is damaged.
     """
-    with path.open("rb") as stream:
+    with io.BytesIO(read_bytes(path)) as stream:
         try:
             dtype = _header(stream)
             if dtype is not None and not dtype.hasobject:
-                stream.seek(0)
-                return np.load(stream, allow_pickle=False)
+                return read_npy(stream.getvalue())
             if not trusted:
                 raise DataError(
                     f"{path.name} is a pickle, which may run any program when it is read: if you trust its source, "
@@ -84,12 +87,25 @@ def _header(stream: BinaryIO) -> np.dtype[Any] | None:
     return read(stream)[2]
 
 
+def _check_archive(path: Path) -> None:
+    """Raise `DataError` for a `.pt` file that is no plain file, is too large, or unpacks to more than its own bytes."""
+    with os.fdopen(open_plain(path), "rb") as stream:
+        check("file", os.fstat(stream.fileno()).st_size, "the file")
+        if zipfile.is_zipfile(stream):
+            with zipfile.ZipFile(stream) as archive:
+                if any(about.compress_type != zipfile.ZIP_STORED for about in archive.infolist()):
+                    raise DataError("is packed, as torch.save packs none: save it again with torch.save.")
+
+
 def load_tensor(path: Path) -> np.ndarray:
     """The tensor of a `.pt` file as an array; nothing but tensors is admitted. Raise `DataError` otherwise."""
     import torch
 
     try:
+        _check_archive(path)
         value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}") from error
     except Exception as error:  # a foreign class, a damaged archive
         raise DataError(f"{path.name}: is no plain tensor ({str(error).splitlines()[0]}).") from error
     if not isinstance(value, torch.Tensor):

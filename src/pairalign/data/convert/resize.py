@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import read_bytes
 from pairalign.data.decode import decode
 from pairalign.data.formats import PICTURES
 from pairalign.data.made import Made, Stored
@@ -40,7 +41,7 @@ def reduce_image(value: Path | Made, size: int) -> Any:
     if isinstance(value, Path) and frames_in(value) > 1:
         return value
     if isinstance(value, (Path, Stored)) and _extension(value) in PICTURES:
-        image = decode(_extension(value), value.read_bytes() if isinstance(value, Path) else value.data)
+        image = decode(_extension(value), read_bytes(value) if isinstance(value, Path) else value.data)
     elif hasattr(value, "getbands"):
         image = _loaded(value)
     else:

@@ -11,6 +11,8 @@ Reading needs h5py: `pip install 'pairalign[h5]'`.
 
 from __future__ import annotations
 
+import math
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.limits import check, open_plain
 from pairalign.data.convert.extra import need
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
@@ -97,10 +100,28 @@ def _labels(path: Path) -> np.ndarray:
 
 
 def _open(path: Path) -> Any:
+    h5py = _h5py()
     try:
-        return _h5py().File(path, "r")
+        os.close(open_plain(path))
+        file = h5py.File(path, "r")
     except OSError as error:
         raise DataError(f"{path.name} is no HDF5 file ({error}): download it again.") from error
+    for name in file:
+        _check_own(file, name, path, h5py)
+    return file
+
+
+def _check_own(file: Any, name: str, path: Path, h5py: Any) -> None:
+    """Raise `DataError` for a part of a file whose values lie in another file, or are more than are read."""
+    own = isinstance(file.get(name, getlink=True), h5py.HardLink)
+    part = file[name] if own else None
+    if not own or (isinstance(part, h5py.Dataset) and (part.external or part.is_virtual)):
+        raise DataError(
+            f"{path.name}: {name!r} lies in another file, which is not opened: copy its values into this one."
+        )
+    if isinstance(part, h5py.Dataset):  # of which a row is read at a time, and with it a chunk is unpacked
+        row = part.size // max(1, len(part)) if part.ndim > 1 else part.size or 0
+        check("values", max(row, math.prod(part.chunks or ())), f"{path.name}: a row of {name!r}")
 
 
 @lru_cache(1)

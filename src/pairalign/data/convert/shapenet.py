@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import read_bytes
+from pairalign.data.arrays import read_npy
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.made import Made
@@ -101,6 +103,6 @@ def _names(path: Path) -> dict[str, list[str]]:
 def points_of_array(path: Path, normalise: bool = True) -> np.ndarray:
     """The points (N, 3) of an .npy file, as `centred` gives them; a pickled array is refused."""
     try:
-        return centred(np.load(path, allow_pickle=False)[:, :3], normalise)
+        return centred(read_npy(read_bytes(path))[:, :3], normalise)
     except (ValueError, IndexError, EOFError, OSError) as error:
         raise DataError(f"{path.name}: the points are damaged ({error}).") from error

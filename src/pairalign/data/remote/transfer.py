@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from pairalign.core.errors import DataError, PairalignError
+from pairalign.core.limits import check
 from pairalign.core.secrets import hide
 from pairalign.data.remote import opening
 
@@ -56,7 +57,16 @@ def whole_size(address: str) -> int | None:
 
 def read_file(address: str) -> bytes:
     """A whole small file; `DataError` as `stream` has it, `FileNotFoundError` where there is none."""
-    return again(address, lambda: b"".join(opening.whole(address)), missing=True)
+    return again(address, lambda: _joined(address), missing=True)
+
+
+def _joined(address: str) -> bytes:
+    found, total = [], 0
+    for piece in opening.whole(address):
+        found.append(piece)
+        total += len(piece)
+        check("table", total, hide(address))
+    return b"".join(found)
 
 
 def again(address: str, work: Callable[[], T], *, missing: bool = False) -> T:
