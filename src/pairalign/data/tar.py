@@ -131,8 +131,8 @@ def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
                     continue
                 if not info.isreg() or info.issparse():
                     raise DataError(
-                        f"shard {name}: member {info.name!r} is a link, device or has holes, which no shard may hold: "
-                        "pack the data again from a source that you trust."
+                        f"shard {name}: member {info.name!r} is a link or device, or has holes, which no shard may "
+                        "hold: pack the data again from a source that you trust."
                     )
                 if info.size < 0 or info.offset_data + info.size > size:
                     raise DataError(f"shard {name} is truncated{_after(entries)}: copy or pack it again.")
