@@ -13,6 +13,7 @@ from conftest import TinyVector, vector_pairs
 from pairalign.align.feed import FeedSource, PairBatch, PairFeed, SideSource
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError
+from pairalign.data.held import TENSOR
 from pairalign.data.pack import pack_pairs
 
 EDGE = ("a", "b")
@@ -33,7 +34,7 @@ def batches(folder: Path, encoder: Encoder, memory: int, count: int = 18) -> lis
     )
 
 
-@pytest.mark.parametrize("memory", [500, 10**6], ids=["a few", "all"])
+@pytest.mark.parametrize("memory", [20_000, 10**6], ids=["a few", "all"])
 @pytest.mark.parametrize("encoder", [TinyVector, RandomView])
 def test_memory_changes_no_batch(pair_folder: Path, encoder: type[Encoder], memory: int) -> None:
     plain, kept = (batches(pair_folder, encoder(), size) for size in (0, memory))
@@ -54,6 +55,14 @@ def test_a_kept_sample_is_decoded_once(
     monkeypatch.setattr("pairalign.data.reader.decode", lambda *of: decoded.append(of) or decode(*of))
     batches(pair_folder, encoder(), memory)
     assert len(decoded) == passes * 2 * 96
+
+
+def test_what_is_kept_of_tiny_samples_counts_with_its_objects(pair_folder: Path) -> None:
+    side = SideSource("a", TinyVector(), memory=20_000)
+    sides = {"a": side, "b": SideSource("b", TinyVector())}
+    feed = PairFeed([FeedSource(pair_folder / "a-b", "train", sides)], [EDGE], 16)
+    list(itertools.islice(feed, 18))
+    assert 10 <= len(side.kept) <= 20_000 // (TENSOR + 24)  # of 96; their numbers alone are 24 bytes each
 
 
 def test_shards_that_are_packed_anew_meanwhile_end_the_run(pair_folder: Path) -> None:

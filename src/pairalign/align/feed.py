@@ -28,6 +28,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError, SignalError, did_you_mean
 from pairalign.data.captions import draw_place, several_texts, text_at
 from pairalign.data.graph import Edge, edge_name
+from pairalign.data.held import held
 from pairalign.data.index import load_index
 from pairalign.data.kinds import with_meta
 from pairalign.data.place import ShardPlace
@@ -145,7 +146,7 @@ class SideSource:
         if plain is None:
             plain = self.encoder.compact(self._raw(sample))
             self.encoder.compact_signal.check(plain, where)
-            size = plain.numel() * plain.element_size()
+            size = held(plain) + held(sample.key)
             if size <= self.memory:
                 self.memory -= size
                 self.kept[sample.key] = plain

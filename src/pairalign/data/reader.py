@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OPEN_SHARDS = 64
 
-_SCANNED: dict[tuple[int, ...], Sequence[Entry]] = {}  # the same shard comes back in every epoch
+_SCANNED: dict[tuple[object, ...], Sequence[Entry]] = {}  # the same shard comes back in every epoch
 
 
 class Field(NamedTuple):
@@ -155,7 +155,9 @@ class ShardReader:
             raise DataError(
                 f"shard {info.name} is truncated: it has {stat.st_size} of {info.bytes} bytes. Copy it again."
             )
-        identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        identity: tuple[object, ...] = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if self.distant:  # another file each time that it is fetched, and always of these bytes
+            identity = (info.sha256, stat.st_size)
         if identity not in _SCANNED:
             while len(_SCANNED) >= OPEN_SHARDS:
                 _SCANNED.pop(next(iter(_SCANNED)))

@@ -13,9 +13,10 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
+from pairalign.data.held import held
 from pairalign.data.index import load_index
 from pairalign.finetune.collator import Collator
-from pairalign.finetune.tasks import Example, Task, encode_once, size_of
+from pairalign.finetune.tasks import Example, Task, encode_once
 from pairalign.sensors.prompt import FIELD
 
 LOOKED = 16  # questions among which one is shown
@@ -65,9 +66,12 @@ class Questions:
         left, keeps = self.memory * 2**30, self.memory > 0
         examples = self.task.read(share.start, share.stop)
         while chunk := encode_once(list(islice(examples, self.size)), self.collate.processor):
-            left -= size_of(chunk)
+            left -= held(chunk)
             keeps = keeps and left >= 0
-            kept = [*kept, *chunk] if keeps else []
+            if keeps:
+                kept += chunk
+            else:
+                kept.clear()
             yield from chunk
         if keeps:
             self._kept = share, kept

@@ -20,6 +20,7 @@ from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.data.captions import draw_place, several_texts, text_at
 from pairalign.data.formats import SOUNDS
+from pairalign.data.held import held
 from pairalign.data.index import load_index
 from pairalign.data.kinds import check_stored, main_value, with_meta
 from pairalign.data.picture import rgb_picture
@@ -175,8 +176,8 @@ class Task:
             chunk.append(example)
             if len(chunk) < ENCODED and len(found) + len(chunk) < len(self):
                 continue
-            found += self._encoded(chunk, processor)
-            size = size_of([one for one in found if one is not None])
+            found += (encoded := self._encoded(chunk, processor))
+            size += held(encoded)
             bar.update(len(chunk))
             chunk = []
             if size / len(found) * len(self) > gib * 2**30:
@@ -304,16 +305,3 @@ def encode_once(examples: Sequence[Example], processor: SensorProcessor) -> list
         for k, (n, m) in enumerate(of):
             parts[n][m] = {"type": sensor, sensor: Sensed(*(part[k].clone() for part in sensed))}
     return [example._replace(parts=own) for example, own in zip(examples, parts, strict=True)]
-
-
-def size_of(examples: Sequence[Example]) -> int:
-    """Bytes of signals and pictures, about."""
-    total = 0
-    for example in examples:
-        for part in example.parts:
-            value = part.get(part["type"])
-            if isinstance(value, Sensed):
-                total += sum(t.numel() * t.element_size() for t in value)
-            elif isinstance(value, Image.Image):
-                total += 3 * value.width * value.height
-    return total

@@ -129,11 +129,12 @@ class Stopping:
 
     def _listen(self) -> None:
         number = 0
-        while number not in SIGNALS:
-            data = self._reader.recv(1)
-            if not data:
-                return
-            number = data[0]
+        with self._reader:  # a run that is over may be held for long by whoever started it
+            while number not in SIGNALS:
+                data = self._reader.recv(1)
+                if not data:
+                    return
+                number = data[0]
         if self._over.wait(PATIENCE):
             return
         while self.saving:

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holding import descriptors, objects
 from shard_servers import serving
 
 from pairalign.core.errors import DataError
 from pairalign.data.audit.survey import take_survey
 from pairalign.data.index import load_index
 from pairalign.data.inspect import inspect_pairs
+from pairalign.data.place import Remote
+from pairalign.data.remote import fetched, opening
+from pairalign.data.shards import read_samples
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.tasks import Task
 
@@ -61,3 +65,25 @@ def test_looking_and_auditing_take_an_address(packed: Path, tmp_path: Path, monk
         rows = survey.rows_of(0)[[90, 3, 40]]
         local = take_survey(packed, progress=False)
         assert list(survey.fetch(rows, "b")) == list(local.fetch(rows, "b"))
+
+
+def test_a_renewed_credential_takes_the_place_of_the_old_one(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairalign.data.remote.opening._MADE", {})
+    with serving(packed.parent) as server:
+        list(read_samples(f"{server.url}/{packed.name}", "train", ["a"]))
+        before, made = descriptors(), objects()["aiohttp.client.ClientSession"]
+        for number in range(12):
+            monkeypatch.setenv("AWS_SESSION_TOKEN", f"renewed {number}")
+            fetched.forget_index(Remote(f"{server.url}/{packed.name}"))
+            load_index(f"{server.url}/{packed.name}")
+    assert len(opening._MADE) == 1
+    assert objects()["aiohttp.client.ClientSession"] <= made
+    assert descriptors() <= before
+
+
+def test_indexes_of_addresses_that_are_signed_anew_are_forgotten(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairalign.data.remote.fetched.BELIEVED", 0.0)
+    with serving(packed.parent) as server:
+        for number in range(4):
+            load_index(f"{server.url}/{packed.name}?signature={number}")
+    assert len(fetched._INDEXES) == 1

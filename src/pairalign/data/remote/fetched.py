@@ -42,7 +42,10 @@ def fetch_index(place: Remote, read: Callable[[bytes], T]) -> T:
             f"{str(place)!r} has no {hide(address)!r}: packing never finished, the address is wrong, or another tool "
             f"wrote the shards (`pairalign data index {place}`)."
         ) from None
-    _INDEXES[place.url] = (time.monotonic(), index)
+    now = time.monotonic()
+    for url in [url for url, (then, _) in list(_INDEXES.items()) if now - then >= BELIEVED]:
+        _INDEXES.pop(url, None)  # an address that is signed anew every hour is another one each time
+    _INDEXES[place.url] = (now, index)
     return index
 
 

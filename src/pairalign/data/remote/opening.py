@@ -68,6 +68,8 @@ def filesystem(address: str) -> Any:
     key = (os.getpid(), scheme, told)  # one that was made before a credential was given does not know it
     if key in _MADE:
         return _MADE[key]
+    for old in [made for made in _MADE if made[:2] == key[:2]]:  # of credentials that were renewed, with its session
+        _MADE.pop(old, None)
     try:
         found = _MADE[key] = fsspec.filesystem(scheme, skip_instance_cache=True, **_options(scheme))
     except ImportError:

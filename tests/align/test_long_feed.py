@@ -1,0 +1,86 @@
+"""Thousands of samples over many epochs: as many descriptors and objects in the last as in the second."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from holding import children, descriptors, objects, threads
+from shard_servers import serving
+
+from conftest import TinyVector, vector_pairs
+from pairalign.align.feed import FeedSource, PairFeed, SideSource
+from pairalign.data.loading import BatchLoader
+from pairalign.data.pack import pack_pairs
+from pairalign.data.place import ShardPlace, find_place
+
+EDGE, BATCH, EPOCH = ("a", "b"), 16, 6  # batches of an epoch
+FEW = 30  # objects that interpreters and libraries may make on the way; a leak makes one a sample
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 pairs, one of which is damaged: its vector has a number too many."""
+    rows = list(vector_pairs(96, EDGE))
+    rows[40]["a"] = np.arange(7, dtype=np.float32)
+    folder = tmp_path_factory.mktemp("pairs")
+    pack_pairs(rows, folder, units={end: {"unit": "N"} for end in EDGE}, shard_samples=12, progress=False)
+    return folder
+
+
+def feed(place: ShardPlace) -> PairFeed:
+    sides = {end: SideSource(end, TinyVector(), memory=20_000) for end in EDGE}
+    return PairFeed([FeedSource(place, "train", sides)], [EDGE], BATCH, shuffle=50)
+
+
+def grown(place: ShardPlace, epochs: int) -> tuple[Counter[str], int]:
+    """Objects by type, and descriptors at most, more after all epochs than after the first three."""
+    then, opened = Counter[str](), [0, 0]
+    for number, batch in enumerate(feed(place)):
+        opened[number >= 3 * EPOCH] = max(opened[number >= 3 * EPOCH], descriptors())
+        if number == 3 * EPOCH:
+            then = objects()
+        if number == epochs * EPOCH + 3:
+            break
+        assert len(batch.keys) == BATCH
+    return objects() - then, opened[1] - opened[0]
+
+
+def test_a_feed_holds_no_more_after_three_thousand_samples(folder: Path) -> None:
+    more, opened = grown(folder, epochs=32)
+    assert more.total() < FEW, more
+    assert opened <= 0
+
+
+def test_a_feed_from_a_server_holds_no_more_after_many_epochs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(path.stat().st_size for path in folder.glob("*.tar"))
+    monkeypatch.setenv("PAIRALIGN_CACHE", str(tmp_path))
+    monkeypatch.setenv("PAIRALIGN_CACHE_GB", str(size / 3 / 2**30))  # shards are fetched again and again
+    with serving(folder) as server:
+        more, opened = grown(find_place(server.url), epochs=9)
+        fetched = len(server.asked)
+    assert fetched > 60
+    more.subtract({"builtins.tuple": fetched})  # the server's own record of what it was asked
+    timed = ("asyncio.", "_contextvars.")  # a connection's time limit, of which many go at once later
+    more = Counter({kind: n for kind, n in more.items() if n > 0 and not kind.startswith(timed)})
+    assert more.total() < FEW, more
+    assert opened <= 8  # connections of a server in the same process that are not yet closed
+
+
+def test_workers_go_with_their_loader(folder: Path) -> None:
+    before, running, others = descriptors(), threads(), children()
+    for _ in range(2):
+        loader = BatchLoader(feed(folder), 2)
+        batches = iter(loader)
+        assert len([next(batches) for _ in range(8)]) == 8
+        assert len(children()) == len(others) + 2
+        del batches, loader
+        gc.collect()
+        assert children() == others
+    assert descriptors() <= before
+    assert threads() <= running
