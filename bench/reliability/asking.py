@@ -78,7 +78,7 @@ def requests(work: Path, total: int, seed: int) -> dict[str, Any]:
 
 def _ask(model: SensorModel, processor: SensorProcessor, n: int, draw: np.random.Generator) -> None:
     touch, picture = (Image.fromarray(draw.integers(0, 255, (48, 48, 3), dtype=np.uint8)) for _ in range(2))
-    cloud = draw.normal(size=(128, 3)).astype(np.float32) * 0.05
+    cloud = draw.normal(size=(128, 6)).astype(np.float32) * 0.05
     signals = ({}, {"touch": [touch]}, {"points": [cloud]}, {"touch": [touch], "points": [cloud]})[n % 4]
     options: dict[str, Any] = ({}, {"num_beams": 3}, {"do_sample": True}, {"use_cache": False})[n // 4 % 4]
     images = [picture] if n % 3 == 0 else []

@@ -15,7 +15,7 @@ PROMISES = {
     "disk": "disk full at random moments of each verb: a clear line, nothing half-written, goes on once there is room",
     "fuzz": "fuzzed readers: nothing untyped, no hang, at most 1 GiB",
     "hostile": "hostile files refused without anything run, written or read outside",
-    "concurrent": "8 threads, 400 requests with and without sensors: each answered as alone",
+    "threads": "8 threads, 400 requests with and without sensors: each answered as alone",
     "soak": "long use: memory at most 1.02 × that after warm-up, file descriptors constant",
 }
 PLAIN = ("section", "what", "tried", "held", "failures", "settings", "rows", "seed", "date", "versions")

@@ -88,7 +88,7 @@ def build_requests(processor: SensorProcessor, seed: int) -> list[Request]:
     """Every prompt in every way, with the packs and as the base."""
     draw = np.random.default_rng(seed)
     touches = [Image.fromarray(draw.integers(0, 255, (48, 48, 3), dtype=np.uint8)) for _ in range(4)]
-    clouds = [draw.normal(size=(128, 3)).astype(np.float32) * 0.05 for _ in range(2)]
+    clouds = [draw.normal(size=(128, 6)).astype(np.float32) * 0.05 for _ in range(2)]
     asked: dict[str, list[dict[str, Any]]] = {
         "words": [{}],
         "a picture": [{"image": touches[3]}],

@@ -67,6 +67,15 @@ def test_what_is_kept_in_memory_is_drawn_anew_all_the_same(tmp_path: Path) -> No
     assert [said(e) for e in streamed.read()] == [said(e) for e in kept.read()]
 
 
+def test_texts_count_in_what_is_kept_in_memory(tmp_path: Path) -> None:
+    class Processor:
+        senses: dict[str, Any] = {}  # noqa: RUF012
+
+    found = task(tmp_path)
+    found.keep(Processor(), 4 * 300 / 2**30)  # type: ignore[arg-type]
+    assert found.kept is None  # six samples of ten texts each, and nothing else
+
+
 def test_measuring_takes_the_first(tmp_path: Path) -> None:
     found = task(tmp_path)
     assert {said(e)[1:] for e in found.read()} == {(QUESTIONS[0], CAPTIONS[0])}
