@@ -10,14 +10,13 @@ import gc
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from stage_two import TOUCH, make_setup, settings, short_run
 from tqdm import tqdm
 
 import pairalign as pa
 from pairalign.core.errors import PairalignError
+from pairalign.data.world import World
 from pairalign.demo.run import DemoSize, demo_config
 from pairalign.export.sensor_pack import export_pack, install_pack, load_sensor_model, uninstall_pack
 from pairalign.files import remove
@@ -64,11 +63,11 @@ def requests(work: Path, total: int, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     base, packs = make_packs(work, "touch", "points")
     model, processor = load_sensor_model(str(base), packs)
-    draw = np.random.default_rng(seed)
+    world = World(seed=seed)
     gc.collect()
     watch = Watch(total)
     for n in tqdm(range(total), unit="request", leave=False):
-        _ask(model, processor, n, draw)
+        _ask(model, processor, n, world)
         if n % 10 == 9:
             _change(model, processor, packs[n // 10 % 2])
         watch(n + 1)
@@ -76,12 +75,12 @@ def requests(work: Path, total: int, seed: int) -> dict[str, Any]:
     return watch.finish()
 
 
-def _ask(model: SensorModel, processor: SensorProcessor, n: int, draw: np.random.Generator) -> None:
-    touch, picture = (Image.fromarray(draw.integers(0, 255, (48, 48, 3), dtype=np.uint8)) for _ in range(2))
-    cloud = draw.normal(size=(128, 6)).astype(np.float32) * 0.05
-    signals = ({}, {"touch": [touch]}, {"points": [cloud]}, {"touch": [touch], "points": [cloud]})[n % 4]
+def _ask(model: SensorModel, processor: SensorProcessor, n: int, world: World) -> None:
+    found = world.sample(n, None, ("touch", "points", "image"))
+    touch, cloud = {"touch": [found["touch"]]}, {"points": [found["points"]]}
+    signals: dict[str, list[Any]] = ({}, touch, cloud, {**touch, **cloud})[n % 4]
     options: dict[str, Any] = ({}, {"num_beams": 3}, {"do_sample": True}, {"use_cache": False})[n // 4 % 4]
-    images = [picture] if n % 3 == 0 else []
+    images = [found["image"]] if n % 3 == 0 else []
     ask_model(model, processor, WORDS[n % len(WORDS)], images=images, signals=signals, tokens=6, **options)
 
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from pairalign.core.errors import PairalignError
+from pairalign.data.world import World
 from pairalign.export.sensor_pack import install_pack, load_sensor_model, uninstall_pack
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
@@ -86,12 +86,12 @@ class Answer:
 
 def build_requests(processor: SensorProcessor, seed: int) -> list[Request]:
     """Every prompt in every way, with the packs and as the base."""
-    draw = np.random.default_rng(seed)
-    touches = [Image.fromarray(draw.integers(0, 255, (48, 48, 3), dtype=np.uint8)) for _ in range(4)]
-    clouds = [draw.normal(size=(128, 6)).astype(np.float32) * 0.05 for _ in range(2)]
+    world = World(seed=seed)
+    shown = [world.sample(n, None, ("touch", "points", "image")) for n in range(3)]
+    touches, clouds = [one["touch"] for one in shown], [one["points"] for one in shown]
     asked: dict[str, list[dict[str, Any]]] = {
         "words": [{}],
-        "a picture": [{"image": touches[3]}],
+        "a picture": [{"image": shown[0]["image"]}],
         "touch 0": [{"touch": touches[0]}],
         "touch 1": [{"touch": touches[1]}],
         "points 0": [{"points": clouds[0]}],
