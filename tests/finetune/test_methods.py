@@ -14,6 +14,8 @@ from torch import Tensor, nn
 import pairalign as pa
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.linears import find_linears
+from pairalign.finetune.collator import IGNORED, Batch
+from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods import create_method, method_names
 from pairalign.finetune.methods.experts import LoraExperts
 from pairalign.finetune.methods.method import Setup, decoder_parameters
@@ -57,25 +59,24 @@ def test_full_tuning_trains_the_decoder_and_nothing_else(name: str) -> None:
     assert any("embed_tokens" in n for n in trained)
 
 
-def test_lwf_is_the_kl_to_the_base_at_a_temperature() -> None:
+def test_lwf_is_the_kl_to_the_base_at_a_temperature_over_answer_tokens() -> None:
     made, method = model(), create_method("lwf", {"weight": 0.5, "temperature": 3.0})
     base = model()
     made.llm = method.prepare(made.llm, SETUP)
     given = inputs()
-    logits = made(**given).logits
-    assert float(method.penalty(made, given, logits)) == pytest.approx(0, abs=1e-5)
+    taught = torch.tensor([[*[IGNORED] * 7, 7], [*[IGNORED] * 5, 6, 5, 4]])
+    batch = Batch(given, taught, ("a", "b"), ("it", "it"))
+    logits, labels = answer_logits(made, batch)
+    assert float(method.penalty(made, batch, logits, labels).detach()) == pytest.approx(0, abs=1e-5)
     shift(made.llm)
-    logits = made(**given).logits
-    found = method.penalty(made, given, logits[:, -4:])
-    old = base(**given).logits[:, -4:]
-    total, count = 0.0, 0
-    for row in range(2):
-        for place in range(4):
-            if given["attention_mask"][row, -4 + place]:
-                p, q = (F.softmax(x[row, place] / 3, -1) for x in (old, logits[:, -4:]))
-                total += float((p * (p / q).log()).sum())
-                count += 1
-    assert float(found) == pytest.approx(0.5 * 9 * total / count, rel=1e-4)
+    logits, labels = answer_logits(made, batch)
+    found = method.penalty(made, batch, logits, labels)
+    old, new = base(**given).logits, made(**given).logits
+    total = 0.0
+    for row, place in ((0, 6), (1, 4), (1, 5), (1, 6)):  # each predicts the next
+        p, q = (F.softmax(x[row, place] / 3, -1) for x in (old, new))
+        total += float((p * (p / q).log()).sum())
+    assert float(found) == pytest.approx(0.5 * 9 * total / 4, rel=1e-4)
 
 
 def test_ewc_is_a_spring_by_fisher_information() -> None:
@@ -93,7 +94,8 @@ def test_ewc_is_a_spring_by_fisher_information() -> None:
     expected = sum(
         (f / mean * (made.llm.get_submodule(n).weight - base[f"{n}.weight"]).square()).sum() for n, f in fisher.items()
     )
-    found = method.penalty(made, inputs(), torch.zeros(1))
+    none = torch.zeros(1)
+    found = method.penalty(made, Batch(inputs(), none, (), ()), none, none)
     torch.testing.assert_close(found, 0.5 * 4.0 * expected, rtol=1e-3, atol=1e-6)
 
 

@@ -17,14 +17,18 @@ from pairalign.finetune.run import recompose_mllm
 
 
 @pytest.mark.slow
-def test_two_processes_teach_what_one_does_with_twice_the_batch(setup: Path, tmp_path: Path) -> None:
-    def train(size: int) -> dict[str, object]:
+@pytest.mark.parametrize(("size", "accumulate"), [(4, 1), (2, 2)])
+def test_two_processes_teach_what_one_does_with_the_whole_batch(
+    setup: Path, tmp_path: Path, size: int, accumulate: int
+) -> None:
+    def train(size: int, accumulate: int = 1) -> dict[str, object]:
         fixed = {"steps": 5, "warmup": 1, "accelerator": "cpu", "validate_every": 3, "checkpoint_every": 2}
         fixed |= {"lr": 3e-4, "bridge_lr": 3e-4}
-        return {**fixed, "batch_size": size, "measure_tokens": 4}
+        return {**fixed, "batch_size": size, "accumulate": accumulate, "measure_tokens": 4}
 
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(values(setup, tmp_path / "two", train={**train(4), "devices": 2, "workers": 1})))
+    both = {**train(size, accumulate), "devices": 2, "workers": 1}
+    path.write_text(json.dumps(values(setup, tmp_path / "two", train=both)))
     command = [sys.executable, "-m", "pairalign", "recompose", str(path), "--quiet"]
     told = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=told)
@@ -45,4 +49,4 @@ def test_two_processes_teach_what_one_does_with_twice_the_batch(setup: Path, tmp
 
     (tmp_path / "two" / "results.json").unlink()
     with pytest.raises(CheckpointError, match="was written by 2 processes, now there are 1"):
-        recompose_mllm(settings(setup, tmp_path / "two", train=train(4)))
+        recompose_mllm(settings(setup, tmp_path / "two", train=train(size, accumulate)))

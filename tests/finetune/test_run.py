@@ -63,10 +63,12 @@ def test_a_finished_baseline_loads_too(setup: Path, tmp_path: Path, method: str)
     torch.testing.assert_close(answers(load_recomposed(run.folder)), answers(run), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
     train = {"steps": 6, "batch_size": 8, "checkpoint_every": 2, "warmup": 1, "accelerator": "cpu"}
+    train |= {"batch_size": 2 if accumulate > 1 else 8, "accumulate": accumulate}
     whole = short_run(setup, tmp_path / "whole", train=train)
     step = StageTwo.training_step
 

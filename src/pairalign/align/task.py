@@ -1,8 +1,10 @@
 """Stage one as a Lightning module: sums the edges' losses, steps AdamW, remembers where it was.
 
-Where it bites: random numbers of a step (dropout, noise) are seeded from (seed, batch, rank) at its start, so a
-resumed run draws what the killed one would have drawn. Gates and temperatures learn ten times as fast as the networks
-and never decay: a gate has to cross its whole range in one run.
+Where it bites: an accumulated step is the mean of its batches, which all have as many pairs, and each compares its own
+alone: terms that are means over samples are those of a larger batch, the contrast is not. Random numbers of a batch
+(dropout, noise) are seeded from (seed, batch, rank) at its start, so a resumed run draws what the killed one would have
+drawn. Gates and temperatures learn ten times as fast as the networks and never decay: a gate has to cross its whole
+range in one run.
 """
 
 from __future__ import annotations
@@ -45,15 +47,18 @@ class StageOne(L.LightningModule):
         self.bad: dict[str, dict[str, str]] = {name: {} for name in self.edges}  # of all processes
         self.met: dict[str, dict[str, str]] = {name: {} for name in self.edges}  # of this one, not yet told to others
         self.places: dict[str, dict[int, Place]] = {name: {} for name in self.edges}
-        self.held = Sums()
+        self.held = Sums()  # of a validation
+        self.told = Sums()  # of an optimizer step
         for decoder in aligner.decoders.values():
             decoder.processes = self.runtime.world  # type: ignore[assignment]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.batches % self.config.train.accumulate == 0:
+            self.told = Sums()
         torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.runtime.world + self.runtime.rank)
 
     def training_step(self, batch: Mapping[str, PairBatch], batch_idx: int) -> Tensor:
-        """The weighted loss over all edges; logs every term of every edge."""
+        """The weighted loss over all edges; tells every term of every edge."""
         self.batches += 1
         for pool, pairs in batch.items():
             for edge in self.pools[pool].edges:
@@ -112,6 +117,7 @@ class StageOne(L.LightningModule):
                 f"the loss became {float(loss)} at step {self.global_step}: lower train.lr, or run `data audit`."
             )
         self.log("train/loss", loss.detach(), prog_bar=True)
+        self.told.add("train/loss", loss, 1)
         return loss
 
     def _loss_scale(self) -> float:
@@ -124,7 +130,8 @@ class StageOne(L.LightningModule):
     ) -> None:
         """Every term, and of a pool the contrast of each source's samples in this batch."""
         name = edge_name(edge)
-        self.log_dict({f"train/{name}/{term}": value.detach() for term, value in terms.items()})
+        for term, value in terms.items():
+            self.told.add(f"train/{name}/{term}", value, len(pairs.keys))
         if rows:
             self._log_sources(name, rows[0], pairs.sources, pool)
 
@@ -133,7 +140,7 @@ class StageOne(L.LightningModule):
         for number, source in enumerate(pool.sources):
             mine = rows[of == number]
             if len(mine):
-                self.log(f"train/{name}/{source.name}/contrast", mine.mean())
+                self.told.add(f"train/{name}/{source.name}/contrast", mine.mean(), len(mine))
 
     def _note(self, pool: str, pairs: PairBatch) -> None:
         for edge in self.pools[pool].edges:

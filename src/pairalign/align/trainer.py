@@ -23,6 +23,7 @@ from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
 from pairalign.align.metrics import MetricsLength
 from pairalign.align.strategy import find_strategy
+from pairalign.align.sums import Sums
 from pairalign.core.config import AlignConfig
 from pairalign.core.errors import DataError
 from pairalign.data.loading import BatchLoader
@@ -41,7 +42,7 @@ class Runnable(Protocol):
 
 
 class JsonLines(L.Callback):
-    """Append every logged metric to metrics.jsonl, one object a step."""
+    """Append the figures of optimizer steps, the task's `told`, and of validations to metrics.jsonl, an object each."""
 
     def __init__(self, path: Path, every: int, runtime: Runtime) -> None:
         self.path, self.every, self.runtime = path, every, runtime
@@ -54,16 +55,12 @@ class JsonLines(L.Callback):
         step = trainer.global_step
         if step % self.every == 0 and step != self.last:  # with accumulation several batches share a step
             self.last = step
-            mine = self._values(trainer, "train")
-            sums = self.runtime.all_sum(list(mine.values()))  # of equal batches, so that the mean of means is right
-            self._write(trainer, {name: total / self.runtime.world for name, total in zip(mine, sums, strict=True)})
+            told: Sums = pl_module.told  # type: ignore[assignment]
+            self._write(trainer, dict(sorted(told.means(self.runtime).items())))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._write(trainer, self._values(trainer, "val"))
-
-    def _values(self, trainer: L.Trainer, stage: str) -> dict[str, float]:
         found = trainer.callback_metrics
-        return {name: float(found[name]) for name in sorted(found) if name.startswith(stage)}
+        self._write(trainer, {name: float(found[name]) for name in sorted(found) if name.startswith("val")})
 
     def _write(self, trainer: L.Trainer, values: dict[str, float]) -> None:
         if not self.runtime.main:

@@ -132,7 +132,8 @@ class LossConfig(Strict):
 class TrainerConfig(Strict):
     """What both stages tell Lightning's trainer.
 
-    accumulate: batches per optimizer step, 1 or more. clip: gradient norm, 0 for none.
+    accumulate: batches per optimizer step, 1 or more. In stage two they are exactly one larger batch; in stage one the
+        mean of batches that each compare their own pairs alone. clip: gradient norm of a step, 0 for none.
     precision: Lightning's, such as "32-true" or "bf16-mixed". accelerator: "auto", or what `find_device` takes.
     devices (1 or more, or "auto" for all), nodes (1 or more), strategy: as Lightning's Trainer takes them; of processes
         that torchrun, SLURM, LSF or MPI started, there are as many as they say. In stage two the strategy "fsdp2"

@@ -46,7 +46,7 @@ def read_samples(
     world_size: int = 1,
     worker: int = 0,
     workers: int = 1,
-    block: int | None = None,
+    block: int | Sequence[int] | None = None,
     skip: int = 0,
     limit: int | None = None,
     take: np.ndarray | None = None,
@@ -111,13 +111,14 @@ def stream_order(
     epoch: int,
     stream: int = 0,
     streams: int = 1,
-    block: int | None = None,
+    block: int | Sequence[int] | None = None,
     limit: int | None = None,
 ) -> np.ndarray:
     """(N, 2) array of (shard, place in shard) that one of `streams` streams reads, in order; see `read_samples`.
 
     block: deal out blocks of so many samples, in turns, along the order of one stream over all epochs one after the
-        other: the n-th blocks of all streams together are the n-th stretch of that order. None deals out shards.
+        other: the n-th blocks of all streams together are the n-th stretch of that order; several sizes, 0 among them,
+        are those of the turns one after the other, over and over. None deals out shards.
     """
     if not 0 <= stream < streams:
         raise DataError(f"stream {stream} of {streams}: rank and worker must lie below world_size and workers.")
@@ -133,8 +134,16 @@ def stream_order(
     if draw is not None:
         order = order[_jitter(len(order), shuffle, np.random.Generator(np.random.PCG64([seed, epoch, 1])))]
     if block is not None:
-        return order[(epoch * len(order) + np.arange(len(order))) // block % streams == stream]
+        return order[_turns(epoch * len(order) + np.arange(len(order)), block) % streams == stream]
     return order if by_shard else order[stream::streams]
+
+
+def _turns(places: np.ndarray, block: int | Sequence[int]) -> np.ndarray:
+    """The number of the turn in which each place of an order without end is dealt out."""
+    sizes = np.atleast_1d(block)
+    ends = np.cumsum(sizes)
+    rounds, within = np.divmod(places, ends[-1])
+    return rounds * len(sizes) + np.searchsorted(ends, within, side="right")
 
 
 def _first(counts: list[int], limit: int | None) -> list[int]:

@@ -21,7 +21,7 @@ from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score, load_scores
 from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import RecomposeConfig
-from pairalign.finetune.sampling import shares
+from pairalign.finetune.sampling import deal
 from pairalign.finetune.sources import task_sources
 from pairalign.finetune.tasks import TEXTS as STORED
 from pairalign.finetune.tasks import Task
@@ -50,7 +50,7 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
         raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
     found = {part: _named(config, part) for part in PARTS}
     _check_shown(config, found["tasks"])
-    shares([task.config.weight for task in found["tasks"]], config.train.batch_size)
+    deal([task.config.weight for task in found["tasks"]], config.train.batch_size, config.train.accumulate)
     for task in found["calibration"]:
         check_enough(task, config.calibration_size)
     if config.method == "dormant":

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,18 +23,35 @@ from pairalign.sensors.processor import SensorProcessor, to_device
 IGNORED = -100
 
 
+class Part(NamedTuple):
+    """What a batch is of an optimizer step: `tokens` of `all` answer tokens that this process has in it."""
+
+    tokens: int
+    all: int
+    first: bool = True
+
+
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` of the model, `labels` (B, T) with −100 outside of answers, and which examples these are."""
+    """`inputs` of the model, `labels` (B, T) with −100 outside of answers, and which examples these are.
+
+    part: of an optimizer step of several batches, see `pairalign.finetune.steps`; None for a step of its own.
+    """
 
     inputs: dict[str, Any]
     labels: Tensor
     keys: tuple[str, ...]
     kinds: tuple[str, ...]
+    part: Part | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Answer tokens, the ends of answers among them."""
+        return int((self.labels != IGNORED).sum())
 
     def to(self, device: torch.device) -> Batch:
         """Every tensor on a device."""
-        return Batch(to_device(self.inputs, device), self.labels.to(device), self.keys, self.kinds)
+        return replace(self, inputs=to_device(self.inputs, device), labels=self.labels.to(device))
 
 
 class Collator:

@@ -40,8 +40,8 @@ class TaskConfig(Strict):
     prompt: what the user says, word for word; a field in braces stands for its value: `"{touch} is it soft?"`,
         `"{image} {question}"`.
     answer: likewise, text only. signals: sensor by field, where a field is not called as its sensor is.
-    weight: share of every batch, relative to the other tasks, 0 or more. limit: of the split's samples only the first
-        so many, in stored order, in training as in measuring; at least 1, null for all; of a list's sources each.
+    weight: share of every step's places, relative to the other tasks, 0 or more. limit: of the split's samples only the
+        first so many, in stored order, in training as in measuring; at least 1, null for all; of a list's sources each.
     A sample's label, where it is a word, names the kind of question in results.
     """
 
@@ -71,7 +71,8 @@ class TaskConfig(Strict):
 class TuneConfig(TrainerConfig):
     """Optimization of stage two.
 
-    steps, batch_size, warmup: as in stage one; 0 steps measure what is there.
+    steps, batch_size, warmup: as in stage one; 0 steps measure what is there. The loss of a step is the mean over all
+        answer tokens of all its batches in all processes, and so are penalties on answers; one on weights counts once.
     lr: of the language model's trained weights; bridge_lr: of the bridge. weight_decay: AdamW's, of the former. Each 0
         or more.
     bridge_steps: steps before which only the bridge trains, 0 or more.

@@ -115,7 +115,7 @@ def try_out(
     with torch.no_grad():
         for task in measured:
             answer_logits(model, _first(task, collate, config.train.batch_size).to(model.device))
-    feed = TaskFeed(tasks, collate, config.train.batch_size, config.seed)
+    feed = TaskFeed(tasks, collate, config.train.batch_size, config.seed, accumulate=config.train.accumulate)
     step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
     return RunPlan(
         config.method, str(model.device), base, _by_kind(trained), sum(p.numel() for p in bridge), layers, memory,

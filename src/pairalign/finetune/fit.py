@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from pairalign.data.loading import BatchLoader
 from pairalign.finetune.base_cache import BaseCache
 from pairalign.finetune.callbacks import Watch
 from pairalign.finetune.collator import Collator
@@ -14,6 +13,7 @@ from pairalign.finetune.fsdp import is_shared
 from pairalign.finetune.measure import answer_words
 from pairalign.finetune.prepare import Prepared
 from pairalign.finetune.sampling import TaskFeed
+from pairalign.finetune.steps import StepLoader
 from pairalign.runs.folder import CHECKPOINT, METRICS
 from pairalign.runtime import Runtime
 
@@ -38,7 +38,8 @@ def fit_tasks(
 
     model, processor, method, tasks, measured, _ = made
     path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime)
-    feed = TaskFeed(tasks, Collator(processor), config.train.batch_size, config.seed, runtime.rank, runtime.world)
+    size, accumulate = config.train.batch_size, config.train.accumulate
+    feed = TaskFeed(tasks, Collator(processor), size, config.seed, runtime.rank, runtime.world, accumulate)
     answers = itertools.chain.from_iterable(q.task.answers() for q in measured.get("validation", ()))
     watch = Watch(
         model,
@@ -67,7 +68,7 @@ def fit_tasks(
         stop,
         task,
         path,
-        train_dataloaders=BatchLoader(feed, config.train.workers, config.plugins),
+        train_dataloaders=StepLoader(feed, config.train.workers, config.plugins, accumulate=accumulate),
         ckpt_path=None if done is None else str(path),
         weights_only=True,
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairalign.evaluate.forgetting import answer_mass
 from pairalign.evaluate.intervals import Score, wilson
@@ -92,11 +92,15 @@ def answer_words(answers: Iterable[str], tokenizer: Any) -> list[int]:
     return sorted({token for text in answers for token in tokenizer(text, add_special_tokens=False)["input_ids"]})
 
 
-def answer_logits(model: SensorModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits (B, K, V) that predict the last K columns, which hold all answers, and their labels (B, K)."""
+def answer_logits(model: SensorModel, batch: Batch, llm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+    """Logits (B, K, V) that predict the last K columns, which hold all answers, and their labels (B, K).
+
+    llm: another language model that reads the same, such as the untouched base.
+    """
     keep = int((batch.labels != IGNORED).any(0).sum())
     options = {"logits_to_keep": keep + 1} if model.keeps_logits else {}
-    logits = model(**batch.inputs, **options).logits
+    inputs = {**batch.inputs, **options}
+    logits = (model(**inputs) if llm is None else model.run(llm, **inputs)).logits
     return logits[:, -keep - 1 : -1], batch.labels[:, -keep:]
 
 

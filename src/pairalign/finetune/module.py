@@ -1,5 +1,7 @@
 """Stage two as a Lightning module: answers are learned by the bridge and by what the method lets train.
 
+The gradient of an optimizer step is that of the mean over all answer tokens of all its batches in all processes, as of
+one larger batch: a batch's mean counts by its share of these tokens, and a method's penalty with it.
 Where it bites: a checkpoint holds what trains and nothing of the base, so it needs the same base to resume.
 """
 
@@ -15,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from pairalign.align.sums import Sums
 from pairalign.core.config import to_dict
 from pairalign.core.errors import DataError
-from pairalign.finetune.collator import IGNORED, Batch
+from pairalign.finetune.collator import Batch, Part
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits, answer_loss
 from pairalign.finetune.methods import Method
@@ -38,6 +41,8 @@ class StageTwo(L.LightningModule):
         self.strict_loading = False
         self.batches = 0
         self.keys: tuple[str, ...] = ()
+        self.told = Sums()  # of an optimizer step
+        self.tokens = 0.0  # answer tokens of an optimizer step in all processes
         self.shared = any(isinstance(p, DTensor) for p in model.parameters())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -46,25 +51,25 @@ class StageTwo(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the answers and the method's penalty."""
         self.batches += 1
+        part = batch.part or Part(batch.tokens, batch.tokens)
+        if part.first:
+            self.told, self.tokens = Sums(), self.runtime.all_sum([part.all])[0]
         loss, penalty = self.losses(batch)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.keys))
+        self.told.add("train/loss", loss, part.tokens)
         if penalty is not None:
-            self.log("train/penalty", penalty.detach(), batch_size=len(batch.keys))
+            self.told.add("train/penalty", penalty, part.tokens)
             loss = loss + penalty
         self.keys = batch.keys
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss became {float(loss.detach())}")
-        return loss
-
-    def _share(self, labels: Tensor) -> float:
-        """This process's answer tokens over the processes' mean: DDP averages processes, the loss is one of tokens."""
-        mine = int((labels != IGNORED).sum())
-        return mine * self.runtime.world / self.runtime.all_sum([mine])[0]
+        averaged = self.runtime.world * self.config.train.accumulate  # DDP averages processes, Lightning batches
+        return loss * (part.tokens * averaged / self.tokens)
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Cross entropy of the answers, and the method's penalty where it has one."""
+        """Cross entropy of a batch's answers, and the method's penalty where it has one, each a mean over the batch."""
         logits, labels = answer_logits(self.model, batch)
-        return answer_loss(logits, labels) * self._share(labels), self.method.penalty(self.model, batch.inputs, logits)
+        return answer_loss(logits, labels), self.method.penalty(self.model, batch, logits, labels)
 
     def _diverged(self, what: str) -> DataError:
         kept = Path(self.config.out) / "last.ckpt"
@@ -76,12 +81,10 @@ class StageTwo(L.LightningModule):
             f"samples. {where}"
         )
 
-    def on_after_backward(self) -> None:
-        self.method.after_backward(self.model.llm)
-
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if self.shared:
             average_gradients(self.model.parameters())
+        self.method.after_backward(self.model.llm)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None

@@ -196,7 +196,7 @@ class Task:
         return [None if example is None else encoded.get(example.key) for example in chunk]
 
     def shuffled(
-        self, start: int, seed: int, stream: int = 0, streams: int = 1, block: int = 1
+        self, start: int, seed: int, stream: int = 0, streams: int = 1, block: int | Sequence[int] = 1
     ) -> Iterator[Example | None]:
         """Endless passes in an order of (seed, pass), one stream's part of them, from its example `start` on; None in
         the place of a damaged one.

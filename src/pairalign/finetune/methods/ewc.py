@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.dormant.linears import find_linears
-from pairalign.dormant.significance import Batch
+from pairalign.finetune.collator import Batch
 from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.method import Setup, register_method
 from pairalign.sensors.model import SensorModel
@@ -35,8 +35,8 @@ class EWC(Full):
         self.springs = [(m, m.weight.detach().clone(), stiff[name].to(m.weight) / mean) for name, m in linears.items()]
         return super().prepare(llm, setup)
 
-    def penalty(self, model: SensorModel, inputs: Batch, logits: Tensor) -> Tensor | None:
-        """The springs' energy."""
+    def penalty(self, model: SensorModel, batch: Batch, logits: Tensor, labels: Tensor) -> Tensor | None:
+        """The springs' energy, once an optimizer step."""
         energies = [
             (stiff.to(m.weight) * (m.weight - base.to(m.weight)).square()).sum() for m, base, stiff in self.springs
         ]

@@ -1,6 +1,6 @@
 """Learning without forgetting: full tuning, held to the base's answers on the new task's own inputs.
 
-L + λ T² KL(softmax(base / T) ‖ softmax(tuned / T)), mean over places. Source: arXiv:1606.09282.
+L + λ T² KL(softmax(base / T) ‖ softmax(tuned / T)), mean over answer tokens, as L is. Source: arXiv:1606.09282.
 Where it bites: the base is kept beside the model, twice the memory.
 """
 
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pairalign.dormant.significance import Batch
+from pairalign.finetune.collator import IGNORED, Batch
+from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.method import Setup, register_method
 from pairalign.sensors.model import SensorModel
@@ -31,11 +32,11 @@ class LwF(Full):
         self.base = [copy.deepcopy(llm).eval().requires_grad_(False)]
         return super().prepare(llm, setup)
 
-    def penalty(self, model: SensorModel, inputs: Batch, logits: Tensor) -> Tensor | None:
+    def penalty(self, model: SensorModel, batch: Batch, logits: Tensor, labels: Tensor) -> Tensor | None:
         """The distillation term."""
         with torch.no_grad():
-            teacher = model.run(self.base[0].to(logits.device), **inputs).logits[:, -logits.shape[1] :]
-        old, new = (F.log_softmax(x.float() / self.temperature, -1) for x in (teacher, logits))
+            teacher, _ = answer_logits(model, batch, self.base[0].to(logits.device))
+        taught = labels != IGNORED
+        old, new = (F.log_softmax(x[taught].float() / self.temperature, -1) for x in (teacher, logits))
         distance = F.kl_div(new, old, log_target=True, reduction="none").sum(-1)
-        seen = inputs["attention_mask"][:, -logits.shape[1] :].float()
-        return self.weight * self.temperature**2 * (distance * seen).sum() / seen.sum()
+        return self.weight * self.temperature**2 * distance.mean()

@@ -1,7 +1,8 @@
 """What a method decides: which weights of the language model train, what the loss adds, what is left at the end.
 
 `bridge` trains nothing of the language model; `dormant` is `pairalign.dormant.model`; the others are baselines.
-Where it bites: a penalty sees the model after the bridge's vectors are in place, as the loss does.
+Where it bites: a penalty sees the model after the bridge's vectors are in place, as the loss does; and it is weighted
+as the loss is, by its batch's share of the answer tokens of its optimizer step, and so is what a larger batch gives.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pairalign.dormant.selection.select import UNSCORED
 from pairalign.dormant.significance import Batch, load_scores, score_model
 from pairalign.dormant.significance.scores import Linears
 from pairalign.finetune.chosen import load_chosen
+from pairalign.finetune.collator import Batch as Taught
 from pairalign.sensors.model import SensorModel
 
 METHODS: dict[str, type[Method]] = {}
@@ -97,12 +99,15 @@ class Method:
         """The language model as it trains; only what is to train requires a gradient."""
         return llm.requires_grad_(False)
 
-    def penalty(self, model: SensorModel, inputs: Batch, logits: Tensor) -> Tensor | None:
-        """What is added to the loss of a batch; `logits` (B, T', V) are those of its last T' places."""
+    def penalty(self, model: SensorModel, batch: Taught, logits: Tensor, labels: Tensor) -> Tensor | None:
+        """What is added to the loss of a batch: a mean over its answer tokens, or a number that weights alone decide.
+
+        logits (B, K, V) predict labels (B, K), which hold `IGNORED` where there is no answer.
+        """
         return None
 
     def after_backward(self, llm: nn.Module) -> None:
-        """Called after every backward pass."""
+        """Called once an optimizer step, when its gradients are whole and not yet clipped."""
 
     @contextmanager
     def settled(self, llm: nn.Module) -> Iterator[None]:

@@ -31,7 +31,7 @@ class Spider(Blended):
         return super().prepare(llm, setup)
 
     def after_backward(self, llm: nn.Module) -> None:
-        """Add up gradient sizes."""
+        """Add up the gradient sizes of optimizer steps."""
         for name, parameter in decoder_parameters(llm).items():
             if parameter.grad is not None:
                 self.moved[name] += parameter.grad.abs().to(self.moved[name])
