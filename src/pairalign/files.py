@@ -103,16 +103,22 @@ def write_json(path: str | os.PathLike[str], value: Any, **options: Any) -> Path
 
 def append_line(path: str | os.PathLike[str], text: str) -> None:
     """Append one line, whole or not at all: what a full disk cut off is taken back."""
+    with writing(path), open(path, "ab", buffering=0) as file:
+        before, data = file.seek(0, os.SEEK_END), f"{text}\n".encode()
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(before)
+            raise
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the operating system's refusals in a block that only writes `path` into `StorageError`."""
     try:
-        with open(path, "ab", buffering=0) as file:
-            before, data = file.seek(0, os.SEEK_END), f"{text}\n".encode()
-            try:
-                while data:
-                    data = data[file.write(data) :]
-            except OSError:
-                with suppress(OSError):
-                    file.truncate(before)
-                raise
+        yield
     except OSError as error:
         raise storage_error(error, path) from error
 

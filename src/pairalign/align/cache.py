@@ -14,7 +14,6 @@ import hashlib
 import inspect
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -36,6 +34,7 @@ from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples
 from pairalign.files import replacing
+from pairalign.runs.lock import alone
 
 
 def weights_fingerprint(encoder: Encoder) -> str:
@@ -152,8 +151,8 @@ def open_or_build(
 
     device: where the encoder is and computes; by default that of its weights. recorded: what is known of the samples,
     see `Encoder.conform`; by default what their index says. It lies in `folder` under a name with the first twelve
-    digits of its fingerprint, so that what was made from something else lies elsewhere. Of several processes on one
-    machine, one computes and the others wait.
+    digits of its fingerprint, so that what was made from something else lies elsewhere. Of several processes, one
+    computes and the others wait.
     """
     index, part = load_index(shards), f"{split}/{source}"
     views = max(views, _most_captions(encoder, index, shards, split, source))
@@ -163,8 +162,7 @@ def open_or_build(
     fingerprint = cache_fingerprint(encoder, options, index.content_hash, views, seed, part)
     folder = cache_folder(folder, fingerprint)
     if not (folder / "cache.json").exists():
-        name = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
-        with FileLock(Path(tempfile.gettempdir()) / f"pairalign-{name}.lock"):
+        with alone(folder, wait=True):
             if not (folder / "cache.json").exists():
                 place = device or next((t.device for t in encoder.state_dict().values()), torch.device("cpu"))
                 settings = (views, seed, batch_size, fingerprint, place, progress, recorded)

@@ -1,13 +1,14 @@
 """metrics.jsonl across kills: a checkpoint knows how far it was written; who goes on takes back what came after.
 
-Where it bites: what a killed run logged after its last checkpoint is logged again by the run that goes on, and a full
-disk or a power cut may leave half a line. A run without a checkpoint begins an empty file (`RunFolder.begin`).
+Where it bites: what a killed run logged after its last checkpoint is logged again by the run that goes on, and a power
+cut may leave half a line anywhere, or take away more than was logged since the checkpoint. A run without a checkpoint
+begins an empty file (`RunFolder.begin`).
 """
 
 from __future__ import annotations
 
 import json
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,29 @@ class MetricsLength(L.Callback):
             return
         if self.bytes is None:  # a checkpoint of an earlier version
             forget_after(self.path, trainer.global_step)
-        elif self.path.stat().st_size > self.bytes:
-            os.truncate(self.path, self.bytes)
+        else:
+            cut_lines(self.path, self.bytes)
+
+
+def cut_lines(path: Path, length: int) -> None:
+    """Keep the whole lines within the first `length` bytes, and say how much of these is gone."""
+    with path.open("rb+") as file:
+        kept = file.read(length).rpartition(b"\n")
+        size = file.truncate(len(kept[0] + kept[1]))
+    if size < length:
+        print(f"{str(path)!r} lost {length - size} bytes of its end, what was measured there is gone", file=sys.stderr)
 
 
 def forget_after(path: Path, step: int) -> None:
     """Drop lines of later steps, and what is no whole line."""
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines(True) if _step(line) <= step]
-    write_text(path, "".join(kept))
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(True)
+    write_text(path, "".join(line for line in lines if line.endswith("\n") and _step(line) <= step))
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:
-    """The logged metrics of a run, one dict a line of metrics.jsonl; half a line at its end is left out."""
-    lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines(True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The logged metrics of a run, one dict a line of metrics.jsonl; half a line is left out, at its end or within."""
+    lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines(True)
+    return [json.loads(line) for line in lines if line.endswith("\n") and _step(line) < float("inf")]
 
 
 def _step(line: str) -> float:

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.strategies import Strategy
 
+from pairalign.align.checkpoint import InPlaceIO
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
 from pairalign.align.metrics import MetricsLength
@@ -143,7 +144,7 @@ def build_trainer(
         devices=_devices(runtime),
         num_nodes=runtime.nodes,
         strategy=strategy or find_strategy(train.strategy, runtime),
-        plugins=[runtime.environment] if runtime.environment else None,
+        plugins=[InPlaceIO(), *([runtime.environment] if runtime.environment else [])],
         precision=train.precision,  # type: ignore[arg-type]
         max_steps=train.steps,
         max_epochs=-1,

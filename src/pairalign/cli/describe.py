@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.evaluate.generation.published import published
     from pairalign.evaluate.generation.run import score_descriptions
     from pairalign.finetune.describe import Decoding, describe_split
+    from pairalign.runs.lock import alone
 
     device = read_device(args)
     published(args.protocol)
@@ -58,22 +59,23 @@ def run(args: argparse.Namespace) -> int:
     _check_shards(args)
     for plugin in args.plugin:
         load_plugin(plugin)
-    model, processor, identity, about = _load(args, device)
-    task = _task(args, list(processor.placeholders))
-    task.check_signals(processor.senses)
     out = Path(args.out or f"{args.pack.rstrip('/')}.descriptions")
-    settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}
-    described = describe_split(model, processor, task, out / "answers.jsonl", **settings)
-    scoring, about = _with_training(scoring, task, args), about | _about(args, task, decoding, described)
-    found = score_descriptions(
-        described.descriptions,
-        out,
-        scoring,
-        about=about,
-        shown=described.shown,
-        synthetic=about["pairs"]["synthetic"],
-        progress=not args.quiet,
-    )
+    with alone(out):
+        model, processor, identity, about = _load(args, device)
+        task = _task(args, list(processor.placeholders))
+        task.check_signals(processor.senses)
+        settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}
+        described = describe_split(model, processor, task, out / "answers.jsonl", **settings)
+        scoring, about = _with_training(scoring, task, args), about | _about(args, task, decoding, described)
+        found = score_descriptions(
+            described.descriptions,
+            out,
+            scoring,
+            about=about,
+            shown=described.shown,
+            synthetic=about["pairs"]["synthetic"],
+            progress=not args.quiet,
+        )
     print("\n".join([found.table, *(f"differs: {text}" for text in found.result["differs"])]))
     print(f"answers: {out / 'answers.jsonl'}\nmetrics: {found.path}\npage: {found.page}")
     return 0
@@ -127,7 +129,7 @@ def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[st
         about = {"model": {"run": folder.name, "base": loaded.config.base, "method": loaded.config.method}}
         return loaded.model, loaded.processor, identity, about
     manifest = read_manifest(folder)
-    base = find_base(folder, args.base, trust_remote_code=args.trust_remote_code)
+    base = find_base(folder, args.base)
     model, processor = load_sensor_model(base, [folder], device=device, loading=read_loading(args))
     identity = f"pack {sha256_file(folder / NAME)} {manifest.base['embedding']}"
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}

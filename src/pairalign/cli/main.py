@@ -11,10 +11,11 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from pairalign import __version__
 from pairalign.cli.parser import Parser
-from pairalign.cli.pipe import flush, stop_printing, unread
+from pairalign.cli.pipe import flush, lasting, stop_printing, unread, unsaid
 from pairalign.core.errors import PairalignError
 from pairalign.core.secrets import hide
 
@@ -34,6 +35,24 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 for success, 2 for a deliberate error, 3 for a run of something else, 128 + n for signal n
     (130 for Ctrl-C), 70 where another process of the run died."""
+    with lasting():
+        try:
+            return _printed(_run(argv))
+        except SystemExit as end:  # argparse has printed its help, or what is wrong
+            raise SystemExit(_printed(end.code)) from None
+        finally:
+            flush()
+
+
+def _printed(code: Any) -> Any:
+    """The exit code, once what was printed is where it should be."""
+    refused = flush()
+    if refused is not None:
+        print(f"pairalign: what it prints cannot be written ({refused}): give stdout another file.", file=sys.stderr)
+    return code if refused is None else code or 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         args = _parse(argv)
         return int(args.run(args) or 0)
@@ -46,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pairalign: {hide(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
+        if isinstance(error, OSError) and not error.filename and unsaid():
+            return 2
         text = _explained(error)
         if text is None:
             raise
@@ -54,8 +75,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print(f"pairalign: {str(error) or 'interrupted'}", file=sys.stderr)
         return int(getattr(error, "exit_code", 130))
-    finally:
-        flush()
 
 
 def _explained(error: Exception) -> str | None:

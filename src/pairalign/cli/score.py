@@ -41,19 +41,21 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.finetune.collator import Collator, calibration_batches
     from pairalign.finetune.config import TaskConfig
     from pairalign.finetune.tasks import Task
+    from pairalign.runs.lock import alone
     from pairalign.sensors.processor import SensorProcessor, load_base
 
-    model, processor = load_base(args.model, args.dtype, read_device(args), read_loading(args))
-    linears, seen = find_linears(model), None
-    if args.calibration:
-        prompt = args.prompt or _prompt(args.calibration)
-        config = TaskConfig(args.calibration, prompt, args.answer, args.split)
-        task = Task("calibration", config, ".", (), answered=False)
-        seen = Seen(calibration_batches(task, Collator(SensorProcessor(processor, {})), args.count))
-    scores = score_model(args.method, model, linears, seen, seed=args.seed, **options)
-    about = {"method": args.method, "model": args.model, "seed": args.seed, "options": options}
-    about |= {"calibration": read_by(scores, seen)}
-    save_scores(scores, linears, args.out, progress=not args.quiet, **about)
+    with alone(args.out):
+        model, processor = load_base(args.model, args.dtype, read_device(args), read_loading(args))
+        linears, seen = find_linears(model), None
+        if args.calibration:
+            prompt = args.prompt or _prompt(args.calibration)
+            config = TaskConfig(args.calibration, prompt, args.answer, args.split)
+            task = Task("calibration", config, ".", (), answered=False)
+            seen = Seen(calibration_batches(task, Collator(SensorProcessor(processor, {})), args.count))
+        scores = score_model(args.method, model, linears, seen, seed=args.seed, **options)
+        about = {"method": args.method, "model": args.model, "seed": args.seed, "options": options}
+        about |= {"calibration": read_by(scores, seen)}
+        save_scores(scores, linears, args.out, progress=not args.quiet, **about)
     total = sum(linear.weight.numel() for linear in linears.values())
     print(
         f"{len(linears)} layers, {total:,} weights\nscores: {args.out}\nnext: scores: {args.out} in a RecomposeConfig"

@@ -14,6 +14,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from pairalign.data.summary import condensed, summarise
 from pairalign.data.tar import Entry, open_shard, scan
 from pairalign.data.write import RECORDS, describe_stored, label_names, merge_one
 from pairalign.files import sha256_file
+from pairalign.runs.lock import alone
 
 _WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
 _WORDS |= {"test": "test", "testing": "test"}
@@ -70,6 +72,21 @@ def index_shards(
     Raises `DataError` where there are no shards, or an index that `overwrite` does not replace.
     """
     place = find_place(shards)
+    local = place if isinstance(place, Path) else None if place.scheme else Path(place.base)
+    where = local if out is None else Path(out)
+    with alone(where) if where is not None else nullcontext():
+        return _index(place, out, splits, units, overwrite, progress, (licence, origin, synthetic))
+
+
+def _index(
+    place: ShardPlace,
+    out: str | Path | None,
+    splits: Mapping[str, str] | None,
+    units: Mapping[str, Mapping[str, Any]] | None,
+    overwrite: bool,
+    progress: bool,
+    about: tuple[str | None, str | None, bool],
+) -> Indexed:
     _check(place, out, overwrite)
     names = _names(place)
     found = Indexed(ShardIndex({}, {}, ""), "")
@@ -81,7 +98,7 @@ def index_shards(
     for name in units or {}:
         if name not in known:
             raise DataError(f"units name {name!r}, which the shards do not hold: they hold {', '.join(sorted(known))}.")
-    described = {"licence": licence, "source": origin, "synthetic": synthetic}
+    described = dict(zip(("licence", "source", "synthetic"), about, strict=True))
     found.index = summarise(records, [], units or {}, described)
     _write(found, place, out)
     return found

@@ -45,6 +45,7 @@ from pairalign.data.write import (
     write_shard,
 )
 from pairalign.files import DISK_FULL, remove_leftovers, write_text
+from pairalign.runs.lock import alone
 
 NAMED = 20  # bad rows that a preview lists
 FACTS = ("unit", "rate", "axes", "sensor", "up")
@@ -116,41 +117,42 @@ def pack_pairs(
         units = source.facts(units)
     listed = isinstance(source, (str, Path, Manifest))
     say = say or (tqdm.write if progress and listed else None)
-    if upload is not None:
-        upload.check(overwrite)
-    _check_free(out, overwrite)
-    samples, names = _samples(source, modalities, units or {}, seed, note, say)
-    rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
-    if say is not None:
-        rows = _shown(rows, options, units or {}, say)
-    if upload is not None:
-        upload.prepare()
-    _prepare(out, resume=resume)
-    total = length_hint(samples if listed else source) or None
-    try:
-        with tqdm(total=total, desc=f"pack {place.name}", unit="sample", disable=not progress) as bar:
-            records = []
-            for part, name, record in _write_all(_tasks(rows, out, shard_samples, options), workers, bar):
-                if upload is not None:
-                    upload.send(name, record)
-                records.append((part, name, condensed(part, record)))
-                if on_shard is not None:
-                    on_shard(records[-1][2])
-        described = {"licence": licence, "source": origin, "synthetic": synthetic}
-        index = summarise(records, skipped, units or {}, described)
+    with alone(out):
         if upload is not None:
-            upload.finish(index)
-        else:
-            save_index(index, out)
-            if on_index is not None:
-                on_index(index)
-            _remove_leftovers(out, index)
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise full_disk(error, out.name) from error
-        raise
-    except StorageError as error:
-        raise full_disk(error, out.name) from error
+            upload.check(overwrite)
+        _check_free(out, overwrite)
+        samples, names = _samples(source, modalities, units or {}, seed, note, say)
+        rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
+        if say is not None:
+            rows = _shown(rows, options, units or {}, say)
+        if upload is not None:
+            upload.prepare()
+        _prepare(out, resume=resume)
+        total = length_hint(samples if listed else source) or None
+        try:
+            with tqdm(total=total, desc=f"pack {place.name}", unit="sample", disable=not progress) as bar:
+                records = []
+                for part, name, record in _write_all(_tasks(rows, out, shard_samples, options), workers, bar):
+                    if upload is not None:
+                        upload.send(name, record)
+                    records.append((part, name, condensed(part, record)))
+                    if on_shard is not None:
+                        on_shard(records[-1][2])
+            described = {"licence": licence, "source": origin, "synthetic": synthetic}
+            index = summarise(records, skipped, units or {}, described)
+            if upload is not None:
+                upload.finish(index)
+            else:
+                save_index(index, out)
+                if on_index is not None:
+                    on_index(index)
+                _remove_leftovers(out, index)
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise full_disk(error, repr(error.filename or str(out))) from error
+            raise
+        except StorageError as error:
+            raise DataError(f"{error} Finished shards are kept.") from error
     return index
 
 
@@ -239,7 +241,7 @@ def _prepare(out: Path, *, resume: bool) -> None:
         if index is not None:
             _take_back(out, index)
     except OSError as error:
-        raise full_disk(error, out.name) from error
+        raise full_disk(error, repr(str(out))) from error
     for folder in (out, out / RECORDS):  # of a run that was killed
         remove_leftovers(folder)
 

@@ -114,7 +114,7 @@ class ShardReader:
     def close(self) -> None:
         """Close every shard, and fetch no further ones."""
         if self.ahead is not None:
-            self.ahead.wanted = False
+            self.ahead.stop()
         while self.descriptors:
             os.close(self.descriptors.popitem()[1])
 

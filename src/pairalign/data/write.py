@@ -90,17 +90,17 @@ def write_shard(task: ShardTask, plan: str) -> dict[str, Any]:
         with replacing(task.folder / RECORDS / f"{task.name}.json", sweep=False) as partial:
             partial.write_text(json.dumps(record), encoding="utf-8")
     except (OSError, StorageError) as error:
-        raise full_disk(error, task.name) from error
+        raise full_disk(error, f"shard {task.name}") from error
     return record
 
 
-def full_disk(error: OSError | StorageError, name: str) -> DataError:
-    """A clear error for a disk or quota that is full, or for a folder that cannot be written."""
+def full_disk(error: OSError | StorageError, what: str) -> DataError:
+    """A clear error for a disk or quota that is full, or for a folder that cannot be written. what: could not be."""
     error = error if isinstance(error, OSError) else _cause(error)
     full = error.errno in DISK_FULL
     reason = "the disk is full" if full else f"it cannot be written ({error.strerror or error})"
     fix = "free space" if full else "check the folder"
-    return DataError(f"shard {name}: {reason}: {fix} and run the same pack again; finished shards are kept.")
+    return DataError(f"{what}: {reason}: {fix} and run the same pack again; finished shards are kept.")
 
 
 def _cause(error: StorageError) -> OSError:

@@ -31,6 +31,7 @@ from pairalign.evaluate.run import Evaluation, evaluate_run
 from pairalign.export.sensor_pack import export_pack
 from pairalign.files import check_writable, replacing
 from pairalign.finetune.run import RecomposeRun
+from pairalign.runs.lock import alone_at_out
 
 POINTS = {"unit": "m", "axes": ("point", "coordinate")}
 
@@ -57,6 +58,7 @@ class Demo:
     page: Path | None
 
 
+@alone_at_out
 def run_demo(
     out: str | Path = "demo",
     *,

@@ -31,6 +31,7 @@ from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.tables import tables
 from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
 from pairalign.files import check_writable
+from pairalign.runs.lock import alone
 from pairalign.runtime import DeviceLike
 
 
@@ -85,33 +86,34 @@ def evaluate_run(
     wanted = list(dict.fromkeys((find_place(folder), name) for folder, name in product(folders, splits)))
     for folder, name in wanted:  # all of them before the first is encoded
         check_pairs(aligned, folder, name)
-    pools: dict[str, EvalPool] = {}
-    for folder, name in wanted:
-        alike = [other for other, _ in wanted if other.name == folder.name and other != folder]
-        pool = encode_pool(aligned, folder, name, limit=limit, progress=progress)
-        pool = replace(pool, name=f"{folder}/{name}") if alike else pool
-        pools[pool.name] = pool
-    for name in splits:  # of several data sets also all together
-        same = [pool for (_, split_), pool in zip(wanted, list(pools.values()), strict=False) if split_ == name]
-        together = pooled(same, f"pooled/{name}") if len(same) > 1 else None
-        if together is not None:
-            pools[together.name] = together
-    measured = {name: measure_pool(aligned, pool, classes, templates, **settings) for name, pool in pools.items()}
-    if not any(record["pairs"] for record in measured.values()):
-        raise DataError("pairs: no pool holds two modalities that a path joins: there is nothing to retrieve.")
-    graph = aligned.aligner.graph
-    metrics = {
-        "run": aligned.folder.name,
-        "seed": aligned.config.seed,
-        "connected": graph.connected,
-        "synthetic": any(pool.synthetic for pool in pools.values()),
-        "left_out": {name: dict(pool.bad) for name, pool in pools.items()},
-        "active_dimensions": {edge_name(edge): aligned.aligner.gates.active(edge) for edge in graph.edges},
-        "pools": measured,
-        "seconds": time.perf_counter() - start,
-    }
-    write_metrics(home / "metrics.json", metrics)
-    report = build_report(aligned, pools, metrics).write(home / "report.html")
+    with alone(home):
+        pools: dict[str, EvalPool] = {}
+        for folder, name in wanted:
+            alike = [other for other, _ in wanted if other.name == folder.name and other != folder]
+            pool = encode_pool(aligned, folder, name, limit=limit, progress=progress)
+            pool = replace(pool, name=f"{folder}/{name}") if alike else pool
+            pools[pool.name] = pool
+        for name in splits:  # of several data sets also all together
+            same = [pool for (_, split_), pool in zip(wanted, list(pools.values()), strict=False) if split_ == name]
+            together = pooled(same, f"pooled/{name}") if len(same) > 1 else None
+            if together is not None:
+                pools[together.name] = together
+        measured = {name: measure_pool(aligned, pool, classes, templates, **settings) for name, pool in pools.items()}
+        if not any(record["pairs"] for record in measured.values()):
+            raise DataError("pairs: no pool holds two modalities that a path joins: there is nothing to retrieve.")
+        graph = aligned.aligner.graph
+        metrics = {
+            "run": aligned.folder.name,
+            "seed": aligned.config.seed,
+            "connected": graph.connected,
+            "synthetic": any(pool.synthetic for pool in pools.values()),
+            "left_out": {name: dict(pool.bad) for name, pool in pools.items()},
+            "active_dimensions": {edge_name(edge): aligned.aligner.gates.active(edge) for edge in graph.edges},
+            "pools": measured,
+            "seconds": time.perf_counter() - start,
+        }
+        write_metrics(home / "metrics.json", metrics)
+        report = build_report(aligned, pools, metrics).write(home / "report.html")
     return Evaluation(metrics, "\n\n".join(tables(metrics)), report, pools)
 
 

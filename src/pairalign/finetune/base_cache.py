@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +32,7 @@ from pairalign.core.registry import code_hash
 from pairalign.data.index import load_index, shards_at
 from pairalign.dormant.cache import key_of
 from pairalign.dormant.provenance import fingerprint
-from pairalign.files import replacing, sha256_file, sha256_text
+from pairalign.files import partial_of, remove, replacing, sha256_file, sha256_text
 from pairalign.finetune.base_answers import BaseAnswers
 from pairalign.finetune.base_measured import BaseMeasured, measure_base
 from pairalign.finetune.measure import TaskScore
@@ -125,7 +126,7 @@ def open_base_cache(
     hashes: of its weights, from `fingerprint_base`. dtype: that they are yet to be converted to; `None` as they are.
     """
     try:
-        return BaseCache(Path(folder), base_key(model, processor, hashes, runtime, dtype), own)
+        return BaseCache(Path(folder), base_key(model, processor, hashes, runtime, dtype, Path(folder)), own)
     except (OSError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
         if not own:
             print(f"the base is measured anew, for it cannot be told from others: {error}", file=sys.stderr)
@@ -138,8 +139,12 @@ def base_key(
     hashes: Mapping[str, str],
     runtime: Runtime,
     dtype: torch.dtype | None = None,
+    home: Path | None = None,
 ) -> str:
-    """A hash of what every answer of the base depends on, tasks and sensors aside."""
+    """A hash of what every answer of the base depends on, tasks and sensors aside.
+
+    home: where the processor may be written for a moment, if there is no room where the system keeps such files.
+    """
     llm: Any = model.llm
     device = describe_device(torch.device(runtime.device.type))  # its kind, whichever of them it is
     parts = {
@@ -150,7 +155,7 @@ def base_key(
         "settings": [_plain(llm.config), _plain(getattr(llm, "generation_config", None))],
         "attention": getattr(llm.config, "_attn_implementation", None),
         "code": [_code(llm), _code(processor.base)],
-        "processor": _files(processor.base),
+        "processor": _files(processor.base, home),
         "device": [device, torch.get_float32_matmul_precision()],
         "parts": getattr(llm, "hf_device_map", None),
         "processes": runtime.world,
@@ -176,11 +181,30 @@ def _code(thing: Any) -> str | None:
     return key_of([kind.__qualname__, {path.name: sha256_file(path) for path in sorted(home.glob("*.py"))}])
 
 
-def _files(processor: Any) -> dict[str, str]:
+def _files(processor: Any, home: Path | None = None) -> dict[str, str]:
     """Hashes of what a processor would write: vocabulary, chat template, sizes of pictures."""
-    with tempfile.TemporaryDirectory() as folder:
-        processor.save_pretrained(folder)
-        return {path.name: sha256_file(path) for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _saved(processor, Path(folder))
+    except Exception as error:  # that of tokenizers has no kind of its own
+        if home is None:
+            raise ValueError(f"its processor cannot be written ({error})") from error
+    missing, partial = [one for one in (home, *home.parents) if not one.exists()], partial_of(home / "processor")
+    try:
+        partial.mkdir(parents=True)
+        return _saved(processor, partial)
+    except Exception as error:
+        raise ValueError(f"its processor cannot be written ({error})") from error
+    finally:
+        remove(partial)
+        for empty in missing:
+            with suppress(OSError):  # another process has begun to use it
+                empty.rmdir()
+
+
+def _saved(processor: Any, folder: Path) -> dict[str, str]:
+    processor.save_pretrained(folder)
+    return {path.name: sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _task(task: Task) -> list[Any]:

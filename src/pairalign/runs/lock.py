@@ -1,4 +1,8 @@
-"""One run at a time in a folder: a lock that ends with its process, however that ends.
+"""One command at a time in a place: a lock that ends with its process, however that ends.
+
+    with hold(run / ".lock", "out='run'"): ...   # a lock file that stays
+    with alone("shards"): ...                    # one beside a file or folder that is written, which goes again
+    @alone_at_out                                # the same for a function whose `out` that is
 
 Where it bites: it is a record lock, which loader workers do not inherit, so that those of a killed run keep nobody
 out; a second run in the same process is told apart by hand. A file system without locks, or one that cannot be
@@ -8,48 +12,166 @@ written, is not guarded.
 from __future__ import annotations
 
 import errno
+import functools
+import inspect
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from pairalign.core.errors import StorageError
+from pairalign.files import DISK_FULL, storage_error
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _here: set[Path] = set()
+_mine: ContextVar[frozenset[Path]] = ContextVar("_mine", default=frozenset())
+_CHILDREN = "PAIRALIGN_HELD"  # tells processes that this one starts what it holds
+_WAIT = 0.05  # seconds between two looks at a lock that another holds
 
 
 @contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`; raise `StorageError` if another run, of this process or another one, does."""
-    place = path.resolve()
-    if place in _here:
-        raise _taken(what, os.getpid())
-    try:
-        file = path.open("a+", encoding="utf-8")
-    except OSError:  # read-only: nobody can write here
+def alone(out: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None]:
+    """Keep every other command out of a file or folder that this one writes, there or not; raise `StorageError`, with
+    nothing changed, where one is at work there. wait: for it, instead.
+
+    What a command calls in the block may ask for the same place again, and so may the processes that it starts. The
+    lock file lies beside it, because a folder may have to be empty; inside, where nothing can be written beside it.
+    """
+    path = Path(out).resolve()
+    if path in _mine.get() or str(path) in _of_parent():
         yield
         return
-    with file:
-        _lock(file.fileno(), path, what)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        _here.add(place)
-        try:
+    beside, home = path.with_name(f".{path.name}.lock"), path.parent
+    lock = path / ".lock" if path.is_dir() and not os.access(home, os.W_OK) else beside
+    made = _make(home)
+    try:
+        with hold(lock, f"out={str(out)!r}", keep=False, wait=wait), _owned(path):
             yield
-        finally:
-            _here.discard(place)
-            file.truncate(0)
+    finally:
+        for folder in made:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
 
 
-def _lock(number: int, path: Path, what: str) -> None:
+def alone_at_out(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, which has the place that its argument `out` names for itself while it works."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        told = signature.bind(*args, **kwargs)
+        told.apply_defaults()
+        with alone(told.arguments["out"]):
+            return function(*args, **kwargs)
+
+    return call
+
+
+@contextmanager
+def _owned(path: Path) -> Iterator[None]:
+    """Remember, for what is called and for processes that are started, that a place is held."""
+    token, before = _mine.set(_mine.get() | {path}), os.environ.get(_CHILDREN)
+    os.environ[_CHILDREN] = json.dumps([os.getpid(), *map(str, _mine.get())])
+    try:
+        yield
+    finally:
+        _mine.reset(token)
+        if before is None:
+            os.environ.pop(_CHILDREN, None)
+        else:
+            os.environ[_CHILDREN] = before
+
+
+def _of_parent() -> list[str]:
+    """The places that the process which started this one holds."""
+    process, *paths = json.loads(os.environ.get(_CHILDREN, "[0]"))
+    return [] if process == os.getpid() else paths
+
+
+@contextmanager
+def hold(path: Path, what: str, *, keep: bool = True, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path`; raise `StorageError` if another run, of this process or another one, does.
+
+    what: is held, for the message. keep: leave the file, empty, behind. wait: for whoever holds it, instead.
+    """
+    place = path.resolve()
+    while (number := _take(path, place, what, wait)) is None:
+        time.sleep(_WAIT)
+    if number < 0:  # read-only: nobody can write here
+        yield
+        return
+    _here.add(place)
+    try:
+        with suppress(OSError):  # on a full disk it holds without saying whose it is
+            os.ftruncate(number, 0)
+            os.write(number, str(os.getpid()).encode())
+        yield
+    finally:
+        _here.discard(place)
+        with suppress(OSError):
+            if keep:
+                os.ftruncate(number, 0)
+            else:
+                path.unlink()
+        os.close(number)
+
+
+def _take(path: Path, place: Path, what: str, wait: bool) -> int | None:
+    """A descriptor of the locked file, −1 where nobody can lock; `None` to look again later."""
+    if place in _here:
+        if wait:
+            return None
+        raise _taken(what, os.getpid())
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise storage_error(error, path) from error
+        return -1
+    try:
+        if _lock(number) and _is_at(number, path):
+            return number
+        if not wait and _is_at(number, path):
+            raise _taken(what, os.pread(number, 20, 0).decode() or "unknown")
+    except BaseException:
+        os.close(number)
+        raise
+    os.close(number)  # somebody holds it, or its holder has just taken it away
+    return None
+
+
+def _lock(number: int) -> bool:
     import fcntl
 
     try:
         fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise _taken(what, path.read_text(encoding="utf-8") or "unknown") from error
+        return error.errno not in (errno.EACCES, errno.EAGAIN)  # else: no locks here
+    return True
+
+
+def _is_at(number: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(path))
+    except OSError:
+        return False
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; those that were not there, innermost first."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise storage_error(error, folder) from error
+    return missing
 
 
 def _taken(what: str, process: object) -> StorageError:

@@ -100,7 +100,7 @@ def test_packing_to_a_bucket_is_packing_to_a_folder(client: Any, tmp_path: Path,
     assert there == here == load_index("s3://pairs/there")
     for path in (tmp_path / "here").glob("*.*"):
         assert client.get_object(Bucket="pairs", Key=f"there/{path.name}")["Body"].read() == path.read_bytes()
-    assert not list((cache.parent / "packing").iterdir())
+    assert not list((cache.parent / "packing").glob("*"))
     with pytest.raises(DataError, match="already holds a finished pack"):
         pack_pairs(rows(), "s3://pairs/there", progress=False)
     again = pack_pairs(itertools.islice(rows(), 20), "s3://pairs/there", progress=False, overwrite=True)

@@ -22,8 +22,10 @@ from pairalign.data.convert.spool import Changed, Spool
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import ShardIndex
 from pairalign.data.pack import is_finished, pack_pairs
+from pairalign.runs.lock import alone_at_out
 
 
+@alone_at_out
 def convert_data(
     name: str,
     folder: str | Path,

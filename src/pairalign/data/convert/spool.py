@@ -14,16 +14,22 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.files import writing
+
 
 class Spool:
     """`for sample in spool` gives every sample, from the start each time, in an order that follows from `seed`."""
 
     def __init__(self, samples: Iterable[Mapping[str, Any]], folder: Path, seed: int | None) -> None:
-        self.file = tempfile.TemporaryFile(dir=folder, prefix=".listing.partial")  # noqa: SIM115
         places = bytearray()
-        for sample in samples:
-            places += self.file.tell().to_bytes(8, "little")
-            pickle.dump(dict(sample), self.file, protocol=pickle.HIGHEST_PROTOCOL)
+        with writing(folder):
+            self.file = tempfile.TemporaryFile(dir=folder, prefix=".listing.partial")  # noqa: SIM115
+        for sample in samples:  # reading has errors of its own
+            with writing(folder):
+                places += self.file.tell().to_bytes(8, "little")
+                pickle.dump(dict(sample), self.file, protocol=pickle.HIGHEST_PROTOCOL)
+        with writing(folder):
+            self.file.flush()
         self.places = np.frombuffer(bytes(places), "<i8")
         if seed is not None:
             self.places = self.places[np.random.default_rng(seed).permutation(len(self.places))]

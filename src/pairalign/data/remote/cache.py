@@ -12,18 +12,18 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pairalign.core.errors import DataError
 from pairalign.core.secrets import hide
 from pairalign.data.index import ShardInfo
 from pairalign.data.place import Remote
 from pairalign.data.remote.transfer import stream, whole_size
-from pairalign.files import partial_of, remove, remove_leftovers, replacing, storage_error
+from pairalign.files import DISK_FULL, partial_of, remove, remove_leftovers, replacing, storage_error, writing
 
 FOLDER, LIMIT = "PAIRALIGN_CACHE", "PAIRALIGN_CACHE_GB"
 DEFAULT_GB = 20.0
@@ -80,18 +80,19 @@ def open_cached(place: Remote, info: ShardInfo) -> int:
     raise DataError(f"shard {info.name} is thrown out of {str(cache_folder())!r} as soon as fetched: raise {LIMIT}.")
 
 
-def fetch(place: Remote, info: ShardInfo, *, wait: bool = True) -> Path:
-    """The file of a shard in the cache, fetched if it is not there. wait: for a process that fetches it now.
+def fetch(place: Remote, info: ShardInfo, *, wait: bool = True, wanted: Callable[[], bool] = lambda: True) -> Path:
+    """The file of a shard in the cache, fetched if it is not there. wait: for a process that fetches it now. wanted:
+    asked on the way whether to go on.
 
     Raise `filelock.Timeout` without `wait` if there is one.
     """
     path = cache_folder() / f"{info.sha256}.tar"
     if not _there(path, info):
         _prepare(path.parent)
-        with FileLock(path.parent / ".locks" / info.sha256[:2], timeout=-1 if wait else 0, poll_interval=0.01):
+        with _locked(path.parent / ".locks" / info.sha256[:2], timeout=-1 if wait else 0):
             if not _there(path, info):
                 _make_room(path.parent, info.bytes)
-                _download(place, info, path)
+                _download(place, info, path, wanted)
     return path
 
 
@@ -103,14 +104,13 @@ def adopt(place: Remote, name: str) -> tuple[Path, str]:
     _make_room(folder, size or 0)
     incoming = partial_of(folder / f"{place.name}-{threading.get_ident()}.tar")
     try:
-        with incoming.open("wb") as file:
-            for piece in stream(address, size):
-                digest.update(piece)
-                file.write(piece)
-        path = folder / f"{digest.hexdigest()}.tar"
-        os.replace(incoming, path)
-    except OSError as error:
-        raise storage_error(error, incoming) from error
+        with writing(incoming):
+            with incoming.open("wb") as file:
+                for piece in stream(address, size):
+                    digest.update(piece)
+                    file.write(piece)
+            path = folder / f"{digest.hexdigest()}.tar"
+            os.replace(incoming, path)
     finally:
         remove(incoming)
     return path, digest.hexdigest()
@@ -129,7 +129,12 @@ class Ahead(threading.Thread):
         for info in self.infos:
             if self.wanted:
                 with suppress(Exception):
-                    fetch(self.place, info, wait=False)
+                    fetch(self.place, info, wait=False, wanted=lambda: self.wanted)
+
+    def stop(self) -> None:
+        """Fetch no more, and leave nothing half-written; a server that says nothing is not waited for."""
+        self.wanted = False
+        self.join(1.0)
 
 
 def _there(path: Path, info: ShardInfo) -> bool:
@@ -147,6 +152,8 @@ def _prepare(folder: Path) -> None:
         try:
             (folder / ".locks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if error.errno in DISK_FULL:
+                raise storage_error(error, folder) from error
             where = f"the cache of remote shards {str(folder)!r}"
             raise DataError(f"{where} cannot be made ({error.strerror}): set data.cache or {FOLDER}.") from error
         remove_leftovers(folder)
@@ -163,10 +170,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
 
 
-def _download(place: Remote, info: ShardInfo, path: Path) -> None:
+@contextmanager
+def _locked(path: Path, timeout: float = -1) -> Iterator[None]:
+    lock = FileLock(path, timeout=timeout, poll_interval=0.01)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        raise storage_error(error, path) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _download(place: Remote, info: ShardInfo, path: Path, wanted: Callable[[], bool]) -> None:
     for _ in range(2):  # a line may also change what it carries
         with suppress(_DamagedError), replacing(path, sweep=False) as partial:
-            _write(place, info, partial)
+            _write(place, info, partial, wanted)
             return
     raise DataError(
         f"shard {hide(place.file(info.name))!r}: its SHA-256 is not that of the index: it is damaged, or was changed "
@@ -174,14 +196,20 @@ def _download(place: Remote, info: ShardInfo, path: Path) -> None:
     )
 
 
+class _UnwantedError(Exception):
+    """Nobody needs the shard any more."""
+
+
 class _DamagedError(Exception):
     """What was fetched is not what was packed."""
 
 
-def _write(place: Remote, info: ShardInfo, partial: Path) -> None:
+def _write(place: Remote, info: ShardInfo, partial: Path, wanted: Callable[[], bool]) -> None:
     digest = hashlib.sha256()
     with partial.open("wb") as file:
         for piece in stream(place.file(info.name), info.bytes):
+            if not wanted():
+                raise _UnwantedError
             digest.update(piece)
             file.write(piece)
     if digest.hexdigest() != info.sha256:
@@ -191,7 +219,7 @@ def _write(place: Remote, info: ShardInfo, partial: Path) -> None:
 def _make_room(folder: Path, size: int) -> None:
     """Throw out the least recently used shards until `size` bytes more are within the limit."""
     limit = cache_limit()
-    with FileLock(folder / ".locks" / "room"):
+    with _locked(folder / ".locks" / "room"):
         kept = []
         for entry in os.scandir(folder):
             if entry.name.endswith(".tar") and not entry.name.startswith("."):

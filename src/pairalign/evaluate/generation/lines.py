@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pairalign.files import append_line, writing
+
 
 def read_lines(path: str | Path, needed: Collection[str]) -> Iterator[dict[str, Any]]:
     """The records of a file that have all `needed` fields; nothing if there is no file."""
@@ -28,20 +30,17 @@ def read_lines(path: str | Path, needed: Collection[str]) -> Iterator[dict[str, 
 
 @contextmanager
 def appended(path: str | Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that adds a record to the file and has it on its way to the disk when it returns.
+    """A function that adds a record to the file, whole or not at all, and has it on its way to the disk on return.
 
     A last line that was cut off is taken away first, so that the file becomes what it would be had nothing happened.
+    Raise `StorageError` where the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as stream:
-        _mend_end(stream)
-
-        def add(record: Mapping[str, Any]) -> None:
-            stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-            stream.flush()
-
-        yield add
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as stream:
+            _mend_end(stream)
+    yield lambda record: append_line(path, json.dumps(record, ensure_ascii=False))
 
 
 def _mend_end(stream: BinaryIO) -> None:

@@ -16,6 +16,7 @@ from pairalign.evaluate.protocols.registry import Protocol, check_settings, find
 from pairalign.evaluate.protocols.result import ProtocolResult
 from pairalign.evaluate.protocols.task import Task, start_task, trained_here
 from pairalign.files import check_writable
+from pairalign.runs.lock import alone
 from pairalign.runtime import DeviceLike
 
 
@@ -46,22 +47,23 @@ def evaluate_protocol(
     aligned = open_run(run, device)
     folder = Path(out) if out else aligned.folder / "evaluation"
     check_writable(folder, "give --out (`out`) another folder")
-    task = start_task(aligned, pairs, limit=limit, seed=seed, progress=progress)
-    scores = protocol.measure(task, **settings)
-    result = ProtocolResult(
-        protocol=protocol.name,
-        title=protocol.title,
-        source=protocol.source,
-        run=aligned.folder.name,
-        pairs=_about(task),
-        n={split: len(pool.keys) for split, pool in task.pools.items()},
-        settings=_used(protocol, settings) | {"limit": limit, "seed": seed},
-        scores=scores,
-        differs=(*protocol.differs, *dict.fromkeys(task.notes), *_limited(task), *_unknown(task)),
-        left_out={split: dict(pool.bad) for split, pool in task.pools.items()},
-        path=folder / f"{protocol.name}.json",
-    )
-    result.write()
+    with alone(folder / f"{protocol.name}.json"):
+        task = start_task(aligned, pairs, limit=limit, seed=seed, progress=progress)
+        scores = protocol.measure(task, **settings)
+        result = ProtocolResult(
+            protocol=protocol.name,
+            title=protocol.title,
+            source=protocol.source,
+            run=aligned.folder.name,
+            pairs=_about(task),
+            n={split: len(pool.keys) for split, pool in task.pools.items()},
+            settings=_used(protocol, settings) | {"limit": limit, "seed": seed},
+            scores=scores,
+            differs=(*protocol.differs, *dict.fromkeys(task.notes), *_limited(task), *_unknown(task)),
+            left_out={split: dict(pool.bad) for split, pool in task.pools.items()},
+            path=folder / f"{protocol.name}.json",
+        )
+        result.write()
     return result
 
 
