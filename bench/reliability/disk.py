@@ -5,12 +5,14 @@ Each verb runs undisturbed once, on a memory disk of `ROOM` bytes. Then, half of
 of the most that it ever held; in the other half somebody else fills it up when the verb opens its k-th file to write.
 Checked are the exit code (2), the one line, that no file is half there and every one can be read, that no process is
 left, and, when the same command has run again with room, every file against the undisturbed one's.
+A section that was stopped goes on with the verbs that were not tried.
 Where it bites: mounting needs root; without it, run under `unshare -Urm`. Commands are forks of this process, which has
 everything imported, so that thousands of them take no hours.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -51,17 +53,16 @@ def measure(work: Path, count: int, seed: int, only: str = "") -> dict[str, Any]
     only: verbs whose name has this in it.
     """
     torch.set_num_threads(1)
-    tried, failures, by_verb = 0, list[str](), dict[str, dict[str, int]]()
+    known = _Known(work / "tried.json", count, seed)
     with _disk(work / "disk") as disk, _served(work / "data") as address:
         chosen = [verb for verb in verbs(address) if only in verb.name]
         for verb in tqdm(chosen, desc="disk", unit="verb"):
-            moments = max(2, round(count * verb.share))
-            found = _try_verb(Place(work, disk), verb, moments, seed)
-            tried += moments
-            failures += [f"{verb.name}, {text}" for text in found]
-            by_verb[verb.name] = {"tried": moments, "held": moments - len(found)}
-            for text in found:
-                tqdm.write(f"{verb.name}, {text}")
+            if verb.name not in known.verbs:
+                moments = max(2, round(count * verb.share))
+                known.keep(verb.name, moments, *_try_verb(Place(work, disk), verb, moments, seed))
+        by_verb = {verb.name: known.verbs[verb.name] for verb in chosen}
+    failures = [f"{name}, {text}" for name, told in by_verb.items() for text in told["failures"]]
+    tried = sum(told["tried"] for told in by_verb.values())
     return {
         "section": "disk",
         "what": "disk full at moments of each verb: one clear line, nothing half-written, goes on after room is made",
@@ -69,8 +70,25 @@ def measure(work: Path, count: int, seed: int, only: str = "") -> dict[str, Any]
         "held": tried - len(failures),
         "failures": failures,
         "settings": {"count": count, "seed": seed, "disk": f"{ROOM // 2**20} MiB tmpfs"},
-        "verbs": by_verb,
+        "met a full disk": sum(told["met"] for told in by_verb.values()),
+        "verbs": {name: told["tried"] for name, told in by_verb.items()},
     }
+
+
+class _Known:
+    """What was tried before by the same command, so that one that was stopped goes on."""
+
+    def __init__(self, path: Path, count: int, seed: int) -> None:
+        self.path, self.asked, self.verbs = path, [count, seed], dict[str, Any]()
+        if path.exists() and (told := json.loads(path.read_text()))["asked"] == self.asked:
+            self.verbs = told["verbs"]
+
+    def keep(self, name: str, tried: int, met: int, failures: list[str]) -> None:
+        """Note a verb, and say what failed. met: how often the disk was full for it."""
+        for text in failures:
+            tqdm.write(f"{name}, {text}")
+        self.verbs[name] = {"tried": tried, "met": met, "failures": failures}
+        self.path.write_text(json.dumps({"asked": self.asked, "verbs": self.verbs}, indent=1))
 
 
 @dataclass(frozen=True)
@@ -118,8 +136,8 @@ class Place:
         (self.disk / "filler").unlink(missing_ok=True)
 
 
-def _try_verb(place: Place, verb: Verb, count: int, seed: int) -> list[str]:
-    """What went wrong, a text for each moment where something did."""
+def _try_verb(place: Place, verb: Verb, count: int, seed: int) -> tuple[int, list[str]]:
+    """At how many moments the verb failed, and what went wrong, a text for each moment where something did."""
     whole = place.work / "whole"
     place.clear()
     peak, opened = _undisturbed(place, verb)
@@ -132,13 +150,14 @@ def _try_verb(place: Place, verb: Verb, count: int, seed: int) -> list[str]:
     numbers = sorted({1 + k * opened // (count - len(sizes)) for k in range(count - len(sizes))})
     moments = [("size", size) for size in sizes] + [("file", number) for number in numbers]
     moments += [("file", random.randint(1, opened)) for _ in range(count - len(moments))]
-    failures = []
+    met, failures = 0, []
     for kind, number in tqdm(moments, desc=verb.name, unit="moment", leave=False):
         place.clear()
-        wrong = _try_moment(place, verb, kind, number, whole)
+        failed, wrong = _try_moment(place, verb, kind, number, whole)
+        met += failed
         if wrong:
             failures.append(f"{kind} {number} of {pages if kind == 'size' else opened}: {wrong}")
-    return failures
+    return met, failures
 
 
 def _undisturbed(place: Place, verb: Verb) -> tuple[int, int]:
@@ -155,21 +174,22 @@ def _undisturbed(place: Place, verb: Verb) -> tuple[int, int]:
     return peak, int(counter.read_text())
 
 
-def _try_moment(place: Place, verb: Verb, kind: str, number: int, whole: Path) -> str | None:
-    """What was wrong, or None."""
+def _try_moment(place: Place, verb: Verb, kind: str, number: int, whole: Path) -> tuple[bool, str | None]:
+    """Whether the verb failed, and what was wrong."""
     if kind == "size":
         place.fill(left=number * 4096)
     ran = _run(place, verb, fill_at=number if kind == "file" else 0)
-    wrong = None if ran.code == 0 and not ran.left else _badly_said(verb, ran)
+    failed = ran.code != 0
+    wrong = _badly_said(verb, ran) if failed or ran.left else None
     wrong = wrong or half_written(place.full) or half_written(place.roomy)
     place.make_room()
     if wrong:
-        return wrong
+        return failed, wrong
     ran = _run(place, verb)
     if ran.code != 0:
-        return f"with room, the same command ends with {ran.code}: {ran.said[-300:]}"
+        return failed, f"with room, the same command ends with {ran.code}: {ran.said[-300:]}"
     found = [*differences(whole / "home", place.full), *differences(whole / "roomy", place.roomy)]
-    return f"with room, {len(found)} differences: {found[0]}" if found else None
+    return failed, f"with room, {len(found)} differences: {found[0]}" if found else None
 
 
 def _badly_said(verb: Verb, ran: Ran) -> str | None:

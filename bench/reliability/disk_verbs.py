@@ -66,7 +66,18 @@ def verbs(address: str) -> list[Verb]:
     pack = ("data", "pack", "{data}/manifest/m.jsonl", "shards", "--shard-samples", "40", q)
     shown = ("--calibration", "{data}/two/lessons/image", "--prompt", "{{image}} {{question}}", "--count", "8")
     asked = ("--pairs", "{data}/two/lessons/touch", "--split", "val", "--prompt", "{{touch}} {{question}}")
-    sized = ("--tokens", "2", "--batch-size", "4", "--reference", "{{answer}}", "--vocabulary", "{data}/words")
+    sized = (
+        "--tokens",
+        "2",
+        "--batch-size",
+        "4",
+        "--limit",
+        "12",
+        "--reference",
+        "{{answer}}",
+        "--vocabulary",
+        "{data}/words",
+    )
     pool = ("--pairs", "{data}/pairs/a-b", "--split", "val", "--limit", "24")
     unkept = ("what the base answers is not kept: ", "the base is measured anew, for it cannot be told from others: ")
     return [
@@ -76,7 +87,12 @@ def verbs(address: str) -> list[Verb]:
             "convert", ("data", "convert", "modelnet40", "{data}/modelnet", "-o", "shards", "--shard-samples", "40", q)
         ),
         Verb("index", ("data", "index", "{data}/strange", "--out", "index", q)),
-        Verb("remote shards", ("data", "inspect", address, "--out", "sheet.png", q), 1.0, {"PAIRALIGN_CACHE": "kept"}),
+        Verb(
+            "remote shards",
+            ("data", "inspect", address, "--out", "sheet.png", "--samples", "2", q),
+            1.0,
+            {"PAIRALIGN_CACHE": "kept"},
+        ),
         Verb("align", ("align", "{data}/align.yaml", q)),
         Verb("align, cache elsewhere", ("align", "{data}/align.yaml", "cache={roomy}/cache", q)),
         Verb("align, cache alone", ("align", "{data}/align.yaml", "out={roomy}/run", "cache=cache", q)),
@@ -87,7 +103,7 @@ def verbs(address: str) -> list[Verb]:
         Verb("export", ("export", "{data}/taught", "pack")),
         Verb("export --merge", ("export", "{data}/taught", "pack", "--merge")),
         Verb("describe", ("describe", "{data}/taught", *asked, *sized, "--out", "said", q)),
-        Verb("demo", ("demo", "--fast", "--out", "demo", "--workers", "1", "--device", "cpu", q), 0.15, notes=unkept),
+        Verb("demo", ("demo", "--fast", "--out", "demo", "--workers", "1", "--device", "cpu", q), 0.1, notes=unkept),
     ]
 
 

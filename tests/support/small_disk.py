@@ -30,11 +30,12 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def fill(disk: Path) -> Path:
-    """Take all of its room; removing the file that is returned gives it back."""
+def fill(disk: Path, left: int = 0) -> Path:
+    """Take all of its room but so many bytes; removing the file that is returned gives it back."""
     told = os.statvfs(disk)
     filler = disk / "filler"
     number = os.open(filler, os.O_WRONLY | os.O_CREAT)
-    os.posix_fallocate(number, 0, told.f_bavail * told.f_frsize)
+    if (size := told.f_bavail * told.f_frsize - left) > 0:
+        os.posix_fallocate(number, 0, size)
     os.close(number)
     return filler

@@ -147,3 +147,23 @@ def test_a_run_says_where_it_is(align_settings: dict[str, object], tmp_path: Pat
         align_pairs(load_config(AlignConfig, align_settings, told), progress=False)
     assert kept(tmp_path / "mine")
     assert not cache.exists()
+
+
+def test_a_reader_that_ends_early_leaves_no_half_shard(server: ShardServer, cache: Path) -> None:
+    server.faults["train-000001.tar"] = ["slow"]
+    samples = read_samples(place(server), "train", ["a"])
+    next(samples)
+    while not (fetching := list(cache.glob(".*.partial*"))):
+        time.sleep(0.001)
+    samples.close()
+    assert fetching
+    assert not list(cache.glob(".*.partial*"))
+
+
+def test_a_lock_that_finds_no_room_is_named(server: ShardServer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pairalign.data.remote.cache.FileLock.acquire", refused)
+    with pytest.raises(StorageError, match=r"/\.locks/.*': the disk is full"):
+        keys(place(server).url)
