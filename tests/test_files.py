@@ -70,6 +70,21 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_
     assert listing(tmp_path) == [living.name, "b"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's list of processes")
+def test_what_a_process_left_goes_before_its_parent_collects_it(tmp_path: Path) -> None:
+    """As in a container, whose first process is in no hurry to collect those that lost their parent."""
+    ended = os.fork()
+    if not ended:
+        os._exit(0)
+    os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT)
+    left = partial_of(tmp_path / "shard.tar")
+    left = left.with_name(left.name.replace(str(os.getpid()), str(ended)))
+    left.touch()
+    remove_leftovers(tmp_path)
+    os.waitpid(ended, 0)
+    assert not left.exists()
+
+
 def test_the_leftover_of_another_machine_is_believed_for_a_day(tmp_path: Path) -> None:
     far = tmp_path / ".a.partial-1-elsewhere"
     far.write_text("x")

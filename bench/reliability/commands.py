@@ -6,6 +6,7 @@ Where it bites: every path in a command is absolute but `out`, so that the same 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ PLUGIN = Path(__file__).resolve().parents[2] / "tests" / "support" / "plain_vect
 @dataclass(frozen=True)
 class Case:
     """One command. processes: of a run. files: whose writing a signal aims at. victims: whether one process alone is
-    signalled, instead of the group. cold: started by `train.devices`, by a Python of its own. share: of the count."""
+    signalled, instead of the group. cold: started by `train.devices`, by a Python of its own. share: of the count.
+    finished: what the same command says, with exit code 2, of a whole result: it was signalled after its last file."""
 
     name: str
     words: tuple[str, ...]
@@ -30,6 +32,7 @@ class Case:
     victims: bool = False
     cold: bool = False
     share: float = 1.0
+    finished: str = ""
 
 
 def cases(work: Path) -> list[Case]:
@@ -42,9 +45,10 @@ def _packing(work: Path) -> Iterator[Case]:
     layout = ("data", "convert", "touch-and-go", str(work / "recordings"), "-o", OUT, "--shard-samples", "4", "--quiet")
     for verb, words in (("pack", pack), ("convert", layout)):
         files = ("train-", "index.json") if verb == "pack" else ("train-", "index.json", "conversion.json")
-        yield Case(f"{verb}, 1 process", words, files)
-        yield Case(f"{verb}, 2 processes", (*words, "--workers", "2"), files)
-        yield Case(f"{verb}, 2 processes, one signalled", (*words, "--workers", "2"), files, victims=True)
+        two, done = (*words, "--workers", "2"), {"finished": "already holds a finished pack"}
+        yield Case(f"{verb}, 1 process", words, files, **done)
+        yield Case(f"{verb}, 2 processes", two, files, **done)
+        yield Case(f"{verb}, 2 processes, one signalled", two, files, victims=True, **done)
 
 
 def _training(work: Path) -> Iterator[Case]:
@@ -77,13 +81,17 @@ def _others(work: Path) -> Iterator[Case]:
         "index": (("data", "index", str(work / "plain"), "-o", OUT, "--quiet"), "index.json"),
     }
     for verb, (words, file) in found.items():
-        yield Case(f"{verb}, 1 process", tuple(words), (file,) if file else (), share=0.25)
+        done = {"export": "holds something already", "index": "has an index already"}.get(verb, "")
+        yield Case(f"{verb}, 1 process", tuple(words), (file,) if file else (), share=0.25, finished=done)
 
 
 def prepare(work: Path) -> None:
-    """Make every input in `work`, once. Run in a fork: it computes."""
+    """Make every input in `work`, with two finished runs for the verbs that measure and ship, and note in `modules`
+    what all that imported. Run in a fork: it computes."""
     from miniature import recordings
     from stage_two import make_setup, values
+
+    from pairalign.cli.main import main
 
     lines = []
     for number in range(240):
@@ -96,9 +104,15 @@ def prepare(work: Path) -> None:
     _pairs(work / "pairs")
     make_setup(work / "stage_two")
     (work / "align.yaml").write_text(yaml.safe_dump(_align(work)))
-    train = {"steps": 8, "checkpoint_every": 3, "validate_every": 4, "threads": 1}
+    train = {"steps": 7, "checkpoint_every": 2, "validate_every": 3, "threads": 1}
     told = values(work / "stage_two", Path(OUT), max_forgetting=100.0)
     (work / "recompose.yaml").write_text(yaml.safe_dump(told | {"train": told["train"] | train}))
+    for verb, folder in (("align", "aligned"), ("recompose", "taught")):
+        if main([verb, str(work / f"{verb}.yaml"), f"out={work / folder / OUT}", "--quiet"]):
+            raise SystemExit(f"{verb} failed")
+    main(["data", "pack", str(work / "manifest" / "m.jsonl"), str(work / "plain"), "--shard-samples", "40", "--quiet"])
+    (work / "plain" / "index.json").unlink()
+    (work / "modules").write_text("\n".join(name for name in sorted(sys.modules) if name != "__main__"))
 
 
 def _pairs(home: Path) -> None:
@@ -122,8 +136,8 @@ def _align(work: Path) -> dict[str, Any]:
         | {"c": {"encoder": "plain_vector", "tune": "none"}},  # whose anchor cache is killed, too
         "edges": [{"between": ["a", "b"], "shards": "a-b"}, {"between": ["b", "c"], "shards": "b-c"}],
         "latent": {"shared": 8, "private": 4, "hidden": 32},
-        "train": {"steps": 24, "batch_size": 8, "warmup": 2, "accelerator": "cpu", "threads": 1}
-        | {"checkpoint_every": 5, "validate_every": 6},
+        "train": {"steps": 16, "batch_size": 8, "warmup": 2, "accelerator": "cpu", "threads": 1}
+        | {"checkpoint_every": 4, "validate_every": 6},
         "data": {"root": str(work / "pairs"), "shuffle": 50},
         "plugins": [str(PLUGIN)],
     }

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,17 +114,19 @@ def _wait_for(moment: Moment, folder: Path, started: float, children: list[int],
         if len(codes) == len(children):
             return False
         if begun is None:
-            seen |= {(str(p), _inode(p)) for p in folder.rglob(f".{moment.file}*.partial*")}
+            seen |= set(_partials(folder, moment.file))
             begun = time.monotonic() if len(seen) >= moment.nth else None
         time.sleep(POLL)
     return True
 
 
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return 0
+def _partials(folder: Path, file: str) -> Iterator[tuple[str, int]]:
+    """The half-written files of a name, each once."""
+    for home, folders, names in os.walk(folder):  # which bears that folders go meanwhile
+        for name in (*folders, *names):
+            if name.startswith(f".{file}") and ".partial" in name:
+                with suppress(OSError):
+                    yield name, os.stat(os.path.join(home, name)).st_ino
 
 
 def _collect(children: Sequence[int], codes: dict[int, int]) -> None:

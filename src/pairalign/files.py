@@ -194,7 +194,10 @@ def _alive(process: int) -> bool:
         return False
     except OSError:  # it is somebody else's
         return True
-    return True
+    try:  # one that ended, and that its new parent has yet to collect, is there by number alone
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):  # not Linux
+        return True
 
 
 def _flush(path: Path) -> None:

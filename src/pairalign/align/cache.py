@@ -88,7 +88,7 @@ class AnchorCache:
             features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
             keys = record["keys"]
             found = record["fingerprint"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # numpy raises the last for an empty file
             raise CacheError(
                 f"anchor cache {str(folder)!r} is damaged ({error}): delete the folder to rebuild."
             ) from error

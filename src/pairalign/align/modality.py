@@ -16,7 +16,7 @@ from torch import nn
 from pairalign.align.contrastive import LogitScale
 from pairalign.align.model import build_head
 from pairalign.align.store import check_restored
-from pairalign.core.config import AlignConfig, ModalityConfig, load_written
+from pairalign.core.config import AlignConfig, ModalityConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
 from pairalign.core.registry import create_encoder, load_plugin
@@ -42,7 +42,8 @@ def read_run(folder: str | Path) -> AlignConfig:
         raise CheckpointError(f"run {str(folder)!r} has no config.yaml: give the folder that `pairalign align` wrote.")
     if not (folder / "model.safetensors").is_file():
         raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign align` command to go on.")
-    return load_written(AlignConfig, folder / "config.yaml")
+    config: AlignConfig = RunFolder(folder, "align", AlignConfig).read_config()
+    return config
 
 
 def load_modality(
@@ -92,11 +93,17 @@ def read_scales(folder: str | Path) -> dict[str, float]:
     """The logit scale of every edge of a finished run."""
     from safetensors import safe_open
 
-    folder, config = Path(folder), read_run(folder)
+    path, config = Path(folder) / "model.safetensors", read_run(folder)
     found, loss = {}, config.loss
-    with safe_open(folder / "model.safetensors", framework="pt") as file:
-        for edge in config.edges:
-            scale, name = LogitScale(loss.scale, loss.scale_min, loss.scale_max), edge_name(edge.between)
-            scale.log_scale.data = file.get_tensor(f"scales.{name}.log_scale")
-            found[name] = float(scale().detach())
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {
+                edge_name(e.between): file.get_tensor(f"scales.{edge_name(e.between)}.log_scale") for e in config.edges
+            }
+    except Exception as error:  # safetensors raises its own kind, which is no public class
+        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+    for name, value in stored.items():
+        scale = LogitScale(loss.scale, loss.scale_min, loss.scale_max)
+        scale.log_scale.data = value
+        found[name] = float(scale().detach())
     return found

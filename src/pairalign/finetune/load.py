@@ -12,13 +12,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pairalign.core.config import load_written
 from pairalign.core.errors import CheckpointError
 from pairalign.dormant.model import DormantModel
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.methods import create_method
-from pairalign.runs.folder import CONFIG, RunFolder
+from pairalign.runs.folder import RunFolder
 from pairalign.runtime import DeviceLike, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
@@ -57,22 +56,32 @@ def load_recomposed(
     folder, run = Path(folder), RunFolder(Path(folder), "recompose", RecomposeConfig)
     if not (folder / "results.json").is_file():
         raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign recompose` to go on.")
-    config = load_written(RecomposeConfig, folder / CONFIG)
+    config = run.read_config()
     config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = _results(folder / "results.json")
     model, processor = assemble(replace(config, trust_remote_code=trust_remote_code), find_device(device))
-    missing = model.senses.load_state_dict(load_file(folder / "bridge.safetensors"), strict=False)
+    missing = model.senses.load_state_dict(_weights(folder / "bridge.safetensors"), strict=False)
     if missing.unexpected_keys or any(".bridge." in name for name in missing.missing_keys):
         raise CheckpointError(f"{str(folder / 'bridge.safetensors')!r} does not fit the configuration beside it.")
     method = create_method(config.method, config.options)
     if method.leaves == "delta":
         model.llm = DormantModel.from_pretrained(model.llm, folder / "dormant")
     elif method.leaves != "base":
-        model.llm = method.restore(model.llm, _trained(folder / "trained.safetensors"))
+        model.llm = method.restore(model.llm, _weights(folder / "trained.safetensors"))
     return RecomposeRun(folder, config, model.eval(), processor, results)
 
 
-def _trained(path: Path) -> dict[str, torch.Tensor]:
+def _results(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{str(path)!r} is damaged ({error}): copy it again, or delete it, and the same `pairalign recompose` goes "
+            "on from the last checkpoint."
+        ) from error
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from pairalign import __version__
-from pairalign.core.config import load_config, to_dict, to_yaml
+from pairalign.core.config import load_config, load_written, to_dict, to_yaml
 from pairalign.core.errors import CheckpointError, StorageError
+from pairalign.core.notation import read_mapping
 from pairalign.core.plugins import is_file, read_plugin
 from pairalign.files import remove_leftovers, storage_error, write_json, write_text
-from pairalign.runs.identity import Identity
+from pairalign.runs.identity import Identity, missing
 from pairalign.runs.lock import hold
 from pairalign.runs.plugins import KeptPlugin, keep_plugins, plugins_of
 
@@ -124,6 +125,18 @@ class RunFolder:
         config = known.get("config") or self.path / CONFIG
         was = Identity(to_dict(load_config(self.kind, config)), known.get("made_from", {}))
         was.check(identity, self.path)
+
+    def read_config(self) -> Any:
+        """The configuration in the folder, see `load_written`; raise `CheckpointError` where a part of it is gone.
+
+        A file that was cut off may well be valid YAML, with defaults in place of what is gone.
+        """
+        path = self.path / CONFIG
+        found: Any = load_written(self.kind, path)
+        gone = list(missing(self.record().get("config", {}), read_mapping(path)))
+        if gone:
+            raise CheckpointError(f"{str(path)!r} was cut off, it lacks {', '.join(gone[:3])}: copy the run again.")
+        return found
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -83,6 +83,19 @@ def differing_settings(a: Any, b: Any) -> list[str]:
     return [name for name in _differences(a, b) if not _free(name)]
 
 
+def missing(whole: Any, found: Any, name: str = "") -> Iterable[str]:
+    """Dotted names of what is in one nested structure and not in another; values aside."""
+    if isinstance(whole, Mapping) and isinstance(found, Mapping):
+        for key, value in whole.items():
+            inner = f"{name}.{key}".lstrip(".")
+            yield from missing(value, found[key], inner) if key in found else [inner]
+    elif isinstance(whole, list) and not (isinstance(found, list) and len(found) >= len(whole)):
+        yield name
+    elif isinstance(whole, list):
+        for number, value in enumerate(whole):
+            yield from missing(value, found[number], f"{name}.{number}")
+
+
 def _free(name: str, hashed: bool = True) -> bool:
     """hashed: hashes tell of the data, so that it may lie anywhere."""
     if hashed and PLACES.search(name):
