@@ -63,7 +63,7 @@ def _training(work: Path) -> Iterator[Case]:
             yield Case(f"{verb}, 2 processes, {how}", words, written, 2)
             yield Case(f"{verb}, 2 processes, one signalled, {how}", words, written, 2, victims=True)
         words = (verb, str(work / f"{verb}.yaml"), f"out={OUT}", "--quiet", "train.devices=2")
-        yield Case(f"{verb}, train.devices=2", words, written, cold=True, share=0.1)
+        yield Case(f"{verb}, train.devices=2", words, written, cold=True, share=0.05)
 
 
 def _others(work: Path) -> Iterator[Case]:
