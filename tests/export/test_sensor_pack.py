@@ -52,7 +52,8 @@ def test_a_pack_is_weights_and_text_with_hashes(packs: dict[str, Path]) -> None:
         "sense.safetensors",
     }
     manifest = read_manifest(packs["touch"])
-    assert set(manifest.files) == names - {"manifest.json", "merged"}
+    merged = {path.relative_to(packs["touch"]).as_posix() for path in (packs["touch"] / "merged").iterdir()}
+    assert set(manifest.files) == (names - {"manifest.json", "merged"}) | merged
     assert manifest.signals["touch"]["unit"]
     assert manifest.licences == {"touch": "Apache-2.0"}
     assert manifest.senses["touch"].encoder == "touch_cnn"
@@ -125,7 +126,7 @@ def _rename(pack: Path, name: str) -> None:
     }
     save_file(tensors, pack / "sense.safetensors")
     manifest = json.loads((pack / "manifest.json").read_text())
-    manifest["senses"] = {name: manifest["senses"]["touch"]}
+    manifest |= {"senses": {name: manifest["senses"]["touch"]}, "delta": name}
     manifest["files"] = {file: sha256_file(pack / file) for file in manifest["files"]}
     (pack / "manifest.json").write_text(json.dumps(manifest))
 
@@ -156,7 +157,7 @@ def _break(pack: Path, what: str) -> None:
     path = pack / "manifest.json"
     manifest = json.loads(path.read_text())
     if what == "version":
-        manifest["format"] = 3
+        manifest["format"] = 4
     elif what == "key":
         manifest["surprise"] = 1
     elif what == "encoder":
@@ -171,7 +172,7 @@ def _break(pack: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("version", r"has format 3, this version reads 2: install a newer pairalign"),
+        ("version", r"has format 4, this version reads 3: install a newer pairalign"),
         ("key", r"is damaged: config key 'surprise' is unknown"),
         ("json", r"is damaged .*copy the pack again"),
         ("encoder", r"'gluve'.* --plugin"),

@@ -84,8 +84,9 @@ def run(args: argparse.Namespace) -> int:
     pictures = [_read(file) for file in args.image]
     for plugin in args.plugin:
         load_plugin(plugin)
-    base = find_base(args.pack, args.base)
-    model, processor = load_sensor_model(base, packs, device=device, loading=read_loading(args))
+    loading = read_loading(args)
+    base = find_base(args.pack, args.base, trust_remote_code=loading.trust_remote_code)
+    model, processor = load_sensor_model(base, packs, device=device, loading=loading)
     name_makes(signals, makes, processor.senses)
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
     if said.silence:

@@ -129,7 +129,7 @@ def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[st
         about = {"model": {"run": folder.name, "base": loaded.config.base, "method": loaded.config.method}}
         return loaded.model, loaded.processor, identity, about
     manifest = read_manifest(folder)
-    base = find_base(folder, args.base)
+    base = find_base(folder, args.base, trust_remote_code=args.trust_remote_code)
     model, processor = load_sensor_model(base, [folder], device=device, loading=read_loading(args))
     identity = f"pack {sha256_file(folder / NAME)} {manifest.base['embedding']}"
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}

@@ -9,7 +9,6 @@ checkpoint of the run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pairalign.core.config import load_config, to_dict
-from pairalign.core.errors import DeltaError
+from pairalign.core.errors import DataError, DeltaError
+from pairalign.core.limits import parse_json, read_bytes
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.layer import DormantLinear
@@ -70,12 +70,18 @@ def save_delta(model: Adapted, sensor: str, folder: Path) -> None:
 def load_delta(model: Adapted, folder: Path, trainable: bool = False) -> None:
     """Install the delta of a folder; raise `DeltaError`, before anything is changed, if it does not fit the model."""
     record = _read_config(folder)
+    config = load_config(DormantConfig, record["config"])
     with _reading(folder / WEIGHTS) as tensors:
         updates = delta_updates(model.base_model, record["weights"], tensors, trainable)
+    model.add(record["sensor"], config, updates, record.get("origin"))  # all of it or nothing: the flags come after
     model.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(trainable)
-    model.add(record["sensor"], load_config(DormantConfig, record["config"]), updates, record.get("origin"))
+
+
+def read_sensor(folder: Path) -> str:
+    """The sensor that the delta of a folder is of; raise `DeltaError` where there is none."""
+    return str(_read_config(folder)["sensor"])
 
 
 def load_places(
@@ -102,7 +108,7 @@ def _reading(path: Path) -> Iterator[dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         yield tensors
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, RuntimeError, IndexError, ValueError, TypeError) as error:
         raise DeltaError(f"{path} is damaged or incomplete ({error}): copy it again.") from error
 
 
@@ -186,12 +192,15 @@ def _of(key: str, name: str) -> bool:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(read_bytes(path))
         found = record["format"]
-        record["sensor"], record["config"], record["weights"]
+        if not isinstance(record["sensor"], str) or not record["sensor"] or "." in record["sensor"]:
+            raise ValueError(f"it is of a sensor called {record['sensor']!r}")
+        if not (isinstance(record["config"], dict) and isinstance(record["weights"], dict)):
+            raise ValueError("its config or weights are no mapping")
     except FileNotFoundError as error:
         raise DeltaError(f"{path} is missing: give a folder that save_pretrained wrote.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise DeltaError(f"{path} is damaged ({error!r}): copy it again.") from error
     if found != FORMAT:
         raise DeltaError(f"{path} has format {found!r}, this version reads {FORMAT}: install a newer pairalign.")

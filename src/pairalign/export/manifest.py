@@ -6,19 +6,22 @@ its plugin before the pack can be installed.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pairalign.core.config import Strict, load_config, to_dict
-from pairalign.core.errors import ConfigError, PackError
-from pairalign.files import sha256_file, write_json
+from pairalign.core.errors import ConfigError, DataError, PackError
+from pairalign.core.limits import parse_json, read_bytes
+from pairalign.dormant.checkpoint import CONFIG, WEIGHTS
+from pairalign.export.checked import check_hashes, check_merged, check_named, check_names
+from pairalign.files import write_json
 from pairalign.sensors.sensor import SenseRecipe
 
-FORMAT = 2  # 1 had neither plugins nor merged weights
-READ = (1, 2)
+FORMAT = 3  # 1 had neither plugins nor merged weights, 2 no hashes of the files in merged/
+READ = (1, 2, 3)
 NAME = "manifest.json"
+SENSE = "sense.safetensors"
 MERGED = "merged"
 
 
@@ -59,14 +62,14 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """Read and check a pack's manifest and the hashes of its files; raise `PackError`."""
+    """Read and check a pack's manifest and the hashes of its files, those in merged/ aside; raise `PackError`."""
     path = Path(folder) / NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_bytes(path, "text"))
         found = values["format"]
     except FileNotFoundError as error:
         raise PackError(f"pack {str(folder)!r} has no {NAME}: give a folder that `pairalign export` wrote.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise PackError(f"{path} is damaged ({error!r}): copy the pack again.") from error
     if found not in READ:
         raise PackError(f"{path} has format {found!r}, this version reads {FORMAT}: install a newer pairalign.")
@@ -74,23 +77,30 @@ def read_manifest(folder: str | Path) -> Manifest:
         manifest = load_config(Manifest, values)
     except ConfigError as error:
         raise PackError(f"{path} is damaged: {error}") from error
-    for name, expected in manifest.files.items():
-        file = Path(folder) / name
-        if not file.is_file() or sha256_file(file) != expected:
-            what = "is missing" if not file.is_file() else "is not what was written"
-            raise PackError(f"{file} {what}: copy the pack again.")
+    check_names(manifest.senses, manifest.delta, manifest.base, str(path))
+    delta = (CONFIG, WEIGHTS) if manifest.delta is not None else ()
+    check_named(manifest.files, (SENSE, *delta), str(path))
+    check_hashes(Path(folder), {name: sha for name, sha in manifest.files.items() if "/" not in name})
     return manifest
 
 
-def find_base(pack: str | Path, given: str | None = None) -> str:
+def find_base(pack: str | Path, given: str | None = None, *, trust_remote_code: bool = False) -> str:
     """What `load_sensor_model` is to be given for a pack: what the user names, else what the pack was made for.
 
-    Raise `PackError` where that was a folder, and none of that name is here.
+    Raise `PackError` where that was a folder, and none of that name is here; and with `trust_remote_code`, which runs
+    the code of a base that the user names, never of one that a pack does.
     """
     manifest = read_manifest(pack)
     if given is not None:
         return given
+    if trust_remote_code:
+        named = MERGED if manifest.whole else manifest.base["name"]
+        raise PackError(
+            f"pack {str(pack)!r} names the base {named!r}, whose code you have not named: with trust_remote_code "
+            "(--trust-remote-code) say the base yourself, --base NAME."
+        )
     if manifest.whole:
+        check_merged(Path(pack), MERGED, manifest.files, Path(pack) / NAME)
         return str(Path(pack) / MERGED)
     name = manifest.base["name"]
     if manifest.base.get("source") == "folder" and not Path(name).is_dir():

@@ -11,7 +11,8 @@ another fine-tune of the same model is another base.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -19,12 +20,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pairalign.core.config import load_config
-from pairalign.core.errors import ConfigError, PackError, RegistryError
+from pairalign.core.errors import ConfigError, DeltaError, PackError, RegistryError
 from pairalign.core.registry import code_hash
+from pairalign.dormant.checkpoint import read_sensor
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
-from pairalign.export.manifest import MERGED, Manifest, read_manifest
-from pairalign.export.write import SENSE, base_of, check_exportable, weight_of, write_pack
+from pairalign.export.checked import check_merged, check_recipe
+from pairalign.export.manifest import MERGED, NAME, SENSE, Manifest, read_manifest
+from pairalign.export.write import base_of, check_exportable, weight_of, write_pack
 from pairalign.files import replacing
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.run import RecomposeRun, load_recomposed
@@ -68,9 +71,9 @@ def export_pack(
 
 
 def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | Path) -> tuple[str, ...]:
-    """Install a pack; return its sensors. Raise `PackError` or `DeltaError`, with the model as it was, if it does not
-    fit. Installed packs keep their weights: two packs may not own the same entry. A model that the delta is merged
-    into already gets the senses alone.
+    """Install a pack; return its sensors. Raise `PackError` or `DeltaError` if it does not fit; model and processor are
+    then what they were, to the last flag and token. Installed packs keep their weights: two packs may not own the same
+    entry. A model that the delta is merged into already gets the senses alone.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -80,15 +83,43 @@ def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | P
     merged = _is_merged(manifest, model.llm)
     if not merged:
         _check_base(manifest, model, folder)
-    senses = _load_senses(manifest, model, folder)
-    if manifest.delta is not None and not merged:
-        llm = model.llm if isinstance(model.llm, DormantModel) else DormantModel(model.llm)
-        llm.install(folder)
-        model.llm = llm
-    for name, sense in senses.items():
-        model.add(name, sense, processor.add(name, sense))
-    model.eval()
+    if manifest.delta is not None and (found := read_sensor(folder)) != manifest.delta:
+        raise DeltaError(f"pack {str(folder)!r}: its delta is of {found!r}, the manifest names {manifest.delta!r}.")
+    with _undone(model, processor):
+        senses = _load_senses(manifest, model, folder)
+        if manifest.delta is not None and not merged:
+            model.llm = model.llm if isinstance(model.llm, DormantModel) else DormantModel(model.llm)
+            model.llm.install(folder)
+        for name, sense in senses.items():
+            model.add(name, sense, processor.add(name, sense))
+        model.eval()
     return tuple(senses)
+
+
+@contextmanager
+def _undone(model: SensorModel, processor: SensorProcessor) -> Iterator[None]:
+    """Where the block fails, take back what it did: deltas, senses, placeholders and words of the tokenizer, which
+    parameters train, and which modules are in training mode."""
+    plain = not isinstance(model.llm, DormantModel)
+    deltas = set() if plain else set(model.llm.dormant)  # type: ignore[arg-type]
+    senses, words = list(model.senses), processor.added
+    training = [(part, part.training) for part in model.modules()]
+    trained = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        yield
+    except BaseException:
+        if isinstance(model.llm, DormantModel):
+            for name in [name for name in model.llm.dormant if name not in deltas]:
+                model.llm.uninstall(name)
+            model.llm = model.llm.unload() if plain else model.llm
+        for name in [name for name in model.senses if name not in senses]:
+            model.remove(name)
+        processor.take_back(words, senses)
+        for part, was in training:
+            part.training = was
+        for weight, grad in trained:
+            weight.requires_grad_(grad)
+        raise
 
 
 def _is_merged(manifest: Manifest, llm: nn.Module) -> bool:
@@ -119,6 +150,8 @@ def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[s
         raise PackError(f"{folder / SENSE} is damaged ({error}): copy the pack again.") from error
     made = {}
     for name, recipe in manifest.senses.items():
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        check_recipe(name, recipe, own, f"pack {str(folder)!r}")
         try:
             sense = build_sense(recipe, model.llm)
         except RegistryError as error:
@@ -129,7 +162,6 @@ def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[s
                 "made with: answers may be others.",
                 stacklevel=4,
             )
-        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         try:
             sense.load_state_dict(own)
         except RuntimeError as error:
@@ -169,6 +201,9 @@ def load_sensor_model(
     """
     if dtype is None:
         dtype = read_manifest(packs[0]).base["dtype"] if packs else "auto"
+    for pack in packs:
+        if Path(base).resolve() == (Path(pack) / MERGED).resolve():
+            check_merged(Path(pack), MERGED, read_manifest(pack).files, Path(pack) / NAME)
     llm, processor = load_base(base, dtype, find_device(device), loading)
     model, sensing = SensorModel(llm), SensorProcessor(processor, {})
     for pack in packs:

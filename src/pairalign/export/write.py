@@ -30,7 +30,7 @@ from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.export.card import write_card
 from pairalign.export.local import check_options, name_base, without_paths
-from pairalign.export.manifest import FORMAT, MERGED, Manifest, write_manifest
+from pairalign.export.manifest import FORMAT, MERGED, SENSE, Manifest, write_manifest
 from pairalign.files import sha256_file, write_json
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.load import RecomposeRun
@@ -39,7 +39,6 @@ from pairalign.runs.versions import git_commit
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.sensor import Sense, SenseRecipe, embedding_of
 
-SENSE = "sense.safetensors"
 PLACES = ("_name_or_path", "name_or_path")  # where transformers found a base
 
 
@@ -89,7 +88,8 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merge: bool) -> No
         provenance=_provenance(run, delta),
     )
     write_card(manifest, run.results, folder, name)
-    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {path.relative_to(folder).as_posix(): sha256_file(path) for path in written}
     write_manifest(Manifest(**{**vars(manifest), "files": files}), folder)
 
 

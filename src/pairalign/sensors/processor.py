@@ -12,7 +12,7 @@ token: what is padded is always masked, so no embedding is added for it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,16 +57,36 @@ class SensorProcessor:
     """A Hugging Face processor, `base`, that also knows sensors. `placeholders`: token id by sensor name."""
 
     def __init__(self, processor: Any, senses: Mapping[str, Sense]) -> None:
-        self.base, self.processor = processor, copy.deepcopy(processor)
-        self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
+        self.base = processor
+        self._begin()
         self.senses: dict[str, Sense] = {}
         self.placeholders: dict[str, int] = {}
         self._added: set[str] = set()
         self._reserved: frozenset[str] | None = None
         for name, sense in senses.items():
             self.add(name, sense)
+
+    def _begin(self) -> None:
+        """A copy of the base's processor, that can pad."""
+        self.processor = copy.deepcopy(self.base)
+        self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The placeholders that the tokenizer was given, those of forgotten senses too, in order."""
+        return tuple(sorted(self._added, key=self.tokenizer.convert_tokens_to_ids))
+
+    def take_back(self, words: Sequence[str], senses: Collection[str]) -> None:
+        """Be as before: the tokenizer with these of its `added` words alone, and no other senses than these."""
+        for name in [name for name in self.senses if name not in senses]:
+            self.remove(name)
+        if self.added != tuple(words):
+            self._begin()
+            for word in words:  # one by one, as they came: each has the id that it had
+                self.tokenizer.add_tokens([word], special_tokens=True)
+            self._added, self._reserved = set(words), None
 
     def add(self, name: str, sense: Sense) -> int:
         """Give the tokenizer a placeholder for a sense; return its id."""
