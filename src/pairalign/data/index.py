@@ -17,8 +17,9 @@ from typing import Any
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.core.limits import parse_json, read_bytes
 from pairalign.core.secrets import hide
+from pairalign.core.trust import is_trusted
 from pairalign.data.place import Remote, ShardPlace, find_place
-from pairalign.files import replacing, sha256_text
+from pairalign.files import replacing, sha256_text, stays_inside
 
 INDEX_NAME = "index.json"
 VERSION = 1
@@ -150,7 +151,8 @@ def load_index(place: str | Path | Remote) -> ShardIndex:
 
 
 def shards_at(place: str | Path | Remote, index: ShardIndex) -> ShardPlace:
-    """Where the shards of an index lie that was found at `place`; an index may name an address, but no command."""
+    """Where the shards of an index lie that was found at `place`: there, or where an index says that the user made or
+    named on this machine (`pairalign data index`); raise `DataError` for any other place, and for a command."""
     place = find_place(place)
     if index.at is None:
         return place
@@ -159,7 +161,23 @@ def shards_at(place: str | Path | Remote, index: ShardIndex) -> ShardPlace:
     found = find_place(index.at, place if isinstance(place, Path) else "")
     if isinstance(place, Remote) and place.scheme and not (isinstance(found, Remote) and found.scheme):
         raise DataError(f"the index of {str(place)!r} names shards on this machine, {index.at!r}: make it anew.")
+    if not (_below(place, found) or is_trusted("shards", index.at)):
+        raise DataError(
+            f"the index of {str(place)!r} says that its shards lie elsewhere, at {hide(index.at)!r}, which nobody has "
+            f"named on this machine: if that is meant, run `pairalign data index {place} --trust`."
+        )
     return found
+
+
+def _below(place: ShardPlace, found: ShardPlace) -> bool:
+    """Whether one place is the other, or lies in it."""
+    if isinstance(place, Remote) and place.scheme:
+        home = place.base.rstrip("/")
+        inside = isinstance(found, Remote) and ".." not in found.base.split("/")
+        return inside and f"{found.base}/".startswith(f"{home}/")  # type: ignore[union-attr]
+    home_folder = Path(place.base) if isinstance(place, Remote) else place
+    folder = Path(found.base) if isinstance(found, Remote) and not found.scheme else found
+    return isinstance(folder, Path) and stays_inside(folder, home_folder)
 
 
 def _local(folder: Path) -> bytes:

@@ -24,8 +24,9 @@ from tqdm import tqdm
 from pairalign.core.errors import DataError
 from pairalign.core.limits import check, parse_json
 from pairalign.core.secrets import hide
+from pairalign.core.trust import trust
 from pairalign.data.decode import DECODERS
-from pairalign.data.index import INDEX_NAME, ShardIndex, index_bytes, save_index
+from pairalign.data.index import INDEX_NAME, ShardIndex, index_bytes, load_index, save_index
 from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import parse_field
 from pairalign.data.summary import condensed, summarise
@@ -232,6 +233,7 @@ def _write(found: Indexed, place: ShardPlace, out: str | Path | None) -> None:
         base = place.base if isinstance(place, Remote) and place.scheme else None
         local = Path(place.base) if isinstance(place, Remote) else place
         found.index = replace(found.index, at=base or str(local.absolute()))
+        trust("shards", str(found.index.at))  # the user has named it
         save_index(found.index, Path(out))
         found.path = str(Path(out) / INDEX_NAME)
     elif isinstance(place, Remote) and place.scheme:
@@ -243,6 +245,17 @@ def _write(found: Indexed, place: ShardPlace, out: str | Path | None) -> None:
         folder = Path(place.base) if isinstance(place, Remote) else place
         save_index(found.index, folder)
         found.path = str(folder / INDEX_NAME)
+
+
+def trust_index(folder: str | Path) -> str:
+    """Take an index that says its shards lie elsewhere for the user's own, from now on; returns where they lie."""
+    at = load_index(folder).at
+    if at is None:
+        raise DataError(
+            f"{str(folder)!r}: its shards lie beside the index, nothing is to be trusted: leave --trust out."
+        )
+    trust("shards", at)
+    return hide(at)
 
 
 def describe_indexed(found: Indexed) -> Iterator[str]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import itertools
 import random
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from operator import length_hint
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from pairalign.data.rates import of_one_rate
 from pairalign.data.remote.upload import Upload
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
 from pairalign.data.summary import condensed, summarise
+from pairalign.data.tar import is_packed
 from pairalign.data.video import VideoFrames
 from pairalign.data.write import (
     RECORDS,
@@ -234,8 +235,9 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 def _prepare(out: Path, *, resume: bool) -> None:
     index = load_index(out) if (out / INDEX_NAME).exists() else None
+    _check_ours(out, index)
     if not resume:
-        shutil.rmtree(out / RECORDS, ignore_errors=True)
+        _remove_records(out)
     try:
         (out / RECORDS).mkdir(parents=True, exist_ok=True)
         if index is not None:
@@ -244,6 +246,25 @@ def _prepare(out: Path, *, resume: bool) -> None:
         raise full_disk(error, repr(str(out))) from error
     for folder in (out, out / RECORDS):  # of a run that was killed
         remove_leftovers(folder)
+
+
+def _check_ours(out: Path, index: ShardIndex | None) -> None:
+    """Raise `DataError` before anything is removed where an index names what no pack wrote: it may be a stranger's."""
+    shards = [] if index is None else [shard.name for split in index.splits.values() for shard in split.shards]
+    for name in shards:
+        if ((out / name).exists() or (out / name).is_symlink()) and not is_packed(out / name):
+            raise DataError(f"{str(out / name)!r} was not written by a pack, and is not replaced: give another folder.")
+    if (out / RECORDS).is_symlink():
+        raise DataError(f"{str(out / RECORDS)!r} is a link, which no pack makes: remove it, or choose another folder.")
+
+
+def _remove_records(out: Path) -> None:
+    """Remove what packing noted, and nothing else that lies there."""
+    for record in (out / RECORDS).glob("*.tar.json"):
+        record.unlink(missing_ok=True)
+    remove_leftovers(out / RECORDS)
+    with suppress(OSError):  # somebody else's files are there
+        (out / RECORDS).rmdir()
 
 
 def _take_back(out: Path, index: ShardIndex) -> None:
@@ -314,6 +335,6 @@ def _remove_leftovers(out: Path, index: ShardIndex) -> None:
     """Drop the records, and shards of an earlier plan that the index does not name."""
     named = {shard.name for split in index.splits.values() for shard in split.shards}
     for record in (out / RECORDS).glob("*.tar.json"):
-        if record.stem not in named:
+        if record.stem not in named and is_packed(out / record.stem):
             (out / record.stem).unlink(missing_ok=True)
-    shutil.rmtree(out / RECORDS, ignore_errors=True)
+    _remove_records(out)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,7 @@ _BLANK = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
 _MODE_AND_OWNER, _TIME, _REST = _BLANK[100:124], _BLANK[136:148], _BLANK[156:]
 _REST_SUM = sum(_REST) + 8 * ord(" ")  # the checksum counts itself as eight spaces
 _MOST = 8**11 - 1
+SHARD = re.compile(r"[\w.-]+-\d{6,}\.tar")
 _SUMMED = 4096  # headers that are kept until their checksums are compared together
 _HEADER = 1 << 20  # bytes that the standard library may ask for at once: long names and notes, never a member's data
 
@@ -194,6 +196,19 @@ def _checked_folder(member: str, name: str) -> tuple[str, str]:
 
 def _after(entries: list[Entry]) -> str:
     return f", after sample {entries[-1].key!r}" if entries else ", before its first sample"
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is a shard that `pack_pairs` wrote, by its name and its first header, and no link to one."""
+    if not SHARD.fullmatch(path.name) or path.is_symlink():
+        return False
+    try:
+        with os.fdopen(open_plain(path), "rb") as stream:
+            header = stream.read(BLOCK)
+    except (OSError, DataError):
+        return False
+    own = header[100:124] == _MODE_AND_OWNER and header[136:148] == _TIME
+    return own and header[:100].rstrip(b"\0").endswith(b".meta.json")
 
 
 def open_shard(path: Path) -> int:

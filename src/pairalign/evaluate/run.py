@@ -31,6 +31,7 @@ from pairalign.evaluate.report import write_metrics
 from pairalign.evaluate.tables import tables
 from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
 from pairalign.files import check_writable
+from pairalign.runs.folder import own_folder
 from pairalign.runs.lock import alone
 from pairalign.runtime import DeviceLike
 
@@ -78,7 +79,7 @@ def evaluate_run(
     if limit is not None and limit < 2:
         raise ConfigError(f"limit={limit}: give at least 2 samples of each pool.")
     aligned = open_run(run, device)
-    home = Path(out) if out else aligned.folder / "evaluation"
+    home = Path(out) if out else own_folder(aligned.folder, "evaluation")
     check_writable(home, "give --out (`out`) another folder")
     folders = [pairs] if isinstance(pairs, (str, Path, Remote)) else list(pairs)
     splits = [split] if isinstance(split, str) else list(split)

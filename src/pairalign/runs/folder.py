@@ -23,10 +23,10 @@ from pairalign.core.config import load_config, load_written, to_dict, to_yaml
 from pairalign.core.errors import CheckpointError, StorageError
 from pairalign.core.notation import read_mapping
 from pairalign.core.plugins import is_file, read_plugin
-from pairalign.files import remove_leftovers, storage_error, write_json, write_text
+from pairalign.files import remove_leftovers, stays_inside, storage_error, write_json, write_text
 from pairalign.runs.identity import Identity, missing
 from pairalign.runs.lock import hold
-from pairalign.runs.plugins import KeptPlugin, keep_plugins, plugins_of
+from pairalign.runs.plugins import KeptPlugin, check_named, keep_plugins, name_plugins, plugins_of
 
 RECORD = "identity.json"
 CONFIG = "config.yaml"
@@ -47,6 +47,7 @@ NAMES = (
         "evaluation/report.html",
     ),
 )
+_KEPT = re.compile(r"plugins(/(?!\.\.?/)[^/\\\0]+)+(?<!/\.\.)")
 _EARLIER = re.compile(r"# pairalign (align|recompose) .*config\.yaml")  # first line that versions without RECORD wrote
 
 
@@ -99,7 +100,10 @@ class RunFolder:
         return match.group(1) if match else None
 
     def check_owner(self) -> None:
-        """Raise `StorageError` where a run would write over files that are not of a run of this verb."""
+        """Raise `StorageError` where a run would write over files that are not of a run of this verb, or outside."""
+        for name in NAMES:
+            if not stays_inside(self.path / name, self.path):
+                raise StorageError(f"out={str(self.path)!r} holds {name}, a link that leaves it: choose another `out`.")
         owner = self.owner()
         if owner == self.verb:
             return
@@ -189,17 +193,30 @@ class RunFolder:
 
     def plugins(self) -> list[KeptPlugin]:
         """The plugin files that the run keeps."""
-        return [KeptPlugin(**{**one, "files": tuple(one["files"])}) for one in self.record().get("plugins", [])]
+        try:
+            found = [KeptPlugin(**{**one, "files": tuple(one["files"])}) for one in self.record().get("plugins", [])]
+            names = [name for one in found for name in (one.kept, *one.files)]
+            if outside := next((name for name in names if not _KEPT.fullmatch(name)), None):
+                raise ValueError(f"it names {outside!r}, where no run keeps a plugin")
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise CheckpointError(f"{str(self.path / RECORD)!r} is damaged ({error}): choose another run.") from error
+        return found
 
     def named_or_kept(self, named: Sequence[str]) -> tuple[str, ...]:
         """The plugins that a command names, or, where it names no file, those that the run keeps beside them."""
+        name_plugins(named)
         if any(map(is_file, named)):
             return tuple(named)
-        return (*named, *(str((self.path / one.kept).absolute()) for one in self.plugins()))
+        kept = [str((self.path / one.kept).absolute()) for one in self.plugins()]
+        check_named(self.path, kept)
+        return (*named, *kept)
 
     def to_load(self, named: Sequence[str], given: Sequence[str | Path] = ()) -> tuple[str, ...]:
         """The plugins to load for this run: see `plugins_of`."""
-        return tuple(plugins_of(self.path, named, self.plugins(), given))
+        name_plugins(given)
+        found = plugins_of(self.path, named, self.plugins(), given)
+        check_named(self.path, [plugin for plugin in found if plugin not in map(str, given)])
+        return tuple(found)
 
     def written(self) -> list[Path]:
         """Every file and anchor cache that a run wrote here, relative to the folder."""
@@ -209,7 +226,7 @@ class RunFolder:
         found += [cache.parent.relative_to(self.path) for cache in caches if (cache.parent / "features.npy").is_file()]
         found += [path.relative_to(self.path) for path in self.path.glob("evaluation/*.json") if _measures(path)]
         found += [path.relative_to(self.path) for path in self.path.glob("chosen/base-*.safetensors")]
-        return sorted(set(found))
+        return sorted({name for name in found if stays_inside((self.path / name).parent, self.path)})
 
     def set_aside(self) -> Path | None:
         """Move what a run wrote into a new folder `OUT.old-N` beside this one, and return that; None for nothing."""
@@ -225,6 +242,13 @@ class RunFolder:
             shutil.move(self.path / name, aside / name)
         _remove_empty(self.path, names)
         return aside
+
+
+def own_folder(run: Path, name: str) -> Path:
+    """A folder in a run's, written to by default; raise `StorageError` where it is a link that leads elsewhere."""
+    if not stays_inside(run / name, run):
+        raise StorageError(f"{str(run / name)!r} is a link that leaves the run: give --out (`out`) another folder.")
+    return run / name
 
 
 def _now() -> str:

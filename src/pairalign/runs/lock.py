@@ -129,8 +129,10 @@ def _take(path: Path, place: Path, what: str, wait: bool) -> int | None:
             return None
         raise _taken(what, os.getpid())
     try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
+        if error.errno == errno.ELOOP:  # what it leads to is somebody else's, and would be emptied
+            raise StorageError(f"{str(path)!r} is a link, which no run makes: remove it.") from error
         if error.errno in DISK_FULL:
             raise storage_error(error, path) from error
         return -1

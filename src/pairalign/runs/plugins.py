@@ -1,20 +1,24 @@
 """Plugin files that a run keeps beside it, so that it can be moved, evaluated and shipped without the original.
 
-Where it bites: a run is what it was trained with. Where the original is still there and says something else now, the
-run is refused until the user names the file to take; what he names is taken, and said on stderr where it differs.
+Where it bites: a run may come from a stranger, so a plugin that it brings is loaded only where the user has named its
+very bytes on this machine: to train with, or by `--plugin`. A run is what it was trained with. Where the original is
+still there and says something else now, the run is refused until the user names the file to take; what he names is
+taken, and said on stderr where it differs.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pairalign.core.errors import IdentityError
+from pairalign.core.errors import IdentityError, RegistryError
 from pairalign.core.plugins import PluginFile, is_file, read_plugin
 from pairalign.core.registry import load_plugin
+from pairalign.core.trust import is_trusted, trust
 from pairalign.files import write_bytes
 from pairalign.runs.identity import GONE, hashes
 
@@ -87,6 +91,28 @@ def _unedited(run: Path, one: KeptPlugin) -> str:
             f"as it is now, or --plugin {kept} for what was trained."
         )
     return str(kept.absolute())
+
+
+def name_plugins(plugins: Sequence[str | Path]) -> None:
+    """Remember plugins that the user named, as far as they are there."""
+    for plugin in plugins:
+        with suppress(RegistryError):
+            trust(*_told(plugin))
+
+
+def check_named(run: Path, plugins: Sequence[str]) -> None:
+    """Raise `RegistryError` for a plugin that a run brings and nobody has named on this machine: it would run code."""
+    for plugin in plugins:
+        if (not is_file(plugin) or Path(plugin).is_file()) and not is_trusted(*_told(plugin)):
+            raise RegistryError(
+                f"run {str(run)!r} brings the plugin {plugin!r}, which nobody has named on this machine, and a plugin "
+                f"runs code: read it, and where you trust it pass --plugin {plugin}."
+            )
+
+
+def _told(plugin: str | Path) -> tuple[str, str]:
+    """What is remembered of a plugin: its bytes and its neighbours', or the name of a module."""
+    return ("plugin", read_plugin(plugin).sha256) if is_file(plugin) else ("module", str(plugin))
 
 
 def load_plugins(plugins: Sequence[str]) -> dict[str, str | None]:

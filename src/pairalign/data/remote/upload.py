@@ -21,6 +21,7 @@ from pairalign.data.remote.cache import cache_folder
 from pairalign.data.remote.fetched import forget_index
 from pairalign.data.remote.opening import filesystem
 from pairalign.data.remote.transfer import again
+from pairalign.data.tar import SHARD
 from pairalign.data.write import RECORDS
 from pairalign.files import sha256_text, write_json
 
@@ -54,7 +55,7 @@ class Upload:
             return
         forget_index(self.place)
         shards = [shard.name for split in load_index(self.place).splits.values() for shard in split.shards]
-        for name in (INDEX_NAME, *shards):
+        for name in (INDEX_NAME, *filter(SHARD.fullmatch, shards)):  # no pack calls anything else so
             if size_at(self.place, name) is not None:
                 _do(self.place, name, lambda found, address: found.rm_file(address))
         forget_index(self.place)

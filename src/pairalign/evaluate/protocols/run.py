@@ -16,6 +16,7 @@ from pairalign.evaluate.protocols.registry import Protocol, check_settings, find
 from pairalign.evaluate.protocols.result import ProtocolResult
 from pairalign.evaluate.protocols.task import Task, start_task, trained_here
 from pairalign.files import check_writable
+from pairalign.runs.folder import own_folder
 from pairalign.runs.lock import alone
 from pairalign.runtime import DeviceLike
 
@@ -45,7 +46,7 @@ def evaluate_protocol(
     if limit is not None and limit < 2:
         raise ConfigError(f"limit={limit}: give at least 2 samples of each split.")
     aligned = open_run(run, device)
-    folder = Path(out) if out else aligned.folder / "evaluation"
+    folder = Path(out) if out else own_folder(aligned.folder, "evaluation")
     check_writable(folder, "give --out (`out`) another folder")
     with alone(folder / f"{protocol.name}.json"):
         task = start_task(aligned, pairs, limit=limit, seed=seed, progress=progress)
