@@ -84,7 +84,7 @@ def measure(name: str, seed: int, steps: int, dtype: torch.dtype) -> dict[str, A
         model.save_pretrained(folder)
         size = (Path(folder) / WEIGHTS).stat().st_size
     updates = [u for u in model.updates("sensor").values() if isinstance(u, Replacement)]
-    allowed = sum(u.original.element_size() * u.count + u.shape[0] * u.shape[1] / 8 for u in updates)
+    allowed = sum(dtype.itemsize * u.count + u.shape[0] * u.shape[1] / 8 for u in updates)
     merged = model.merge_and_unload()
     with torch.no_grad():
         after = merged(**first).logits

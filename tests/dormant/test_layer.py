@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +68,16 @@ def test_training_moves_no_critical_weight_by_a_bit(options: dict[str, Any]) -> 
         nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()
     logits(model)
-    updates = model.updates("touch")
-    moved = 0
     for name, parameter in model.base_model.named_parameters():
-        if ".updates." in name:
-            continue
-        marked = updates[name.removesuffix(".weight")].bitmap() if name.removesuffix(".weight") in updates else None
-        critical = parameter if marked is None else parameter[~marked]
-        assert critical.equal(base[name] if marked is None else base[name][~marked]), name
-        moved += 0 if marked is None else int((parameter[marked] != base[name][marked]).sum())
-    assert moved > 0.9 * sum(update.count for update in updates.values())
+        assert ".updates." in name or parameter.equal(base[name]), name
+    masks = model.masks("touch")
+    merged, moved = dict(model.merge_and_unload().named_parameters()), 0
+    for name, parameter in merged.items():
+        mask = masks.get(name.removesuffix(".weight"))
+        marked = torch.zeros_like(parameter, dtype=torch.bool) if mask is None else mask.bitmap()
+        assert parameter[~marked].equal(base[name][~marked]), name
+        moved += int((parameter[marked] != base[name][marked]).sum())
+    assert moved > 0.9 * sum(mask.count for mask in masks.values())
 
 
 class DataWriting(torch.optim.Optimizer):
@@ -108,7 +108,7 @@ def test_any_optimizer_is_heeded(make: Callable[..., Any], options: dict[str, An
     train(model, make=make, **options)
     after = logits(model)
     assert not after.equal(before)
-    assert after.equal(logits(model.merge_and_unload()))
+    torch.testing.assert_close(after, logits(model.merge_and_unload()), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", ALL.values(), ids=ALL)
@@ -184,18 +184,25 @@ def test_an_overlap_is_refused_and_nothing_is_left_behind() -> None:
     assert all(list(layer.updates) == ["touch"] for _, layer in dormant_linears(model))
 
 
-def test_a_step_between_forward_and_backward_is_refused() -> None:
-    model = dormant(tiny_llama(), structure="rows")
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
-    loss(model).backward()
+@pytest.mark.parametrize("options", STRUCTURES.values(), ids=STRUCTURES)
+def test_a_backward_pass_is_of_its_own_forward_pass_or_raises(options: dict[str, Any]) -> None:
+    model, undisturbed = dormant(tiny_llama(), **options), dormant(tiny_llama(), **options)
     kept = loss(model)
-    optimizer.step()
-    logits(model)  # writes the new values
-    with pytest.raises(DormantError, match="values changed between a forward pass and its backward pass"):
+    loss(undisturbed).backward()
+    with torch.no_grad():
+        for update in model.updates("touch").values():
+            update.values.add_(0.1)
+    logits(model)
+    try:
         kept.backward()
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error)  # noqa: PT017
+        return
+    for name, update in model.updates("touch").items():
+        assert update.values.grad.equal(undisturbed.updates("touch")[name].values.grad)
 
 
-def test_checkpointing_changes_nothing_and_is_guarded() -> None:
+def test_checkpointing_changes_nothing() -> None:
     plain, model = dormant(tiny_llama(), structure="rows"), dormant(tiny_llama(), structure="rows")
     model.gradient_checkpointing_enable({"use_reentrant": False})
     for each in (plain, model):
@@ -205,11 +212,6 @@ def test_checkpointing_changes_nothing_and_is_guarded() -> None:
     for one, other in zip(plain.parameters(), model.parameters(), strict=True):
         assert one.equal(other)
         assert one.grad is None or one.grad.equal(other.grad)
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
-    kept = loss(model)
-    optimizer.step()
-    with pytest.raises(DormantError, match="values changed"):
-        kept.backward()
 
 
 @pytest.mark.parametrize("options", ALL.values(), ids=ALL)
@@ -322,7 +324,14 @@ def test_matrices_train_whole() -> None:
     linears = [m for n, m in tiny_llama().named_modules() if n.endswith(("gate_proj", "up_proj"))]
     assert model.trainable()[0] == sum(m.weight.numel() for m in linears)
     train(model)
-    assert all(not update.values.equal(update.original) for update in model.updates("touch").values())
+    assert all(not values.equal(base) for values, base in values_and_base(model))
+
+
+def values_and_base(model: DormantModel) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The values that stand in place of the base's own entries, and those."""
+    modules = dict(model.base_model.named_modules())
+    for name, update in model.updates("touch").items():
+        yield update.values, update.take(modules[name].weight)
 
 
 def test_owl_settings_are_heard() -> None:
@@ -381,8 +390,8 @@ def test_a_lightning_run_trains_it_and_resumes_exactly(tmp_path: Path) -> None:
         return task
 
     whole, resumed = fit(), fit(tmp_path / "epoch=0.ckpt")
+    assert all(not values.equal(base) for values, base in values_and_base(whole.model))
     for name, update in whole.model.updates("touch").items():
-        assert not update.values.equal(update.original)
         assert update.values.equal(resumed.model.updates("touch")[name].values)
     assert logits(whole.model).equal(logits(resumed.model))
 
@@ -405,7 +414,7 @@ def test_the_hugging_face_trainer_trains_it(tmp_path: Path) -> None:
         disable_tqdm=True,
     )
     Trainer(model, arguments, train_dataset=rows).train()
-    assert all(not update.values.equal(update.original.float()) for update in model.updates("touch").values())
+    assert all(not values.equal(base) for values, base in values_and_base(model))
     model.uninstall("touch")
     assert all(a.equal(b) for a, b in zip(model.base_model.parameters(), tiny_llama().parameters(), strict=True))
 

@@ -49,13 +49,14 @@ def test_one_bit_elsewhere_is_named(name: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "receipt.json").read_text())["changed"] == [name]
 
 
-def test_a_dormant_entry_is_free_to_move_in_the_live_weight() -> None:
+def test_values_lie_beside_the_weight_and_whatever_is_written_into_it_is_named() -> None:
     model = dormant(tiny_llama(), structure="weights")
     before = fingerprint_base(model)
     train(model)
+    assert check_base(model, before).clean
     name, mask = next(iter(model.masks("touch").items()))
     model.base_model.get_submodule(name).weight.data[mask.bitmap()] += 1
-    assert check_base(model, before).clean
+    assert check_base(model, before).changed == (f"{name}.weight",)
 
 
 def test_tensors_that_come_or_go_are_named() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
+from pairalign.dormant.updates import Columns, Entries, Replacement, Rows, replaced_linear
 
 SHAPE = (13, 21)  # no multiple of 8
 
@@ -20,6 +21,7 @@ def scattered(density: float, shape: tuple[int, int] = SHAPE) -> Tensor:
 
 KINDS = {
     "rows": lambda weight: Rows(weight, torch.tensor([0, 4, 12])),
+    "all rows": lambda weight: Rows(weight, torch.arange(SHAPE[0])),
     "columns": lambda weight: Columns(weight, torch.tensor([3, 20])),
     "many entries": lambda weight: Entries(weight, scattered(0.3)),
     "few entries": lambda weight: Entries(weight, scattered(0.02)),
@@ -42,11 +44,11 @@ def test_it_takes_what_its_bitmap_marks(update: tuple[Tensor, Replacement]) -> N
 def test_put_changes_the_marked_entries_and_no_other(update: tuple[Tensor, Replacement]) -> None:
     weight, replacement = update
     marked, before = replacement.bitmap(), weight.clone()
-    wanted = torch.randn_like(replacement.original)
+    wanted = torch.randn_like(replacement.values)
     replacement.put_(weight, wanted)
     assert replacement.take(weight).equal(wanted)
     assert weight[~marked].equal(before[~marked])
-    replacement.put_(weight, replacement.original)
+    replacement.put_(weight, replacement.take(before))
     assert weight.equal(before)
 
 
@@ -55,10 +57,33 @@ def test_the_gradient_is_the_dense_ones_entries(
     update: tuple[Tensor, Replacement], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pairalign.dormant.updates.BLOCK", block)
-    _, replacement = update
+    weight, replacement = update
     grad, inputs = torch.randn(5, SHAPE[0]), torch.randn(5, SHAPE[1])
+    acted(replacement, inputs, weight, None).backward(grad)
     dense = torch.einsum("no,ni->oi", grad.double(), inputs.double()).float()
-    torch.testing.assert_close(replacement.gradient(grad, inputs), replacement.take(dense), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(replacement.values.grad, replacement.take(dense), rtol=1e-6, atol=1e-6)
+
+
+def test_a_layer_acts_as_one_with_the_values_in_its_weight(update: tuple[Tensor, Replacement]) -> None:
+    weight, replacement = update
+    before, bias, grad = weight.clone(), torch.randn(SHAPE[0], requires_grad=True), torch.randn(2, 3, SHAPE[0])
+    inputs = torch.randn(2, 3, SHAPE[1], requires_grad=True)
+    with torch.no_grad():
+        replacement.values.add_(torch.randn_like(replacement.values))
+    dense = weight.clone()
+    replacement.put_(dense, replacement.values.detach())
+    expected, found = F.linear(inputs, dense, bias), acted(replacement, inputs, weight, bias)
+    torch.testing.assert_close(found, expected)
+    wanted, got = (torch.autograd.grad(output, (inputs, bias), grad) for output in (expected, found))
+    torch.testing.assert_close(got, wanted)
+    assert weight.equal(before)
+
+
+def acted(replacement: Replacement, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The output of a layer that has this update alone."""
+    if isinstance(replacement, Entries):
+        return replaced_linear(inputs, weight, bias, [replacement])
+    return replacement.act(inputs, F.linear(inputs, weight, bias), weight, bias)
 
 
 def test_masters_stay_float32_in_a_half_model() -> None:
@@ -67,6 +92,5 @@ def test_masters_stay_float32_in_a_half_model() -> None:
         replacement = make(weight)
         exact = replacement.values.detach().clone()
         replacement.to(torch.bfloat16)
-        assert replacement.original.dtype == torch.bfloat16
         assert replacement.values.dtype == torch.float32
         assert replacement.values.equal(exact)

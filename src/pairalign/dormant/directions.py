@@ -34,6 +34,10 @@ class Direction(nn.Module):
         self.register_buffer("basis", basis)
         self.values = nn.Parameter(torch.zeros(out_features, basis.shape[1], device=basis.device))
 
+    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The output (…, out) of a layer (out, in) with `B Aᵀ x` added, in the output's dtype."""
+        return output + self(input).to(output.dtype)
+
     def forward(self, input: Tensor) -> Tensor:
         """(…, in) → (…, out), in the dtype of the input."""
         with torch.autocast(input.device.type, enabled=False):  # rounding x would drown the little that Aᵀx is

@@ -24,7 +24,16 @@ from pairalign.dormant.checkpoint import load_delta, save_delta
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction, Use, choose_basis
 from pairalign.dormant.frozen import keep_frozen_still
-from pairalign.dormant.layer import DormantLinear, adapt, attach, detach, dormant_linears, release
+from pairalign.dormant.layer import (
+    DormantLinear,
+    adapt,
+    attach,
+    check_free,
+    detach,
+    dormant_linears,
+    release,
+    without_updates,
+)
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.provenance import Seen, origin_of
 from pairalign.dormant.selection.mask import Mask
@@ -88,20 +97,17 @@ class DormantModel(nn.Module):
         updates: Mapping[str, Replacement | Direction],
         origin: Mapping[str, Any] | None = None,
     ) -> None:
-        """Attach updates by module name under a sensor's name; all or none."""
+        """Attach updates by module name under a sensor's name.
+
+        Raise `DormantError`, with the model as it was, if one does not fit.
+        """
         if sensor in self.dormant:
             raise DormantError(f"sensor {sensor!r} is there already: uninstall it first.")
         modules = dict(self.base_model.named_modules())
-        done: list[str] = []
-        try:
-            for name, update in updates.items():
-                attach(adapt(modules[name]), sensor, update)  # type: ignore[arg-type]
-                done.append(name)
-        except DormantError:
-            for name in done:
-                detach(modules[name], sensor)  # type: ignore[arg-type]
-            self._release_unused()
-            raise
+        for name, update in updates.items():
+            check_free(modules[name], sensor, update)
+        for name, update in updates.items():
+            attach(adapt(modules[name]), sensor, update)  # type: ignore[arg-type]
         self.dormant[sensor] = config
         self.origins[sensor] = dict(origin or {})
 
@@ -126,15 +132,9 @@ class DormantModel(nn.Module):
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """Within it the model is the base, bit for bit; after it what it was before, so that blocks may nest."""
-        before = [(layer, layer.enabled) for _, layer in dormant_linears(self.base_model)]
-        for layer, _ in before:
-            layer.enabled = False
-        try:
+        """Within it the model is the base, bit for bit, for the calls of this thread or task; blocks may nest."""
+        with without_updates([layer for _, layer in dormant_linears(self.base_model)]):
             yield
-        finally:
-            for layer, enabled in before:
-                layer.enabled = enabled
 
     def merge_and_unload(self) -> nn.Module:
         """The plain model with every update in its weights: the base's modules, names and shapes, and its cost."""

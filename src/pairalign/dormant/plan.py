@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from pairalign.dormant.config import DormantConfig
@@ -25,8 +26,8 @@ TRAIN_BYTES = 16  # fp32 master, gradient and two moments of Adam
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One layer: its entries, how many train, bytes of places, bytes kept of the base, bytes of the delta, and the
-    bytes that training takes for each value."""
+    """One layer: its entries, how many train, bytes of places, bytes of copies that training keeps, bytes of the
+    delta, and the bytes that training takes for each value."""
 
     name: str
     entries: int
@@ -38,7 +39,7 @@ class LayerPlan:
 
     @property
     def memory(self) -> int:
-        """Bytes beside the base while it trains with Adam: masters, gradients, moments, places, kept entries."""
+        """Bytes beside the base while it trains with Adam: masters, gradients, moments, places, copies."""
         return self.each * self.trained + self.places + self.kept
 
 
@@ -95,8 +96,13 @@ def _layer(name: str, linear: nn.Linear, mask: Mask) -> LayerPlan:
         held = stored = encode_places(mask.index)[1].numel()
     else:
         held, stored = piece_bytes(len(mask.index))
-    kept = size * mask.count
-    return LayerPlan(name, linear.weight.numel(), mask.count, held, kept, kept + stored)
+    kept = rounded_bytes(mask.count, linear.weight.dtype, mask.kind == "entries")
+    return LayerPlan(name, linear.weight.numel(), mask.count, held, kept, size * mask.count + stored)
+
+
+def rounded_bytes(count: int, dtype: torch.dtype, entries: bool) -> int:
+    """Bytes of values rounded to the base's dtype, which rows and columns keep for the backward pass."""
+    return 0 if entries or dtype == torch.float32 else dtype.itemsize * count
 
 
 def piece_bytes(count: int) -> tuple[int, int]:

@@ -4,8 +4,8 @@
     ...train...
     write_receipt(model, before, "receipt.json")
 
-A weight that a sensor adapts is compared with the base's own entries put back, so that equal means that no critical
-entry moved, and that taking the sensor away is exact.
+A sensor's values lie beside the weights that it adapts and are never written into them, so that equal means that no
+critical entry moved, and that taking the sensor away is exact.
 Where it bites: it says what did not change in the weights; whether behaviour stayed is for the evaluation to say.
 """
 
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import DeltaError
-from pairalign.dormant.layer import DormantLinear
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.files import write_json
@@ -44,7 +43,7 @@ class Receipt:
 
 
 def fingerprint_base(model: nn.Module, dtype: torch.dtype | None = None) -> dict[str, str]:
-    """SHA-256 by name of every parameter and buffer of the base, with the entries that sensors own put back.
+    """SHA-256 by name of every parameter and buffer of the base, without what sensors add.
 
     dtype: that the floating-point ones are yet to be converted to; `None` as they are.
     """
@@ -86,10 +85,6 @@ def write_receipt(model: nn.Module, before: Mapping[str, str], path: str | Path)
 
 def _base_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     base = model.base_model if isinstance(model, DormantModel) else model
-    modules = dict(base.named_modules())
     for name, tensor in base.state_dict(keep_vars=False).items():
-        if ".updates." in f".{name}":
-            continue
-        parent, _, last = name.rpartition(".")
-        layer = modules[parent]
-        yield name, layer.base_weight() if last == "weight" and isinstance(layer, DormantLinear) else whole(tensor)
+        if ".updates." not in f".{name}":
+            yield name, whole(tensor)

@@ -1,21 +1,24 @@
 """Packed replacement values for part of one weight: whole rows, whole columns, or single entries.
 
-Each keeps three things: the fp32 master `values` that an optimizer trains, the base's own entries `original` in the
-base's dtype, and where they belong. `gradient` gives the gradient of the packed values alone; for rows and columns the
-dense (out, in) gradient is never formed, for entries only a block of its rows at a time.
+Each keeps two things: the fp32 master `values` that an optimizer trains, and where they belong. `act` gives a layer's
+output as if the values stood in place of the base's entries; the weight itself is never written. For rows and columns
+the dense (out, in) gradient is never formed, for entries only a block of its rows at a time.
 Source: packing instead of masking is our own; the facts behind it (what a masked dense gradient costs, that zeroed
 gradients do not freeze) are measured in bench/RESULTS.md.
-Where it bites: `values` stays float32 whatever `.half()` or `.to(bfloat16)` does to the rest of the model.
+Where it bites: `values` stays float32 whatever `.half()` or `.to(bfloat16)` does to the rest of the model; what acts is
+their rounding to the base's dtype, as in a merged weight.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from pairalign.dormant.selection.encoding import decode_places, encode_places
 from pairalign.dormant.selection.mask import Mask
@@ -24,20 +27,17 @@ BLOCK = 1 << 22  # entries of the dense gradient that exist at once
 
 
 class Replacement(nn.Module, ABC):
-    """Some entries of one weight (out, in), packed. Shapes of `values` and `original` are the subclass's."""
+    """Some entries of one weight (out, in), packed. The shape of `values` is the subclass's."""
 
     values: nn.Parameter
-    original: Tensor
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.shape = (weight.shape[0], weight.shape[1])
 
     def _fill(self, weight: Tensor) -> None:
-        """Take the base's entries as original and as start; call it last in a constructor."""
-        taken = self.take(weight.detach()).clone()
-        self.register_buffer("original", taken)
-        self.values = nn.Parameter(taken.to(torch.float32, copy=True))
+        """Take the base's entries as start; call it last in a constructor."""
+        self.values = nn.Parameter(self.take(weight.detach()).to(torch.float32, copy=True))
 
     @abstractmethod
     def take(self, weight: Tensor) -> Tensor:
@@ -48,8 +48,12 @@ class Replacement(nn.Module, ABC):
         """Write packed entries into a weight (out, in), in place, cast to its dtype."""
 
     @abstractmethod
-    def gradient(self, grad_output: Tensor, inputs: Tensor) -> Tensor:
-        """Gradient of the packed values from dL/dy (N, out) and x (N, in)."""
+    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The output (…, out) of a layer with these values, from its input (…, in) and its output, which is used up."""
+
+    def _change(self, weight: Tensor) -> Tensor:
+        """What the values, rounded as they act, are more than the weight: packed, in its dtype."""
+        return self.values.to(weight.dtype) - self.take(weight)
 
     @abstractmethod
     def mask(self) -> Mask:
@@ -90,9 +94,11 @@ class Rows(Replacement):
         """In place."""
         weight.index_copy_(0, self.index, packed.to(weight.dtype))
 
-    def gradient(self, grad_output: Tensor, inputs: Tensor) -> Tensor:
-        """(k, in)."""
-        return grad_output.index_select(1, self.index).mT @ inputs
+    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The difference of these rows, times the input, added at these outputs; of all rows, `V x`."""
+        if len(self.index) == self.shape[0]:
+            return F.linear(input, self.values.to(weight.dtype), bias)
+        return output.index_add_(-1, self.index, F.linear(input, self._change(weight)).to(output.dtype))
 
     def mask(self) -> Mask:
         """Its rows."""
@@ -117,9 +123,9 @@ class Columns(Replacement):
         """In place."""
         weight.index_copy_(1, self.index, packed.to(weight.dtype))
 
-    def gradient(self, grad_output: Tensor, inputs: Tensor) -> Tensor:
-        """(out, k)."""
-        return grad_output.mT @ inputs.index_select(1, self.index)
+    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The difference of these columns, times their inputs, added."""
+        return output + F.linear(input.index_select(-1, self.index), self._change(weight)).to(output.dtype)
 
     def mask(self) -> Mask:
         """Its columns."""
@@ -145,6 +151,10 @@ class Entries(Replacement):
         """In place."""
         weight.view(-1).index_copy_(0, self.positions(), packed.to(weight.dtype))
 
+    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The output as it is: it came from `replaced_linear`."""
+        return output
+
     def gradient(self, grad_output: Tensor, inputs: Tensor) -> Tensor:
         """(k,)."""
         rows, columns = self.shape
@@ -167,3 +177,50 @@ class Entries(Replacement):
         rows, columns = self.shape
         marked = torch.zeros(rows * columns, dtype=torch.bool, device=self.places.device)
         return Mask("entries", self.shape, marked.index_fill_(0, self.positions(), True).view(self.shape))
+
+
+def replaced_linear(input: Tensor, weight: Tensor, bias: Tensor | None, updates: Sequence[Entries]) -> Tensor:
+    """`F.linear` with the values of several updates in a temporary copy of the weight."""
+    if torch.is_autocast_enabled(input.device.type):
+        input = input.to(torch.get_autocast_dtype(input.device.type))
+    output: Tensor = _ReplacedLinear.apply(input, weight, bias, updates, *(update.values for update in updates))
+    return output
+
+
+class _ReplacedLinear(torch.autograd.Function):
+    """x (…, in), values of updates → (…, out); gradients of x, of the values, and of a bias.
+
+    The temporary weight is made again for the backward pass, so that nothing of its size is kept for it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, updates: Sequence[Entries], *values: Tensor
+    ) -> Tensor:
+        ctx.updates, ctx.bias = updates, None if bias is None else bias.dtype
+        ctx.save_for_backward(input, weight, *values)
+        with torch.autocast(input.device.type, enabled=False):
+            acting = _with_values(weight, updates, values).to(input.dtype)
+            return F.linear(input, acting, None if bias is None else bias.to(input.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, *values = ctx.saved_tensors
+        grad_input = None
+        if ctx.needs_input_grad[0]:
+            grad_input = grad_output @ _with_values(weight, ctx.updates, values).to(grad_output.dtype)
+        rows, inputs = grad_output.flatten(0, -2), input.flatten(0, -2).to(grad_output.dtype)
+        grad_bias = rows.sum(0).to(ctx.bias) if ctx.needs_input_grad[2] else None
+        grads = (
+            update.gradient(rows, inputs).to(update.values.dtype) if needed else None
+            for update, needed in zip(ctx.updates, ctx.needs_input_grad[4:], strict=True)
+        )
+        return (grad_input, None, grad_bias, None, *grads)
+
+
+def _with_values(weight: Tensor, updates: Sequence[Entries], values: Sequence[Tensor]) -> Tensor:
+    weight = weight.detach().clone()
+    for update, packed in zip(updates, values, strict=True):
+        update.put_(weight, packed)
+    return weight

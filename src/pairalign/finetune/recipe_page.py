@@ -23,7 +23,7 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
         "base weights": plan.base_bytes,
         "masters, gradients, moments": sum(layer.each * layer.trained for layer in plan.layers),
         "places": sum(layer.places for layer in plan.layers),
-        "kept originals": sum(layer.kept for layer in plan.layers),
+        "copies kept": sum(layer.kept for layer in plan.layers),
         "activations (estimate, decoder only)": plan.activations,
         "memory of training": plan.memory,
         "delta on disk": plan.delta,

@@ -20,7 +20,7 @@ from torch import nn
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
-from pairalign.dormant.plan import LayerPlan, piece_bytes, plan_directions
+from pairalign.dormant.plan import LayerPlan, piece_bytes, plan_directions, rounded_bytes
 from pairalign.dormant.selection.encoding import SKIP
 from pairalign.dormant.selection.select import check_settings, count_out, parse_n_of_m
 from pairalign.dormant.selection.units import pieces_of
@@ -150,15 +150,16 @@ def count_layers(linears: dict[str, nn.Linear], config: DormantConfig, dtype: to
 def _layer(name: str, linear: nn.Linear, config: DormantConfig, dtype: torch.dtype, columns: bool) -> LayerPlan:
     rows, inputs = linear.out_features, linear.in_features
     entries = rows * inputs
-    if config.structure in ("rows", "columns", "neurons", "matrices"):
+    pieces = config.structure in ("rows", "columns", "neurons", "matrices")
+    if pieces:
         size, across = (inputs, rows) if columns else (rows, inputs)
         k = size if config.structure == "matrices" else count_out(name, config.density, size, "pieces")
         trained, (held, stored) = k * across, piece_bytes(k)
     else:
         trained = _entries(name, rows, inputs, config)
         held = stored = _place_bytes(entries, trained)
-    kept = dtype.itemsize * trained
-    return LayerPlan(name, entries, trained, held, kept, kept + stored)
+    kept = rounded_bytes(trained, dtype, not pieces)
+    return LayerPlan(name, entries, trained, held, kept, dtype.itemsize * trained + stored)
 
 
 def _entries(name: str, rows: int, inputs: int, config: DormantConfig) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.sensor import Sense, embedding_of
-from pairalign.sensors.splice import spliced
+from pairalign.sensors.splice import Splice, spliced
 
 Signals = Mapping[str, Sensed | Tensor | Sequence[Tensor]]
 VISUAL = ("image", "video", "vision", "audio")
@@ -114,7 +114,7 @@ class SensorModel(nn.Module):
             if count:
                 found[name] = sense(signals[name]).flatten(0, 1)
         if not found:
-            return input_ids, nullcontext()
+            return input_ids, spliced(embedding_of(llm), None)
         past = inputs.get("past_key_values")
         if past is not None and past.get_seq_length():
             raise DataError("past_key_values: signals are read with a new prompt; start one, or leave signals out.")
@@ -127,7 +127,7 @@ class SensorModel(nn.Module):
         for n, name in enumerate(found):
             vectors = vectors.index_put((torch.nonzero(owner[where] == n).squeeze(1),), found[name].to(vectors))
         ids = self._stand_in(input_ids, where, inputs.get("attention_mask"))
-        return ids, spliced(embedding_of(llm), where, vectors)
+        return ids, spliced(embedding_of(llm), Splice(where, vectors))
 
     def _stand_in(self, ids: Tensor, where: Tensor, attended: Tensor | None) -> Tensor:
         """Placeholders replaced by each prompt's first token that is no placeholder, no padding and no image."""

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError, did_you_mean
-from pairalign.dormant.layer import DormantLinear
 from pairalign.sharding import whole
 
 Batch = Mapping[str, Any]
@@ -108,8 +107,8 @@ def factored(weight: Tensor, inputs: Tensor | None = None, outputs: Tensor | Non
 
 
 def base_weight(linear: nn.Linear) -> Tensor:
-    """A layer's weight (out, in) without what sensors put into it."""
-    return linear.base_weight() if isinstance(linear, DormantLinear) else whole(linear.weight.detach())
+    """A layer's whole weight (out, in), of which sensors leave every entry as it is."""
+    return whole(linear.weight.detach())
 
 
 class ScoresOf(Mapping[str, Tensor]):
