@@ -176,8 +176,9 @@ def test_a_cache_of_an_older_turn_is_refused() -> None:
     model = sensing(family)
     ids, mask = batch([[1, *[TOUCH] * 4, 5]])
     past = model(ids, {"touch": gels(1)}, attention_mask=mask, use_cache=True).past_key_values
-    with pytest.raises(DataError, match=r"past_key_values: signals are read with a new prompt"):
-        model(ids, {"touch": gels(1)}, attention_mask=mask, past_key_values=past)
+    for name in ("past_key_values", "cache"):  # its name before and since
+        with pytest.raises(DataError, match=rf"{name}: signals are read with a new prompt"):
+            model(ids, {"touch": gels(1)}, attention_mask=mask, **{name: past})
     with pytest.raises(ConfigError, match=r"prefill_chunk_size"):
         model.generate(ids, {"touch": gels(1)}, attention_mask=mask, prefill_chunk_size=2)
 

@@ -80,6 +80,22 @@ def test_generated_answers_too(family: Family) -> None:
         assert all(torch.equal(one, expected) for one in said)
 
 
+def test_an_answer_goes_on_as_it_began_though_another_prompt_came_between(family: Family) -> None:
+    model = sensing(family)
+    ids, mask = batch([[1, *[TOUCH] * 4, *family.image, 6, 7]])
+    other, others = batch([[1, 9, *family.image, *family.image, *[8] * 9]])
+    inputs = {"attention_mask": mask, "max_new_tokens": 4, "do_sample": False, **family.inputs(ids, 1)}
+    told = {"output_logits": True, "return_dict_in_generate": True}
+    expected = torch.stack(model.generate(ids, {"touch": gels(1)}, **inputs, **told).logits)
+
+    def between(_: Tensor, scores: Tensor) -> Tensor:
+        logits(model, other, others, **family.inputs(other, 2))
+        return scores
+
+    said = model.generate(ids, {"touch": gels(1)}, logits_processor=[between], **inputs, **told)
+    assert torch.equal(torch.stack(said.logits), expected)
+
+
 def trained(base: nn.Module) -> DormantModel:
     config = pa.DormantConfig(structure="rows", density=0.25, score="magnitude")
     model = pa.get_dormant_model(base, config)

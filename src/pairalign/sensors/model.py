@@ -25,8 +25,10 @@ from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.sensor import Sense, embedding_of
 from pairalign.sensors.splice import Splice, spliced
+from pairalign.sensors.turns import Turns
 
 Signals = Mapping[str, Sensed | Tensor | Sequence[Tensor]]
+CACHES = ("past_key_values", "cache")  # before and since transformers 5.2x
 VISUAL = ("image", "video", "vision", "audio")
 
 
@@ -40,6 +42,7 @@ class SensorModel(nn.Module):
         self.senses = nn.ModuleDict()
         self.placeholders: dict[str, int] = {}
         self.keeps_logits = "logits_to_keep" in inspect.signature(llm.forward).parameters
+        self.turns = Turns()
         self.visual = _visual_tokens(getattr(llm, "config", None))
 
     def add(self, name: str, sense: Sense, placeholder: int) -> None:
@@ -80,7 +83,7 @@ class SensorModel(nn.Module):
     def run(self, llm: nn.Module, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
         """Another language model's outputs, such as the untouched base's, for the same prompt."""
         ids, within = self._prompt(llm, input_ids, signals or {}, inputs)
-        with within:
+        with within, self.turns.turn(llm):
             return llm(input_ids=ids, **inputs)
 
     @torch.no_grad()
@@ -89,7 +92,7 @@ class SensorModel(nn.Module):
         if inputs.get("prefill_chunk_size"):
             raise ConfigError("prefill_chunk_size: a prompt with signals is read whole; leave it out.")
         ids, within = self._prompt(self.llm, input_ids, signals or {}, inputs)
-        with within:
+        with within, self.turns.turn(self.llm):
             out = self.llm.generate(input_ids=ids, **inputs)  # type: ignore[operator]
         if torch.is_tensor(out) and out.shape[1] >= ids.shape[1]:
             out[:, : ids.shape[1]] = input_ids.repeat_interleave(len(out) // len(input_ids), 0).to(out)
@@ -115,9 +118,9 @@ class SensorModel(nn.Module):
                 found[name] = sense(signals[name]).flatten(0, 1)
         if not found:
             return input_ids, spliced(embedding_of(llm), None)
-        past = inputs.get("past_key_values")
-        if past is not None and past.get_seq_length():
-            raise DataError("past_key_values: signals are read with a new prompt; start one, or leave signals out.")
+        for name in CACHES:
+            if inputs.get(name) is not None and inputs[name].get_seq_length():
+                raise DataError(f"{name}: signals are read with a new prompt; start one, or leave signals out.")
         where = torch.stack([places[name] for name in found]).any(0)
         owner = torch.zeros_like(input_ids)
         for n, name in enumerate(found):
