@@ -77,12 +77,24 @@ def _record(found: list[tuple[Case, str, dict[str, Any]]], count: int) -> dict[s
         "tried": len(found),
         "held": sum(not trial["failure"] for _, _, trial in found),
         "failures": failures,
-        "settings": {"of each signal and case": count, "signals sent": sum(trial["struck"] for *_, trial in found)},
+        "settings": {
+            "of each signal and case": f"{count}; fewer of what is slow or not of the figure",
+            "signals sent": sum(trial["struck"] for *_, trial in found),
+            "left out of the comparison": _left_out(),
+        },
         "rows": [
             {"case": case, **{name: f"{row[f'{name} held']} of {row[f'{name} tried']}" for name in SIGNALS}}
             for case, row in rows.items()
         ],
     }
+
+
+def _left_out() -> list[str]:
+    from undisturbed import LATER, LOOPS, MAY_DIFFER
+
+    keys = [f"{' and '.join(keys)} of {name} ({why})" for name, (keys, why) in MAY_DIFFER.items()]
+    kept = f"{LATER}'s {' and '.join(LOOPS)} (Lightning's counters)"
+    return [*keys, kept, f"all of {LATER} where a run that was told to stop keeps a later step's"]
 
 
 def _kept(path: Path, seed: int) -> dict[str, dict[str, Any]]:

@@ -77,6 +77,22 @@ def test_a_signal_to_any_process_ends_all_with_its_code(number: int, waiting: st
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [
+        (signal.SIGTERM, 143, "stopped by SIGTERM; nothing was begun"),
+        (signal.SIGINT, 130, "stopped by SIGINT; nothing was begun"),
+        (signal.SIGKILL, 70, "process 1 ended with code -9 before it joined"),
+    ],
+)
+def test_a_process_that_ends_before_all_have_met_ends_the_others(number: int, code: int, told: str) -> None:
+    environment = {**os.environ, "STOPPED_AT_START": str(int(number))}
+    done = subprocess.run([sys.executable, SCRIPT, "sums"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert f"pairalign: {told}" in done.stderr
+
+
+@pytest.mark.slow
 def test_sums_are_over_all_processes() -> None:
     process = subprocess.run([sys.executable, SCRIPT, "sums"], capture_output=True, text=True, timeout=60, check=True)
     for line in ("[3.0, 4.0] [2.0] [1.0, 2.0]", "from 0"):

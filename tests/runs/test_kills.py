@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from forked import forked
@@ -21,6 +22,7 @@ from undisturbed import differences
 
 from pairalign.align.run import align_pairs
 from pairalign.core.config import AlignConfig, load_config
+from pairalign.data.pack import pack_pairs
 from pairalign.data.world.factors import FACTORS
 from pairalign.demo import run as demo
 from pairalign.demo.stage_two import LessonSize
@@ -133,6 +135,21 @@ def test_convert_killed_around_its_report(tmp_path: Path, workers: int) -> None:
     moments = [("rename:index.json", 1), ("rename:conversion.json", 1), ("renamed:conversion.json", 1)]
     planned = in_turn(*moments, ("renamed:index.json", 1))
     assert disturb(tmp_path, [*words, "--workers", str(workers)], planned, "out") == len(planned)
+
+
+def test_index_killed_by_each_signal(tmp_path: Path) -> None:
+    rows = [{"key": str(n), "touch": np.array([n, n + 0.5], np.float32)} for n in range(12)]
+    pack_pairs(rows, tmp_path / "shards", shard_samples=6, progress=False)
+    words = ["data", "index", str(tmp_path / "shards"), "-o", "out", "--quiet"]
+    assert disturb(tmp_path, words, each_signal(("rename:index.json", 1)), "out") == 3
+
+
+def test_export_killed_by_each_signal(setup: Path, tmp_path: Path) -> None:
+    """The pack appears whole, under its name, or not at all."""
+    taught = short_run(setup, tmp_path / "taught", method="bridge", train={"steps": 0, "accelerator": "cpu"})
+    words = ["export", str(taught.folder), "out", "--device", "cpu"]
+    planned = in_turn(("rename:manifest.json", 1), ("rename:out", 1), ("rename:out", 1))
+    assert disturb(tmp_path, words, planned, "out") == len(planned)
 
 
 def in_turn(*moments: tuple[str, int]) -> list[tuple[int, str, int]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from lightning.fabric.plugins.environments import (
 from pairalign.core.errors import ConfigError
 from pairalign.processes.fork import fork
 from pairalign.processes.heartbeat import LOST, Heartbeat
-from pairalign.processes.stopping import Stopping
+from pairalign.processes.stopping import Stopping, signal_of
 from pairalign.runtime import Runtime, find_device
 
 T = TypeVar("T")
@@ -199,15 +200,19 @@ def _mind_children() -> None:
     """Until all have met: end where one of them ended, instead of waiting for it."""
     while not _met.wait(0.2):
         for rank, child in _children.items():
-            if child.poll() is not None:
-                print(
-                    f"pairalign: process {rank} ended with code {child.returncode} before it joined the others. It ran "
-                    f"{' '.join(sys.orig_argv)!r}: where that cannot be run again, start with torchrun.",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                _reap(at_once=True)
-                os._exit(LOST)
+            code = child.poll()
+            if code is None:
+                continue
+            number = signal_of(code)  # to a whole group this process has it, too, and may hear nothing yet
+            why = (
+                f"process {rank} ended with code {code} before it joined the others. It ran "
+                f"{' '.join(sys.orig_argv)!r}: where that cannot be run again, start with torchrun."
+                if number is None
+                else f"stopped by {signal.Signals(number).name}; nothing was begun: the same command starts over"
+            )
+            print(f"pairalign: {why}", file=sys.stderr, flush=True)
+            _reap(at_once=True)
+            os._exit(LOST if number is None else 128 + number)
 
 
 def _reap(*, at_once: bool = False) -> None:

@@ -25,6 +25,11 @@ PATIENCE = 20.0  # seconds from a signal to an end without a new checkpoint; tor
 TOGETHER = 3.0  # seconds in which a second signal is the same wish, as a terminal's and torchrun's
 
 
+def signal_of(code: int) -> int | None:
+    """Which of `SIGNALS` ended a process, by the exit code that Python or its parent gives; None for another end."""
+    return next((number for number in SIGNALS if code in (-number, 128 + number)), None)
+
+
 class Stopped(KeyboardInterrupt):
     """A run was stopped by signal `number`; the process ends with 128 + number."""
 
