@@ -48,7 +48,7 @@ def _packing(work: Path) -> Iterator[Case]:
         two, done = (*words, "--workers", "2"), {"finished": "already holds a finished pack"}
         yield Case(f"{verb}, 1 process", words, files, **done)
         yield Case(f"{verb}, 2 processes", two, files, **done)
-        yield Case(f"{verb}, 2 processes, one signalled", two, files, victims=True, **done)
+        yield Case(f"{verb}, 2 processes, one signalled", two, files, victims=True, share=0.5, **done)
 
 
 def _training(work: Path) -> Iterator[Case]:
@@ -61,7 +61,7 @@ def _training(work: Path) -> Iterator[Case]:
             one = words if accumulate == 1 else (*words, loader)  # so that loader workers are killed, too
             yield Case(f"{verb}, 1 process, {how}", one, written)
             yield Case(f"{verb}, 2 processes, {how}", words, written, 2)
-            yield Case(f"{verb}, 2 processes, one signalled, {how}", words, written, 2, victims=True)
+            yield Case(f"{verb}, 2 processes, one signalled, {how}", words, written, 2, victims=True, share=0.5)
         words = (verb, str(work / f"{verb}.yaml"), f"out={OUT}", "--quiet", "train.devices=2")
         yield Case(f"{verb}, train.devices=2", words, written, cold=True, share=0.05)
 
@@ -82,7 +82,7 @@ def _others(work: Path) -> Iterator[Case]:
     }
     for verb, (words, file) in found.items():
         done = {"export": "holds something already", "index": "has an index already"}.get(verb, "")
-        yield Case(f"{verb}, 1 process", tuple(words), (file,) if file else (), share=0.25, finished=done)
+        yield Case(f"{verb}, 1 process", tuple(words), (file,) if file else (), share=0.1, finished=done)
 
 
 def prepare(work: Path) -> None:
@@ -104,7 +104,7 @@ def prepare(work: Path) -> None:
     _pairs(work / "pairs")
     make_setup(work / "stage_two")
     (work / "align.yaml").write_text(yaml.safe_dump(_align(work)))
-    train = {"steps": 7, "checkpoint_every": 2, "validate_every": 3, "threads": 1}
+    train = {"steps": 5, "checkpoint_every": 2, "validate_every": 3, "threads": 1}
     told = values(work / "stage_two", Path(OUT), max_forgetting=100.0)
     (work / "recompose.yaml").write_text(yaml.safe_dump(told | {"train": told["train"] | train}))
     for verb, folder in (("align", "aligned"), ("recompose", "taught")):
@@ -136,8 +136,8 @@ def _align(work: Path) -> dict[str, Any]:
         | {"c": {"encoder": "plain_vector", "tune": "none"}},  # whose anchor cache is killed, too
         "edges": [{"between": ["a", "b"], "shards": "a-b"}, {"between": ["b", "c"], "shards": "b-c"}],
         "latent": {"shared": 8, "private": 4, "hidden": 32},
-        "train": {"steps": 16, "batch_size": 8, "warmup": 2, "accelerator": "cpu", "threads": 1}
-        | {"checkpoint_every": 4, "validate_every": 6},
+        "train": {"steps": 10, "batch_size": 8, "warmup": 2, "accelerator": "cpu", "threads": 1}
+        | {"checkpoint_every": 3, "validate_every": 4},
         "data": {"root": str(work / "pairs"), "shuffle": 50},
         "plugins": [str(PLUGIN)],
     }

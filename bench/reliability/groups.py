@@ -21,6 +21,7 @@ from pathlib import Path
 from forked import fork_command
 
 PATIENCE = 120.0  # seconds from a signal to the end of every process
+AGENT = 60.0  # seconds after which those that outlive a process get SIGTERM, as torchrun sends it at once
 GONE = 15.0  # seconds in which processes that another one started have to follow it
 POLL = 0.0005
 
@@ -72,9 +73,13 @@ def run_group(
         struck = target not in codes
         if struck:
             _send(number, target, group)
-    deadline = time.monotonic() + PATIENCE
+    told = time.monotonic()
+    deadline, agent = told + PATIENCE, told + AGENT
     while len(codes) < len(children) and (moment is None or time.monotonic() < deadline):
         _collect(children, codes)
+        if codes and struck and time.monotonic() > agent:
+            _send(signal.SIGTERM, None, group)
+            agent = deadline
         time.sleep(0.005)
     seconds = time.monotonic() - started
     left = _left(group, time.monotonic() + GONE) if number else ()

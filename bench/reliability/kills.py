@@ -187,7 +187,9 @@ def _wrong_end(case: Case, end: End, number: int) -> str:
     """What of an end is not as promised."""
     if end.left:
         return f"left behind: {list(end.left)}"
-    allowed = {0, -number, 128 + number} | ({LOST} if case.processes > 1 or case.cold else set())
+    allowed = {0, -number, 128 + number}
+    if case.processes > 1 or case.cold:
+        allowed |= {LOST, 128 + signal.SIGTERM}  # the latter where they had not met yet, from who started them
     if not set(end.codes) <= allowed:
         return f"exit codes {list(end.codes)}"
     return ""

@@ -176,6 +176,42 @@ def test_fresh_in_the_project_moves_what_the_run_wrote_and_nothing_else(command:
     assert tmp_path.with_name(f"{tmp_path.name}.old-2").is_dir()
 
 
+class Killed(BaseException):
+    """Nothing is done about it, as nothing is about a kill."""
+
+
+@pytest.mark.parametrize(("moved", "words"), [(1, ()), (5, ("--fresh",)), (-1, ()), (0, ("--fresh",))])
+def test_a_run_that_was_killed_while_it_was_set_aside(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int, words: tuple[str, ...]
+) -> None:
+    """The next command goes on with that, whether it says --fresh again or not: every file is in one OUT.old-1.
+
+    moved: after how many files; 0: all of them, and the folder has not got its name yet; −1: all but one.
+    """
+    assert command()[0] == 0
+    run, aside, move = tmp_path / "run", tmp_path / "run.old-1", shutil.move
+    written = {name: data for name, data in tree(run).items() if name != ".lock"}
+    left = [moved if moved > 0 else len(RunFolder(run, "align", AlignConfig).written()) + moved]
+
+    def killing(source: Any, target: Any) -> None:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", killing)
+        with pytest.raises(Killed):
+            command("--fresh", "seed=3")
+    assert not aside.exists()
+    status, printed = command(*words, "seed=3")
+    assert status == 0, printed
+    assert f"set aside in {aside}" in printed
+    assert tree(aside) == written
+    assert sorted(path.name for path in tmp_path.glob("*run*")) == ["run", "run.old-1"]
+    assert json.loads((run / "identity.json").read_text())["config"]["seed"] == 3
+
+
 @pytest.mark.parametrize(
     "words",
     [

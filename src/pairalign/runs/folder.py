@@ -163,7 +163,7 @@ class RunFolder:
         fresh: set aside what is there. Else a run that trained goes on, and one that did not begins anew.
         """
         kept = [read_plugin(plugin) for plugin in config.plugins if is_file(plugin)]  # before anything is moved
-        aside = self.set_aside() if fresh else None
+        aside = self.set_aside() if fresh or self.half_aside.exists() else None
         if aside is not None:
             print(f"the run before is set aside in {aside}", file=sys.stderr)
         known = self.record()
@@ -229,19 +229,29 @@ class RunFolder:
         return sorted({name for name in found if stays_inside((self.path / name).parent, self.path)})
 
     def set_aside(self) -> Path | None:
-        """Move what a run wrote into a new folder `OUT.old-N` beside this one, and return that; None for nothing."""
-        names = self.written() if self.owner() == self.verb else []
-        if not names:
+        """Move what a run wrote into a new folder `OUT.old-N` beside this one, and return that; None for nothing.
+
+        After a kill the next call goes on: what says that something was trained goes first, whose the files are last,
+        and the folder gets its name once everything is in it.
+        """
+        names, begun = self.written() if self.owner() == self.verb else [], self.half_aside
+        if not names and not begun.exists():
             return None
-        home = Path(os.path.abspath(self.path))
-        number = 1
+        for name in sorted(names, key=_turn):
+            (begun / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.path / name, begun / name)
+        _remove_empty(self.path, [path.relative_to(begun) for path in begun.rglob("*")])
+        home, number = Path(os.path.abspath(self.path)), 1
         while (aside := home.with_name(f"{home.name}.old-{number}")).exists():
             number += 1
-        for name in names:
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self.path / name, aside / name)
-        _remove_empty(self.path, names)
+        shutil.move(begun, aside)
         return aside
+
+    @property
+    def half_aside(self) -> Path:
+        """Where files are while they are set aside."""
+        home = Path(os.path.abspath(self.path))
+        return home.with_name(f".{home.name}.old-begun")
 
 
 def own_folder(run: Path, name: str) -> Path:
@@ -249,6 +259,12 @@ def own_folder(run: Path, name: str) -> Path:
     if not stays_inside(run / name, run):
         raise StorageError(f"{str(run / name)!r} is a link that leaves the run: give --out (`out`) another folder.")
     return run / name
+
+
+def _turn(name: Path) -> int:
+    """When a file is set aside: see `RunFolder.set_aside`."""
+    last = {CONFIG: 2, RECORD: 3} | dict.fromkeys((CHECKPOINT, *DONE.values()), 0)
+    return last.get(str(name), 1)
 
 
 def _now() -> str:
