@@ -108,7 +108,7 @@ def test_wise_ft_goes_part_of_the_way() -> None:
     method.finish(llm)
     for n, p in decoder_parameters(llm).items():
         torch.testing.assert_close(p.detach(), 0.75 * base[n] + 0.25 * tuned[n])
-    with pytest.raises(ConfigError, match=r"alpha=1.5: give a share from 0 to 1"):
+    with pytest.raises(ConfigError, match=r"alpha=1.5 of method 'wise_ft': give a number from 0 to 1"):
         create_method("wise_ft", {"alpha": 1.5})
 
 

@@ -6,7 +6,8 @@ refused, because data of one split is common; any other name that is missing is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pairalign.align.model import PairAligner
 from pairalign.align.sources import EdgeSource, edge_sources, recorded_of
@@ -36,7 +37,7 @@ def check_edges(config: AlignConfig, aligner: PairAligner) -> list[str]:
         DataError: no such shards, split or field, or too few samples.
         SignalError: recorded in another unit or rate than the encoder declares.
     """
-    notes: list[str] = []
+    notes = list(schedule_notes(config.train))
     for edge in config.edges:
         sources = edge_sources(config, edge)
         names = {source: _name(edge, source, len(sources)) for source in sources}
@@ -55,6 +56,12 @@ def check_edges(config: AlignConfig, aligner: PairAligner) -> list[str]:
                 field = config.modalities[end].source or end
                 notes += check_alike(aligner.encoder(end), end, field, indices, names)
     return notes
+
+
+def schedule_notes(train: Any) -> Iterator[str]:
+    """What a user should know of a run's length, given settings of either stage; a trial may well be short."""
+    if train.warmup > train.steps > 0:
+        yield f"note: train.warmup={train.warmup} is more than train.steps={train.steps}: the rate stays below lr."
 
 
 def _name(edge: EdgeConfig, source: EdgeSource, count: int) -> str:

@@ -253,9 +253,6 @@ def build_aligner(config: AlignConfig) -> PairAligner:
 
 def config_graph(config: AlignConfig) -> PairGraph:
     """The pair graph that a configuration describes, checked."""
-    for name in config.modalities:
-        if not name.isidentifier():
-            raise ConfigError(f"modalities: {name!r} is no identifier: use letters, digits and underscores.")
     graph = PairGraph(tuple(config.modalities), tuple(edge.between for edge in config.edges))
     if not graph.edges:
         raise ConfigError("edges: is empty: name at least one pair of modalities and its shards.")

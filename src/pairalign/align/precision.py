@@ -23,6 +23,13 @@ def check_trainer(train: Any, device: torch.device) -> None:
 
     train: settings with the names of `TrainerConfig`.
     """
+    check_names(train)
+    if SAME.get(train.precision, train.precision) == "16-mixed" and device.type == "cpu":
+        raise ConfigError(f"train.precision={train.precision!r} needs a GPU: on cpu give bf16-mixed or 32-true.")
+
+
+def check_names(train: Any) -> None:
+    """Raise `ConfigError` for a precision or strategy that is unknown, or trains nowhere."""
     from lightning.pytorch.strategies import StrategyRegistry
 
     found = SAME.get(train.precision, train.precision)
@@ -34,8 +41,6 @@ def check_trainer(train: Any, device: torch.device) -> None:
     if found not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise ConfigError(f"train.precision={train.precision!r}: give one of {known}.{did_you_mean(found, PRECISIONS)}")
-    if found == "16-mixed" and device.type == "cpu":
-        raise ConfigError(f"train.precision={train.precision!r} needs a GPU: on cpu give bf16-mixed or 32-true.")
     strategies = ["auto", "fsdp2", *StrategyRegistry.available_strategies()]
     if train.strategy not in strategies:
         raise ConfigError(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
+from pairalign.core.arguments import check_arguments
+from pairalign.core.bounds import Amount, Whole
 from pairalign.core.errors import ConfigError, DataError
 
 
@@ -87,6 +89,8 @@ def _scoring(args: argparse.Namespace) -> Any:
     from pairalign.evaluate.generation.keywords import build_lexicon, read_synonyms
     from pairalign.evaluate.generation.run import Scoring
 
+    rules = {"judge_temperature": Amount, "judge_chance": Whole, "seed": Whole}
+    check_arguments({name: getattr(args, name) for name in rules}, rules)
     words: list[str] = []
     if args.vocabulary:
         try:
@@ -99,7 +103,7 @@ def _scoring(args: argparse.Namespace) -> Any:
         if not (args.judge_url and args.judge_model):
             raise ConfigError("a judge needs both: give --judge-url and --judge-model.")
         judge = Endpoint(args.judge_url, args.judge_model, args.judge_key, args.judge_temperature)
-    return Scoring(args.protocol, lexicon, judge=judge, judge_chance=max(0, args.judge_chance), seed=args.seed)
+    return Scoring(args.protocol, lexicon, judge=judge, judge_chance=args.judge_chance, seed=args.seed)
 
 
 def _check_shards(args: argparse.Namespace) -> None:

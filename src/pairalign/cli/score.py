@@ -7,6 +7,8 @@ from typing import Any
 
 from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
 from pairalign.cli.settings import read_settings
+from pairalign.core.arguments import check_arguments
+from pairalign.core.bounds import Count, Whole
 from pairalign.core.errors import ConfigError
 
 
@@ -35,15 +37,17 @@ def register(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, then say where the file is."""
     options = read_settings(args.option, "--option")
+    check_arguments({"count": args.count, "seed": args.seed}, {"count": Count, "seed": Whole})
     from pairalign.dormant.linears import find_linears
     from pairalign.dormant.provenance import Seen, read_by
-    from pairalign.dormant.significance import save_scores, score_model
+    from pairalign.dormant.significance import check_score, save_scores, score_model
     from pairalign.finetune.collator import Collator, calibration_batches
     from pairalign.finetune.config import TaskConfig
     from pairalign.finetune.tasks import Task
     from pairalign.runs.lock import alone
     from pairalign.sensors.processor import SensorProcessor, load_base
 
+    check_score(args.method, options)
     with alone(args.out):
         model, processor = load_base(args.model, args.dtype, read_device(args), read_loading(args))
         linears, seen = find_linears(model), None

@@ -7,7 +7,9 @@ YAML has `.nan` and `.inf`; none of them is a number here.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import reprlib
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from pairalign.core.errors import ConfigError
+from pairalign.core.fitting import misfits
 
 LARGEST = 2**63 - 1  # what fits into the int64 of torch and NumPy
 
@@ -66,6 +69,8 @@ class Within:
 
 Count = Annotated[int, Within(1, LARGEST, whole=True)]
 """A whole number of at least 1."""
+Several = Annotated[int, Within(2, LARGEST, whole=True)]
+"""A whole number of at least 2."""
 Whole = Annotated[int, Within(0, LARGEST, whole=True)]
 """A whole number of at least 0."""
 Amount = Annotated[float, Within(0)]
@@ -77,18 +82,18 @@ Share = Annotated[float, Within(0, 1)]
 
 
 class Strict:
-    """Base of configurations: refuses unknown keys, and numbers out of their bounds however it is built."""
+    """Base of configurations: refuses unknown keys, and what does not fit a field's type however it is built."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         cls: Any = type(self)
         found = [
-            f"{name} is {getattr(self, name)!r}: {fix}"
-            for name, bounds in _bounded(cls)
-            if (fix := bounds.fault(getattr(self, name))) is not None
+            f"{path} is {reprlib.repr(value)}: {fix}"
+            for name, hint in _hints(cls).items()
+            for path, value, fix in misfits(getattr(self, name), hint, name)
         ]
-        if found := [*found, *self.conflicts()]:
+        if found := found or list(self.conflicts()):
             raise ConfigError(f"{cls.__name__}: " + "; ".join(found) + ".")
 
     def conflicts(self) -> Iterable[str]:
@@ -97,15 +102,7 @@ class Strict:
 
 
 @lru_cache
-def _bounded(cls: Any) -> list[tuple[str, Within]]:
-    """The bounded fields of a dataclass."""
+def _hints(cls: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, with their rules."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    return [(name, bounds) for name, hint in hints.items() for bounds in _metadata(hint)]
-
-
-def _metadata(hint: Any) -> Iterable[Within]:
-    """The bounds in a type, also of one alternative: `Count | None`."""
-    yield from (part for part in getattr(hint, "__metadata__", ()) if isinstance(part, Within))
-    if not hasattr(hint, "__metadata__") and type(None) in (parts := typing.get_args(hint)):
-        for part in parts:
-            yield from _metadata(part)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pairalign.core.bounds import LARGEST, Amount, Count, Positive, Share, Strict, Whole, Within
 from pairalign.core.errors import ConfigError
 from pairalign.core.explain import check_stage, explain
+from pairalign.core.names import Name, Options, Text
 from pairalign.core.notation import apply_override, read_mapping, write_yaml
 from pairalign.core.secrets import hide_addresses
 from pairalign.core.sources import Shards, SourceConfig, pool_conflicts, sources_of
@@ -37,13 +39,13 @@ class ModalityConfig(Strict):
     start: folder of a finished run whose encoder of the same modality this one starts from; null starts afresh.
     """
 
-    encoder: str
-    options: dict[str, Any] = field(default_factory=dict)
+    encoder: Text
+    options: Options = field(default_factory=dict)
     tune: Annotated[Literal["all", "none"] | int, Within(1, LARGEST, whole=True)] = "all"
-    source: str | None = None
+    source: Text | None = None
     views: Count = 1
     head: Annotated[int | Literal["anchor"] | None, Within(0, LARGEST, whole=True)] = None
-    start: str | None = None
+    start: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class EdgeConfig(Strict):
         n^(1/temperature); null or 1 takes every sample once an epoch, larger ones favour small sources.
     """
 
-    between: tuple[str, str]
+    between: tuple[Name, Name]
     shards: Shards
     weight: Amount = 1.0
     temperature: Positive | None = None
@@ -143,11 +145,11 @@ class TrainerConfig(Strict):
 
     accumulate: Count = 1
     clip: Amount = 1.0
-    precision: str = "32-true"
-    accelerator: str = "auto"
+    precision: Text = "32-true"
+    accelerator: Text = "auto"
     devices: Annotated[int | Literal["auto"], Within(1, LARGEST, whole=True)] = 1
     nodes: Count = 1
-    strategy: str = "auto"
+    strategy: Text = "auto"
     threads: Count | None = None
 
 
@@ -155,7 +157,8 @@ class TrainerConfig(Strict):
 class TrainConfig(TrainerConfig):
     """How long and how: `steps` ≥ 1 steps of `batch_size` pairs per edge and process, AdamW with warm-up and cosine.
 
-    lr, weight_decay, warmup (steps): the optimizer, each 0 or more.
+    lr, weight_decay, warmup (steps): the optimizer, each 0 or more; a run shorter than its warm-up, such as a trial,
+        never gets to lr, which is said.
     validate_every, checkpoint_every: in steps; 0 for only at the end. The others: see `TrainerConfig`.
     """
 
@@ -183,15 +186,15 @@ class DataConfig(Strict):
         what PAIRALIGN_CACHE and PAIRALIGN_CACHE_GB say, by default ~/.cache/pairalign/shards and 20.
     """
 
-    root: str = "."
+    root: Text = "."
     workers: Whole = 0
     shuffle: Whole = 1000
-    train_split: str = "train"
-    val_split: str | None = "val"
+    train_split: Text = "train"
+    val_split: Text | None = "val"
     bad_fraction: Share = 0.01
     augment: bool = True
     memory: Amount = 2.0
-    cache: str | None = None
+    cache: Text | None = None
     cache_gb: Amount | None = None
 
 
@@ -199,31 +202,39 @@ class DataConfig(Strict):
 class AlignConfig(Strict):
     """Stage one, whole. `out` is the run folder; `cache` the folder of anchor caches (default: inside `out`)."""
 
-    modalities: dict[str, ModalityConfig]
+    modalities: dict[Name, ModalityConfig]
     edges: tuple[EdgeConfig, ...]
-    out: str
+    out: Text
     seed: Whole = 0
     latent: LatentConfig = field(default_factory=LatentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    cache: str | None = None
-    plugins: tuple[str, ...] = ()
+    cache: Text | None = None
+    plugins: tuple[Text, ...] = ()
     allow_disconnected: bool = False
 
 
 def load_config(cls: type[T], source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> T:
     """Read, override and check a configuration; raise `ConfigError` with key, value and fix of each fault."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     values = read_mapping(source)
     check_stage(cls, values, source)
     for override in overrides:
         apply_override(values, override)
     try:
-        return TypeAdapter(cls).validate_python(values)
+        return cast("T", _adapter(cls).validate_python(values))
     except ValidationError as error:
         raise ConfigError(explain(cls, values, error.errors())) from None
+
+
+@cache
+def _adapter(cls: type[Any]) -> Any:
+    """Pydantic's reader of a configuration; made once, which takes a while."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 def load_written(cls: type[T], path: Path) -> T:

@@ -18,6 +18,8 @@ _FIXES = {
     "tuple_type": "write a list",
     "dict_type": "write a mapping",
     "string_type": "write text, a number in quotes",
+    "too_long": "give fewer of them",
+    "invalid_key": "write a key that is text",
     "int_type": "give a whole number",
     "int_parsing": "give a whole number",
     "float_type": "give a number",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pairalign.core.bounds import Positive, Strict
+from pairalign.core.names import Name, Text, Written
 from pairalign.core.secrets import hide
 
 
@@ -26,21 +27,28 @@ class SourceConfig(Strict):
         such encoders read it; null for what its samples or its index say.
     """
 
-    path: str
-    name: str | None = None
+    path: Text
+    name: Text | None = None
     weight: Positive | None = None
-    split: str | None = None
-    val_split: str | None = None
-    sensor: str | dict[str, str] | None = None
-
-    def conflicts(self) -> Iterable[str]:
-        for name in ("path", "name", "split", "val_split", "sensor"):
-            if getattr(self, name) == "":
-                yield f"{name} is empty: {'give a folder' if name == 'path' else 'give a word, or leave it out'}"
+    split: Text | None = None
+    val_split: Text | None = None
+    sensor: Text | dict[Name, Text] | None = None
 
 
 class PoolForm:
     """Metadata of a field's type: text is one folder, a list holds folders and entries of `SourceConfig`."""
+
+    final = True
+
+    def fault(self, value: Any) -> str | None:
+        """The fix where `value` is neither, else `None`."""
+        entries = [value] if isinstance(value, (str, SourceConfig)) else value
+        if not isinstance(entries, (list, tuple)) or not all(isinstance(one, (str, SourceConfig)) for one in entries):
+            return f"give {self}"
+        return next((fix for one in entries if (fix := Written().fault(one)) is not None), None)
+
+    def __str__(self) -> str:
+        return "a shard folder, or a list of them"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -49,7 +57,8 @@ class PoolForm:
             return {"path": value} if isinstance(value, str) else value
 
         one = core_schema.no_info_before_validator_function(entry, handler.generate_schema(SourceConfig))
-        forms: dict[Any, Any] = {"folder": core_schema.str_schema(), "pool": core_schema.tuple_variable_schema(one)}
+        folder = core_schema.no_info_after_validator_function(Written().check, core_schema.str_schema())
+        forms: dict[Any, Any] = {"folder": folder, "pool": core_schema.tuple_variable_schema(one)}
         return core_schema.tagged_union_schema(
             forms, lambda value: "pool" if isinstance(value, (list, tuple, dict)) else "folder"
         )

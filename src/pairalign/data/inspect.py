@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Count, Whole
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.draw import as_array, draw_signal, lay_out, new_figure, signal_aspect
 from pairalign.data.index import ShardIndex, load_index
@@ -70,13 +72,14 @@ class Inspection:
     seen: dict[str, Seen]
 
 
+@checked(DataError)
 def inspect_pairs(
     folder: str | Path | Remote,
     *,
     splits: Sequence[str] | None = None,
     out: str | Path | None = None,
-    samples: int = 12,
-    seed: int = 0,
+    samples: Count = 12,
+    seed: Whole = 0,
     progress: bool = True,
 ) -> Inspection:
     """Read every sample of the splits (default all), tabulate them, and draw `samples` of them.
@@ -91,8 +94,6 @@ def inspect_pairs(
     for name in names:
         if name not in index.every_split:
             raise DataError(f"split {name!r} is not in {str(folder)!r}.{did_you_mean(name, index.every_split)}")
-    if samples < 1:
-        raise DataError(f"samples={samples}: draw at least one pair.")
     seen = {name: Seen() for name in index.modalities}
     bad: list[tuple[str, str]] = []
     chosen = _read(folder, index, names, seen, bad, samples, seed, progress)

@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Count, Whole
 from pairalign.core.errors import DataError, StorageError, did_you_mean
 from pairalign.data.encode import ImageFormat
 from pairalign.data.geometric import GeometricSamples, is_geometric
@@ -53,6 +55,7 @@ FACTS = ("unit", "rate", "axes", "sensor", "up")
 Source = str | Path | Manifest | Iterable[Mapping[str, Any]]
 
 
+@checked(DataError)
 def pack_pairs(
     source: Source,
     out: str | Path,
@@ -60,9 +63,9 @@ def pack_pairs(
     modalities: Sequence[str] | Mapping[str, str] | None = None,
     units: Mapping[str, Mapping[str, Any]] | None = None,
     split: Split = None,
-    shard_samples: int = 1000,
-    workers: int = 1,
-    seed: int | None = 0,
+    shard_samples: Count = 1000,
+    workers: Count = 1,
+    seed: Whole | None = 0,
     image: ImageFormat | None = None,
     video: VideoFrames | None = None,
     on_bad: Literal["fail", "skip"] = "fail",
@@ -105,8 +108,6 @@ def pack_pairs(
     place = find_place(out)
     upload = Upload(place) if isinstance(place, Remote) else None
     out = upload.folder if upload is not None else Path(out)
-    if shard_samples < 1 or workers < 1:
-        raise DataError(f"shard_samples={shard_samples}, workers={workers}: both must be at least 1.")
     if on_bad not in ("fail", "skip"):
         raise DataError(f"on_bad={on_bad!r}: use 'fail' or 'skip'.")
     options = WriteOptions(image or ImageFormat(), on_bad, tuple(sorted(allow_constant)), video or VideoFrames())

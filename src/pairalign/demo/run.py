@@ -18,6 +18,8 @@ from typing import Any
 from tqdm import tqdm
 
 from pairalign.align.run import align_pairs
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Count, Whole
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import ConfigError
 from pairalign.data.encode import ImageFormat
@@ -58,16 +60,17 @@ class Demo:
     page: Path | None
 
 
+@checked()
 @alone_at_out
 def run_demo(
     out: str | Path = "demo",
     *,
     size: DemoSize | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     overrides: tuple[str, ...] = (),
     device: str | None = None,
     progress: bool = True,
-    workers: int = 2,
+    workers: Count = 2,
 ) -> Demo:
     """Run the whole demo into the folder `out`; a second call goes on where the first was stopped.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pairalign.core.bounds import LARGEST, Amount, Positive, Strict, Whole, Within
+from pairalign.core.names import Options, Text
 from pairalign.dormant.selection.select import Budget
 
 
@@ -28,16 +29,16 @@ class DormantConfig(Strict):
     owl_outlier, owl_spread: M above 0 and λ ≥ 0 of the "owl" budget.
     """
 
-    score: str = "magnitude"
+    score: Text = "magnitude"
     density: Annotated[float, Within(0, 1, open=True)] = 0.1
-    structure: str = "weights"
+    structure: Text = "weights"
     budget: Budget | None = None
     choose: Literal["lowest", "highest"] = "lowest"
-    target_modules: str | tuple[str, ...] | None = None
-    exclude_modules: str | tuple[str, ...] | None = None
+    target_modules: Text | tuple[Text, ...] | None = None
+    exclude_modules: Text | tuple[Text, ...] | None = None
     layers_to_transform: tuple[Annotated[int, Within(-LARGEST, LARGEST, whole=True)], ...] | None = None
     seed: Whole = 0
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     owl_outlier: Positive = 5.0
     owl_spread: Amount = 0.08
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.align.run import AlignRun, open_run
-from pairalign.core.errors import ConfigError, DataError
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Several, Whole
+from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.place import Remote, find_place
 from pairalign.evaluate.measure import (
@@ -46,6 +48,7 @@ class Evaluation:
     pools: dict[str, EvalPool]
 
 
+@checked()
 def evaluate_run(
     run: str | Path | AlignRun,
     pairs: str | Path | Remote | Sequence[str | Path | Remote],
@@ -57,8 +60,8 @@ def evaluate_run(
     templates: str | Sequence[str] | None = None,
     known: Sequence[str] | None = None,
     same_group: bool = False,
-    limit: int | None = None,
-    seed: int = 0,
+    limit: Several | None = None,
+    seed: Whole = 0,
     device: DeviceLike | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -76,8 +79,6 @@ def evaluate_run(
     run's encoders declare.
     """
     start = time.perf_counter()
-    if limit is not None and limit < 2:
-        raise ConfigError(f"limit={limit}: give at least 2 samples of each pool.")
     aligned = open_run(run, device)
     home = Path(out) if out else own_folder(aligned.folder, "evaluation")
     check_writable(home, "give --out (`out`) another folder")

@@ -12,28 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from pairalign.align.model import build_head
 from pairalign.core.errors import PackError
+from pairalign.core.names import SENSOR
 from pairalign.core.registry import create_encoder
 from pairalign.files import sha256_file, stays_inside
 from pairalign.sensors.processor import PACKAGED
 from pairalign.sensors.sensor import SenseRecipe
 
 FILE = re.compile(r"(merged/(additional_chat_templates/)?)?\w[\w.-]*\.(safetensors|json|jinja|md|txt|model)")
-SENSOR = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-RESERVED = ("image", "text", "video", "audio")
-_TAKEN = frozenset(dir(nn.ModuleDict()))
 BASE = ("name", "class", "dtype", "embedding")
 
 
 def check_names(senses: Mapping[str, SenseRecipe], delta: str | None, base: Mapping[str, str], where: str) -> None:
     """Raise `PackError` for a sensor that cannot be called so, a delta of other sensors, and a base that is no name."""
     for name in senses:
-        if not SENSOR.fullmatch(name) or name in RESERVED or name in _TAKEN:
-            raise PackError(f"{where} names a sensor {name!r}: letters, digits, _ and - are names, and no {RESERVED}.")
+        if (fix := SENSOR.fault(name)) is not None:
+            raise PackError(f"{where} names a sensor {name!r}: {fix}.")
     if not senses:
         raise PackError(f"{where} names no sensor: copy the pack again.")
     if delta is not None and sorted(delta.split("+")) != sorted(senses):

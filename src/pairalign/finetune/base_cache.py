@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,7 @@ def _task(task: Task) -> list[Any]:
     """A task, and the bytes that it reads."""
     index = load_index(task.folder)
     fields = {name: asdict(index.modalities[name]) for name in task.fields}
-    return [task.name, to_dict(replace(task.config, weight=1.0, shards="")), task.sensor, fields, list(_shards(task))]
+    return [task.name, {**to_dict(task.config), "weight": 1.0, "shards": ""}, task.sensor, fields, list(_shards(task))]
 
 
 def _shards(task: Task) -> Iterator[list[Any]]:

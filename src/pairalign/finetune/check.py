@@ -17,8 +17,7 @@ from pairalign.core.caption import unwritable
 from pairalign.core.errors import ConfigError, DataError, PairalignError, SignalError
 from pairalign.data.index import load_index
 from pairalign.data.shards import read_samples
-from pairalign.dormant.selection.select import check_settings
-from pairalign.dormant.significance import check_score, load_scores
+from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sampling import deal
@@ -53,9 +52,6 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
     deal([task.config.weight for task in found["tasks"]], config.train.batch_size, config.train.accumulate)
     for task in found["calibration"]:
         check_enough(task, config.calibration_size)
-    if config.method == "dormant":
-        check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
-        check_score(config.dormant.score, config.dormant.options)
     if config.scores is not None:
         load_scores(config.scores)
     return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from pairalign.core.bounds import Amount, Count, Share, Strict, Whole
 from pairalign.core.config import TrainerConfig
 from pairalign.core.errors import ConfigError
+from pairalign.core.names import Label, Name, Options, Prompt, SensorName, Text
 from pairalign.core.sources import Shards, pool_conflicts, sources_of
 from pairalign.dormant.config import DormantConfig
 
@@ -22,12 +23,12 @@ class SenseConfig(Strict):
     tokens: vectors beside those of the latents, 0 or more; a resampler's queries. image_count: at most so many, from 1.
     """
 
-    run: str
-    modality: str | None = None
+    run: Text
+    modality: Name | None = None
     bridge: Literal["linear", "mlp", "resampler", "recomposition"] = "mlp"
     tokens: Whole = 8
-    images: str | None = None
-    anchor: str = "image"
+    images: Text | None = None
+    anchor: Name = "image"
     image_count: Count = 512
 
 
@@ -46,10 +47,10 @@ class TaskConfig(Strict):
     """
 
     shards: Shards
-    prompt: str
+    prompt: Prompt
     answer: str
-    split: str = "train"
-    signals: dict[str, str] = field(default_factory=dict)
+    split: Text = "train"
+    signals: dict[Text, SensorName] = field(default_factory=dict)
     weight: Amount = 1.0
     limit: Count | None = None
 
@@ -102,6 +103,10 @@ class TuneConfig(TrainerConfig):
     workers: Whole = 0
     bad_fraction: Share = 0.0
 
+    def conflicts(self) -> Iterable[str]:
+        if self.bridge_steps > self.steps > 0:
+            yield f"bridge_steps is {self.bridge_steps} and steps {self.steps}: give bridge_steps ≤ steps"
+
 
 @dataclass(frozen=True)
 class RecomposeConfig(Strict):
@@ -121,27 +126,27 @@ class RecomposeConfig(Strict):
         measurement; the final weights are held to it, too.
     """
 
-    base: str
-    senses: dict[str, SenseConfig]
-    tasks: dict[str, TaskConfig]
-    out: str
-    held_out: dict[str, TaskConfig] = field(default_factory=dict)
-    validation: dict[str, TaskConfig] = field(default_factory=dict)
-    calibration: dict[str, TaskConfig] = field(default_factory=dict)
+    base: Text
+    senses: dict[SensorName, SenseConfig]
+    tasks: dict[Label, TaskConfig]
+    out: Text
+    held_out: dict[Label, TaskConfig] = field(default_factory=dict)
+    validation: dict[Label, TaskConfig] = field(default_factory=dict)
+    calibration: dict[Label, TaskConfig] = field(default_factory=dict)
     calibration_size: Count = 128
-    dtype: str = "auto"
-    device_map: str | dict[str, Any] | None = None
-    attn_implementation: str | None = None
-    revision: str | None = None
+    dtype: Text = "auto"
+    device_map: Text | dict[str, Text | Whole] | None = None
+    attn_implementation: Text | None = None
+    revision: Text | None = None
     trust_remote_code: bool = False
-    method: str = "dormant"
-    options: dict[str, Any] = field(default_factory=dict)
+    method: Text = "dormant"
+    options: Options = field(default_factory=dict)
     dormant: DormantConfig = field(default_factory=DormantConfig)
     train: TuneConfig = field(default_factory=TuneConfig)
-    scores: str | None = None
-    cache: str | None = None
-    score_cache: str | None = None
+    scores: Text | None = None
+    cache: Text | None = None
+    score_cache: Text | None = None
     max_forgetting: Amount | None = None
-    root: str = "."
+    root: Text = "."
     seed: Whole = 0
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[Text, ...] = ()

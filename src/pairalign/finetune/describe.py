@@ -21,7 +21,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pairalign.core.errors import ConfigError, DataError, SignalError
+from pairalign.core.arguments import check_arguments
+from pairalign.core.bounds import Count, Whole
+from pairalign.core.errors import DataError, SignalError
 from pairalign.data.index import load_index
 from pairalign.data.kinds import kind_of, main_value
 from pairalign.data.reader import RawSample
@@ -44,13 +46,12 @@ class Decoding:
     draw random numbers even when they do not sample.
     """
 
-    tokens: int = 64
-    batch_size: int = 8
-    seed: int = 0
+    tokens: Count = 64
+    batch_size: Count = 8
+    seed: Whole = 0
 
     def __post_init__(self) -> None:
-        if self.tokens < 1 or self.batch_size < 1:
-            raise ConfigError(f"tokens={self.tokens}, batch_size={self.batch_size}: both must be at least 1.")
+        check_arguments(asdict(self), {"tokens": Count, "batch_size": Count, "seed": Whole})
 
 
 @dataclass(frozen=True)

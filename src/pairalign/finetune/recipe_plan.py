@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Count
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
@@ -30,6 +32,7 @@ from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.lora import LoRA
 from pairalign.finetune.methods.method import decoder_parameters
+from pairalign.finetune.rules import check_config
 
 COPIES = {"lwf": 1, "spider": 2, "ewc": 2}  # of the decoder, beside the base
 
@@ -76,7 +79,8 @@ class MetaPlan:
         return (self.forward + self.backward) * self.step_tokens * self.steps
 
 
-def plan_recipe(config: RecomposeConfig, architecture: str, tokens: int = 512) -> MetaPlan:
+@checked()
+def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512) -> MetaPlan:
     """The plan of `config` on the model described in `architecture`, for samples of `tokens` tokens.
 
     Nothing that the configuration names on disk has to exist. Raise `ConfigError` for a method whose sizes the model's
@@ -84,8 +88,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: int = 512) -
     """
     if not config.senses or not config.tasks:
         raise ConfigError("senses, tasks: name at least one of each.")
-    if tokens < 1:
-        raise ConfigError(f"tokens={tokens}: give at least one.")
+    check_config(config)
     model = build_on_meta(architecture)
     stored = next(model.parameters()).dtype
     dtype, dormant, tune = floating(config.dtype, stored), config.dormant, config.train

@@ -23,7 +23,7 @@ from pairalign.finetune.check import check_tasks
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fit import fit_tasks
-from pairalign.finetune.fsdp import check_shared, is_shared, loaded_dtype, prepare_shared
+from pairalign.finetune.fsdp import is_shared, loaded_dtype, prepare_shared
 from pairalign.finetune.identity import recompose_identity
 from pairalign.finetune.load import RecomposeRun as RecomposeRun
 from pairalign.finetune.load import load_recomposed as load_recomposed
@@ -31,6 +31,7 @@ from pairalign.finetune.prepare import prepare
 from pairalign.finetune.prepare import read_tasks as read_tasks
 from pairalign.finetune.questions import sample_question
 from pairalign.finetune.results import save_trained, summarise
+from pairalign.finetune.rules import check_config
 from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.claim import Claim, claim
@@ -103,13 +104,11 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
 
 
 def _check(config: RecomposeConfig) -> None:
-    check_shared(config)
+    check_config(config)
     for name in ("out", "cache", "score_cache"):
         folder = getattr(config, name)
         if folder is not None and (reason := why_unwritable(folder)):
             raise ConfigError(f"{name}={folder!r}: {reason}: choose another folder.")
-    if config.max_forgetting is not None and not config.held_out:
-        raise ConfigError("max_forgetting: needs held_out tasks, whose accuracy it bounds.")
 
 
 def plan_recompose(config: RecomposeConfig) -> RunPlan:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Count
 from pairalign.core.errors import DataError
 from pairalign.data.picture import rgb_picture
 from pairalign.sensors.model import SensorModel
@@ -35,6 +37,7 @@ def answer(
     return ask_model(model, processor, question, images=images, signals=signals, tokens=tokens, **options).text
 
 
+@checked()
 def ask_model(
     model: SensorModel,
     processor: SensorProcessor,
@@ -42,7 +45,7 @@ def ask_model(
     *,
     images: Sequence[Any] = (),
     signals: Mapping[str, Sequence[Any]] | None = None,
-    tokens: int = 64,
+    tokens: Count = 64,
     **options: Any,
 ) -> Said:
     """What the model says. images: PIL pictures. signals: raw values by sensor. options: of `generate`.

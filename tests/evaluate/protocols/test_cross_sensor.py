@@ -127,5 +127,5 @@ def test_what_cannot_be_compared_is_refused_before_encoding(
         evaluate_protocol(run, pairs, "cross-sensor", settings={"factor": "hardnes"}, progress=False)
     with pytest.raises(ConfigError, match="Did you mean 'shared'"):
         evaluate_protocol(run, pairs, "cross-sensor", settings={"latents": "share"}, progress=False)
-    with pytest.raises(ConfigError, match="limit=1: give at least 2"):
+    with pytest.raises(ConfigError, match="limit=1: give a whole number of at least 2"):
         evaluate_protocol(run, pairs, "cross-sensor", limit=1, progress=False)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Count, Whole
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.data.audit import (
     across,
@@ -44,13 +46,14 @@ CHECKS: dict[str, Callable[[Survey, int, bool], tuple[list[Finding], Any]]] = {
 }
 
 
+@checked(DataError)
 def audit_pairs(
     folder: str | Path | Remote,
     *,
     checks: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    limit: Count | None = None,
+    seed: Whole = 0,
     progress: bool = True,
 ) -> Audit:
     """Check a folder that `pack_pairs` wrote.
@@ -63,8 +66,6 @@ def audit_pairs(
     for name in chosen:
         if name not in CHECKS:
             raise DataError(f"check {name!r} is unknown.{did_you_mean(name, CHECKS)}")
-    if limit is not None and limit < 1:
-        raise DataError(f"limit={limit}: audit at least one sample of each split, or None for all.")
     return _checked(_survey(folder, splits, limit, progress), chosen, seed, progress)
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tqdm import tqdm
 
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import LARGEST, Count, Whole, Within
 from pairalign.core.errors import DataError
 from pairalign.data.convert.division import divide
 from pairalign.data.convert.layout import Layout, check_folder, check_options, find_layout
@@ -25,6 +27,7 @@ from pairalign.data.pack import is_finished, pack_pairs
 from pairalign.runs.lock import alone_at_out
 
 
+@checked(DataError)
 @alone_at_out
 def convert_data(
     name: str,
@@ -32,12 +35,12 @@ def convert_data(
     out: str | Path,
     *,
     options: Mapping[str, Any] | None = None,
-    shard_samples: int = 1000,
-    workers: int = 1,
-    seed: int = 0,
-    resize: int | None = None,
+    shard_samples: Count = 1000,
+    workers: Count = 1,
+    seed: Whole = 0,
+    resize: Annotated[int, Within(8, LARGEST, whole=True)] | None = None,
     image: ImageFormat | None = None,
-    limit: int | None = None,
+    limit: Count | None = None,
     strict: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -53,7 +56,7 @@ def convert_data(
     layout, folder, out = find_layout(name), Path(folder), Path(out)
     check_options(layout, options or {})
     check_folder(layout, folder)
-    _check(out, limit, resize, overwrite)
+    _check(out, overwrite)
     skipped, sizes, doubles = Skipped(strict), Counter[str](), list[dict[str, Any]]()
     listed = _listed(layout.read(folder, skipped, **(options or {})), layout, sizes, limit, progress)
     spool = _spooled(listed, out, seed, skipped, f"{str(folder)!r}: no sample of {layout.name}")
@@ -98,11 +101,7 @@ def group_of(sample: Mapping[str, Any], layout: Layout) -> str:
     return str(sample["key"] if value is None else value)
 
 
-def _check(out: Path, limit: int | None, resize: int | None, overwrite: bool) -> None:
-    if limit is not None and limit < 1:
-        raise DataError(f"limit={limit}: convert at least one sample.")
-    if resize is not None and resize < 8:
-        raise DataError(f"resize={resize}: give at least 8 pixels.")
+def _check(out: Path, overwrite: bool) -> None:
     if is_finished(out) and not overwrite:
         raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
     if out.exists() and not out.is_dir():

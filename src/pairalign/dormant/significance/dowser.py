@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.bounds import Count
 from pairalign.core.errors import DormantError
 from pairalign.dormant.provenance import Seen
 from pairalign.dormant.significance.capture import frozen, hooked
@@ -35,10 +36,10 @@ def dowser(
     calibration: Iterable[Batch] | None = None,
     *,
     seed: int = 0,
-    probes: int = 8,
-    prompts: int = 64,
-    length: int = 64,
-    batch_size: int = 8,
+    probes: Count = 8,
+    prompts: Count = 64,
+    length: Count = 64,
+    batch_size: Count = 8,
 ) -> Mapping[str, Tensor]:
     """Scores from `probes` backward passes a batch. prompts, length, batch_size: what the model writes for itself."""
     if calibration is None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.bounds import Count
 from pairalign.core.errors import DormantError
 from pairalign.dormant.significance.capture import captured
 from pairalign.dormant.significance.scores import Batch, Linears, register_score
@@ -26,7 +27,7 @@ def fisher(
     calibration: Iterable[Batch] | None = None,
     *,
     seed: int = 0,
-    budget_bytes: int = 1 << 30,
+    budget_bytes: Count = 1 << 30,
 ) -> Mapping[str, Tensor]:
     """Scores of every weight, computed for a group of layers when one of them is asked for."""
     if calibration is None:

@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.bounds import Share
 from pairalign.core.errors import DormantError
+from pairalign.core.names import Text
 from pairalign.dormant.selection.units import GATED, pieces_of
 from pairalign.dormant.significance.capture import captured
 from pairalign.dormant.significance.scores import Batch, Linears, register_score
@@ -29,9 +31,9 @@ def mnaft(
     calibration: Iterable[Batch] | None = None,
     *,
     seed: int = 0,
-    agnostic: float = 0.7,
-    specific: float = 0.9,
-    protect: Sequence[str] = ("text",),
+    agnostic: Share = 0.7,
+    specific: Share = 0.9,
+    protect: Sequence[Text] = ("text",),
 ) -> Mapping[str, Tensor]:
     """Scores of the rows of gate and up and of the columns of down, each the same along a neuron."""
     if calibration is None:

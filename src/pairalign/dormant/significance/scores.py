@@ -8,13 +8,14 @@ Where it bites: a mapping looks at the model's weights when it is asked, so choo
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError, did_you_mean
+from pairalign.core.parameters import check_values, settings_of
 from pairalign.sharding import whole
 
 Batch = Mapping[str, Any]
@@ -54,15 +55,16 @@ def score_model(
     return _SCORES[name](model, linears, placed(calibration, model), seed=seed, **options)
 
 
-def check_score(name: str, options: Collection[str]) -> None:
-    """Raise `DormantError` for a score that is not registered, or an option that it does not take."""
+def check_score(name: str, options: Mapping[str, Any]) -> None:
+    """Raise `DormantError` for a score that is not registered, or an option that it does not take, or not as this."""
     if name not in _SCORES:
         raise DormantError(f"score={name!r}.{did_you_mean(name, _SCORES)}")
-    accepted = inspect.signature(_SCORES[name]).parameters.values()
-    known = [p.name for p in accepted if p.kind is p.KEYWORD_ONLY and p.name != "seed"]
-    for option in options:
-        if option not in known and not any(p.kind is p.VAR_KEYWORD for p in accepted):
-            raise DormantError(f"score {name!r} has no option {option!r}.{did_you_mean(option, known)}")
+    accepted = inspect.signature(_SCORES[name]).parameters
+    first = sum(p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD for p in accepted.values())
+    known = {option: p for option, p in settings_of(_SCORES[name], first).items() if option != "seed"}
+    free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    given = {option: value for option, value in options.items() if option in known or not free}
+    check_values(known, given, "option", f"score {name!r}", DormantError)
 
 
 def placed(calibration: Iterable[Batch] | None, model: nn.Module) -> Iterable[Batch] | None:

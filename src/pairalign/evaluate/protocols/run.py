@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.align.run import AlignRun, open_run
-from pairalign.core.errors import ConfigError
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Several, Whole
 from pairalign.evaluate.protocols.registry import Protocol, check_settings, find_protocol
 from pairalign.evaluate.protocols.result import ProtocolResult
 from pairalign.evaluate.protocols.task import Task, start_task, trained_here
@@ -21,6 +22,7 @@ from pairalign.runs.lock import alone
 from pairalign.runtime import DeviceLike
 
 
+@checked()
 def evaluate_protocol(
     run: str | Path | AlignRun,
     pairs: str | Path,
@@ -28,8 +30,8 @@ def evaluate_protocol(
     *,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    limit: Several | None = None,
+    seed: Whole = 0,
     device: DeviceLike | None = None,
     progress: bool = True,
 ) -> ProtocolResult:
@@ -43,8 +45,6 @@ def evaluate_protocol(
     """
     protocol, settings = find_protocol(name), dict(settings or {})
     check_settings(protocol, settings)
-    if limit is not None and limit < 2:
-        raise ConfigError(f"limit={limit}: give at least 2 samples of each split.")
     aligned = open_run(run, device)
     folder = Path(out) if out else own_folder(aligned.folder, "evaluation")
     check_writable(folder, "give --out (`out`) another folder")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.bounds import Amount
 from pairalign.dormant.linears import find_linears
 from pairalign.finetune.collator import Batch
 from pairalign.finetune.methods.full import Full
@@ -22,7 +23,7 @@ from pairalign.sensors.model import SensorModel
 class EWC(Full):
     """weight: λ, for Fisher information of mean 1."""
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: Amount = 1.0) -> None:
         self.weight = weight
         self.springs: list[tuple[nn.Linear, Tensor, Tensor]] = []
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.bounds import Count
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import find_linears
 from pairalign.finetune.methods.method import Method, Setup, register_method, write_weights
@@ -45,7 +46,7 @@ class MixtureOfLoRA(Method):
 
     leaves = "modules"
 
-    def __init__(self, experts: int = 4, rank: int = 4) -> None:
+    def __init__(self, experts: Count = 4, rank: Count = 4) -> None:
         self.experts, self.rank = experts, rank
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pairalign.core.bounds import Count, Positive
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.linears import find_linears
 from pairalign.finetune.methods.method import Method, Setup, register_method, remembered
@@ -25,7 +26,7 @@ class LoRA(Method):
 
     leaves = "weights"
 
-    def __init__(self, rank: int = 16, alpha: float | None = None, **options: Any) -> None:
+    def __init__(self, rank: Count = 16, alpha: Positive | None = None, **options: Any) -> None:
         self.options = {"r": rank, "lora_alpha": 2 * rank if alpha is None else alpha, **options}
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
@@ -36,8 +37,11 @@ class LoRA(Method):
             raise ConfigError("method 'lora' needs PEFT: pip install 'pairalign[peft]'.") from error
         which = setup.dormant
         names = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
-        config = LoraConfig(target_modules=list(names), **self.options)
-        model: nn.Module = get_peft_model(llm, config)  # type: ignore[arg-type]
+        try:
+            config = LoraConfig(target_modules=list(names), **self.options)
+            model: nn.Module = get_peft_model(llm, config)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:  # an option of another name or value
+            raise ConfigError(f"method 'lora': options={self.options}: {str(error).splitlines()[0]}") from error
         return model
 
     @contextmanager

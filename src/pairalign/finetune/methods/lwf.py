@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pairalign.core.bounds import Amount, Positive
 from pairalign.finetune.collator import IGNORED, Batch
 from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods.full import Full
@@ -23,7 +24,7 @@ from pairalign.sensors.model import SensorModel
 class LwF(Full):
     """weight: λ. temperature: T."""
 
-    def __init__(self, weight: float = 1.0, temperature: float = 2.0) -> None:
+    def __init__(self, weight: Amount = 1.0, temperature: Positive = 2.0) -> None:
         self.weight, self.temperature = weight, temperature
         self.base: list[nn.Module] = []
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pairalign.core.config import to_dict
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
+from pairalign.core.parameters import check_values, settings_of
 from pairalign.dormant.cache import cached_scores, key_of
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
@@ -42,9 +43,13 @@ def register_method(name: str) -> Callable[[type[Method]], type[Method]]:
 
 
 def create_method(name: str, options: Mapping[str, Any]) -> Method:
-    """A method by name; raise `ConfigError` for an unknown name or option."""
+    """A method by name; raise `ConfigError` for an unknown name or option, and for a value that an option has not."""
     if name not in METHODS:
         raise ConfigError(f"method={name!r}.{did_you_mean(name, METHODS)}")
+    init = METHODS[name].__init__
+    known = {} if init is object.__init__ else settings_of(init, 1)
+    named = {option: value for option, value in options.items() if option in known}
+    check_values(known, named, "option", f"method {name!r}", ConfigError)
     try:
         return METHODS[name](**options)
     except TypeError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pairalign.core.errors import ConfigError
+from pairalign.core.bounds import Share
 from pairalign.finetune.methods.blended import Blended
 from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
 
@@ -17,9 +17,7 @@ from pairalign.finetune.methods.method import Setup, decoder_parameters, registe
 class WiseFT(Blended):
     """alpha: share of the tuned weights, 0 to 1."""
 
-    def __init__(self, alpha: float = 0.5) -> None:
-        if not 0 <= alpha <= 1:
-            raise ConfigError(f"method 'wise_ft': alpha={alpha}: give a share from 0 to 1.")
+    def __init__(self, alpha: Share = 0.5) -> None:
         self.alpha = alpha
         super().__init__()
 

@@ -1,0 +1,87 @@
+"""Texts and names of settings: one form each, written once as the type of a field and checked however it is built.
+
+`Text` is one line that says something: a path, an address, a word that something else looks up. A `Label` is what
+figures are listed under: a task, a data set. A `Name` is what a prompt, a module and a file are called by: a sensor, a
+modality.
+Where it bites: a sensor becomes `<|name|>` in prompts, `{name}` in questions, `--name` on the command line and an
+attribute of a module, which has some of its own; none of them may be met by chance.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+_ATTRIBUTES = """
+    T_destination add_module apply bfloat16 bool buffers call_super_init children clear compile cpu cuda double
+    dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu
+    items keys load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters
+    pop register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
+    register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
+    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to to_empty
+    train training type update values xpu zero_grad
+"""
+TAKEN = frozenset(_ATTRIBUTES.split())
+"""What torch's modules call something of their own."""
+PLAIN = {"name": r"\w+", "sensor": r"[\w-]+"}
+PARTS = ("image", "text", "video", "audio")  # of every message
+LONGEST = {"text": 4096, "prompt": 2**20, "label": 128, "name": 64, "sensor": 64}  # characters
+
+
+@dataclass(frozen=True)
+class Written:
+    """Metadata of a field's type: text of a form. What is no text is left to the rest of the type."""
+
+    form: Literal["text", "prompt", "label", "name", "sensor"] = "text"
+
+    def fault(self, value: Any) -> str | None:
+        """The fix where `value` is not written so, else `None`."""
+        if not isinstance(value, str):
+            return None
+        if not value.strip():
+            return "give words, or leave it out"
+        if len(value) > LONGEST[self.form]:
+            return f"give at most {LONGEST[self.form]} characters, these are {len(value)}"
+        if "\0" in value or (self.form != "prompt" and any(end in value for end in "\r\n")):
+            return "give one line"
+        if self.form == "label" and (value != value.strip() or not value.isprintable() or "/" in value):
+            return "give words without '/' and without blanks around them"
+        if self.form not in PLAIN:
+            return None
+        if not re.fullmatch(PLAIN[self.form], value) or value.startswith(("_", "-")):
+            return f"give letters, digits and underscores{' or -' * (self.form == 'sensor')}, a letter or digit first"
+        if value in TAKEN or (self.form == "sensor" and value in PARTS):
+            return "give another name, this one is taken for something else"
+        return None
+
+    def check(self, value: Any) -> Any:
+        """Return `value`; raise `ValueError` with the fix where it is not written so."""
+        fix = self.fault(value)
+        if fix is not None:
+            raise ValueError(fix)
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __str__(self) -> str:
+        return {"label": "a name", "name": "a plain name", "sensor": "a plain name"}.get(self.form, "text")
+
+
+Text = Annotated[str, Written()]
+"""One line that is not empty."""
+Prompt = Annotated[str, Written("prompt")]
+"""Text of any number of lines that is not empty."""
+Label = Annotated[str, Written("label")]
+"""What figures are listed under: printable, without "/"."""
+Name = Annotated[str, Written("name")]
+"""Of a modality: letters, digits and underscores, and nothing that torch's modules have already."""
+SENSOR = Written("sensor")
+SensorName = Annotated[str, SENSOR]
+"""Of a sensor: likewise, "-" too, and no part of every message, as "image" is."""
+Options = dict[Text, Any]
+"""Keyword arguments of what is built, which checks their values."""

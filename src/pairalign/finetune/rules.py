@@ -1,0 +1,43 @@
+"""What must hold of a configuration of stage two, whatever machine, base and data: `plan` and the run ask the same.
+
+Where it bites: nothing is read but the configuration, so that a setting without sense is told before anything long;
+what the shards, the base or the device decide is asked later (`pairalign.finetune.check`, `pairalign.align.precision`).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from pairalign.align.precision import check_names
+from pairalign.core.errors import ConfigError
+from pairalign.dormant.selection.select import check_settings
+from pairalign.dormant.significance import check_score
+from pairalign.finetune.architecture import floating
+from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.fsdp import check_shared
+from pairalign.finetune.methods import create_method
+
+
+def check_config(config: RecomposeConfig) -> None:
+    """Raise `ConfigError` or `DormantError` for settings that no run could have."""
+    check_names(config.train)
+    check_shared(config)
+    create_method(config.method, config.options)
+    if config.method == "dormant":
+        check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
+        check_score(config.dormant.score, config.dormant.options)
+    floating(config.dtype, torch.float32)
+    _check_gate(config)
+
+
+def _check_gate(config: RecomposeConfig) -> None:
+    if config.max_forgetting is None:
+        return
+    if not config.held_out:
+        raise ConfigError("max_forgetting: needs held_out tasks, whose accuracy it bounds.")
+    train = config.train
+    if train.validate_every > train.steps > 0:
+        raise ConfigError(
+            f"max_forgetting: train.validate_every={train.validate_every} is more than train.steps={train.steps}, and "
+            "nothing would be measured on the way: lower it, or give 0 to look at the end alone."
+        )
