@@ -224,7 +224,7 @@ def load_config(cls: type[T], source: str | Path | Mapping[str, Any], overrides:
     for override in overrides:
         apply_override(values, override)
     try:
-        return cast("T", _adapter(cls).validate_python(values))
+        return cast("T", _adapter(cast("Any", cls)).validate_python(values))
     except ValidationError as error:
         raise ConfigError(explain(cls, values, error.errors())) from None
 
