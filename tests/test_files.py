@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save_file as library_save
+from small_disk import small_disk
 
 from pairalign.core.errors import StorageError
-from pairalign.files import append_line, partial_of, remove_leftovers, replacing, write_json, write_text
+from pairalign.files import append_line, partial_of, remove_leftovers, replacing, save_tensors, write_json, write_text
 
 SOURCE = Path(__file__).parents[1] / "src"
 
@@ -140,3 +144,34 @@ def test_nobody_else_makes_temporary_names_or_renames() -> None:
     found.remove("src/pairalign/data/remote/cache.py")  # its file is called by what it holds, known once it is written
     found.remove("src/pairalign/data/convert/spool.py")  # a file without a name, which goes with its process
     assert found == {"src/pairalign/files.py"}
+
+
+def test_what_a_killed_process_left_of_tensors_goes_with_the_next_ones(tmp_path: Path) -> None:
+    """safetensors writes under a random name first, beside what it is asked to write."""
+    code = (
+        "import os, signal, torch\nimport safetensors.torch as library\nfrom pathlib import Path\n"
+        "from pairalign.files import save_tensors\n"
+        "def cut(tensors, path, metadata):\n"
+        "    Path(path).with_name('.tmpXyZ123').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "library.save_file = cut\nsave_tensors('a', {'x': torch.zeros(3)})\n"
+    )
+    assert python(code, tmp_path).returncode == -signal.SIGKILL
+    assert len(listing(tmp_path)) == 1
+    save_tensors(tmp_path / "a", {"x": torch.ones(3)}, {"told": "yes"})
+    assert listing(tmp_path) == ["a"]
+    assert torch.equal(load_file(tmp_path / "a")["x"], torch.ones(3))
+
+
+def test_tensors_are_written_by_one_owner() -> None:
+    sources = {path: path.read_text() for path in SOURCE.rglob("*.py")}
+    assert [path.name for path, text in sources.items() if "import save_file" in text] == ["files.py"]
+
+
+def test_a_folder_that_is_read_only_is_named_whatever_writes(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        said = r"/disk/a' cannot be written \(Read-only file system\)"
+        with pytest.raises(StorageError, match=said):
+            save_tensors(disk / "a", {"x": torch.zeros(3)})
+        with pytest.raises(StorageError, match=said), replacing(disk / "a") as partial:
+            library_save({"x": torch.zeros(3)}, partial)

@@ -36,14 +36,17 @@ from tqdm import tqdm
 from undisturbed import differences
 
 from pairalign.cli.main import main
+from pairalign.demo import run as demo
+from pairalign.demo.stage_two import LessonSize
 
 from .disk_files import half_written
 from .disk_verbs import Verb, make, verbs
 
 COUNT = 20  # moments of a verb
 ROOM = 96 * 2**20  # bytes of the disk
-PATIENCE = 240.0  # seconds for one command
+PATIENCE = 600.0  # seconds for one command
 FULL = "the disk is full"
+SMALL = demo.DemoSize(train=64, pool=24, steps=3, lessons=LessonSize(train=48, held=12, steps=2))
 NOTES = ("device: ", "Loading weights: ", "Writing model shards: ", "\x1b[A")  # and bars of transformers
 
 
@@ -53,6 +56,7 @@ def measure(work: Path, count: int, seed: int, only: str = "") -> dict[str, Any]
     only: verbs whose name has this in it.
     """
     torch.set_num_threads(1)
+    demo.FAST = SMALL
     known = _Known(work / "tried.json", count, seed)
     with _disk(work / "disk") as disk, _served(work / "data") as address:
         chosen = [verb for verb in verbs(address) if only in verb.name]

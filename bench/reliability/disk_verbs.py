@@ -103,7 +103,12 @@ def verbs(address: str) -> list[Verb]:
         Verb("export", ("export", "{data}/taught", "pack")),
         Verb("export --merge", ("export", "{data}/taught", "pack", "--merge")),
         Verb("describe", ("describe", "{data}/taught", *asked, *sized, "--out", "said", q)),
-        Verb("demo", ("demo", "--fast", "--out", "demo", "--workers", "1", "--device", "cpu", q), 0.1, notes=unkept),
+        Verb(
+            "demo",
+            ("demo", "--fast", "--out", "demo", "--workers", "1", "--device", "cpu", q, "train.batch_size=16"),
+            0.2,
+            notes=unkept,
+        ),
     ]
 
 

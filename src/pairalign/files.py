@@ -1,7 +1,8 @@
 """What is written to disk: under a temporary name first, then renamed; and how files are hashed.
 
     with replacing(path) as partial:
-        save_file(tensors, partial)
+        image.save(partial, "png")
+    save_tensors(path, tensors)
 
 Where it bites: a file is there whole or not at all, also after a kill. The temporary name lies in the same folder,
 because only there renaming is one step, and says whose it is: `.NAME.partial-PROCESS-MACHINE`. What a dead process
@@ -17,7 +18,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,35 +26,44 @@ from typing import Any
 from pairalign.core.errors import StorageError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 _STRANGE_FOR = 24 * 3600.0  # seconds after which a leftover of another machine, whose processes are not seen, goes
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as libraries written in Rust put it
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, durable: bool = False, sweep: bool = True) -> Iterator[Path]:
+def replacing(
+    path: str | os.PathLike[str], *, durable: bool = False, sweep: bool = True, inside: bool = False
+) -> Iterator[Path]:
     """A temporary name beside `path`, for a file or a folder, that becomes `path` when the block ends without an error.
 
     A folder at `path` is replaced only if it is empty. What was written is removed where the block fails.
     durable: also outlive a power cut, which costs a wait for the disk. sweep: look for what killed processes left of
     this name, which reads the folder's list of names; a writer of thousands of files does it once, before the first.
+    inside: give a name in a temporary folder, for a library that has temporary files of its own beside what it writes.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
     partial = partial_of(path)
+    held = partial / path.name if inside else partial
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if sweep:
             remove_leftovers(path.parent, path.name)
         remove(partial)  # of a process that had this number before
-        yield partial
+        if inside:
+            partial.mkdir()
+        yield held
         if durable:
-            _flush(partial)
-        os.replace(partial, path)
+            _flush(held)
+        os.replace(held, path)
+        if inside:
+            remove(partial)
     except BaseException as error:
         remove(partial)
-        failed = _failed_write(error, partial)
+        failed = _failed_write(error, (held, partial, partial.parent))
         if failed is not None:
             raise storage_error(failed, path) from error
         raise
@@ -99,6 +109,17 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 def write_json(path: str | os.PathLike[str], value: Any, **options: Any) -> Path:
     """Write a value as JSON, indented by 1 unless `options` of `json.dumps` say otherwise."""
     return write_text(path, json.dumps(value, **{"indent": 1, **options}) + "\n")
+
+
+def save_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Any], about: Mapping[str, str] | None = None
+) -> Path:
+    """Write a whole safetensors file or nothing. about: its metadata."""
+    from safetensors.torch import save_file
+
+    with replacing(path, inside=True) as partial:  # it writes under a random name first, which a kill leaves behind
+        save_file(dict(tensors), partial, metadata=None if about is None else dict(about))
+    return Path(path)
 
 
 def append_line(path: str | os.PathLike[str], text: str) -> None:
@@ -205,11 +226,11 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _failed_write(error: BaseException, partial: Path) -> OSError | None:
-    """The operating system's refusal behind an error in writing `partial`, if that is what it was."""
+def _failed_write(error: BaseException, places: tuple[Path, ...]) -> OSError | None:
+    """The operating system's refusal behind an error in writing in these places, if that is what it was."""
     if isinstance(error, OSError):
-        ours = error.filename is not None and Path(os.fsdecode(error.filename)) in (partial, partial.parent)
+        ours = error.filename is not None and Path(os.fsdecode(error.filename)) in places
         return error if error.errno in DISK_FULL or ours else None
     match = _OS_ERROR.search(str(error))
     number = int(match.group(1)) if match and isinstance(error, Exception) else 0
-    return OSError(number, os.strerror(number)) if number in DISK_FULL else None
+    return OSError(number, os.strerror(number)) if number in _REFUSED else None

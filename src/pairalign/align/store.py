@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pairalign.align.cache import weights_fingerprint
 from pairalign.align.model import PairAligner
 from pairalign.core.config import AlignConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError
-from pairalign.files import replacing
+from pairalign.files import save_tensors
 
 
 def save_weights(folder: Path, aligner: PairAligner) -> None:
@@ -29,8 +29,7 @@ def save_weights(folder: Path, aligner: PairAligner) -> None:
         if not (prefixes and name.startswith(prefixes))
     }
     prints = {name: weights_fingerprint(aligner.encoder(name)) for name in restored}
-    with replacing(folder / "model.safetensors") as partial:
-        save_file(tensors, partial, metadata={"restored": json.dumps(prints)})
+    save_tensors(folder / "model.safetensors", tensors, {"restored": json.dumps(prints)})
 
 
 def load_weights(folder: Path, aligner: PairAligner) -> None:

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pairalign.core.config import load_config, to_dict
@@ -29,7 +28,7 @@ from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.selection.encoding import Code, decode_places
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
-from pairalign.files import replacing, write_json
+from pairalign.files import save_tensors, write_json
 from pairalign.sharding import whole
 
 FORMAT = 1
@@ -62,8 +61,7 @@ def save_delta(model: Adapted, sensor: str, folder: Path) -> None:
     weights, tensors = delta_parts(model, sensor)
     about = {"config": to_dict(model.dormant[sensor]), "origin": model.origins[sensor]}
     record = {"format": FORMAT, "sensor": sensor, **about, "weights": weights}
-    with replacing(folder / WEIGHTS) as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})
+    save_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
     write_json(folder / CONFIG, record)
 
 

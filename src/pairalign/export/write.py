@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pairalign import __version__
@@ -31,7 +30,7 @@ from pairalign.dormant.provenance import fingerprint
 from pairalign.export.card import write_card
 from pairalign.export.local import check_options, name_base, without_paths
 from pairalign.export.manifest import FORMAT, MERGED, SENSE, Manifest, write_manifest
-from pairalign.files import sha256_file, write_json
+from pairalign.files import save_tensors, sha256_file, write_json
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.load import RecomposeRun
 from pairalign.finetune.methods import create_method
@@ -66,7 +65,7 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merge: bool) -> No
     senses: dict[str, Sense] = dict(run.model.senses.items())  # type: ignore[arg-type]
     recipes = {sensor: _recipe(sensor, sense) for sensor, sense in senses.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in run.model.senses.state_dict().items()}
-    save_file(tensors, folder / SENSE)
+    save_tensors(folder / SENSE, tensors)
     delta = _write_delta(run.model.llm, folder)
     for kept in ("receipt.json", "results.json"):
         if (run.folder / kept).is_file():

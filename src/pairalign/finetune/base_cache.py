@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pairalign import __version__
@@ -32,7 +31,7 @@ from pairalign.core.registry import code_hash
 from pairalign.data.index import load_index, shards_at
 from pairalign.dormant.cache import key_of
 from pairalign.dormant.provenance import fingerprint
-from pairalign.files import partial_of, remove, replacing, sha256_file, sha256_text
+from pairalign.files import partial_of, remove, save_tensors, sha256_file, sha256_text
 from pairalign.finetune.base_answers import BaseAnswers
 from pairalign.finetune.base_measured import BaseMeasured, measure_base
 from pairalign.finetune.measure import TaskScore
@@ -86,8 +85,7 @@ class BaseCache:
         tensors = {} if measured.answers is None else measured.answers.state()
         about = json.dumps({"task": task, "when": measured.when, "score": measured.score.to_dict()})
         try:
-            with replacing(path) as partial:
-                save_file(tensors, partial, metadata={ABOUT: about, DIGEST: _digest(path, about, tensors)})
+            save_tensors(path, tensors, {ABOUT: about, DIGEST: _digest(path, about, tensors)})
         except StorageError as error:
             print(f"what the base answers is not kept: {error}", file=sys.stderr)
 

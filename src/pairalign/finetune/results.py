@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.receipt import write_receipt
-from pairalign.files import replacing
+from pairalign.files import save_tensors
 from pairalign.finetune.callbacks import Watch, flat
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import read_along
@@ -48,8 +47,7 @@ def save_trained(folder: Path | None, model: SensorModel, method: Method, before
         return
     for name, tensors in {"bridge": _state(model.senses, "bridge."), "trained": changed}.items():
         if tensors:
-            with replacing(folder / f"{name}.safetensors") as partial:
-                save_file(tensors, partial)
+            save_tensors(folder / f"{name}.safetensors", tensors)
     if isinstance(model.llm, DormantModel):
         model.llm.save_pretrained(folder / "dormant")
     if before is not None:

@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from pairalign.core.errors import DormantError
 from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.significance.scores import Factored, Linears, base_weight, factored
-from pairalign.files import replacing
+from pairalign.files import replacing, save_tensors
 
 ALIGN = 8
 FORMULA = "abs(W) * inputs * outputs"
@@ -59,8 +58,7 @@ def _save_factors(scores: Factored, path: Path, about: dict[str, Any]) -> None:
         if factors is not None
     }
     digest = hashlib.sha256(b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors))).hexdigest()
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata={"pairalign": json.dumps({**about, "sha256": digest})})
+    save_tensors(path, tensors, {"pairalign": json.dumps({**about, "sha256": digest})})
 
 
 def _save_matrices(
