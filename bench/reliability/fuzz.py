@@ -1,0 +1,43 @@
+"""Section `fuzz`: damaged files for every reader of other people's files; what held was read, or refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fuzzing.readers import READERS
+from fuzzing.record import Record
+from fuzzing.watch import watch
+from tqdm import tqdm
+
+LIMIT = 20.0
+
+
+def measure(work: Path, count: int, seed: int) -> dict[str, Any]:
+    """Fuzz every reader for `count` CPU seconds. work: folder of the records; what it holds is gone on from."""
+    found = [
+        watch(name, count, LIMIT, seed, work / f"{name.replace(' ', '_')}.json")
+        for name in tqdm(READERS, desc="fuzz", unit="reader")
+    ]
+    return summarise(found, count, seed)
+
+
+def summarise(records: list[Record], seconds: float, seed: int) -> dict[str, Any]:
+    """The section of these records."""
+    bad = [(record, kind, finding) for record in records for kind, finding in record.findings.items()]
+    return {
+        "section": "fuzz",
+        "what": "damaged files, read or refused in words: no other exception, no hang, no death, at most 1 GiB each",
+        "tried": sum(record.cases for record in records),
+        "held": sum(record.read + record.refused for record in records),
+        "failures": [f"{record.reader}, {one.door}: {one.count} × {kind}: {one.said}" for record, kind, one in bad],
+        "settings": {"cpu_seconds_each": seconds, "cpu_seconds_of_a_hang": LIMIT, "seed": seed},
+        "readers": len(records),
+        "cpu_seconds": round(sum(record.seconds for record in records)),
+        "most_mib": max((record.peak_mib for record in records), default=0),
+        "slowest_seconds": max((record.slowest for record in records), default=0),
+        "each": {
+            record.reader: {"cases": record.cases, "cpu_seconds": round(record.seconds), "findings": record.bad}
+            for record in records
+        },
+    }
