@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fuzzing.readers import READERS, Reader
+from fuzzing.mailbox import Case
+from fuzzing.readers import make_reader
 from fuzzing.record import Record
-from fuzzing.worker import Case, judge, peak_memory
+from fuzzing.worker import judge, peak_memory
 
 TRIES = 400  # readings that shrinking one input may take
 LARGEST = 20_000  # characters of a kept input; a larger one is not kept
@@ -37,7 +38,7 @@ def load(path: Path) -> Iterator[Kept]:
 
 def add(record: Record, corpus: Path, work: Path) -> int:
     """Shrink what was found in a reader and keep it in its file; how many inputs are new. work: an empty folder."""
-    reader = Reader(record.reader, READERS[record.reader](work))
+    reader = make_reader(record.reader, work)
     path = corpus / f"{record.reader.replace(' ', '_')}.json"
     kept = list(load(path)) if path.exists() else []
     new = []

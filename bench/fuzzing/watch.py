@@ -17,14 +17,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fuzzing.mailbox import Mailbox
 from fuzzing.record import Record
-from fuzzing.worker import Mailbox
 
 HOME = Path(__file__).parents[1]
 LOOK = 0.25  # seconds between two looks
 ASLEEP = 300.0  # seconds asleep in one case that are a hang
 RESTARTS = 20
 START = 900.0  # CPU seconds until the first case
+SHELF = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # in memory: packing waits for its disk
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,7 +36,7 @@ def watch(name: str, seconds: float, limit: float, seed: int, out: Path) -> Reco
     """
     record = Record.load(out) if out.exists() else Record(name, seed)
     while not (record.finished and record.seconds >= seconds) and record.restarts <= RESTARTS:
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        with tempfile.TemporaryDirectory(prefix="fuzz-", dir=SHELF) as folder:
             work = Path(folder)
             mailbox = Mailbox(work / "case")
             record.finished = False

@@ -9,7 +9,6 @@ one large case does not hide the next; and the address space is bounded, so that
 from __future__ import annotations
 
 import gc
-import mmap
 import os
 import random
 import resource
@@ -22,21 +21,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from fuzzing.readers import READERS, Reader
+from fuzzing.mailbox import LARGEST, Case, Mailbox
+from fuzzing.readers import Reader, make_reader
 from fuzzing.record import Record
 from pairalign.core.errors import PairalignError
 
 MEMORY = 1 << 30  # bytes that a case may take
 ADDRESSES = 4 << 30  # bytes of address space that it may ask for
 SAVE_EVERY = 5.0  # CPU seconds
-LARGEST = 4 << 20  # bytes of a case
-
-
-class Case(NamedTuple):
-    """A damaged file, and which of a reader's files it stands for."""
-
-    door: str
-    data: bytes
 
 
 class Verdict(NamedTuple):
@@ -103,33 +95,6 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-class Mailbox:
-    """The case that is being read, where another process finds it after this one is dead: a file in shared memory."""
-
-    def __init__(self, path: Path) -> None:
-        with path.open("ab+") as file:
-            file.truncate(LARGEST + 4096)
-            self.memory = mmap.mmap(file.fileno(), LARGEST + 4096)
-
-    @property
-    def number(self) -> int:
-        """How many cases were begun."""
-        return int.from_bytes(self.memory[:8], "little")
-
-    def put(self, case: Case) -> None:
-        """Begin a case."""
-        name = case.door.encode()
-        self.memory[4096 : 4096 + len(case.data)] = case.data
-        self.memory[24 : 24 + len(name)] = name
-        self.memory[8:24] = len(name).to_bytes(8, "little") + len(case.data).to_bytes(8, "little")
-        self.memory[:8] = (self.number + 1).to_bytes(8, "little")
-
-    def get(self) -> Case:
-        """The case that was begun last."""
-        name, size = (int.from_bytes(self.memory[at : at + 8], "little") for at in (8, 16))
-        return Case(self.memory[24 : 24 + name].decode(), self.memory[4096 : 4096 + size])
-
-
 def check_good(reader: Reader) -> None:
     """Raise `ValueError` unless every good file is read."""
     for name, door in reader.doors.items():
@@ -172,7 +137,7 @@ def main() -> None:
     home = work / "home"
     home.mkdir()
     os.chdir(home)
-    reader = Reader(name, READERS[name](home))
+    reader = make_reader(name, home)
     record = Record.load(out) if out.exists() else Record(name, seed)
     check_good(reader)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff complains of every case

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from fuzzing.readers import READERS
 from fuzzing.record import Record
 from fuzzing.watch import watch
-from tqdm import tqdm
 
 LIMIT = 20.0
 

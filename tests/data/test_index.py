@@ -26,7 +26,9 @@ from pairalign.data.pack import pack_pairs
 def index() -> ShardIndex:
     return ShardIndex(
         modalities={
-            "touch": ModalityInfo(("npy",), ("00", "01"), "kPa", 50.0, ("time",), "float32", (None, 3), (-1.0, 2.5)),
+            "touch": ModalityInfo(
+                *(("npy",), ("00", "01"), "kPa", 50.0, ("time",)), dtype="float32", shape=(None, 3), range=(-1.0, 2.5)
+            ),
             "text": ModalityInfo(("txt",)),
         },
         splits={
@@ -78,7 +80,7 @@ def test_a_damaged_index_is_refused(text: str, tmp_path: Path) -> None:
             "told to hold 3 samples in 1000 bytes",
         ),
         ({"shards": [{"name": "a.tar", "count": 10**21, "bytes": 9, "sha256": ""}]}, "in 9 bytes"),
-        ({"shards": [{"name": "a.tar", "count": "3", "bytes": 10240, "sha256": ""}]}, "hold '3' samples"),
+        ({"shards": [{"name": "a.tar", "count": "3", "bytes": 10240, "sha256": ""}]}, "count is '3'"),
         ({"shards": [{"name": "\ud800.tar", "count": 3, "bytes": 10240, "sha256": ""}]}, "surrogates"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 pytest.importorskip("fuzzing", reason="bench/ is not part of an installed package")
 
 from fuzzing import corpus
-from fuzzing.readers import READERS
+from fuzzing.readers import READERS, ROOMS, make_reader
 from fuzzing.worker import check_good, judge, peak_memory
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))
@@ -18,7 +19,7 @@ CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_what_broke_a_reader_breaks_it_no_more(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    doors = READERS[path.stem.replace("_", " ")](tmp_path)
+    doors = make_reader(path.stem.replace("_", " "), tmp_path).doors
     broken = []
     for (door, data), was in corpus.load(path):
         verdict = judge(doors[door].read, data, peak_memory())
@@ -32,15 +33,19 @@ def test_the_corpus_is_small_and_of_readers_that_there_are() -> None:
     assert {path.stem.replace("_", " ") for path in CORPUS} <= set(READERS)
 
 
+def test_the_table_of_readers_is_what_the_rooms_have() -> None:
+    rooms = {name: importlib.import_module(f"fuzzing.readers.{name}").MAKES for name in ROOMS}
+    assert {name: tuple(makes) for name, makes in rooms.items()} == ROOMS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(READERS))
 def test_a_second_of_fuzzing_finds_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fuzzing.readers import Reader
     from fuzzing.record import Record
     from fuzzing.worker import fuzz
 
     monkeypatch.chdir(tmp_path)
-    reader, record = Reader(name, READERS[name](tmp_path)), Record(name, seed=1)
+    reader, record = make_reader(name, tmp_path), Record(name, seed=1)
     check_good(reader)
     fuzz(reader, record, 1.0, lambda case: None, lambda: None)
     assert record.cases

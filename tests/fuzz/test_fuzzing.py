@@ -13,13 +13,13 @@ pytest.importorskip("fuzzing", reason="bench/ is not part of an installed packag
 from fuzzing import watch as watching
 from fuzzing import worker
 from fuzzing.corpus import shrunk
+from fuzzing.mailbox import Case, Mailbox
 from fuzzing.record import Record
 from fuzzing.watch import follow
-from fuzzing.worker import Case, Mailbox, judge, peak_memory
-
+from fuzzing.worker import judge, peak_memory
 from pairalign.core.errors import DataError
 
-BEGIN = "import sys, time; from pathlib import Path; from fuzzing.worker import Case, Mailbox\n"
+BEGIN = "import sys, time; from pathlib import Path; from fuzzing.mailbox import Case, Mailbox\n"
 BEGIN += "box = Mailbox(Path(sys.argv[1])); box.put(Case('door', b'last words'))\n"
 
 

@@ -1,11 +1,12 @@
 """Every reader of other people's files, by name: its doors, each with good files, what reads them, how they change.
 
-`READERS[name](folder)` makes the doors in an empty folder. Where it bites: good files come from the makers that the
+`make_reader(name, folder)` makes one in an empty folder. Where it bites: good files come from the makers that the
 tests use (tests/support), so that a format that is added there is fuzzed too.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,14 +33,19 @@ class Reader(NamedTuple):
     doors: dict[str, Door]
 
 
-Make = Callable[[Path], dict[str, Door]]
+ROOMS = {
+    "files": ("pictures", "rare pictures", "arrays", "sounds", "meshes", "videos", "texts"),
+    "shards": ("index", "shard", "meta", "remote index"),
+    "tables": ("manifests",),
+    "settings": ("configs", "overrides", "command line", "cards"),
+    "models": ("delta", "scores", "pack", "names"),
+    "runs": ("stage one", "stage two", "caches"),
+    "results": ("lmms-eval logs", "judged answers", "pickles"),
+}
+READERS = {name: room for room, names in ROOMS.items() for name in names}
 
 
-def _readers() -> dict[str, Make]:
-    from fuzzing.readers import files, models, results, runs, settings, shards, tables
-
-    rooms = (files, shards, tables, settings, models, runs, results)
-    return {name: make for room in rooms for name, make in room.MAKES.items()}
-
-
-READERS = _readers()
+def make_reader(name: str, folder: Path) -> Reader:
+    """A reader in an empty folder; its room alone is imported, for some take a while."""
+    makes = importlib.import_module(f"fuzzing.readers.{READERS[name]}").MAKES
+    return Reader(name, makes[name](folder))

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from pairalign.align.captions import caption_id
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CacheError, DataError, SignalError, StorageError
+from pairalign.core.record import read_record
 from pairalign.data.captions import several_texts
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.kinds import with_meta
@@ -68,6 +69,16 @@ def cache_fingerprint(
 
 
 @dataclass(frozen=True)
+class _Record:
+    """cache.json: what `AnchorCache` has beside its features, and what they were made from."""
+
+    fingerprint: str
+    keys: list[str]
+    contents: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    bad: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class AnchorCache:
     """Features (N, K, D) of N samples and K views, memory-mapped, with the row of each sample key.
 
@@ -84,25 +95,29 @@ class AnchorCache:
         """Open a finished cache; raise `CacheError` if it is damaged or was made from something else."""
         folder = Path(folder)
         try:
-            record = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+            record = read_record(folder / "cache.json", _Record)
             features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
-            keys = record["keys"]
-            found = record["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # numpy raises the last for an empty file
+        except Exception as error:  # numpy raises a dozen kinds for a damaged header
             raise CacheError(
                 f"anchor cache {str(folder)!r} is damaged ({error}): delete the folder to rebuild."
             ) from error
-        if found != fingerprint:
+        if (found := record.fingerprint) != fingerprint:
             raise CacheError(
                 f"anchor cache {str(folder)!r} is stale: made with other weights, options, preprocessing or data "
                 f"(fingerprint {found[:12]}, now {fingerprint[:12]}). Delete the folder, or set `cache` to another one."
             )
-        if len(keys) != len(features):
+        if features.ndim != 3 or features.dtype != np.float32:
+            what = f"{features.dtype} of shape {features.shape}"
+            raise CacheError(f"anchor cache {str(folder)!r} is damaged: its features are {what}: delete it.")
+        if len(record.keys) != len(features):
             raise CacheError(
-                f"anchor cache {str(folder)!r} holds {len(features)} rows for {len(keys)} keys: delete it."
+                f"anchor cache {str(folder)!r} holds {len(features)} rows for {len(record.keys)} keys: delete it."
             )
-        rows = {key: row for row, key in enumerate(keys)}
-        return cls(features, rows, record.get("contents", {}), record.get("bad", {}))
+        views = features.shape[1]
+        if not views or max(map(len, record.contents.values()), default=1) > views:
+            raise CacheError(f"anchor cache {str(folder)!r} holds {views} views, fewer than captions: delete it.")
+        rows = {key: row for row, key in enumerate(record.keys)}
+        return cls(features, rows, record.contents, record.bad)
 
     def view(self, key: str, generator: torch.Generator | None, place: int = 0) -> Tensor:
         """One view (D,) of a sample: a random one with a generator, a plain one without.

@@ -14,6 +14,8 @@ from typing import Any
 
 import lightning as L
 
+from pairalign.core.errors import DataError
+from pairalign.core.limits import parse_json
 from pairalign.files import write_text
 
 
@@ -64,6 +66,6 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
 
 def _step(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return float(parse_json(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, DataError):
         return float("inf")

@@ -6,7 +6,6 @@ there; a frozen tower that is restored from its own source is compared with the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pairalign.align.store import check_restored
 from pairalign.core.config import AlignConfig, ModalityConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
+from pairalign.core.record import parse_record
 from pairalign.core.registry import create_encoder, load_plugin
 from pairalign.data.graph import edge_name
 from pairalign.runs.folder import RunFolder
@@ -75,7 +75,7 @@ def _load(path: Path, modality: str, encoder: Encoder, head: nn.Module) -> None:
     parts = {f"encoders.{modality}.": encoder, f"heads.{modality}.": head}
     try:
         with safe_open(path, framework="pt") as file:
-            restored = json.loads((file.metadata() or {}).get("restored", "{}"))
+            restored = parse_record((file.metadata() or {}).get("restored", "{}"), dict[str, str])
             stored = {p: {k.removeprefix(p): file.get_tensor(k) for k in file.keys() if k.startswith(p)} for p in parts}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own kind, which is no public class
         raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error

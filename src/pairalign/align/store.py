@@ -16,6 +16,7 @@ from pairalign.align.model import PairAligner
 from pairalign.core.config import AlignConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError
+from pairalign.core.record import parse_record
 from pairalign.files import save_tensors
 
 
@@ -40,12 +41,18 @@ def load_weights(folder: Path, aligner: PairAligner) -> None:
     try:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
-            prints = json.loads((file.metadata() or {}).get("restored", "{}"))
+            prints = parse_record((file.metadata() or {}).get("restored", "{}"), dict[str, str])
     except Exception as error:  # safetensors raises its own kind, which is no public class
         raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
     for name, expected in prints.items():
+        if name not in aligner.encoders:
+            raise CheckpointError(f"weights {str(path)!r} are damaged: they name a tower {name!r}: copy the run again.")
         check_restored(aligner.encoder(name), name, expected, folder)
-    missing, unexpected = aligner.load_state_dict(tensors, strict=False)
+    try:
+        missing, unexpected = aligner.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:  # of other shapes
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"weights {str(path)!r} do not fit the configuration beside them: {reason}") from error
     missing = [m for m in missing if m.split(".")[0] != "encoders" or m.split(".")[1] not in prints]
     if missing or unexpected:
         raise CheckpointError(f"weights {str(path)!r} do not fit the encoders: {(missing + unexpected)[:3]} …")

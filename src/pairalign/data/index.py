@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.core.limits import parse_json, read_bytes
+from pairalign.core.limits import read_bytes
+from pairalign.core.record import Closed, as_record, parse_record
 from pairalign.core.secrets import hide
 from pairalign.core.trust import is_trusted
 from pairalign.data.place import Remote, ShardPlace, find_place
@@ -28,7 +31,7 @@ _UNSAFE = re.compile(r"^/|\\|(^|/)\.\.(/|$)|^[A-Za-z][\w+.-]*:")  # leaves the f
 
 
 @dataclass(frozen=True)
-class ModalityInfo:
+class ModalityInfo(Closed):
     """What the samples of one modality are.
 
     ext: stored formats. parts: names of its parts, "" for the value itself, "00", "01" for frames. unit, rate
@@ -50,7 +53,7 @@ class ModalityInfo:
 
 
 @dataclass(frozen=True)
-class ShardInfo:
+class ShardInfo(Closed):
     """One tar: its name in the folder, samples, bytes and SHA-256."""
 
     name: str
@@ -60,7 +63,7 @@ class ShardInfo:
 
 
 @dataclass(frozen=True)
-class SplitInfo:
+class SplitInfo(Closed):
     """The shards of one split."""
 
     count: int
@@ -68,7 +71,7 @@ class SplitInfo:
 
 
 @dataclass(frozen=True)
-class ShardIndex:
+class ShardIndex(Closed):
     """The whole folder. `source`, `licence`: where the data is from; `skipped`: (key, reason) of bad samples
     left out. `divisions`: other ways to split the same shards, by name, such as "by_object"; what an encoder or a
     config calls "by_object/test" is the test split of that one. at: the folder or address of the shards, where they
@@ -192,15 +195,15 @@ def _local(folder: Path) -> bytes:
 
 def _parsed(data: bytes, path: str) -> ShardIndex:
     try:
-        values = parse_json(data, path, "table")
+        values = parse_record(data, dict[str, Any], "table")
         version = values["version"]
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path!r} is damaged ({error}): copy it again, or pack again.") from error
     if version != VERSION:
         raise DataError(f"{path!r} has version {version}; this pairalign reads {VERSION}: upgrade.")
     try:
-        index = _from_dict(values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        index = _checked(as_record(values, ShardIndex))
+    except (TypeError, ValueError) as error:
         raise DataError(f"{path!r} is damaged ({error}): copy it again, or pack again.") from error
     for shard in (shard for split in index.every_split.values() for shard in split.shards):
         if _UNSAFE.search(shard.name):
@@ -242,34 +245,19 @@ def _missing(folder: Path) -> str:
     return f"{str(folder)!r} is no shard folder (no {INDEX_NAME}): give one that `pairalign data pack` wrote."
 
 
-def _from_dict(values: dict[str, Any]) -> ShardIndex:
-    values = dict(values)
-    values["modalities"] = {
-        name: ModalityInfo(**{key: _tuple(entry) for key, entry in info.items()})
-        for name, info in values["modalities"].items()
-    }
-    values["splits"] = _splits(values["splits"])
-    values["divisions"] = {name: _splits(parts) for name, parts in values.get("divisions", {}).items()}
-    values["labels"] = tuple(values["labels"])
-    values["skipped"] = tuple((key, reason) for key, reason in values["skipped"])
-    return ShardIndex(**values)
-
-
-def _splits(parts: dict[str, Any]) -> dict[str, SplitInfo]:
-    found = {name: SplitInfo(info["count"], tuple(map(_shard, info["shards"]))) for name, info in parts.items()}
-    for name, info in found.items():
-        if info.count != sum(shard.count for shard in info.shards):
-            raise ValueError(f"split {name!r} is told to hold {info.count} samples, its shards hold others")
-    return found
-
-
-def _shard(told: dict[str, Any]) -> ShardInfo:
-    shard = ShardInfo(**told)
-    shard.name.encode()  # half a character names no file
-    if not (type(shard.count) is int and type(shard.bytes) is int and 0 <= SMALLEST * shard.count <= shard.bytes):
-        raise ValueError(f"shard {shard.name!r} is told to hold {shard.count!r} samples in {shard.bytes!r} bytes")
-    return shard
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _checked(index: ShardIndex) -> ShardIndex:
+    """The same; raise `ValueError` for what a type does not say: counts that cannot be, names that are none."""
+    for info in index.modalities.values():
+        if info.dtype not in (None, "mixed") and np.dtype(info.dtype).kind not in "biufSU":
+            raise ValueError(f"dtype {info.dtype!r} is none of numbers")
+    for split in (index.splits, *index.divisions.values()):
+        for name, part in split.items():
+            for shard in part.shards:
+                shard.name.encode()  # half a character names no file
+                if not 0 <= SMALLEST * shard.count <= shard.bytes:
+                    raise ValueError(
+                        f"shard {shard.name!r} is told to hold {shard.count} samples in {shard.bytes} bytes"
+                    )
+            if part.count != sum(shard.count for shard in part.shards):
+                raise ValueError(f"split {name!r} is told to hold {part.count} samples, its shards hold others")
+    return index

@@ -170,7 +170,7 @@ class ShardReader:
     def _read(self, entry: Entry, descriptor: int, position: int) -> RawSample:
         meta = self._meta(entry, descriptor)
         stored = meta.pop("ids", None)
-        known = stored if isinstance(stored, dict) else {}
+        known = {n: found for n, found in stored.items() if _is_id(found)} if isinstance(stored, dict) else {}
         values: dict[str, Any] = {}
         ids: dict[str, int] = {}
         wanted = self.wanted(entry.key)
@@ -234,6 +234,11 @@ def _id(entry: Entry, fields: Sequence[Field], descriptor: int) -> int:
     except DataError as error:
         raise BadSampleError(entry.key, str(error)) from error
     return content_id(chosen[0].extension, stored)
+
+
+def _is_id(found: Any) -> bool:
+    """Whether packing wrote this; a stranger's `ids` may mean anything, and then the bytes are read."""
+    return type(found) is int and 0 <= found < 2**63
 
 
 def _stored(descriptor: int, place: tuple[int, int]) -> bytes:

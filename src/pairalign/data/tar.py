@@ -138,6 +138,7 @@ def _scan_slowly(descriptor: int, name: str) -> list[Entry]:
                     )
                 if info.size < 0 or info.offset_data + info.size > size:
                     raise DataError(f"shard {name} is truncated{_after(entries)}: copy or pack it again.")
+                info.name.encode()  # raises where it is no UTF-8, as above
                 _add(entries, info.name, info.offset_data, info.size, name)
     except (tarfile.TarError, OSError, ValueError, IndexError, OverflowError) as error:
         raise DataError(f"shard {name} is damaged ({error}){_after(entries)}: copy or pack it again.") from error

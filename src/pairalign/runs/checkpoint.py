@@ -6,6 +6,7 @@ Where it bites: Lightning reads the weights itself; this reads the record beside
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,18 @@ import torch
 
 from pairalign.core.config import to_dict
 from pairalign.core.errors import CheckpointError
+from pairalign.core.record import as_record
 from pairalign.runs.identity import check_same
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What both stages write, by type; the rest is each stage's own."""
+
+    config: dict[str, Any]
+    batches: int
+    ranks: list[dict[str, Any]] = field(default_factory=list)
+    processes: int = 1
 
 
 def read_checkpoint(path: Path, config: Any, world: int) -> dict[str, Any]:
@@ -24,6 +36,7 @@ def read_checkpoint(path: Path, config: Any, world: int) -> dict[str, Any]:
     """
     try:
         record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["pairalign"]
+        as_record(record, _Record)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(
             f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh."

@@ -6,14 +6,13 @@ deleted, and a folder in which a run's names are somebody else's files is refuse
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from pairalign.core.config import load_config, load_written, to_dict, to_yaml
 from pairalign.core.errors import CheckpointError, StorageError
 from pairalign.core.notation import read_mapping
 from pairalign.core.plugins import is_file, read_plugin
+from pairalign.core.record import as_record, read_record
 from pairalign.files import remove_leftovers, stays_inside, storage_error, write_json, write_text
 from pairalign.runs.identity import Identity, missing
 from pairalign.runs.lock import hold
@@ -49,6 +49,18 @@ NAMES = (
 )
 _KEPT = re.compile(r"plugins(/(?!\.\.?/)[^/\\\0]+)+(?<!/\.\.)")
 _EARLIER = re.compile(r"# pairalign (align|recompose) .*config\.yaml")  # first line that versions without RECORD wrote
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What RECORD may say, by type. `config` and `made_from`: see `Identity`."""
+
+    verb: str
+    config: dict[str, Any] = field(default_factory=dict)
+    made_from: dict[str, str | None] = field(default_factory=dict)
+    plugins: list[KeptPlugin] = field(default_factory=list)
+    begun: str | None = None
+    finished: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,9 +94,10 @@ class RunFolder:
         if not path.is_file():
             return {}
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found: dict[str, Any] = read_record(path, dict[str, Any])
+            as_record(found, _Record)
             return found if found["verb"] in DONE else {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise CheckpointError(f"{str(path)!r} is damaged ({error!r}): choose another `out`.") from error
 
     def owner(self) -> str | None:
@@ -274,9 +287,9 @@ def _now() -> str:
 def _measures(path: Path) -> bool:
     """Whether a JSON file is what `pairalign evaluate` writes."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_record(path, dict[str, Any])
         return "run" in found and bool({"pools", "protocol"} & set(found))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         return False
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pairalign.core.caption import unwritable
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.core.names import SENSOR
 from pairalign.data.picture import rgb_picture
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.prompt import join_text
@@ -89,7 +90,9 @@ class SensorProcessor:
             self._added, self._reserved = set(words), None
 
     def add(self, name: str, sense: Sense) -> int:
-        """Give the tokenizer a placeholder for a sense; return its id."""
+        """Give the tokenizer a placeholder for a sense; return its id. Raise `ConfigError` for what is no name."""
+        if fault := SENSOR.fault(name):
+            raise ConfigError(f"sensor {name!r} cannot be called so: {fault}.")
         token = placeholder(name)
         known = self.tokenizer.convert_tokens_to_ids(token)
         if token not in self._added and known is not None and known != self.tokenizer.unk_token_id:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pairalign.core.errors import DormantError
+from pairalign.core.record import as_record, parse_record
 from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.significance.scores import Factored, Linears, base_weight, factored
 from pairalign.files import replacing, save_tensors
@@ -103,7 +104,8 @@ class StoredScores(Mapping[str, Tensor]):
         try:
             with safe_open(path, "pt") as file:
                 self.stored = set(file.keys())
-                self.about = json.loads((file.metadata() or {})["pairalign"])
+                self.about = parse_record((file.metadata() or {})["pairalign"], dict[str, Any], "table")
+                self.layers = as_record(self.about.get("layers", {}), dict[str, str])
         except FileNotFoundError as error:
             raise DormantError(f"scores {str(path)!r} is no file: write one with save_scores.") from error
         except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -113,7 +115,7 @@ class StoredScores(Mapping[str, Tensor]):
             raise DormantError(
                 f"scores {str(path)!r} follow {self.about['formula']!r}, this version knows {FORMULA!r}: score again."
             )
-        self.names = list(self.about["layers"]) if self.factored else sorted(self.stored)
+        self.names = list(self.layers) if self.factored else sorted(self.stored)
 
     def of(self, linears: Linears) -> StoredScores:
         """The same scores, of these layers."""
@@ -122,20 +124,33 @@ class StoredScores(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.names:
             raise KeyError(name)
-        with safe_open(self.path, "pt") as file:
-            if not self.factored:
-                found: Tensor = file.get_tensor(name)
-                return found
-            parts = {kind: f"{name}.{kind}" for kind in ("inputs", "outputs")}
-            read = {kind: file.get_tensor(key) for kind, key in parts.items() if key in self.stored}
-        return factored(self._weight(name), **read)
+        parts = {kind: f"{name}.{kind}" for kind in ("inputs", "outputs")} if self.factored else {"scores": name}
+        try:
+            with safe_open(self.path, "pt") as file:
+                read = {kind: file.get_tensor(key) for kind, key in parts.items() if key in self.stored}
+        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+            raise DormantError(f"scores {str(self.path)!r}: those of {name} are damaged ({error}).") from error
+        if not self.factored:
+            return self._fitting(name, read["scores"], None)
+        weight = self._weight(name)
+        sizes = {"outputs": weight.shape[0], "inputs": weight.shape[1]}
+        return factored(weight, **{kind: self._fitting(name, one, (sizes[kind],)) for kind, one in read.items()})
+
+    def _fitting(self, name: str, found: Tensor, shape: tuple[int, ...] | None) -> Tensor:
+        """The tensor; raise `DormantError` for another shape, or what is no number."""
+        if found.is_floating_point() and (found.ndim == 2 if shape is None else tuple(found.shape) == shape):
+            return found
+        raise DormantError(
+            f"scores {str(self.path)!r}: those of {name} are {found.dtype} of shape {tuple(found.shape)}, which fits "
+            "no such layer: score again."
+        )
 
     def _weight(self, name: str) -> Tensor:
         """The weight of a layer; raise `DormantError` if it is not the one that was scored."""
         if self.linears is None:
             raise DormantError(f"scores {str(self.path)!r} hold factors of a base's weights: ask scores.of(linears).")
         weight = base_weight(self.linears[name])
-        if name not in self.known and fingerprint(weight) != self.about["layers"][name]:
+        if name not in self.known and fingerprint(weight) != self.layers[name]:
             raise DormantError(
                 f"scores {str(self.path)!r} are of another base: {name}.weight is not what was scored. Load that base, "
                 "or score this one."

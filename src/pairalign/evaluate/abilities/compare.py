@@ -161,7 +161,7 @@ def _units(ability: Ability, log: TaskLog) -> dict[str, tuple[str, float]]:
     for key, record in log.samples.items():
         try:
             counted = ability.count(record)
-        except (KeyError, TypeError, ValueError, StopIteration) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
             wanted = " or ".join(ability.metrics)
             raise DataError(
                 f"{log.path.parent}: task {log.task}, doc_id {key} has no {wanted} to count ({error!r}): its log is of "

@@ -10,16 +10,24 @@ sample by sample and is refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import read_words
+from pairalign.core.record import as_record, parse_record, read_record
 
 ENDING = "_results.json"
 FACTS = ("versions", "n-shot")
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What every results file has, as the tracker writes it: scores by task."""
+
+    results: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,8 @@ class ResultFolder:
         log = path.with_name(f"{path.name.removesuffix(ENDING)}_samples_{task}.jsonl")
         if not log.is_file():
             raise DataError(f"{str(path)!r} has no {log.name} beside it: run lmms-eval with --log_samples.")
-        facts = {name: results.get(name, {}).get(task) for name in FACTS}
+        told = {name: results.get(name) for name in FACTS}
+        facts = {name: found.get(task) if isinstance(found, dict) else None for name, found in told.items()}
         return TaskLog(task, results["results"][task], facts, _samples(log), path)
 
 
@@ -80,24 +89,26 @@ def open_results(folder: str | Path) -> ResultFolder:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        right = all(isinstance(found, dict) for found in values["results"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{str(path)!r} is no results file of lmms-eval: {error!r}.") from error
-    if not right:
-        raise DataError(f"{str(path)!r} is no results file of lmms-eval: results has no scores by task.")
-    return values
+        values = read_record(path, dict[str, Any])
+        as_record(values, _Results)
+        return values
+    except (OSError, ValueError) as error:
+        raise DataError(f"{str(path)!r} is no results file of lmms-eval ({error}): run it again.") from error
 
 
 def _samples(path: Path) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    try:
+        lines = read_words(path, "table").split("\n")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{str(path)!r} cannot be read ({error}): run the task again.") from error
+    for n, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_record(line, dict[str, Any])
             key = str(record["doc_id"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError) as error:
             raise DataError(f"{str(path)!r}, line {n}: is no sample of lmms-eval ({error!r}): run it again.") from error
         if key in found:
             raise DataError(

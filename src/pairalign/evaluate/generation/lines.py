@@ -11,20 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pairalign.core.errors import DataError
+from pairalign.core.limits import parse_json
 from pairalign.files import append_line, writing
 
 
 def read_lines(path: str | Path, needed: Collection[str]) -> Iterator[dict[str, Any]]:
-    """The records of a file that have all `needed` fields; nothing if there is no file."""
+    """The records of a file that have all `needed` fields, each a text; nothing if there is no file."""
     path = Path(path)
     if not path.is_file():
         return
     for line in path.read_bytes().split(b"\n"):
         try:
-            record = json.loads(line)
-        except ValueError:  # also half a character
+            record = parse_json(line)
+        except (ValueError, DataError):  # also half a character
             continue
-        if isinstance(record, dict) and set(needed) <= record.keys():
+        if isinstance(record, dict) and all(isinstance(record.get(name), str) for name in needed):
             yield record
 
 
