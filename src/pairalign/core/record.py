@@ -55,7 +55,7 @@ def as_record(value: Any, kind: type[T]) -> T:
     from pydantic import ValidationError
 
     try:  # from JSON, where a list may stand for a tuple though "3" is no number
-        return cast(T, _adapter(kind).validate_json(json.dumps(value), strict=True))
+        return cast(T, _adapter(cast(Any, kind)).validate_json(json.dumps(value), strict=True))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where, told = ".".join(map(str, first["loc"])) or "it", first["msg"].removeprefix("Input ")
