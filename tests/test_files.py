@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -175,3 +176,14 @@ def test_a_folder_that_is_read_only_is_named_whatever_writes(tmp_path: Path) -> 
             save_tensors(disk / "a", {"x": torch.zeros(3)})
         with pytest.raises(StorageError, match=said), replacing(disk / "a") as partial:
             library_save({"x": torch.zeros(3)}, partial)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_quota_and_a_limit_of_size_are_a_full_disk(tmp_path: Path, number: int) -> None:
+    """As Python says it, and as libraries written in Rust do, which keep the number in their text alone."""
+    for refusal in (OSError(number, os.strerror(number)), RuntimeError(f"I/O error: refused (os error {number})")):
+        full = pytest.raises(StorageError, match="/a': the disk is full")
+        with full, replacing(tmp_path / "a") as partial:
+            partial.write_text("half")
+            raise refusal
+    assert listing(tmp_path) == []

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 from forked import fork_command, forked
-from occupied import held
-from stage_two import TOUCH, short_run
+from occupied import HOLDER, held
+from stage_two import TOUCH, short_run, values
 from undisturbed import differences
 
 from pairalign.align.run import align_pairs
@@ -39,6 +39,25 @@ def assert_refused(home: Path, words: list[str], out: str) -> None:
     assert all(after[path] == before[path] for path in after if path != home)
     assert forked(home, words) == 0, (home / "log").read_text()
     assert not list(home.rglob("*.lock"))
+
+
+def test_a_second_run_of_either_stage_changes_nothing(align_settings: Settings, setup: Path, tmp_path: Path) -> None:
+    """Its configuration, plugins and settings are another's; what the first wrote stays, with `--fresh` too."""
+    home = tmp_path / "home"
+    align_settings["train"] |= {"steps": 2, "validate_every": 0}
+    (tmp_path / "align.yaml").write_text(yaml.safe_dump({**align_settings, "out": "run"}))
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump({**values(setup, tmp_path), "out": "run"}))
+    first = ["align", str(tmp_path / "align.yaml"), "--quiet"]
+    assert forked(home, first) == 0
+    code = HOLDER.replace("alone(sys.argv[1])", "hold(Path(sys.argv[1]) / '.lock', 'x')")
+    with held(home / "run", code.replace("import alone", "import hold\nfrom pathlib import Path")):
+        before = {path: path.stat().st_mtime_ns for path in (home / "run").rglob("*")}
+        for words in ([*first, "seed=3"], [*first, "--fresh", "seed=3"], ["recompose", str(tmp_path / "two.yaml")]):
+            assert forked(home, words) == 2
+        assert {path: path.stat().st_mtime_ns for path in (home / "run").rglob("*")} == before
+    assert (home / "log").read_text().count("out='run': another run is at work there (process ") == 3
+    assert sorted(path.name for path in home.iterdir()) == ["log", "run"]
+    assert forked(home, first) == 0
 
 
 def manifest(folder: Path) -> Path:

@@ -18,9 +18,9 @@ with alone(sys.argv[1]):
 
 
 @contextmanager
-def held(path: Path) -> Iterator[int]:
+def held(path: Path, code: str = HOLDER) -> Iterator[int]:
     """Hold a place in another process; gives its id."""
-    command = [sys.executable, "-c", HOLDER, str(path)]
+    command = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
