@@ -176,6 +176,19 @@ def test_fresh_in_the_project_moves_what_the_run_wrote_and_nothing_else(command:
     assert tmp_path.with_name(f"{tmp_path.name}.old-2").is_dir()
 
 
+def test_a_run_that_was_killed_before_it_took_note_of_its_plugin(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy that lies there is taken for what it is, and not for somebody else's."""
+    with monkeypatch.context() as patch:
+        patch.setattr("pairalign.runs.folder.write_json", lambda *given, **how: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            command()
+    assert tree(tmp_path / "run" / "plugins").keys() == {"glove/glove.py", "glove/knit.py"}
+    assert command()[0] == 0
+    assert tree(tmp_path / "run" / "plugins").keys() == {"glove/glove.py", "glove/knit.py"}
+
+
 class Killed(BaseException):
     """Nothing is done about it, as nothing is about a kill."""
 

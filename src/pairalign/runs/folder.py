@@ -24,6 +24,7 @@ from pairalign.core.notation import read_mapping
 from pairalign.core.plugins import is_file, read_plugin
 from pairalign.core.record import as_record, read_record
 from pairalign.files import remove_leftovers, stays_inside, storage_error, write_json, write_text
+from pairalign.runs.aside import half_aside, move_aside
 from pairalign.runs.identity import Identity, missing
 from pairalign.runs.lock import hold
 from pairalign.runs.plugins import KeptPlugin, check_named, keep_plugins, name_plugins, plugins_of
@@ -176,7 +177,7 @@ class RunFolder:
         fresh: set aside what is there. Else a run that trained goes on, and one that did not begins anew.
         """
         kept = [read_plugin(plugin) for plugin in config.plugins if is_file(plugin)]  # before anything is moved
-        aside = self.set_aside() if fresh or self.half_aside.exists() else None
+        aside = self.set_aside() if fresh or half_aside(self.path).exists() else None
         if aside is not None:
             print(f"the run before is set aside in {aside}", file=sys.stderr)
         known = self.record()
@@ -244,27 +245,11 @@ class RunFolder:
     def set_aside(self) -> Path | None:
         """Move what a run wrote into a new folder `OUT.old-N` beside this one, and return that; None for nothing.
 
-        After a kill the next call goes on: what says that something was trained goes first, whose the files are last,
-        and the folder gets its name once everything is in it.
+        What says that something was trained goes first and whose the files are last, for a kill in between.
         """
-        names, begun = self.written() if self.owner() == self.verb else [], self.half_aside
-        if not names and not begun.exists():
-            return None
-        for name in sorted(names, key=_turn):
-            (begun / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self.path / name, begun / name)
-        _remove_empty(self.path, [path.relative_to(begun) for path in begun.rglob("*")])
-        home, number = Path(os.path.abspath(self.path)), 1
-        while (aside := home.with_name(f"{home.name}.old-{number}")).exists():
-            number += 1
-        shutil.move(begun, aside)
-        return aside
-
-    @property
-    def half_aside(self) -> Path:
-        """Where files are while they are set aside."""
-        home = Path(os.path.abspath(self.path))
-        return home.with_name(f".{home.name}.old-begun")
+        turns = {CONFIG: 2, RECORD: 3} | dict.fromkeys((CHECKPOINT, *DONE.values()), 0)
+        names = self.written() if self.owner() == self.verb else []
+        return move_aside(self.path, sorted(names, key=lambda name: turns.get(str(name), 1)))
 
 
 def own_folder(run: Path, name: str) -> Path:
@@ -272,12 +257,6 @@ def own_folder(run: Path, name: str) -> Path:
     if not stays_inside(run / name, run):
         raise StorageError(f"{str(run / name)!r} is a link that leaves the run: give --out (`out`) another folder.")
     return run / name
-
-
-def _turn(name: Path) -> int:
-    """When a file is set aside: see `RunFolder.set_aside`."""
-    last = {CONFIG: 2, RECORD: 3} | dict.fromkeys((CHECKPOINT, *DONE.values()), 0)
-    return last.get(str(name), 1)
 
 
 def _now() -> str:
@@ -291,10 +270,3 @@ def _measures(path: Path) -> bool:
         return "run" in found and bool({"pools", "protocol"} & set(found))
     except (OSError, ValueError):
         return False
-
-
-def _remove_empty(home: Path, names: Sequence[Path]) -> None:
-    """Remove folders that held nothing but what was moved."""
-    for folder in sorted({parent for name in names for parent in name.parents}, reverse=True):
-        if folder != Path() and (home / folder).is_dir() and not any((home / folder).iterdir()):
-            (home / folder).rmdir()

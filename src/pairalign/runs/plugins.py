@@ -51,12 +51,18 @@ def keep_plugins(plugins: Sequence[PluginFile], run: Path, known: Sequence[KeptP
 
 def _keep(plugin: PluginFile, run: Path, taken: Sequence[str]) -> KeptPlugin:
     number, home = 1, f"plugins/{plugin.path.stem}"
-    while (run / home).exists() or f"{home}/{plugin.path.name}" in taken:
+    while not _is_free(run / home, plugin) or f"{home}/{plugin.path.name}" in taken:
         number, home = number + 1, f"plugins/{plugin.path.stem}-{number + 1}"
     files = {f"{home}/{name}": data for name, data in plugin.files.items()}
     for name, data in files.items():
         write_bytes(run / name, data)
     return KeptPlugin(str(plugin.path), f"{home}/{plugin.path.name}", plugin.sha256, tuple(files))
+
+
+def _is_free(home: Path, plugin: PluginFile) -> bool:
+    """Whether nothing is there, but for what a run that was killed before it took note of it wrote of the same."""
+    there = [path for path in home.rglob("*") if path.is_file() and ".partial-" not in path.name]
+    return all(plugin.files.get(path.relative_to(home).as_posix()) == path.read_bytes() for path in there)
 
 
 def plugins_of(
