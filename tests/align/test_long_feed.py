@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from holding import children, descriptors, objects, threads
+from holding import children, descriptors, objects, only_newer, threads
 from shard_servers import serving
 
 from conftest import TinyVector, vector_pairs
@@ -34,6 +35,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def feed(place: ShardPlace) -> PairFeed:
     sides = {end: SideSource(end, TinyVector(), memory=20_000) for end in EDGE}
     return PairFeed([FeedSource(place, "train", sides)], [EDGE], BATCH, shuffle=50)
+
+
+@pytest.fixture(autouse=True)
+def _quick() -> Iterator[None]:
+    with only_newer():
+        yield
 
 
 def grown(place: ShardPlace, epochs: int) -> tuple[Counter[str], int]:

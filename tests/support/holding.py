@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -36,3 +38,14 @@ def objects() -> Counter[str]:
         kinds = Counter(map(type, gc.get_objects()))
         found = Counter({f"{kind.__module__}.{kind.__qualname__}": n for kind, n in kinds.items()})
     return found
+
+
+@contextmanager
+def only_newer() -> Iterator[None]:
+    """Within it `objects` counts what was made since, which is quick."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
