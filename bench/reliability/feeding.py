@@ -6,11 +6,10 @@ web server is a process of its own, so that its memory is nobody's here.
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ def feed_of(places: list[ShardPlace], seed: int) -> PairFeed:
 def stage_one(work: Path, total: int, seed: int, workers: int) -> dict[str, Any]:
     """Training batches of two data sets in one pool."""
     places: list[ShardPlace] = [pack(work / str(n), seed + n) for n in range(2)]
-    return _drained(lambda: BatchLoader(feed_of(places, seed), workers), total, lambda batch: len(batch.keys))
+    return _drained(lambda: BatchLoader(feed_of(places, seed), workers), total)
 
 
 def remote(work: Path, total: int, seed: int) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def remote(work: Path, total: int, seed: int) -> dict[str, Any]:
     os.environ |= {"PAIRALIGN_CACHE": str(work / "cache"), "PAIRALIGN_CACHE_GB": str(size / 3 / 2**30)}
     with serving(folder) as url:
         place = find_place(url)
-        return _drained(lambda: BatchLoader(feed_of([place], seed), 0), total, lambda batch: len(batch.keys))
+        return _drained(lambda: BatchLoader(feed_of([place], seed), 0), total)
 
 
 def stage_two(work: Path, total: int, seed: int, workers: int) -> dict[str, Any]:
@@ -110,23 +109,24 @@ def stage_two(work: Path, total: int, seed: int, workers: int) -> dict[str, Any]
         tasks[-1].check_signals(processor.senses)
     tasks[1].keep(processor, 1.0)
     feed = TaskFeed(tasks, Collator(processor), 16, seed)
-    return _drained(lambda: BatchLoader(feed, workers), total, lambda batch: len(batch.keys))
+    return _drained(lambda: BatchLoader(feed, workers), total)
 
 
-def _drained(make: Any, total: int, count: Any) -> dict[str, Any]:
-    """`total` samples out of a loader that is made, watched, and let go."""
+def _drained(make: Callable[[], BatchLoader[Any]], total: int) -> dict[str, Any]:
+    """`total` samples out of a loader that is made, watched, and let go; another is before, for what a process makes
+    once, such as a library's threads."""
     torch.set_num_threads(1)
-    gc.collect()
-    watch, done, loader = Watch(total), 0, make()
-    with tqdm(total=total, unit="sample", leave=False) as bar:
-        batches = iter(loader)
-        for batch in batches:
-            done += count(batch)
-            bar.update(count(batch))
+    for _ in zip(range(PAIRS // BATCH), make(), strict=False):
+        pass
+    watch, done = Watch(total), 0
+    with tqdm(total=total, unit="sample", leave=False, mininterval=5) as bar:
+        for batch in make():
+            done += len(batch.keys)
+            bar.update(len(batch.keys))
             watch(done)
             if done >= total:
                 break
-    del batches, batch, loader
+    del batch  # of worker processes, each tensor holds a descriptor
     return watch.finish()
 
 

@@ -21,6 +21,7 @@ from holding import children, descriptors, objects, threads
 ALLOWED = 1.02  # memory after warm-up, at most
 WARM = 0.2  # share of the work that is warm-up; the next such share says what is held then
 READINGS = 60
+SETTLE = 5.0  # seconds in which threads that were told to end may do so
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ class Watch:
 
     def finish(self) -> dict[str, Any]:
         """What was found; call it when everything that was watched has been closed."""
+        deadline = time.monotonic() + SETTLE
+        while time.monotonic() < deadline and threads() > self._first[1]:
+            time.sleep(0.1)  # what was being fetched ahead is fetched to its end
         gc.collect()
         later = [one for one in self.readings if one.done > 2 * WARM * self.total]
         then = [one for one in self.readings if WARM * self.total < one.done <= 2 * WARM * self.total]
