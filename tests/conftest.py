@@ -19,11 +19,15 @@ os.environ["PAIRALIGN_TRUST"] = os.path.join(tempfile.mkdtemp(prefix="pairalign-
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor, nn
 
 from pairalign.core import registry
 from pairalign.core.encoder import Encoder
 from pairalign.core.types import Features, Signal
+
+settings.register_profile("patient", deadline=None)  # a machine that others use is slow, and no test is of that
+settings.load_profile("patient")
 
 
 class TinyVector(Encoder):

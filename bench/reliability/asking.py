@@ -6,7 +6,7 @@ again and again, as a robot asks them, with touches that are new each time.
 
 from __future__ import annotations
 
-import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,6 @@ def requests(work: Path, total: int, seed: int) -> dict[str, Any]:
     base, packs = make_packs(work, "touch", "points")
     model, processor = load_sensor_model(str(base), packs)
     world = World(seed=seed)
-    gc.collect()
     watch = Watch(total)
     for n in tqdm(range(total), unit="request", leave=False):
         _ask(model, processor, n, world)
@@ -102,11 +101,11 @@ def runs(work: Path, total: int, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     setup = make_setup(work / "setup")
     size = DemoSize(train=64, pool=8, steps=2)
-    gc.collect()
     watch = Watch(total)
     for n in tqdm(range(total), unit="run", leave=False):
-        changes = ("train.batch_size=16", "data.workers=1", f"data.root={setup / 'demo' / 'pairs'}")
-        pa.align_pairs(demo_config(work / f"align-{n}", size, seed, changes), progress=False)
+        config = demo_config(work / f"align-{n}", size, seed, ("train.batch_size=16", "data.workers=1"))
+        config = replace(config, data=replace(config.data, root=str(setup / "demo" / "pairs")))
+        pa.align_pairs(config, progress=False)
         short = {"steps": 2, "batch_size": 8, "validate_every": 2, "warmup": 1, "accelerator": "cpu"}
         pa.recompose_mllm(settings(setup, work / f"recompose-{n}", train=short), progress=False)
         watch(n + 1)

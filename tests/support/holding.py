@@ -6,13 +6,17 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def children() -> list[int]:
     """Processes that this one started and that run."""
-    return [int(n) for task in Path("/proc/self/task").iterdir() for n in (task / "children").read_text().split()]
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            found += [int(number) for number in (task / "children").read_text().split()]
+    return found
 
 
 def descriptors(process: int | str = "self") -> int:
