@@ -48,6 +48,7 @@ def measure(work: Path, count: int, seed: int, only: str = "") -> dict[str, Any]
         for name in SIGNALS
         if number < max(1, round(case.share * count)) and only in _called(case, name, number)
     ]
+    planned.sort(key=lambda one: (one[2] + 0.5) / one[0].share)  # so that a part of the trials is a part of each row
     found = []
     for case, name, number in tqdm(planned, desc="kills", unit="trial"):
         called = _called(case, name, number)
