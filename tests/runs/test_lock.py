@@ -107,3 +107,19 @@ def test_a_full_disk_keeps_nobody_from_holding_and_a_read_only_one_is_not_guarde
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         with hold(disk / ".lock", "out"), alone(disk / "out"):
             pass
+
+
+def test_where_nothing_can_be_written_beside_it_the_lock_lies_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a disk's own folder; one that has to be new or empty is not taken for somebody else's."""
+    from pairalign.demo import run as demo
+
+    monkeypatch.setattr("pairalign.runs.lock.os.access", lambda path, mode: Path(path) != tmp_path)
+    monkeypatch.setattr(demo, "make_world", lambda *args, **options: pytest.fail("it has begun"))
+    (tmp_path / "disk").mkdir()
+    with alone(tmp_path / "disk"):
+        assert [path.name for path in tmp_path.rglob("*")] == ["disk", ".lock"]
+    with pytest.raises(pytest.fail.Exception, match="it has begun"):
+        demo.run_demo(tmp_path / "disk", progress=False)
+    assert [path.name for path in tmp_path.rglob("*")] == ["disk"]

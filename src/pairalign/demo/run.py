@@ -33,6 +33,7 @@ from pairalign.evaluate.run import Evaluation, evaluate_run
 from pairalign.export.sensor_pack import export_pack
 from pairalign.files import check_writable, replacing
 from pairalign.finetune.run import RecomposeRun
+from pairalign.runs.folder import LOCK
 from pairalign.runs.lock import alone_at_out
 
 POINTS = {"unit": "m", "axes": ("point", "coordinate")}
@@ -79,7 +80,7 @@ def run_demo(
     """
     out, size = Path(out), size or DemoSize()
     check_writable(out, "give --out (`out`) another folder")
-    if out.exists() and any(out.iterdir()) and not (out / "pairs").exists():
+    if out.exists() and {path.name for path in out.iterdir()} - {LOCK} and not (out / "pairs").exists():
         raise ConfigError(f"out={str(out)!r} holds something else: give an empty or new folder with --out.")
     config = demo_config(out, size, seed, overrides)
     if device is not None:
