@@ -63,7 +63,7 @@ def measure(work: Path, count: int, seed: int) -> dict[str, Any]:
         "failures": failures,
         "settings": {"samples": count, "cores": os.cpu_count(), "promises an arm": PROMISES},
         "rows": [_row(name, one) for name, one in found.items()],
-        "picture": str(picture),
+        "picture": str(picture.relative_to(work.parents[1])),  # as seen from the record
     }
 
 

@@ -6,9 +6,12 @@ Where it bites: a figure stands here only if there is a record of it; whatever w
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from reliability.prose import HEAD, MEANS
 
 PROMISES = {
     "kills": "kills (−9, TERM, INT) at random moments: every file as undisturbed",
@@ -18,22 +21,17 @@ PROMISES = {
     "threads": "8 threads, 400 requests with and without sensors: each answered as alone",
     "soak": "long use: memory at most 1.02 × that after warm-up, file descriptors constant",
 }
-PLAIN = ("section", "what", "tried", "held", "failures", "settings", "rows", "seed", "date", "versions")
-HEAD = """# How much it stands
-
-What breaks runs: kills, full disks, damaged and hostile files, threads, long use. Each figure is what was tried and
-what held, made by `bench/faults.py` (`python bench/faults.py SECTION`, then `table`); nothing is left out of the count.
-
-| what | held | seed | date |
-|---|---|---|---|
-"""
+PLAIN = ("section", "what", "tried", "held", "failures", "settings", "rows", "picture", "seed", "date", "versions")
 
 
 def write_table(records: Path, path: Path) -> Path:
     """Write the page to `path`."""
     found = {name: _record(records / f"{name}.json") for name in PROMISES}
     lines = [_row(PROMISES[name], record) for name, record in found.items()]
-    parts = ["\n".join(part) for name, record in found.items() if record and (part := list(_section(name, record)))]
+    parts = ["\n".join(_section(name, record)) for name, record in found.items() if record]
+    for name, record in found.items():
+        if record and "picture" in record:
+            shutil.copyfile(records / record["picture"], path.with_name(f"{name}.png"))
     path.write_text(HEAD + "\n".join(lines) + "\n" + "".join(f"\n{part}\n" for part in parts), encoding="utf-8")
     return path
 
@@ -52,7 +50,7 @@ def _row(promise: str, record: dict[str, Any] | None) -> str:
 def _section(name: str, record: dict[str, Any]) -> Iterator[str]:
     """How it was measured, in rows where the section gives `rows`, and what failed."""
     yield f"## {name}\n"
-    yield f"{record['what']}\n"
+    yield f"{MEANS[name]}\n\n`python bench/faults.py {name}`: {record['what']}.\n"
     figures = {key: value for key, value in record.items() if key not in PLAIN}
     yield "; ".join(f"{key}: {_text(value)}" for key, value in (record["settings"] | figures).items()) + "."
     yield "Versions: " + ", ".join(f"{key} {value}" for key, value in record["versions"].items()) + "."
@@ -60,6 +58,8 @@ def _section(name: str, record: dict[str, Any]) -> Iterator[str]:
     if rows:
         yield f"\n| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}"
         yield from (f"| {' | '.join(_text(value) for value in row.values())} |" for row in rows)
+    if "picture" in record:
+        yield f"\n![{name}: {record['what']}]({name}.png)"
     if record["failures"]:
         yield "\nDid not hold:\n"
         yield from (f"- {failure}" for failure in record["failures"])
