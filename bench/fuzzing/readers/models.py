@@ -174,13 +174,17 @@ def names(folder: Path) -> dict[str, Door]:
     """Names of sensors and modalities, as a user or a pack may spell them."""
     import copy
 
-    from recompose_models import tiny_llama
+    from recompose_models import dormant, tiny_llama
     from sensing import sense, speaking
 
     from pairalign.align.model import build_aligner
     from pairalign.core.config import AlignConfig, load_config
 
     base = tiny_llama(layers=1).requires_grad_(False)
+    made = dormant(base, structure="rows", target_modules=("q_proj",))
+    made.save_pretrained(folder)
+    made.unload()
+    record = json.loads((folder / "dormant_config.json").read_text())
     model, processor = speaking()
     own = sense(model.llm)
 
@@ -188,12 +192,8 @@ def names(folder: Path) -> dict[str, Door]:
         return data.decode("utf-8", "surrogatepass") if data != b"\xff" else "\ud800"
 
     def adapted(data: bytes) -> None:
-        with unchanged(base):
-            try:
-                config = pa.DormantConfig(structure="rows", target_modules=("q_proj",))
-                pa.get_dormant_model(base, config, sensor=text(data)).updates(text(data))
-            finally:
-                DormantModel(base).unload()
+        (folder / "dormant_config.json").write_text(json.dumps({**record, "sensor": text(data)}))
+        _installed(base, folder)
 
     def sensed(data: bytes) -> None:
         tried = copy.copy(processor)

@@ -71,12 +71,12 @@ def _doors(
 
 def stage_one(folder: Path) -> dict[str, Door]:
     """A run of stage one: its settings, identity, weights, metrics and checkpoint."""
-    out = folder / "run"
+    out = Path("run")  # relative to the folder, where the process is
     config = make_run(out)
     record = {"config": to_dict(config), "batches": 2, "ranks": [{"places": {}, "seen": {}, "bad": {}}]}
     torch.save({"pairalign": record, "state_dict": {"x": torch.zeros(2)}}, out / "last.ckpt")
     started = {"image": SIDE, "touch": {**SIDE, "start": str(out)}}
-    other = load_config(AlignConfig, {**to_dict(config), "modalities": started, "out": str(folder / "other")})
+    other = load_config(AlignConfig, {**to_dict(config), "modalities": started, "out": "other"})
     aligner = build_aligner(other)
 
     def load() -> None:
@@ -134,9 +134,9 @@ def stage_two(folder: Path) -> dict[str, Door]:
     base = build_base(width=32, layers=1, vision_layers=1)
     base.save_pretrained(folder / "base")
     build_processor().save_pretrained(folder / "base")
-    make_run(folder / "one")
-    out = folder / "run"
-    told = {"base": str(folder / "base"), "root": str(folder), "senses": {"touch": {"run": "one", "tokens": 2}}}
+    make_run(Path("one"))  # relative to the folder, where the process is
+    out = Path("run")
+    told = {"base": "base", "root": ".", "senses": {"touch": {"run": "one", "tokens": 2}}}
     task = {"shards": "x", "prompt": "{touch} is it soft?", "answer": "{answer}"}
     told |= {"tasks": {"touch": task}, "method": "bridge", "out": str(out), "train": {"accelerator": "cpu"}}
     config = load_config(RecomposeConfig, told)

@@ -90,24 +90,23 @@ def command_line(folder: Path) -> dict[str, Door]:
     from fuzzing.readers.shards import make_shards
     from pairalign.cli.main import main
 
-    shards = make_shards(folder)
-    one, two = folder / "one.yaml", folder / "two.yaml"
-    one.write_text(
-        f"modalities:\n  touch: {{encoder: touch_cnn, options: {{size: 16, channels: 3, width: 8}}}}\n"
-        f"  image: {{encoder: touch_cnn, options: {{size: 16, channels: 3, width: 8}}}}\n"
-        f"edges: [{{between: [image, touch], shards: {shards}}}]\nout: {folder}/run\n"
-        "train: {steps: 1, batch_size: 2, accelerator: cpu}\n"
+    make_shards(folder)
+    side = "{encoder: touch_cnn, options: {size: 16, channels: 3, width: 8}}"
+    (folder / "one.yaml").write_text(
+        f"modalities: {{touch: {side}, image: {side}}}\nedges: [{{between: [image, touch], shards: shards}}]\n"
+        "out: run\ntrain: {steps: 1, batch_size: 2, accelerator: cpu}\n"
     )
-    two.write_bytes(sorted((ROOT / "configs" / "recompose").glob("*.yaml"))[0].read_bytes())
-    lines = [
-        ["plan", str(one), "train.lr=1e-3", "edges.0.weight=2"],
-        ["plan", str(two), "train.lr=1e-3", "dormant.density=0.2"],
+    two = sorted((ROOT / "configs" / "recompose").glob("*.yaml"))[0].read_bytes()
+    (folder / "two.yaml").write_bytes(two)
+    lines = [  # relative to the folder, where the process is
+        ["plan", "one.yaml", "train.lr=1e-3", "edges.0.weight=2"],
+        ["plan", "two.yaml", "train.lr=1e-3", "dormant.density=0.2"],
         ["encoders", "show", "touch_cnn", "size=16", "width=8"],
         ["encoders", "ls"],
-        ["data", "inspect", str(shards), "--split", "train", "--out", str(folder / "sheet.png")],
-        ["data", "audit", str(shards), "--quiet"],
-        ["evaluate", str(folder / "run"), "--pairs", str(shards), "--limit", "3", "--set", "x=1"],
-        ["ask", str(folder / "pack"), "is it soft?", "--touch", str(folder / "x.png")],
+        ["data", "inspect", "shards", "--split", "train", "--out", "sheet.png"],
+        ["data", "audit", "shards", "--quiet"],
+        ["evaluate", "run", "--pairs", "shards", "--limit", "3", "--set", "x=1"],
+        ["ask", "pack", "is it soft?", "--touch", "x.png"],
     ]
 
     def read(data: bytes) -> None:

@@ -7,7 +7,6 @@ begins an empty file (`RunFolder.begin`).
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def forget_after(path: Path, step: int) -> None:
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     """The logged metrics of a run, one dict a line of metrics.jsonl; half a line is left out, at its end or within."""
     lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines(True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and _step(line) < float("inf")]
+    return [parse_json(line) for line in lines if line.endswith("\n") and _step(line) < float("inf")]
 
 
 def _step(line: str) -> float:

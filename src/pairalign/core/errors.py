@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST = 200  # characters of a name that is compared with others
+
 
 class PairalignError(Exception):
     """Base of all deliberate errors. The message names the argument, the value it got and the fix."""
@@ -70,9 +72,13 @@ class PackError(PairalignError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the nearest known name, or the list of known names."""
+    """Return ` Did you mean 'x'?` for the nearest known name, or the list of known names.
+
+    What is longer than a name is near to none: comparing it costs the square of its length, half a minute of 60,000.
+    """
     known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    names = [one for one in known if len(one) <= _LONGEST] if len(name) <= _LONGEST else []
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f" Did you mean {close[0]!r}?"
     return f" Known: {', '.join(known) or 'none'}."

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import parse_json
 from pairalign.data.encode import is_numeric
 from pairalign.data.formats import READ, extension_of, known_extension, names_file
 from pairalign.data.made import Made
@@ -174,7 +175,7 @@ def spelled_number(text: str) -> Any:
     text = text.strip()
     if text[:1] == "[":
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except (ValueError, RecursionError):
             return None
         return value if _numeric(value) else None

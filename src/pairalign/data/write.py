@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 
 from pairalign.core.errors import DataError, StorageError
+from pairalign.core.limits import parse_json
 from pairalign.data.decode import caption_digest, decode, joined_id
 from pairalign.data.encode import ImageFormat, encode
 from pairalign.data.formats import SOUNDS
@@ -66,10 +67,10 @@ class ShardTask:
 def finished_record(task: ShardTask, plan: str) -> dict[str, Any] | None:
     """The record of a shard that an interrupted run had finished from the same rows and options, or None."""
     try:
-        record = json.loads((task.folder / RECORDS / f"{task.name}.json").read_text(encoding="utf-8"))
+        record = parse_json((task.folder / RECORDS / f"{task.name}.json").read_bytes(), "the record", "table")
         gone = not record["count"] or record.get("sent")  # to a bucket
         whole = gone or (task.folder / task.name).stat().st_size == record["bytes"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return record if record.get("plan") == plan and whole else None
 

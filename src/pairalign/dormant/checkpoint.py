@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pairalign.core.config import load_config, to_dict
-from pairalign.core.errors import DataError, DeltaError
-from pairalign.core.limits import parse_json, read_bytes
+from pairalign.core.errors import DeltaError
+from pairalign.core.names import TAKEN
+from pairalign.core.record import as_record, read_record
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.layer import DormantLinear
@@ -187,22 +189,42 @@ def _of(key: str, name: str) -> bool:
     return key.rpartition(".")[0] == name
 
 
+@dataclass(frozen=True)
+class _Weight:
+    """What CONFIG says of one weight, by type."""
+
+    kind: Literal["rows", "columns", "entries", "direction"]
+    shape: tuple[int, int]
+    dtype: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What CONFIG says, by type; `config` is checked as a `DormantConfig`."""
+
+    sensor: str
+    config: dict[str, Any]
+    weights: dict[str, _Weight]
+    origin: dict[str, Any] | None = None
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        record = parse_json(read_bytes(path))
+        record = read_record(path, dict[str, Any])
         found = record["format"]
-        if not isinstance(record["sensor"], str) or not record["sensor"] or "." in record["sensor"]:
-            raise ValueError(f"it is of a sensor called {record['sensor']!r}")
-        if not (isinstance(record["config"], dict) and isinstance(record["weights"], dict)):
-            raise ValueError("its config or weights are no mapping")
+        if found == FORMAT:
+            sensor = as_record(record, _Record).sensor
+            if not sensor or "." in sensor or not sensor.isprintable() or sensor in TAKEN or sensor.startswith("_"):
+                raise ValueError(f"it is of a sensor called {sensor!r}")
     except FileNotFoundError as error:
         raise DeltaError(f"{path} is missing: give a folder that save_pretrained wrote.") from error
-    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise DeltaError(f"{path} is damaged ({error!r}): copy it again.") from error
     if found != FORMAT:
         raise DeltaError(f"{path} has format {found!r}, this version reads {FORMAT}: install a newer pairalign.")
-    return dict(record)
+    return record
 
 
 def _fitting(

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from pairalign import __version__
 from pairalign.core.config import to_dict
 from pairalign.core.errors import StorageError
+from pairalign.core.limits import parse_json
 from pairalign.core.registry import code_hash
 from pairalign.data.index import load_index, shards_at
 from pairalign.dormant.cache import key_of
@@ -73,7 +74,7 @@ class BaseCache:
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             if told[DIGEST] != _digest(path, told[ABOUT], tensors):
                 raise ValueError("its content is not what was written")
-            about = json.loads(told[ABOUT])
+            about = parse_json(told[ABOUT])
             answers = BaseAnswers.from_state(tensors) if tensors else None
             return BaseMeasured(TaskScore.from_dict(about["score"]), answers, about["when"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

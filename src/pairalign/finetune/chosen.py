@@ -7,7 +7,6 @@ whose every adapted weight is compared; anything else is chosen anew.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from pairalign.core.limits import parse_json
 from pairalign.dormant.checkpoint import delta_parts
 from pairalign.dormant.checkpoint import load_places as read_places
 from pairalign.dormant.model import DormantModel
@@ -35,7 +35,7 @@ class Places(NamedTuple):
 def is_kept(folder: Path, key: str) -> bool:
     """Whether what was chosen by `key` is there."""
     try:
-        return bool(json.loads((folder / RECORD).read_text(encoding="utf-8")) == {"key": key})
+        return bool(parse_json((folder / RECORD).read_bytes()) == {"key": key})
     except (OSError, ValueError):
         return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pairalign.core.errors import CheckpointError
+from pairalign.core.limits import parse_json
 from pairalign.dormant.model import DormantModel
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.config import RecomposeConfig
@@ -73,7 +73,7 @@ def load_recomposed(
 
 def _results(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(parse_json(path.read_bytes(), "the results", "table"))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{str(path)!r} is damaged ({error}): copy it again, or delete it, and the same `pairalign recompose` goes "

@@ -15,7 +15,6 @@ the rest. With colours the index records the columns as xyzrgb, so that no encod
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.limits import parse_json
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
@@ -140,7 +140,7 @@ def _sample(uid: str, points: Made, text: Any, split: str, up: str, colour: bool
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = parse_json(path.read_bytes(), path.name, "table")
     except ValueError as error:
         raise DataError(f"{path.name} is no valid JSON ({error}).") from error
     for number, entry in enumerate(entries if isinstance(entries, list) else [None]):

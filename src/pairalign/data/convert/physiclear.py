@@ -14,7 +14,6 @@ and ends without contact, when all objects look alike, so that few frames from t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 from string import Formatter
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.limits import parse_json
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.octopi_tables import CONSTANTS, SPLITS, OctopiTables, bare_name
 from pairalign.data.convert.video import frame_times, need_av, read_frame
@@ -153,7 +153,7 @@ def _splits(folder: Path, recordings: list[Recording], known: OctopiTables, skip
 def _samples(path: Path) -> list[str]:
     """The folders' names of one list of samples."""
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = parse_json(path.read_bytes(), path.name, "table")
         return [Path(place).name for places in table.values() for place in places]
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{path.name!r} is no object of lists of folders ({error}): copy it again.") from error

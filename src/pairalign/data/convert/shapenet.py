@@ -11,7 +11,6 @@ repeat; the names of a category are synonyms, of which the first is the caption 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError
-from pairalign.core.limits import read_bytes
+from pairalign.core.limits import parse_json, read_bytes
 from pairalign.data.arrays import read_npy
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
@@ -91,7 +90,7 @@ def _views(home: Path, sample: dict[str, Any], views: int, skip: Skip) -> Listin
 
 def _names(path: Path) -> dict[str, list[str]]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = parse_json(path.read_bytes(), path.name, "table")
         found = {e["synsetId"]: [name.strip() for name in e["name"].split(",") if name.strip()] for e in entries}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

@@ -11,7 +11,6 @@ none is known, that division has no other side. Captions are a language model's,
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.limits import parse_json
 from pairalign.data.convert.layout import Listing, Skip, first_match, present, register_layout
 
 TABLE = "data_list.json|touch100k/data_list.json"
@@ -75,9 +75,9 @@ def _entries(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         stream.seek(0)
         try:
             if start == "[":
-                lines: Iterator[tuple[int, Any]] = enumerate(json.load(stream), start=1)
+                lines: Iterator[tuple[int, Any]] = enumerate(parse_json(stream.read(), table.name, "table"), start=1)
             else:
-                lines = ((number, json.loads(line)) for number, line in enumerate(stream, start=1) if line.strip())
+                lines = ((number, parse_json(line)) for number, line in enumerate(stream, start=1) if line.strip())
             number = 0
             for number, entry in lines:
                 if not isinstance(entry, dict):

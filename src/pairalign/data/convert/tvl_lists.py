@@ -7,12 +7,12 @@ to be looked up later lies on a `Shelf`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import parse_json
 from pairalign.data.convert.layout import Skip
 from pairalign.data.convert.shelf import Shelf
 from pairalign.data.convert.table import read_table
@@ -110,7 +110,7 @@ def _read(path: Path, entries: Callable[[Any], Iterator[Any]], form: str) -> Ite
     if not path.is_file():
         return
     try:
-        yield from entries(json.loads(path.read_text(encoding="utf-8-sig")))
+        yield from entries(parse_json(path.read_text(encoding="utf-8-sig"), path.name, "table"))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{path.parent.name}/{path.name} is not of the form {form} ({error}): copy it again."

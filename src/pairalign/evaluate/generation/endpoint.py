@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pairalign.core.errors import ConfigError, DataError
+from pairalign.core.limits import parse_json
 
 PATH = "/chat/completions"
 TRY_AGAIN = (408, 425, 429)
@@ -128,8 +129,8 @@ class _PassingError(Exception):
 
 def _content(data: bytes) -> str:
     try:
-        content = json.loads(data)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
+        content = parse_json(data)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError, DataError):
         raise _PassingError("sends what is no chat completion") from None
     if not isinstance(content, str):
         raise _PassingError("sends a completion without text")

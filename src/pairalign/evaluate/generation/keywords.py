@@ -10,7 +10,6 @@ that ten words for one reference hit it once. An empty answer scores 0 in all th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pairalign.core.errors import DataError
+from pairalign.core.limits import parse_json
 from pairalign.evaluate.generation.words import Phrase, adjectives, phrase
 from pairalign.evaluate.intervals import Score, bootstrap, wilson
 
@@ -56,7 +56,7 @@ def build_lexicon(synonyms: Mapping[str, Iterable[str]] | None = None, words: It
 def read_synonyms(path: str | Path) -> dict[str, list[str]]:
     """A JSON object of adjective → list of adjectives; raise `DataError` for anything else."""
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = parse_json(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"synonyms {str(path)!r} cannot be read: {error}") from error
     right = isinstance(values, dict) and all(

@@ -53,8 +53,8 @@ def _mend_end(stream: BinaryIO) -> None:
     if start == len(data):
         return
     try:
-        json.loads(data[start:])
-    except ValueError:
+        parse_json(data[start:])
+    except (ValueError, DataError):
         stream.truncate(start)
     else:
         stream.write(b"\n")
