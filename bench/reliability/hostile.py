@@ -59,6 +59,8 @@ def measure(work: Path, count: int, seed: int) -> dict[str, Any]:
     for trial in tqdm(chosen, desc="hostile", unit="file"):
         found = _try(work, trial)
         reasons = _reasons(found, trial)
+        last = (found.said.strip().splitlines() or [""])[-1]
+        (work / "said.txt").open("a").write(f"{trial.door}, {trial.name}: {found.code}, {found.peak:.2f} GiB, {last}\n")
         tried = doors.setdefault(trial.door, [0, 0])
         tried[0], tried[1], peak = tried[0] + 1, tried[1] + (not reasons), max(peak, found.peak)
         if reasons:
@@ -158,11 +160,10 @@ def _reading(door: str, name: str) -> Make:
         tar = next(folder.glob("train-*.tar"))
         data, picture = (inputs / "samples" / name).read_bytes(), png(48, 48, 8, 2)
         index = json.loads((folder / "index.json").read_text())
-        count = index["splits"]["train"]["count"]
+        count = min(index["splits"]["train"]["count"], (64 << 20) // len(data))
         with tar.open("wb") as stream:
             for number in range(count):
-                small = data if len(data) < 1 << 20 or number < 4 else b"x"
-                write_sample(stream, f"{number}", [("image.png", picture), (f"touch.{_extension(name)}", small)])
+                write_sample(stream, f"{number}", [("image.png", picture), (f"touch.{_extension(name)}", data)])
             write_end(stream)
         index["splits"] = {"train": {"count": count, "shards": [_told(tar, count)]}}
         (folder / "index.json").write_text(json.dumps(index))
@@ -191,7 +192,8 @@ def _shards() -> Iterator[Trial]:
     """Tars, read through an index and indexed anew."""
     for name, maker in TARS.items():
         for door in ("inspect", "index"):
-            yield Trial(door, f"a tar with {name}", _of_tar(door, maker))
+            reported = FINE if (door, name) == ("index", "deep meta") else REFUSED  # of which the sample is told
+            yield Trial(door, f"a tar with {name}", _of_tar(door, maker), reported)
 
 
 def _of_tar(door: str, maker: Any) -> Make:

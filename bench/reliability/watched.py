@@ -76,6 +76,7 @@ def _run(
     code, did = 99, list[str]()
     try:
         os.environ.update(env)
+        tempfile.tempdir = str(home)
         os.chdir(home)
         number = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(number, 1)
@@ -99,18 +100,17 @@ def _run(
 
 
 def _hook(home: Path, private: Path, did: list[str]) -> Any:
-    allowed = (str(home), "/dev/", "/proc/self", "/dev/shm")
-    temporary, secret = tempfile.gettempdir(), str(private)
+    allowed, secret = (f"{home}/", "/dev/", "/proc/self/"), str(private)
 
     def inside(path: str) -> bool:
-        return path.startswith(allowed) or (path.startswith(temporary) and "pairalign" not in path.split("/")[-1])
+        return f"{path}/".startswith(allowed)
 
     def seen(event: str, args: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(args[0], (str, bytes)):
             path = os.path.abspath(os.fsdecode(args[0]))
             if path.startswith(secret):
                 did.append(f"opened {path}")
-            elif args[2] & _WRITES and not inside(path) and not path.startswith("/dev"):
+            elif args[2] & _WRITES and not inside(path):
                 did.append(f"wrote {path}")
         elif event.startswith(_STARTS):
             program = os.path.basename(str(args[0] if event != "subprocess.Popen" else args[0] or args[1][0]))

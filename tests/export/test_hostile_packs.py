@@ -254,3 +254,17 @@ def test_plugins_that_a_pack_names_are_not_loaded(pack: Path, fresh: tuple[Any, 
     assert install_pack(*fresh, copy) == ("touch",)
     uninstall_pack(*fresh, "touch")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_question_that_spells_the_base_s_own_picture_token_is_one_line(
+    pack: Path, touch: RecomposeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (48, 48), "red").save(tmp_path / "g.png")
+    words = ["ask", str(pack), "--base", touch.config.base, "--touch", str(tmp_path / "g.png")]
+    capsys.readouterr()
+    assert main([*words, "what does <image> mean ?"]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pairalign:")]
+    assert len(said) == 1
+    assert "spells '<image>'" in said[0]

@@ -187,7 +187,10 @@ def _sample(entry: Entry, read: Callable[[int, int], bytes], record: dict[str, A
         data = read(offset, size)
         digests[name] = hashlib.sha256(data).digest()
         if name == "meta.json":
-            meta = _meta(data)
+            try:
+                meta = _meta(data)
+            except (ValueError, DataError) as error:
+                found.bad.append((entry.key, f"meta.json is damaged ({error})"))
             continue
         parsed = parse_field(name)
         if parsed is None or parsed[1].extension not in DECODERS:
@@ -209,10 +212,7 @@ def _sample(entry: Entry, read: Callable[[int, int], bytes], record: dict[str, A
 
 
 def _meta(data: bytes) -> dict[str, Any]:
-    try:
-        meta = parse_json(data)
-    except (ValueError, DataError):
-        return {}
+    meta = parse_json(data)
     return meta if isinstance(meta, dict) else {}
 
 
