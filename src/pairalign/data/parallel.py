@@ -1,7 +1,7 @@
 """Shards written by several processes, in order and with a bounded number in memory.
 
-Where it bites: workers ignore Ctrl-C, so that a shard in progress is finished and kept; the packing process
-stops handing out work and waits for them. They end when it is killed.
+Where it bites: workers ignore Ctrl-C, from their very start, so that a shard in progress is finished and kept; the
+packing process stops handing out work and waits for them. They end when it is killed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 from pairalign.core.errors import DataError
@@ -35,7 +37,8 @@ def write_in_processes(
             for split, task in tasks:
                 plan = task.plan()
                 done = finished_record(task, plan)
-                waiting.append((split, task, done or pool.submit(write_shard, task, plan)))
+                with _deaf():  # a submission may start a worker
+                    waiting.append((split, task, done or pool.submit(write_shard, task, plan)))
                 if len(waiting) >= 2 * workers:
                     yield _next(waiting, bar)
             while waiting:
@@ -55,6 +58,20 @@ def _next(waiting: Waiting, bar: Any) -> tuple[str, str, dict[str, Any]]:
     record = result.result() if isinstance(result, Future) else result
     bar.update(len(task.rows))
     return split, task.name, record
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start in the block do not hear Ctrl-C while they import; this one hears it when the block ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it lets the signal through again when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start() -> None:
