@@ -97,8 +97,9 @@ def test_nothing_that_a_run_needs_goes_through_the_temporary_folder(
 ) -> None:
     """Checkpoints, locks of caches, what the base is told apart by: `out` has room, and the system's folder none."""
     align_settings["modalities"]["b"]["tune"] = "none"
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    (tmp_path / "no room").write_text("neither for a file nor for a folder")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no room" / "at all"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "no room" / "at all"))
     assert (align_pairs(load_config(AlignConfig, align_settings), progress=False).folder / "last.ckpt").exists()
     train = {"steps": 2, "batch_size": 8, "checkpoint_every": 1, "accelerator": "cpu"}
     run = short_run(setup, tmp_path / "two", cache=str(tmp_path / "cache"), train=train)
