@@ -11,6 +11,7 @@ from fuzzing.readers import READERS
 from fuzzing.record import Record
 from fuzzing.watch import watch
 
+COUNT = 600
 LIMIT = 20.0
 
 
@@ -37,8 +38,16 @@ def summarise(records: list[Record], seconds: float, seed: int) -> dict[str, Any
         "cpu_seconds": round(sum(record.seconds for record in records)),
         "most_mib": max((record.peak_mib for record in records), default=0),
         "slowest_seconds": max((record.slowest for record in records), default=0),
-        "each": {
-            record.reader: {"cases": record.cases, "cpu_seconds": round(record.seconds), "findings": record.bad}
+        "rows": [
+            {
+                "reader": record.reader,
+                "cases": record.cases,
+                "refused": record.refused,
+                "CPU seconds": round(record.seconds),
+                "most MiB": record.peak_mib,
+                "slowest, s": record.slowest,
+                "findings": record.bad,
+            }
             for record in records
-        },
+        ],
     }

@@ -59,7 +59,8 @@ def words_changed(data: bytes, draw: random.Random, others: Sequence[bytes]) -> 
         if sign and kind < 0.6:
             words[at] = f"{name}={draw.choice(YAML)}"
         elif sign and kind < 0.8:
-            words[at] = bytes_changed(words[at].encode(), draw, [b"x=1"])[:4000].decode("utf-8", "surrogateescape")
+            changed = bytes_changed(words[at].encode("utf-8", "surrogatepass"), draw, [b"x=1"])
+            words[at] = changed[:4000].decode("utf-8", "surrogateescape")
         elif kind < 0.85:
             words.insert(at, draw.choice((*YAML[:9], "x=1", "=", "--", "-x", "--quiet=1", "--x", "", ".touch=1")))
         elif len(words) > 2 and kind < 0.9 and at:

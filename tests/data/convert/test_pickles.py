@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import pickle
+import resource
 import subprocess
 from collections import OrderedDict
 from functools import partial
@@ -136,3 +137,26 @@ def test_what_is_no_plain_tensor_is_named(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "x.pt")
     with pytest.raises(DataError, match=r"x\.pt: holds a"):
         load_tensor(tmp_path / "x.pt")
+
+
+PUT = pickle.LONG_BINPUT + (2**31 - 1).to_bytes(4, "little")
+ARRAY = b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I1000000000000\ntC\x01btR."
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x80\x04}" + PUT + b".", "a place 2147483647 in memory"),
+        (b"\x80\x04" + ARRAY, "an array of a size"),
+        (b"\x80\x04cbuiltins\nbytearray\n(I1000000000000\ntR.", "a bytearray of no bytes"),
+        (b"\x80\x04cnumpy\nndarray\n(I1000000000000\ntR.", "is damaged"),
+    ],
+)
+def test_a_pickle_that_promises_more_than_it_holds_makes_no_room_for_it(
+    tmp_path: Path, data: bytes, words: str
+) -> None:
+    (tmp_path / "x.npy").write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=words):
+        load_pickled_npy(tmp_path / "x.npy", True)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**18  # KiB

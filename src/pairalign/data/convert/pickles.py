@@ -3,7 +3,8 @@
 A pickle may run any program when it is read. Here it may name numpy's makers of arrays, scalars and dtypes, sets and
 byte strings, and nothing else, so that a file which wants more is refused and nothing of it has run. Source:
 "Restricting Globals" in the documentation of Python's pickle.
-Where it bites: a file that needs too much memory is not refused; trust no file from where you would not run a program.
+Where it bites: Python's reader makes room for what a pickle promises before it looks whether that is there, so the
+promises are read first; still, trust no file from where you would not run a program.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import pickletools
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,16 +36,46 @@ def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> np
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
 
 
+class _Arrays:
+    """Stands for `numpy.ndarray`, which pickles name, and which would make an array of any size if it were called."""
+
+
+def _empty(kind: Any, shape: Any, dtype: Any) -> Any:
+    """What numpy's arrays start as, before their state: empty in every pickle that numpy wrote."""
+    if kind is not _Arrays or np.prod(shape, dtype=object) > 1:
+        raise DataError("the pickle wants an array of a size that no pickle states: the file is refused.")
+    return _ARRAY(np.ndarray, shape, dtype)
+
+
+def _bytes(data: Any = b"", *more: Any) -> bytearray:
+    """A `bytearray` of bytes; of a number it would make any size."""
+    if not isinstance(data, (bytes, str)):
+        raise DataError("the pickle wants a bytearray of no bytes, which no data needs: the file is refused.")
+    return bytearray(data, *more) if isinstance(data, str) else bytearray(data)
+
+
 _ARRAY, _SCALAR = (np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0])
 MAKERS: dict[tuple[str, str], Any] = {  # numpy 2 renamed numpy.core; a file of either is read by either
     ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _ARRAY for core in ("core", "_core")},
+    ("numpy", "ndarray"): _Arrays,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
     ("_codecs", "encode"): _latin,
-    **{(home, kind.__name__): kind for home in ("builtins", "__builtin__") for kind in (set, frozenset, bytearray)},
+    **{(home, kind.__name__): kind for home in ("builtins", "__builtin__") for kind in (set, frozenset)},
+    **{(home, "bytearray"): _bytes for home in ("builtins", "__builtin__")},
 }
+
+
+def _check_promises(stream: BinaryIO) -> None:
+    """Raise `DataError` for places in the reader's memory beyond what the file could fill, `ValueError` for damage."""
+    start = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(start)
+    for opcode, value, _ in pickletools.genops(stream):  # runs nothing
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(value) <= size:
+            raise DataError(f"the pickle wants a place {value} in memory, which no file of {size} bytes needs.")
+    stream.seek(start)
 
 
 class _Narrow(pickle.Unpickler):
@@ -68,6 +100,7 @@ def load_pickled_npy(path: Path, trusted: bool) -> Any:
                     f"{path.name} is a pickle, which may run any program when it is read: if you trust its source, "
                     "give the option trust_pickles=true."
                 )
+            _check_promises(stream)
             value = _Narrow(stream).load()
         except DataError as error:
             raise DataError(f"{path.name}: {error}" if path.name not in str(error) else str(error)) from None
