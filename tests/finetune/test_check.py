@@ -89,11 +89,37 @@ def test_a_question_that_spells_a_reserved_word_is_named_before_training(
 ) -> None:
     grip = pack(tmp_path / "grip", ["soft", "hard"], f"is {word} soft?")
     config = settings(setup, tmp_path / "run", **{part: {"touch": TOUCH, "grip": grip}})
-    message = rf"{part}: task 'grip', sample 'k0': the prompt 'is {word} soft\?' spells '{word}'".replace("|", r"\|")
+    message = rf"{part}: task 'grip', sample 'k0': the prompt 'is {word} soft\?' spells '{word}'.* in train-000000.tar"
+    message = message.replace("|", r"\|")
     for start in (plan_recompose, stage_two.recompose_mllm):
         with pytest.raises(ConfigError, match=message):
             start(config)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("memory", [2.0, 0.0])
+@pytest.mark.parametrize("field", ["question", "answer"])
+def test_a_sample_that_spells_a_reserved_word_may_be_left_out_by_name(
+    setup: Path, tmp_path: Path, field: str, memory: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As any other damaged sample: named once, counted, never trained on, and too many of them end the run."""
+    spelt = {"question": "is <image> it ?", "answer": "soft <|touch|>"}[field]
+    lines = [{**row, field: spelt} if n in (1, 6) else row for n, row in enumerate(rows(["soft", "hard"] * 4))]
+    fields = ["touch", "question", "answer"]
+    pack_pairs(lines, tmp_path / "grip", modalities=fields, image=ImageFormat("png"), progress=False)
+    tasks = {"grip": {**GRIP, "shards": str(tmp_path / "grip")}}
+    train = {"steps": 4, "batch_size": 4, "warmup": 1, "accelerator": "cpu", "memory": memory, "bad_fraction": 0.02}
+    changes: dict[str, Any] = {"tasks": tasks, "method": "bridge", "validation": {}, "held_out": {}}
+    run = short_run(setup, tmp_path / "run", **changes, train=train)
+    told = capfd.readouterr().err
+    for key in ("k1", "k6"):
+        assert told.count(f"damaged sample left out: grip {key}: ") == 1
+    assert f"spells '{spelt.split()[1]}'" in told
+    assert run.results["asked"]["grip"]["prompt"] == "{touch} is it soft?"
+    with pytest.raises(DataError, match=r"task 'grip': 2 of 8 samples are damaged, more than train.bad_fraction=0.01"):
+        short_run(setup, tmp_path / "other", **changes, train={**train, "bad_fraction": 0.01})
+    with pytest.raises(ConfigError, match=r"sample 'k\d': the (prompt|answer) .* spells .* It is in train-000000.tar"):
+        short_run(setup, tmp_path / "third", **changes, train={**train, "bad_fraction": 0})
 
 
 def test_a_field_that_a_question_spells_is_plain_text(setup: Path, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pairalign.core.caption import unwritable
 from pairalign.core.errors import ConfigError, DataError, PairalignError, SignalError
 from pairalign.data.index import load_index
+from pairalign.data.reader import RawSample
 from pairalign.data.shards import read_samples
 from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import check_enough
@@ -24,9 +24,9 @@ from pairalign.finetune.sampling import deal
 from pairalign.finetune.sources import task_sources
 from pairalign.finetune.tasks import TEXTS as STORED
 from pairalign.finetune.tasks import Task
-from pairalign.sensors.processor import RESERVED
+from pairalign.finetune.texts import unfit
 from pairalign.sensors.prompt import FIELD
-from pairalign.sensors.reserved import reserved_words, spelt_in
+from pairalign.sensors.reserved import reserved_words
 from pairalign.sensors.sensor import Sense
 
 PARTS = ("tasks", "validation", "held_out", "calibration")
@@ -116,24 +116,13 @@ def check_words(tasks: Tasks, tokenizer: Any, reserved: Collection[str] | None =
 
     reserved: see `reserved_words`, by default those of the tokenizer.
     """
-    texts = list(_texts(tasks))
-    _check_plain(texts, reserved_words(tokenizer) if reserved is None else reserved)
+    texts = list(_texts(tasks, reserved_words(tokenizer) if reserved is None else reserved))
     for answer in (True, False):
         told = _unknown((text for text in texts if text.answer is answer), tokenizer)
         if told and answer:
             raise ConfigError(f"{told}: use words that it knows, or another base.")
         if told:
             warnings.warn(f"{told}: it reads them as one unknown word.", stacklevel=2)
-
-
-def _check_plain(texts: Sequence[_Text], reserved: Collection[str]) -> None:
-    """Raise `ConfigError` for a text that spells a reserved word, or half a character."""
-    for text in texts:
-        where = f"{text.part}: task {text.task!r}, sample {text.key!r}: the {text.kind} {text.text.strip()!r}"
-        if (word := spelt_in(text.text, reserved)) is not None:
-            raise ConfigError(f"{where} spells {word!r}, {RESERVED}")
-        if (reason := unwritable(text.text)) is not None:
-            raise ConfigError(f"{where}: {reason}")
 
 
 def _unknown(texts: Iterator[_Text], tokenizer: Any) -> str | None:
@@ -158,23 +147,30 @@ def _unknown(texts: Iterator[_Text], tokenizer: Any) -> str | None:
     )
 
 
-def _texts(tasks: Tasks) -> Iterator[_Text]:
-    """Every different text once, with the first sample that has it."""
+def _texts(tasks: Tasks, reserved: Collection[str]) -> Iterator[_Text]:
+    """Every different text once, with the first sample that has it; raise `ConfigError` for one that can be neither
+    asked nor taught, unless its sample may be left out."""
     seen: set[tuple[bool, str]] = set()
     for part in PARTS[:-1]:
         for task in tasks.get(part, ()):
-            for key, answer, text in _said(task):
+            for sample, answer, text in _said(task):
+                if (answer, text) in seen:
+                    continue
+                found = _Text(part, task.name, sample.key, text, answer)
+                where = f"{part}: task {task.name!r}, sample {sample.key!r}"
                 if answer and not text:
-                    raise ConfigError(
-                        f"{part}: task {task.name!r}, sample {key!r}: its answer is empty: give it words."
-                    )
-                if (answer, text) not in seen:
+                    raise ConfigError(f"{where}: its answer is empty: give it words.")
+                reason = unfit(text, reserved)
+                if reason is None:
                     seen.add((answer, text))
-                    yield _Text(part, task.name, key, text, answer)
+                    yield found
+                elif task.damaged is None or text in task.pieces:
+                    shard = task.shard(sample.position)
+                    raise ConfigError(f"{where}: the {found.kind} {text.strip()!r} {reason} It is in {shard}.")
 
 
-def _said(task: Task) -> Iterator[tuple[str, bool, str]]:
-    """Key, whether it is the answer, and the text, for each text of each sample."""
+def _said(task: Task) -> Iterator[tuple[RawSample, bool, str]]:
+    """The sample, whether it is the answer, and the text, for each text of each sample."""
     stored = load_index(task.folder).modalities
     fields = FIELD.findall(task.config.prompt)
     asked = [field for field in fields if field not in task.sensor and set(stored[field].ext) <= STORED]
@@ -190,8 +186,8 @@ def _said(task: Task) -> Iterator[tuple[str, bool, str]]:
                 raise
             task.note(sample.key, str(error))
             continue
-        yield from ((sample.key, True, text) for text in answers)
-        yield from ((sample.key, False, text) for text in (*plain, *others))
+        yield from ((sample, True, text) for text in answers)
+        yield from ((sample, False, text) for text in (*plain, *others))
 
 
 def _lost(tokenizer: Any, text: _Text, tokens: Sequence[int]) -> list[str]:

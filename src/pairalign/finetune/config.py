@@ -82,8 +82,9 @@ class TuneConfig(TrainerConfig):
         is kept give to the measured questions; 0 for none.
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
     workers: processes that read and collate batches ahead; 0 for none. They change no batch.
-    bad_fraction: largest share of a task's training samples, 0 to 1, that may be damaged: each is named and left out of
-        its batch, and none is replaced; 0 stops at the first. What is measured must be whole.
+    bad_fraction: largest share of a task's training samples, 0 to 1, that may be damaged, or hold a text that spells
+        one of the base's own words such as "<image>": each is named and left out of its batch, and none is replaced; 0
+        stops at the first. What is measured must be whole.
     gradient_checkpointing: recompute activations in the backward pass. The others: see `TrainerConfig`.
     """
 

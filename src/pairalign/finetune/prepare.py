@@ -68,6 +68,8 @@ def read_tasks(
     for task in asked["tasks"]:
         task.tolerate(config.train.bad_fraction)
     check_signals(asked, processor.senses)
+    for task in asked["tasks"]:
+        task.reserved = processor.reserved if task.damaged is not None else ()
     check_words(asked, processor.tokenizer, processor.reserved)
     measured = {part: asked[part] for part in ("validation", "held_out")}
     size, memory = config.train.measure_batch_size, config.train.memory / max(1, sum(map(len, measured.values())))

@@ -6,8 +6,9 @@ see `pairalign.finetune.texts` for which of them is asked or taught.
 
 from __future__ import annotations
 
+import bisect
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.damaged import Damaged, sifted
 from pairalign.finetune.sources import TaskSource
-from pairalign.finetune.texts import all_texts
+from pairalign.finetune.texts import all_texts, unfit
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
@@ -73,6 +74,7 @@ class Task:
         self.fields = tuple(dict.fromkeys(asked))
         self.kept: list[Example | None] | None = None
         self.damaged: Damaged | None = None
+        self.reserved: Collection[str] = ()  # words that no text may spell, where a sample that does is left out
         self.told: TaskSource | None = None  # where the task is one of a list's
         self.conform: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {}  # by field, once the sensors are known
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
@@ -228,7 +230,24 @@ class Task:
         parts = [self._part(piece, sample) for piece in self.pieces]
         label, answers = sample.meta.get("label"), self.references(sample)
         kind = label if isinstance(label, str) else self.name
+        if self.reserved:
+            self._check_texts(parts, answers)
         return Example(sample.key, kind, parts, answers[0], tuple(answers))
+
+    def _check_texts(self, parts: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> None:
+        """Raise `DataError` for a text, of all that a sample has, that can be neither asked nor taught."""
+        asked = [part["text"] for part in parts if part["type"] == "text"]
+        questions = [text for one in asked for text in (one if isinstance(one, list) else [one])]
+        for kind, texts in (("prompt", questions), ("answer", answers)):
+            for text in texts:
+                if (reason := unfit(text, self.reserved)) is not None:
+                    raise DataError(f"its {kind} {text.strip()!r} {reason}")
+
+    def shard(self, position: int) -> str:
+        """The name of the shard that holds a sample, by its place in stored order."""
+        shards = load_index(self.folder).split(self.config.split).shards
+        ends = list(itertools.accumulate(shard.count for shard in shards))
+        return shards[bisect.bisect(ends, position)].name
 
     def reference(self, sample: RawSample) -> str:
         """A sample's answer, the first if it has several."""

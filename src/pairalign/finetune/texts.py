@@ -6,11 +6,15 @@ drawn a sample and taken in each of its lists, so that questions and answers tha
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from pairalign.core.caption import unwritable
 from pairalign.core.errors import DataError
 from pairalign.data.captions import several_texts
 from pairalign.data.kinds import main_value
+from pairalign.sensors.processor import RESERVED
+from pairalign.sensors.reserved import spelt_in
 
 
 def all_texts(value: Any, where: str) -> list[str]:
@@ -21,3 +25,11 @@ def all_texts(value: Any, where: str) -> list[str]:
         kind = "an empty list" if value == [] else f"a {type(value).__name__} and no text"
         raise DataError(f"{where} holds {kind}: store a text, or a list of texts.")
     return [str(one) for one in values]
+
+
+def unfit(text: str, reserved: Collection[str]) -> str | None:
+    """Why a text can be neither asked nor taught, `None` if it can: it spells a reserved word, or half a character."""
+    if (word := spelt_in(text, reserved)) is not None:
+        return f"spells {word!r}, {RESERVED}"
+    reason = unwritable(text)
+    return None if reason is None else f"cannot be written: {reason}"
