@@ -87,8 +87,8 @@ def test_stage_two_refuses_it(setup: Path, tmp_path: Path, override: str, capsys
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("evaluate RUN --pairs none --limit -3", "limit=-3: give at least 2"),
-        ("evaluate RUN --pairs none --limit 0", "limit=0: give at least 2"),
+        ("evaluate RUN --pairs none --limit -3", "limit=-3: give a whole number of at least 2"),
+        ("evaluate RUN --pairs none --limit 0", "limit=0: give a whole number of at least 2"),
         ("plan TWO --tflops nan", "--tflops nan: give a speed above 0"),
         ("plan ONE train.lr=[", "override 'train.lr=['"),
         ("recompose ONE", "is of stage one (edges, modalities): `pairalign align` reads it"),

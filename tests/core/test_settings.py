@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import importlib
 import pkgutil
 import re
@@ -96,12 +97,16 @@ def places(value: Any, hint: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[
 
 PLACES = [(cls, path) for cls, values in STAGES.items() for path in places(load_config(cls, values), cls) if path]
 TEXTS = ["", " ", "-5", "5", "true", ".touch", "a/b", "a b", "../x", "x\0y", "a\nb", "train", "x" * 5000]
-NUMBERS = [10**30, -(10**30), float("nan"), float("inf"), -float("inf"), -0.5, 0.5, 1.0, 1e300]
+NUMBERS = [2**100, -(2**100), 10**400, float("nan"), float("inf"), -float("inf"), -0.5, 0.5, 1.0, 1e300]
+DAY = datetime.date(2020, 1, 1)
 JUNK = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-3, 3),
     st.sampled_from([*NUMBERS, *TEXTS]),
+    st.sampled_from(
+        [datetime.date(2020, 1, 1), b"x", {1}, {"deep": [float("nan")]}, {"when": datetime.date(2020, 1, 1)}]
+    ),
     st.text(max_size=8),
     st.lists(st.sampled_from(["a", "a", 1, None, "", ["a"], {}]), max_size=3),
     st.dictionaries(st.sampled_from(["path", "", ".touch", "train", 3]), st.sampled_from([1, "a", None, {}])),
@@ -136,7 +141,7 @@ def refused(make: Callable[[], Any]) -> str | None:
     return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(PLACES), JUNK)
 def test_any_value_anywhere_is_refused_with_a_fix_or_can_be_written(
     place: tuple[type[Any], tuple[Any, ...]], value: Any
@@ -155,7 +160,7 @@ def test_any_value_anywhere_is_refused_with_a_fix_or_can_be_written(
     assert dataclasses.replace(config) == config  # Python's check takes what YAML's took
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(list(python_places())), JUNK)
 def test_python_is_refused_or_taken_as_yaml_is(place: tuple[Any, str], value: Any) -> None:
     """Without YAML's reading of "5" as a number, and with lists as the tuples that they are read as."""
@@ -196,3 +201,52 @@ def test_a_task_is_called_by_words(name: str) -> None:
         with pytest.raises(ConfigError, match=rf"^config key '{part}\."):
             load_config(RecomposeConfig, {**STAGES[RecomposeConfig], part: {name: TASK}})
     assert load_config(RecomposeConfig, {**STAGES[RecomposeConfig], "tasks": {"is it soft?": TASK}})
+
+
+VALUES = [
+    *("[1", "{a", "'", "&a [*a]", "*a", "!!python/object:os.x {}", "!!set {a}", "!!binary aGk=", "2020-01-01", "%"),
+    *("!!timestamp x", "{a: 1, a: 2}", "{[1]: 2}", "[" * 3000, "9" * 5000, ".nan", "- 1", "a: b: c", "\ud800", "."),
+]
+SIGNS = ["=", "", "==", ".=", ".x=", ".0=", ".-1=", ".99=", "..="]
+OVERRIDES = st.one_of(
+    st.text(max_size=20),
+    st.builds(
+        lambda place, sign, value: f"{'.'.join(map(str, place[1]))}{sign}{value}",
+        st.sampled_from(PLACES),
+        st.sampled_from(SIGNS),
+        st.one_of(st.text(max_size=12), st.sampled_from(VALUES)),
+    ),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(list(STAGES)), st.lists(OVERRIDES, max_size=3))
+def test_any_override_is_refused_or_can_be_written(cls: type[Any], overrides: list[str]) -> None:
+    if refused(lambda: load_config(cls, STAGES[cls], overrides)) is None:
+        config = load_config(cls, STAGES[cls], overrides)
+        assert load_config(cls, parse_yaml(to_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.lr=1", "train.lr=2"], r"override 'train.lr' stands twice: give it once"),
+        (["train.lr=1", "train={steps: 3}"], r"override 'train' takes back 'train.lr', which stands before it"),
+        (["train.lr"], r"override 'train.lr': write it as section.key=value"),
+        (["seed=&a [*a]"], r"override 'seed=&a \[\*a\]' holds no YAML value \(it holds itself\)"),
+        (["modalities.touch.options.when=2020-01-01"], r"options.when' is .*: give text, .* a date in quotes"),
+        (["modalities.touch.options.when=.nan"], r"options.when' is nan: give text, finite numbers"),
+        (["edges.0.weight.x=1"], r"'edges.0.weight' is"),
+        (["edges.-1.weight=1"], r"'-1' is no position in a list of 1"),
+        (["out.x=1"], r"'out' is a value, not a section"),
+    ],
+)
+def test_overrides_say_what_is_wrong_with_them(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        load_config(AlignConfig, STAGES[AlignConfig], overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wider_override_may_stand_before_a_narrower_one() -> None:
+    config = load_config(AlignConfig, STAGES[AlignConfig], ["train={steps: 3, lr: 1}", "train.lr=0.5"])
+    assert (config.train.steps, config.train.lr) == (3, 0.5)

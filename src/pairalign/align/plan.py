@@ -20,6 +20,7 @@ from pairalign.align.model import PairAligner, build_aligner, config_graph
 from pairalign.align.precision import check_trainer
 from pairalign.align.sources import pools_of, recorded_of
 from pairalign.align.store import start_encoders
+from pairalign.align.strategy import check_strategy
 from pairalign.core.config import AlignConfig
 from pairalign.data.graph import PairGraph, edge_name
 from pairalign.data.index import load_index
@@ -105,6 +106,7 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
 
     Frozen towers are run on one batch instead of being cached. Raises the errors that `align_pairs` would raise.
     """
+    check_strategy(config.train.strategy)
     device = find_device(config.train.accelerator, "train.accelerator")
     check_trainer(config.train, device)
     use_cache(config.data.cache, config.data.cache_gb)

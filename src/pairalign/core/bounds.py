@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import reprlib
+import sys
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ class Within:
         if not isinstance(value, (bool, int, float)):
             return None
         inside = self.low < value < self.high if self.open else self.low <= value <= self.high
-        if isinstance(value, bool) or not inside or value in (math.inf, -math.inf) or (self.whole and value % 1):
+        finite = self.whole or -sys.float_info.max <= value <= sys.float_info.max
+        if isinstance(value, bool) or not inside or not finite or (self.whole and value % 1):
             return f"give {self}{' and below 2^63' if self.whole and value > LARGEST else ''}"
         return None
 

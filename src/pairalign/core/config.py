@@ -18,7 +18,7 @@ from pairalign.core.bounds import LARGEST, Amount, Count, Positive, Share, Stric
 from pairalign.core.errors import ConfigError
 from pairalign.core.explain import check_stage, explain
 from pairalign.core.names import Name, Options, Text
-from pairalign.core.notation import apply_override, read_mapping, write_yaml
+from pairalign.core.notation import apply_override, check_overrides, read_mapping, write_yaml
 from pairalign.core.secrets import hide_addresses
 from pairalign.core.sources import Shards, SourceConfig, pool_conflicts, sources_of
 
@@ -221,6 +221,7 @@ def load_config(cls: type[T], source: str | Path | Mapping[str, Any], overrides:
 
     values = read_mapping(source)
     check_stage(cls, values, source)
+    check_overrides(overrides)
     for override in overrides:
         apply_override(values, override)
     try:

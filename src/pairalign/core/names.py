@@ -9,6 +9,7 @@ attribute of a module, which has some of its own; none of them may be met by cha
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -72,6 +73,39 @@ class Written:
         return {"label": "a name", "name": "a plain name", "sensor": "a plain name"}.get(self.form, "text")
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Metadata of a field's type: what YAML and JSON both write, so that a run's settings can be kept and compared."""
+
+    def fault(self, value: Any) -> str | None:
+        """The fix where `value` holds something else, else `None`."""
+        try:
+            return None if _is_plain(value) else f"give {self}"
+        except RecursionError:
+            return "give a value that does not hold itself"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        def check(value: Any) -> Any:
+            if (fix := self.fault(value)) is not None:
+                raise ValueError(fix)
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __str__(self) -> str:
+        return "text, finite numbers, true, false, null, and lists and mappings of these; a date in quotes"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(one) for name, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
+
+
 Text = Annotated[str, Written()]
 """One line that is not empty."""
 Prompt = Annotated[str, Written("prompt")]
@@ -83,5 +117,5 @@ Name = Annotated[str, Written("name")]
 SENSOR = Written("sensor")
 SensorName = Annotated[str, SENSOR]
 """Of a sensor: likewise, "-" too, and no part of every message, as "image" is."""
-Options = dict[Text, Any]
+Options = dict[Text, Annotated[Any, Plain()]]
 """Keyword arguments of what is built, which checks their values."""

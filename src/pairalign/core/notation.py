@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,19 +108,31 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     node: Any = values
     for name in parents:
         node = _section(node, name, path)
+    place = _index(node, last, path) if isinstance(node, list) else last
     try:
-        node[_index(node, last, path) if isinstance(node, list) else last] = parse_yaml(text)
-    except ValueError as error:
+        node[place] = _unshared(parse_yaml(text))
+    except (ValueError, RecursionError) as error:
+        reason = "it holds itself" if isinstance(error, RecursionError) else error
         raise ConfigError(
-            f"override {override!r} holds no YAML value ({error}): close its brackets or quote it."
+            f"override {override!r} holds no YAML value ({reason}): close its brackets or quote it."
         ) from error
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` where one override takes back what an earlier one has set."""
+    paths = [override.partition("=")[0] for override in overrides]
+    for n, path in enumerate(paths):
+        for earlier in paths[:n]:
+            if f"{earlier}.".startswith(f"{path}."):
+                what = "stands twice" if earlier == path else f"takes back {earlier!r}, which stands before it"
+                raise ConfigError(f"override {path!r} {what}: give it once, the wider one first.")
 
 
 def _unshared(value: Any) -> Any:
     """A copy in which nothing stands for two keys, as a YAML alias does: an override is of one of them."""
     if isinstance(value, Mapping):
         return {name: _unshared(inner) for name, inner in value.items()}
-    return [_unshared(inner) for inner in value] if isinstance(value, list) else copy.deepcopy(value)
+    return [_unshared(inner) for inner in value] if isinstance(value, (list, tuple)) else copy.deepcopy(value)
 
 
 def _section(node: Any, name: str, path: str) -> Any:

@@ -43,10 +43,6 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
     Looked at: shards, fields, splits and limits of each; that training shows every sensor; places in a batch; enough
     calibration samples; that a score file can be read.
     """
-    if not config.senses:
-        raise ConfigError("senses: is empty: name at least one sensor and the stage-one run that aligned it.")
-    if not config.tasks:
-        raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
     found = {part: _named(config, part) for part in PARTS}
     _check_shown(config, found["tasks"])
     deal([task.config.weight for task in found["tasks"]], config.train.batch_size, config.train.accumulate)

@@ -86,8 +86,6 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     Nothing that the configuration names on disk has to exist. Raise `ConfigError` for a method whose sizes the model's
     do not say, `DormantError` where choosing would refuse.
     """
-    if not config.senses or not config.tasks:
-        raise ConfigError("senses, tasks: name at least one of each.")
     check_config(config)
     model = build_on_meta(architecture)
     stored = next(model.parameters()).dtype

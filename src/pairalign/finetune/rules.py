@@ -20,6 +20,10 @@ from pairalign.finetune.methods import create_method
 
 def check_config(config: RecomposeConfig) -> None:
     """Raise `ConfigError` or `DormantError` for settings that no run could have."""
+    if not config.senses:
+        raise ConfigError("senses: is empty: name at least one sensor and the stage-one run that aligned it.")
+    if not config.tasks:
+        raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
     check_names(config.train)
     check_shared(config)
     create_method(config.method, config.options)
