@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from pairalign.core.errors import DataError
 from pairalign.core.limits import parse_json
 from pairalign.data.encode import is_numeric
-from pairalign.data.formats import READ, extension_of, known_extension, names_file
+from pairalign.data.formats import READ, extension_of, known_extension, names_file, without_end
 from pairalign.data.made import Made
 from pairalign.data.rows import checked_text
 from pairalign.data.sources import read_member
@@ -271,7 +271,7 @@ def _path(cell: Any, where: str, way: Way) -> Path | Made:
         raise DataError(f"{where}: path {cell!r} leaves the root: set a root above it.")
     if not _is_file(way.base, path):
         shown = cell if len(cell) <= 200 else f"{cell[:200]}…"
-        whole = re.sub(r"^\s+|\W+$", "", cell)
+        whole = without_end(cell.lstrip())
         fix = f"take away what stands around {whole!r}" if _is_file(way.base, whole) else "or set the root folder"
         raise DataError(f"{where}: file {shown!r} does not exist: correct the path, {fix}.")
     if way.links is not None and way.links.leave(path):

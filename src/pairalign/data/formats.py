@@ -119,8 +119,14 @@ def extension_of(name: str) -> str:
 def names_file(text: str) -> bool:
     """Whether a text ends as the name of a file that is read; one word, where a sentence may end so, too."""
     tidy = text.strip()
-    extension = re.sub(r"\W+$", "", extension_of(tidy))
+    extension = without_end(extension_of(tidy))
     return extension in FORMATS and (extension not in _WORDS or len(tidy.split()) == 1)
+
+
+def without_end(text: str) -> str:
+    """A text without what is no letter or digit at its end; `\\W+$` would try anew at every sign of a long one."""
+    found = re.match(r"\W*", text[::-1])
+    return text[: len(text) - (found.end() if found else 0)]
 
 
 def known_extension(name: str, what: str, known: tuple[str, ...] = READ) -> str:
