@@ -29,13 +29,14 @@ def test_requests_and_packs_that_come_and_go_leave_nothing(setup: Path, touch: R
             ask_model(model, processor, "is it soft ?", tokens=1)
             install_pack(model, processor, pack)
 
-    for number in range(12):
+    for number in range(8):
         ask(number)
     opened, running = descriptors(), threads()
     with only_newer():
-        ask(0)
+        for number in range(4):  # so that what is installed is of those that are counted
+            ask(number)
         then = objects()
-        for number in range(24):
+        for number in range(16):
             ask(number)
         more = objects() - then
     assert more.total() < FEW, more
