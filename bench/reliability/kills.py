@@ -161,7 +161,7 @@ def _trial(work: Path, case: Case, name: str, seed: str, seconds: float) -> dict
     while not failure:
         told.append(f"{moment}: {list(end.codes)}")
         struck += end.struck
-        failure = _wrong_end(case, end, SIGNALS[name])
+        failure = _wrong_end(case, end, SIGNALS[name]) or _traceback(cut, name)
         if failure or not any(end.codes) or len(told) >= times:
             break
         end, moment = _signalled(case, cut, SIGNALS[name], rng, seconds)
@@ -194,6 +194,12 @@ def _wrong_end(case: Case, end: End, number: int) -> str:
     if not set(end.codes) <= allowed:
         return f"exit codes {list(end.codes)}"
     return ""
+
+
+def _traceback(cut: Path, name: str) -> str:
+    """Whether a stop that was asked for politely ended in one."""
+    said = (cut / "log").read_text(encoding="utf-8", errors="replace")
+    return "a traceback was printed" if name != "KILL" and "Traceback" in said else ""
 
 
 def _last(cut: Path) -> str:

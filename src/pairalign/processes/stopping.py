@@ -75,13 +75,13 @@ class Stopping:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
         if self._before:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-            signal.set_wakeup_fd(self._wakeup)
+            signal.set_wakeup_fd(self._wakeup)  # before the reader goes
             self._before = {}
             self._writer.close()
+        self._over.set()
 
     def install(self) -> None:
         """Be the one who is told of signals, also where a library has put its own handler in the way."""
@@ -133,22 +133,22 @@ class Stopping:
         print("\nstopping after this step, then writing the checkpoint; once more to stop at once", file=sys.stderr)
 
     def _listen(self) -> None:
-        number = 0
-        with self._reader:  # a run that is over may be held for long by whoever started it
+        with self._reader:  # to the end: of each later signal, a loader worker's end too, the kernel writes a byte
+            number = 0
             while number not in SIGNALS:
                 data = self._reader.recv(1)
                 if not data:
                     return
                 number = data[0]
-        if self._over.wait(PATIENCE):
-            return
-        while self.saving:
-            if self._over.wait(0.5):
+            if self._over.wait(PATIENCE):
                 return
-        if self.claim(128 + number):
-            print(f"pairalign: {Stopped(number, self.kept())}; the process hung and was ended", file=sys.stderr)
-            sys.stderr.flush()
-        self.leave(128 + number)
+            while self.saving:
+                if self._over.wait(0.5):
+                    return
+            if self.claim(128 + number):
+                print(f"pairalign: {Stopped(number, self.kept())}; the process hung and was ended", file=sys.stderr)
+                sys.stderr.flush()
+            self.leave(128 + number)
 
 
 def leave_signals_to_the_main_process() -> None:
