@@ -178,7 +178,7 @@ TARS: dict[str, Maker] = {
     ),
     "a size of terabytes": lambda private: member("s.a.npy", b"hi", pax_headers={"size": str(10**13)}),
     "a note of gigabytes": lambda private: member("s", type=tarfile.XHDTYPE, size=6 << 30),
-    "deep meta": lambda private: member("s.meta.json", b"[" * 100_000),
+    "deep meta": lambda private: member("s0.meta.json", b"[" * 100_000),
 }
 
 

@@ -195,8 +195,9 @@ def _machine() -> str:
 
 
 def _ownerless(partial: Path) -> bool:
-    """Whether no living process can be writing this; one of another machine is believed for a day."""
-    match = re.fullmatch(r".*\.partial(?:-(\d+)(?:-(\w+))?)?", partial.name)
+    """Whether no living process can be writing this; one of another machine is believed for a day, and a name without
+    a process may be anybody's."""
+    match = re.fullmatch(r".*\.partial-(\d+)(?:-(\w+))?", partial.name)
     if match is None:
         return False
     process, machine = match.groups()
@@ -205,7 +206,7 @@ def _ownerless(partial: Path) -> bool:
             return time.time() - partial.stat().st_mtime > _STRANGE_FOR
         except OSError:  # gone already
             return False
-    return process is None or int(process) == os.getpid() or not _alive(int(process))
+    return int(process) == os.getpid() or not _alive(int(process))
 
 
 def _alive(process: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,25 +100,32 @@ def test_a_module_that_it_names_is_not_imported(
 
 
 @pytest.mark.parametrize("name", ["../thesis.tex", "/etc/x.py", "plugins/../../thesis.tex", "plugins/..", "thesis.tex"])
-def test_names_in_its_record_stay_where_plugins_are_kept(stranger: Path, tmp_path: Path, name: str) -> None:
+def test_names_in_its_record_stay_where_plugins_are_kept(tmp_path: Path, name: str) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    record = json.loads((stranger / "identity.json").read_text())
-    record["plugins"][0]["files"].append(name)
-    (stranger / "identity.json").write_text(json.dumps(record))
-    folder = RunFolder(stranger, "align", AlignConfig)
+    kept = "plugins/glove/glove.py"
+    folder = told(tmp_path / "run", [{"given": "/x/glove.py", "kept": kept, "sha256": "0", "files": [kept]}])
+    assert [plugin.name for plugin in folder.plugins()] == ["glove.py"]
+    folder = told(tmp_path / "run", [{"given": "/x/glove.py", "kept": kept, "sha256": "0", "files": [kept, name]}])
     with pytest.raises(CheckpointError, match="where no run keeps a plugin"):
         folder.set_aside()
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
-def test_what_lies_behind_a_link_is_not_set_aside(stranger: Path, tmp_path: Path) -> None:
+def told(path: Path, plugins: list[dict[str, Any]]) -> RunFolder:
+    """A run folder that holds its record alone."""
+    path.mkdir(exist_ok=True)
+    (path / "identity.json").write_text(json.dumps({"verb": "align", "plugins": plugins}))
+    return RunFolder(path, "align", AlignConfig)
+
+
+def test_what_lies_behind_a_link_is_not_set_aside(tmp_path: Path) -> None:
     home = tmp_path / "home" / "mine"
     home.mkdir(parents=True)
     for name in ("cache.json", "features.npy"):
         (home / name).write_text("{}")
-    shutil.rmtree(stranger / "cache", ignore_errors=True)
-    (stranger / "cache").symlink_to(tmp_path / "home")
-    assert RunFolder(stranger, "align", AlignConfig).set_aside() is not None
+    folder = told(tmp_path / "run", [])
+    (folder.path / "cache").symlink_to(tmp_path / "home")
+    assert folder.set_aside() == tmp_path / "run.old-1"
     assert (home / "features.npy").exists()
 
 
