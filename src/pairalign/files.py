@@ -69,6 +69,11 @@ def replacing(
         raise
 
 
+def is_partial(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is called as one that is being written, by whatever process."""
+    return ".partial-" in Path(path).name
+
+
 def partial_of(path: str | os.PathLike[str]) -> Path:
     """The temporary name of a file that this process writes."""
     path = Path(path)

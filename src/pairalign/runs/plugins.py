@@ -19,7 +19,7 @@ from pairalign.core.errors import IdentityError, RegistryError
 from pairalign.core.plugins import PluginFile, is_file, read_plugin
 from pairalign.core.registry import load_plugin
 from pairalign.core.trust import is_trusted, trust
-from pairalign.files import write_bytes
+from pairalign.files import is_partial, write_bytes
 from pairalign.runs.identity import GONE, hashes
 
 
@@ -61,7 +61,7 @@ def _keep(plugin: PluginFile, run: Path, taken: Sequence[str]) -> KeptPlugin:
 
 def _is_free(home: Path, plugin: PluginFile) -> bool:
     """Whether nothing is there, but for what a run that was killed before it took note of it wrote of the same."""
-    there = [path for path in home.rglob("*") if path.is_file() and ".partial-" not in path.name]
+    there = [path for path in home.rglob("*") if path.is_file() and not is_partial(path)]
     return all(plugin.files.get(path.relative_to(home).as_posix()) == path.read_bytes() for path in there)
 
 

@@ -44,7 +44,7 @@ def _empty(kind: Any, shape: Any, dtype: Any) -> Any:
     """What numpy's arrays start as, before their state: empty in every pickle that numpy wrote."""
     if kind is not _Arrays or np.prod(shape, dtype=object) > 1:
         raise DataError("the pickle wants an array of a size that no pickle states: the file is refused.")
-    return _ARRAY(np.ndarray, shape, dtype)
+    return _array(np.ndarray, shape, dtype)
 
 
 def _bytes(data: Any = b"", *more: Any) -> bytearray:
@@ -54,7 +54,8 @@ def _bytes(data: Any = b"", *more: Any) -> bytearray:
     return bytearray(data, *more) if isinstance(data, str) else bytearray(data)
 
 
-_ARRAY, _SCALAR = (np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0])
+_array: Any = np.zeros(1).__reduce__()[0]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
 MAKERS: dict[tuple[str, str], Any] = {  # numpy 2 renamed numpy.core; a file of either is read by either
     ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): _Arrays,
@@ -73,7 +74,7 @@ def _check_promises(stream: BinaryIO) -> None:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(start)
     for opcode, value, _ in pickletools.genops(stream):  # runs nothing
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(value) <= size:
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(value or 0) <= size:
             raise DataError(f"the pickle wants a place {value} in memory, which no file of {size} bytes needs.")
     stream.seek(start)
 
