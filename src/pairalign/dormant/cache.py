@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pairalign.dormant.significance import Batch, load_scores, save_scores, scor
 from pairalign.dormant.significance.file import StoredScores
 from pairalign.dormant.significance.scores import Linears
 from pairalign.files import sha256_text
+from pairalign.runs.lock import alone
 
 
 def cached_scores(
@@ -34,16 +36,20 @@ def cached_scores(
     options: Mapping[str, Any] | None = None,
     write: bool = True,
 ) -> Mapping[str, Tensor]:
-    """What `score_model` gives, from `folder` where it is there, else made and, with `write`, kept."""
+    """What `score_model` gives, from `folder` where it is there, else made and, with `write`, kept; of runs that begin
+    together one makes it, and the others wait."""
     told, samples = dict(options or {}), getattr(calibration, "samples", ())
     if calibration is not None:  # it may be read once only
         calibration = Calibration([dict(batch) for batch in calibration], samples)
     path = score_path(folder, score, model, linears, calibration, seed=seed, options=told)
     if path.exists():
         return load_scores(path)
-    seen = None if calibration is None else Seen(calibration)
-    scores = score_model(score, model, linears, seen, seed=seed, **told)
-    return keep_scores(path, score, scores, linears, seen, seed=seed, options=told) if write else scores
+    with alone(path, wait=True) if write else nullcontext():
+        if path.exists():  # another run has made it in the meantime
+            return load_scores(path)
+        seen = None if calibration is None else Seen(calibration)
+        scores = score_model(score, model, linears, seen, seed=seed, **told)
+        return keep_scores(path, score, scores, linears, seen, seed=seed, options=told) if write else scores
 
 
 def score_path(
