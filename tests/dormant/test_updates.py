@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from pairalign.dormant.updates import Columns, Entries, Replacement, Rows, replaced_linear
+from pairalign.dormant.layer import adapt, attach
+from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
 
 SHAPE = (13, 21)  # no multiple of 8
 
@@ -66,7 +67,7 @@ def test_the_gradient_is_the_dense_ones_entries(
 
 def test_a_layer_acts_as_one_with_the_values_in_its_weight(update: tuple[Tensor, Replacement]) -> None:
     weight, replacement = update
-    before, bias, grad = weight.clone(), torch.randn(SHAPE[0], requires_grad=True), torch.randn(2, 3, SHAPE[0])
+    before, bias, grad = weight.clone(), nn.Parameter(torch.randn(SHAPE[0])), torch.randn(2, 3, SHAPE[0])
     inputs = torch.randn(2, 3, SHAPE[1], requires_grad=True)
     with torch.no_grad():
         replacement.values.add_(torch.randn_like(replacement.values))
@@ -79,11 +80,16 @@ def test_a_layer_acts_as_one_with_the_values_in_its_weight(update: tuple[Tensor,
     assert weight.equal(before)
 
 
-def acted(replacement: Replacement, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def acted(replacement: Replacement, inputs: Tensor, weight: Tensor, bias: nn.Parameter | None) -> Tensor:
     """The output of a layer that has this update alone."""
-    if isinstance(replacement, Entries):
-        return replaced_linear(inputs, weight, bias, [replacement])
-    return replacement.act(inputs, F.linear(inputs, weight, bias), weight, bias)
+    linear = nn.Linear(SHAPE[1], SHAPE[0], bias=bias is not None)
+    linear.weight, linear.bias = nn.Parameter(weight, requires_grad=False), bias
+    layer = adapt(linear)
+    attach(layer, "touch", replacement)
+    if bias is not None:
+        bias.requires_grad_(True)
+    output: Tensor = layer(inputs)
+    return output
 
 
 def test_masters_stay_float32_in_a_half_model() -> None:

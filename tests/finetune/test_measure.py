@@ -132,8 +132,8 @@ def test_held_out_sets_are_collated_one_batch_at_a_time(
     most: list[int] = []
     make = Batch.__init__
 
-    def made(self: Batch, *args: Any) -> None:
-        make(self, *args)
+    def made(self: Batch, *args: Any, **named: Any) -> None:
+        make(self, *args, **named)
         alive.add(self)
         most.append(len(alive))
 

@@ -2,8 +2,9 @@
 
 `DormantLinear` is an `nn.Linear` with updates by sensor name. What an update changes is computed beside the base's own
 output: for rows, columns and directions the difference is added, which is nothing before training; single entries act
-through a temporary weight. The base weight never requires a gradient, never meets an optimizer, and
-is never written, so that no critical entry can move, and a look at the base costs what the base costs.
+through a temporary weight, and values of all rows are a weight of their own. The base weight never requires a gradient,
+never meets an optimizer, and is never written, so that no critical entry can move, and a look at the base costs what
+the base costs.
 Where it bites: whether updates act belongs to the call (`without_updates`), in this thread or task alone, so that
 others may ask at the same time; a thread that is started within it does not inherit it.
 """
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError
 from pairalign.dormant.directions import Direction
-from pairalign.dormant.updates import Entries, Replacement, replaced_linear
+from pairalign.dormant.updates import Entries, Replacement, Rows, replaced_linear
 from pairalign.sharding import whole
 
 _silent: ContextVar[frozenset[int]] = ContextVar("layers whose updates do not act", default=frozenset())
@@ -47,9 +48,12 @@ class DormantLinear(nn.Linear):
         if self.weight.requires_grad and torch.is_grad_enabled():
             raise DormantError("a base weight beside dormant values is never trained: set its requires_grad to False.")
         acting = self.acting()
-        entries = [update for update in acting if isinstance(update, Entries)]
-        if entries:
-            output = replaced_linear(input, self.weight, self.bias, entries)
+        replaced = [update for update in acting if isinstance(update, Entries)]
+        whole = [update for update in acting if isinstance(update, Rows) and update.whole]
+        if whole:
+            output = F.linear(input, whole[0].values.to(self.weight.dtype), self.bias)
+        elif replaced:
+            output = replaced_linear(input, self.weight, self.bias, replaced)
         else:
             output = F.linear(input, self.weight, self.bias)
         for update in acting:

@@ -86,6 +86,11 @@ class Rows(Replacement):
         self.register_buffer("index", rows.to(weight.device, torch.int64))
         self._fill(weight)
 
+    @property
+    def whole(self) -> bool:
+        """Whether they are all rows."""
+        return len(self.index) == self.shape[0]
+
     def take(self, weight: Tensor) -> Tensor:
         """(k, in)."""
         return weight.index_select(0, self.index)
@@ -95,9 +100,9 @@ class Rows(Replacement):
         weight.index_copy_(0, self.index, packed.to(weight.dtype))
 
     def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The difference of these rows, times the input, added at these outputs; of all rows, `V x`."""
-        if len(self.index) == self.shape[0]:
-            return F.linear(input, self.values.to(weight.dtype), bias)
+        """The difference of these rows, times the input, added there; the output of all rows is theirs already."""
+        if self.whole:
+            return output
         return output.index_add_(-1, self.index, F.linear(input, self._change(weight)).to(output.dtype))
 
     def mask(self) -> Mask:

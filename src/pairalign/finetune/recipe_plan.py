@@ -204,8 +204,10 @@ def count_flops(
         forward, backward = forward + beside, backward + beside + 2 * trained
     elif structure == "weights" or ":" in structure:
         backward += 2 * sum(layer.entries for layer in layers)
-    else:
+    elif structure == "matrices":
         backward += 2 * trained
+    else:
+        forward, backward = forward + 2 * trained, backward + 4 * trained
     return forward + attention, backward + 2 * attention
 
 
