@@ -74,7 +74,8 @@ def packing(tmp_path: Path, workers: int = 1) -> Any:
     lines = [json.dumps({"key": str(n), "touch": [n, n + 0.5], "text": f"sample {n}"}) for n in range(120)]
     (tmp_path / "m.jsonl").write_text("\n".join(lines))
     words = ("data", "pack", str(tmp_path / "m.jsonl"), "out", "--shard-samples", "2", "--quiet")
-    return Case("pack", (*words, "--workers", str(workers)), ("train-", "index.json"))
+    done = "already holds a finished pack"
+    return Case("pack", (*words, "--workers", str(workers)), ("train-", "index.json"), finished=done)
 
 
 def test_a_trial_of_a_pack_holds_and_one_that_writes_otherwise_after_a_kill_does_not(
