@@ -198,12 +198,17 @@ def _wrong_end(case: Case, end: End, number: int) -> str:
 
 def _traceback(cut: Path, name: str) -> str:
     """Whether a stop that was asked for politely ended in one."""
-    said = (cut / "log").read_text(encoding="utf-8", errors="replace")
-    return "a traceback was printed" if name != "KILL" and "Traceback" in said else ""
+    return "a traceback was printed" if name != "KILL" and "Traceback" in _said(cut) else ""
+
+
+def _said(cut: Path) -> str:
+    """What was printed; nothing where a fork was killed before it had a log."""
+    log = cut / "log"
+    return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
 
 def _last(cut: Path) -> str:
-    lines = (cut / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = _said(cut).strip().splitlines()
     return lines[-1][:300] if lines else "nothing was said"
 
 
