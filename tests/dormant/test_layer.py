@@ -184,6 +184,15 @@ def test_an_overlap_is_refused_and_nothing_is_left_behind() -> None:
     assert all(list(layer.updates) == ["touch"] for _, layer in dormant_linears(model))
 
 
+@pytest.mark.parametrize("name", ["", ".touch", "a.b", "items", "__class__", "a\nb"])
+def test_a_sensor_that_no_module_can_be_called_by_is_refused_before_anything_changes(name: str) -> None:
+    base = tiny_llama()
+    with pytest.raises(DormantError, match="give a plain name"):
+        pa.get_dormant_model(base, pa.DormantConfig(score="magnitude", structure="rows"), sensor=name)
+    assert not list(dormant_linears(base))
+    assert all(parameter.requires_grad for parameter in base.parameters())
+
+
 @pytest.mark.parametrize("options", STRUCTURES.values(), ids=STRUCTURES)
 def test_a_backward_pass_is_of_its_own_forward_pass_or_raises(options: dict[str, Any]) -> None:
     model, undisturbed = dormant(tiny_llama(), **options), dormant(tiny_llama(), **options)

@@ -26,6 +26,13 @@ _ATTRIBUTES = """
 """
 TAKEN = frozenset(_ATTRIBUTES.split())
 """What torch's modules call something of their own."""
+
+
+def names_module(name: str) -> bool:
+    """Whether a part of a torch module may be called so."""
+    return bool(name) and name.isprintable() and "." not in name and name not in TAKEN and not name.startswith("_")
+
+
 PLAIN = {"name": r"\w+", "sensor": r"[\w-]+"}
 PARTS = ("image", "text", "video", "audio")  # of every message
 LONGEST = {"text": 4096, "prompt": 2**20, "label": 128, "name": 64, "sensor": 64}  # characters

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pairalign.core.config import load_config, to_dict
 from pairalign.core.errors import DeltaError
-from pairalign.core.names import TAKEN
+from pairalign.core.names import names_module
 from pairalign.core.record import as_record, read_record
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction
@@ -216,7 +216,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         found = record["format"]
         if found == FORMAT:
             sensor = as_record(record, _Record).sensor
-            if not sensor or "." in sensor or not sensor.isprintable() or sensor in TAKEN or sensor.startswith("_"):
+            if not names_module(sensor):
                 raise ValueError(f"it is of a sensor called {sensor!r}")
     except FileNotFoundError as error:
         raise DeltaError(f"{path} is missing: give a folder that save_pretrained wrote.") from error

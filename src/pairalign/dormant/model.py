@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError
+from pairalign.core.names import names_module
 from pairalign.dormant.checkpoint import load_delta, save_delta
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction, Use, choose_basis
@@ -103,13 +104,15 @@ class DormantModel(nn.Module):
         """
         if sensor in self.dormant:
             raise DormantError(f"sensor {sensor!r} is there already: uninstall it first.")
-        modules = dict(self.base_model.named_modules())
+        if not names_module(sensor):
+            raise DormantError(f"sensor={sensor!r}: give a plain name, such as 'touch'.")
+        origin, modules = dict(origin or {}), dict(self.base_model.named_modules())
         for name, update in updates.items():
             check_free(modules[name], sensor, update)
         for name, update in updates.items():
             attach(adapt(modules[name]), sensor, update)  # type: ignore[arg-type]
         self.dormant[sensor] = config
-        self.origins[sensor] = dict(origin or {})
+        self.origins[sensor] = origin
 
     def install(self, folder: str | Path) -> None:
         """Install the delta that a folder holds, such as a sensor pack; raise `DeltaError` if it does not fit."""

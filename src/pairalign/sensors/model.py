@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.core.names import SENSOR
 from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.sensor import Sense, embedding_of
@@ -47,6 +48,8 @@ class SensorModel(nn.Module):
 
     def add(self, name: str, sense: Sense, placeholder: int) -> None:
         """Give the model a sense; `placeholder`: token id that stands for one of its vectors."""
+        if fault := SENSOR.fault(name):
+            raise ConfigError(f"sensor {name!r}: {fault}.")
         if name in self.senses:
             raise ConfigError(f"sensor {name!r} is there already: remove it first.")
         if placeholder in self.placeholders.values() or placeholder in self.visual:
