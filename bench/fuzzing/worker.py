@@ -70,7 +70,7 @@ def judge(read: Callable[[bytes], object], data: bytes, before: int) -> Verdict:
 
 def _out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) and not type(error).__module__.startswith("av"):  # ffmpeg's own bound
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,14 @@ def test_what_cannot_be_looked_at_is_refused(shards: Path, tmp_path: Path) -> No
     with pytest.raises(StorageError, match="cannot be written"):
         inspect_pairs(shards, samples=1, out=shards / "index.json" / "sheet.png", progress=False)
     assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_an_index_that_tells_of_no_samples_is_refused(shards: Path) -> None:
+    index = json.loads((shards / "index.json").read_text())
+    index["splits"] = {}
+    (shards / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match="it holds no samples"):
+        inspect_pairs(shards)
 
 
 def test_a_split_named_twice_counts_once_and_dtypes_are_told(shards: Path) -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from pairalign.core.arguments import checked
 from pairalign.core.bounds import Count, Whole
-from pairalign.core.errors import DataError, did_you_mean
+from pairalign.core.errors import DataError
 from pairalign.data.draw import as_array, draw_signal, lay_out, new_figure, signal_aspect
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.kinds import cloud_rows, kind_of, main_value, series_array
@@ -92,13 +92,13 @@ def inspect_pairs(
     index = load_index(folder)
     names = list(dict.fromkeys(splits or index.splits))
     for name in names:
-        if name not in index.every_split:
-            raise DataError(f"split {name!r} is not in {str(folder)!r}.{did_you_mean(name, index.every_split)}")
+        index.split(name, folder)  # refuses one that is unknown or empty
     seen = {name: Seen() for name in index.modalities}
     bad: list[tuple[str, str]] = []
     chosen = _read(folder, index, names, seen, bad, samples, seed, progress)
     if not chosen:
-        raise DataError(f"{str(folder)!r}: none of its samples can be read. First: {bad[0][0]}: {bad[0][1]}")
+        first = f"none of its samples can be read. First: {bad[0][0]}: {bad[0][1]}" if bad else "it holds no samples."
+        raise DataError(f"{str(folder)!r}: {first}")
     home = folder if isinstance(folder, Path) else Path()
     path = Path(out) if out is not None else home / "contact_sheet.png"
     _draw(chosen, index, path)
