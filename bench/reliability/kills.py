@@ -70,7 +70,7 @@ def _record(found: list[tuple[Case, str, dict[str, Any]]], count: int) -> dict[s
     rows: dict[str, Counter[str]] = {}
     for case, name, trial in found:
         row = rows.setdefault(case.name, Counter())
-        row.update({f"{name} tried": 1, f"{name} held": not trial["failure"]})
+        row.update({f"{name} tried": 1, f"{name} held": int(not trial["failure"])})
     failures = [f"{trial['trial']}: {trial['failure']} ({trial['told']})" for _, _, trial in found if trial["failure"]]
     return {
         "section": "kills",
