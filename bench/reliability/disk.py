@@ -47,7 +47,7 @@ ROOM = 96 * 2**20  # bytes of the disk
 PATIENCE = 600.0  # seconds for one command
 FULL = "the disk is full"
 SMALL = demo.DemoSize(train=64, pool=24, steps=3, lessons=LessonSize(train=48, held=12, steps=2))
-NOTES = ("device: ", "Loading weights: ", "Writing model shards: ", "\x1b[A")  # and bars of transformers
+NOTES = ("device: ", "note: ", "Loading weights: ", "Writing model shards: ", "\x1b[A")  # and bars of transformers
 
 
 def measure(work: Path, count: int, seed: int, only: str = "") -> dict[str, Any]:
