@@ -328,6 +328,31 @@ def test_it_generates_like_the_merged_model() -> None:
     assert not any(isinstance(m, DormantLinear) for m in model.modules())
 
 
+def test_updates_act_in_a_base_that_is_spread_over_devices() -> None:
+    hooks = pytest.importorskip("accelerate.hooks")
+    base = tiny_llama()
+    for module in base.modules():
+        if isinstance(module, nn.Linear):  # as `device_map` does
+            hooks.add_hook_to_module(module, hooks.AlignDevicesHook(execution_device="cpu"))
+    before = logits(base)
+    model, plain = dormant(base, structure="rows"), dormant(tiny_llama(), structure="rows")
+    train(model)
+    train(plain)
+    assert logits(model).equal(logits(plain))
+    assert not logits(model).equal(before)
+    assert logits(model.unload()).equal(before)
+
+
+def test_a_layer_whose_forward_was_replaced_is_refused_before_anything_changes() -> None:
+    base = tiny_llama()
+    layer = base.model.layers[1].mlp.up_proj
+    layer.forward = layer.forward
+    with pytest.raises(DormantError, match=r"forward was replaced, and updates would not act"):
+        dormant(base, structure="rows")
+    assert not list(dormant_linears(base))
+    assert layer.weight.requires_grad
+
+
 def test_matrices_train_whole() -> None:
     model = dormant(tiny_llama(), structure="matrices", target_modules=("gate_proj", "up_proj"))
     linears = [m for n, m in tiny_llama().named_modules() if n.endswith(("gate_proj", "up_proj"))]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MethodType
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,9 @@ from pairalign.core.errors import DormantError
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.updates import Entries, Replacement, Rows, replaced_linear
 from pairalign.sharding import whole
+
+DISPATCHED = "_old_forward"
+"""Where accelerate keeps the forward of a layer that `device_map` puts somewhere."""
 
 _silent: ContextVar[frozenset[int]] = ContextVar("layers whose updates do not act", default=frozenset())
 
@@ -89,21 +93,33 @@ def adapt(linear: nn.Linear) -> DormantLinear:
     """Make a linear layer of a model dormant, in place: the same object, with room for updates. Its base is frozen."""
     if isinstance(linear, DormantLinear):
         return linear
-    if type(linear) is not nn.Linear:
-        raise DormantError(f"a {type(linear).__name__} is no plain nn.Linear: leave it out with exclude_modules.")
+    _check_plain(linear)
     linear.requires_grad_(False)
     linear.__class__ = DormantLinear
+    _rebind(linear)
     assert isinstance(linear, DormantLinear)
     linear.updates = nn.ModuleDict()
     linear.enabled = True
     return linear
 
 
+def _check_plain(layer: nn.Module) -> None:
+    if type(layer) is not nn.Linear:
+        raise DormantError(f"a {type(layer).__name__} is no plain nn.Linear: leave it out with exclude_modules.")
+    if "forward" in vars(layer) and DISPATCHED not in vars(layer):
+        raise DormantError("a linear layer's forward was replaced, and updates would not act: put nn.Linear's back.")
+
+
+def _rebind(layer: nn.Linear) -> None:
+    """Let a layer that accelerate moves between devices call its class's forward, of which it keeps the one before."""
+    if DISPATCHED in vars(layer):
+        setattr(layer, DISPATCHED, MethodType(type(layer).forward, layer))
+
+
 def check_free(layer: nn.Module, name: str, update: Replacement | Direction) -> None:
     """Raise `DormantError` if a layer cannot take an update: it is no plain one, the name is taken, entries overlap."""
     if not isinstance(layer, DormantLinear):
-        if type(layer) is not nn.Linear:
-            raise DormantError(f"a {type(layer).__name__} is no plain nn.Linear: leave it out with exclude_modules.")
+        _check_plain(layer)
         return
     if name in layer.updates:
         raise DormantError(f"sensor {name!r} is installed already: uninstall it first.")
@@ -132,6 +148,7 @@ def release(layer: DormantLinear, merge: bool) -> nn.Linear:
             layer.weight.copy_(layer.effective_weight())
     del layer.updates, layer.enabled
     layer.__class__ = nn.Linear  # type: ignore[assignment]
+    _rebind(layer)
     return layer
 
 
