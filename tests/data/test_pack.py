@@ -439,6 +439,15 @@ def test_odd_samples_end_no_pack(tmp_path: Path) -> None:
             pack([rows[0], rows[number + 1]], tmp_path / f"{number}", seed=None)
 
 
+@pytest.mark.parametrize("role", ["group", "session", "label"])
+def test_half_a_character_beside_a_sample_makes_it_a_bad_one_before_it_is_drawn_into_a_split(
+    role: str, tmp_path: Path
+) -> None:
+    rows = [{"text": f"this is {n}", role: "nice \ud83d" if n == 3 else f"g{n}"} for n in range(20)]
+    index = pack(rows, tmp_path / "out", split={"train": 0.5, "val": 0.5}, on_bad="skip")
+    assert [key for key, reason in index.skipped if "half a character" in reason] == ["00000003"]
+
+
 def test_keys_of_every_kind_are_read_back_as_they_were(tmp_path: Path) -> None:
     keys = ["a.b", "a/b", "../a", "a b", " a", "ключ", "𝄞", "A", "a", "a%2E", "~", "a\nb", "a\0b", "007", "."]
     rows = [{"key": key, "text": f"this is {number}"} for number, key in enumerate([*keys, "x" * 300])]

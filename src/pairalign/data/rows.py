@@ -9,6 +9,7 @@ a split by fractions is decided by group where there is one, so that no object o
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -143,6 +144,9 @@ def _row(sample: Mapping[str, Any], key: str, modalities: Sequence[str], split: 
     if "ids" in meta:
         raise DataError(f"sample {key!r}: meta holds 'ids', where content ids are kept: give it another name.")
     meta.update({name: sample[name] for name in ("label", "group", "session") if sample.get(name) is not None})
+    if meta:
+        told = json.dumps(meta, ensure_ascii=False, default=str)
+        checked_text(told, f"sample {key!r}: its label, group, session or meta")
     chosen = _split_of(sample, key, split, seed)
     if sample.get("splits"):
         for name, part in sample["splits"].items():
