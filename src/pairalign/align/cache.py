@@ -106,7 +106,7 @@ class AnchorCache:
                 f"anchor cache {str(folder)!r} is stale: made with other weights, options, preprocessing or data "
                 f"(fingerprint {found[:12]}, now {fingerprint[:12]}). Delete the folder, or set `cache` to another one."
             )
-        if features.ndim != 3 or features.dtype != np.float32:
+        if features.ndim != 3 or features.dtype != np.float32 or 0 in features.shape[1:]:
             what = f"{features.dtype} of shape {features.shape}"
             raise CacheError(f"anchor cache {str(folder)!r} is damaged: its features are {what}: delete it.")
         if len(record.keys) != len(features):

@@ -95,6 +95,8 @@ def read_words(path: str | os.PathLike[str], name: str = "text", encoding: str =
 
 def open_plain(path: str | os.PathLike[str]) -> int:
     """A descriptor of a plain file; `OSError` where there is none, `DataError` for a pipe, device or folder."""
+    if "\0" in os.fsdecode(path):
+        raise DataError(f"{os.fsdecode(path)!r} is the name of no file: correct it.")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

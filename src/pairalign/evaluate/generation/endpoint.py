@@ -134,6 +134,10 @@ def _content(data: bytes) -> str:
         raise _PassingError("sends what is no chat completion") from None
     if not isinstance(content, str):
         raise _PassingError("sends a completion without text")
+    try:
+        content.encode()
+    except UnicodeEncodeError:
+        raise _PassingError("sends half a character") from None
     return content
 
 
