@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,21 @@ def test_where_nothing_can_be_written_beside_it_the_lock_lies_inside(
     with pytest.raises(pytest.fail.Exception, match="it has begun"):
         demo.run_demo(tmp_path / "disk", progress=False)
     assert [path.name for path in tmp_path.rglob("*")] == ["disk"]
+
+
+def test_of_many_threads_that_ask_at_once_one_is_let_in_at_a_time(tmp_path: Path) -> None:
+    inside, most, start = set[int](), list[int](), threading.Barrier(16)
+
+    def enter(number: int) -> None:
+        start.wait()
+        for _ in range(5):
+            with alone(tmp_path / "place", wait=True):
+                inside.add(number)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.discard(number)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(enter, range(16)))
+    assert most == [1] * 80
+    assert not list(tmp_path.iterdir())

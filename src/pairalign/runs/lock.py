@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from threading import Lock
 from typing import ParamSpec, TypeVar
 
 from pairalign.core.errors import StorageError
@@ -31,6 +32,7 @@ R = TypeVar("R")
 
 _here: set[Path] = set()
 _mine: ContextVar[frozenset[Path]] = ContextVar("_mine", default=frozenset())
+_looking = Lock()
 _CHILDREN = "PAIRALIGN_HELD"  # tells processes that this one starts what it holds
 _WAIT = 0.05  # seconds between two looks at a lock that another holds
 
@@ -106,28 +108,43 @@ def hold(path: Path, what: str, *, keep: bool = True, wait: bool = False) -> Ite
     if number < 0:  # read-only: nobody can write here
         yield
         return
-    _here.add(place)
     try:
         with suppress(OSError):  # on a full disk it holds without saying whose it is
             os.ftruncate(number, 0)
             os.write(number, str(os.getpid()).encode())
         yield
     finally:
-        _here.discard(place)
         with suppress(OSError):
             if keep:
                 os.ftruncate(number, 0)
             else:
                 path.unlink()
         os.close(number)
+        _here.discard(place)  # last: a record lock is the process's, and ends with any descriptor of the file
 
 
 def _take(path: Path, place: Path, what: str, wait: bool) -> int | None:
-    """A descriptor of the locked file, −1 where nobody can lock; `None` to look again later."""
-    if place in _here:
+    """A descriptor of the locked file, −1 where nobody can lock; `None` to look again later. With a descriptor, the
+    place is in `_here`: threads of one process are told apart by that alone."""
+    with _looking:
+        mine = place not in _here
+        if mine:
+            _here.add(place)
+    if not mine:
         if wait:
             return None
         raise _taken(what, os.getpid())
+    number = None
+    try:
+        number = _open_locked(path, what, wait)
+    finally:
+        if number is None or number < 0:
+            _here.discard(place)
+    return number
+
+
+def _open_locked(path: Path, what: str, wait: bool) -> int | None:
+    """The same, of what other processes hold."""
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
