@@ -27,7 +27,7 @@ from pairalign.files import replacing, sha256_text, stays_inside
 INDEX_NAME = "index.json"
 VERSION = 1
 SMALLEST = 512  # bytes of a sample in a tar
-_UNSAFE = re.compile(r"^/|\\|(^|/)\.\.(/|$)|^[A-Za-z][\w+.-]*:")  # leaves the folder, or is an address
+_UNSAFE = re.compile(r"^/|\\|(^|/)\.\.(/|$)|^[A-Za-z][\w+.-]*:|\x00")  # leaves the folder, or is an address
 
 
 @dataclass(frozen=True)

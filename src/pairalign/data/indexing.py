@@ -29,6 +29,7 @@ from pairalign.data.decode import DECODERS
 from pairalign.data.index import INDEX_NAME, ShardIndex, index_bytes, load_index, save_index
 from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.data.reader import parse_field
+from pairalign.data.rows import check_split
 from pairalign.data.summary import condensed, summarise
 from pairalign.data.tar import Entry, open_shard, scan
 from pairalign.data.write import RECORDS, describe_stored, label_names, merge_one
@@ -166,7 +167,7 @@ def _read(place: ShardPlace, name: str, splits: Mapping[str, str] | None, found:
             labels |= label_names(meta.get("label"))
             if not number:
                 split = _split_of(name, splits, meta)
-                record["splits"] = meta["splits"] if isinstance(meta.get("splits"), dict) else {}
+                record["splits"] = _divisions_of(meta)
         told = {
             "count": len(entries),
             "labels": sorted(labels),
@@ -216,6 +217,14 @@ def _meta(data: bytes) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
+def _divisions_of(meta: Mapping[str, Any]) -> dict[str, str]:
+    told = meta.get("splits")
+    found = {name: part for name, part in told.items() if isinstance(part, str)} if isinstance(told, dict) else {}
+    for name in (*found, *found.values()):
+        check_split(name)
+    return found
+
+
 def _split_of(name: str, splits: Mapping[str, str] | None, meta: Mapping[str, Any]) -> str:
     if splits is not None:
         for split, pattern in splits.items():
@@ -223,6 +232,7 @@ def _split_of(name: str, splits: Mapping[str, str] | None, meta: Mapping[str, An
                 return split
         raise DataError(f"shard {name!r} is of no split: give a pattern that it matches, such as rest='*'.")
     if isinstance(meta.get("split"), str):
+        check_split(meta["split"])
         return str(meta["split"])
     words = re.split(r"[^a-z]+", name.removesuffix(".tar").lower())
     return next((_WORDS[word] for word in words if word in _WORDS), "train")

@@ -52,7 +52,8 @@ def summarise(
                 others.setdefault(division, {}).setdefault(part, []).append(info)
     for split, found in shards.items():
         if not found:
-            raise DataError(f"split {split!r} is empty, every sample is bad. First: {skipped[0][0]!r}: {skipped[0][1]}")
+            first = f", every sample is bad. First: {skipped[0][0]!r}: {skipped[0][1]}" if skipped else "."
+            raise DataError(f"split {split!r} is empty{first}")
     return ShardIndex(
         modalities={
             name: modality_info(name, stats[name], dict(units.get(name, {})), rates.get(name, {})) for name in stats

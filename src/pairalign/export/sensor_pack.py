@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pairalign.core.config import load_config
-from pairalign.core.errors import ConfigError, DeltaError, PackError, RegistryError
+from pairalign.core.errors import ConfigError, DeltaError, PackError, PairalignError, RegistryError
 from pairalign.core.registry import code_hash
 from pairalign.dormant.checkpoint import read_sensor
 from pairalign.dormant.model import DormantModel
@@ -156,6 +156,11 @@ def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[s
             sense = build_sense(recipe, model.llm)
         except RegistryError as error:
             raise PackError(f"pack {str(folder)!r}: {error} Name the file that registers it with --plugin.") from error
+        except PairalignError:
+            raise
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # sizes that no module can have
+            what = str(error).splitlines()[0]
+            raise PackError(f"pack {str(folder)!r}: {name!r} cannot be built ({what}): copy the pack again.") from error
         if manifest.code.get(name, code := code_hash(recipe.encoder)) != code:
             warnings.warn(
                 f"pack {str(folder)!r}: the encoder {recipe.encoder!r} of {name!r} is not the code that the pack was "

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pairalign.align.latents import Latents
 from pairalign.align.model import build_head
+from pairalign.core.bounds import LARGEST, Within
 from pairalign.core.config import LatentConfig, Strict
 from pairalign.core.encoder import Encoder
 from pairalign.core.registry import create_encoder
@@ -31,7 +32,7 @@ class SenseRecipe(Strict):
     encoder: str
     options: dict[str, Any] = field(default_factory=dict)
     latent: LatentConfig = field(default_factory=LatentConfig)
-    head: int | str | None = None
+    head: Annotated[int | Literal["anchor"] | None, Within(0, LARGEST, whole=True)] = None
     bridge: str = "mlp"
     tokens: int = 8
     sizes: dict[str, list[int]] = field(default_factory=dict)
