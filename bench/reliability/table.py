@@ -50,7 +50,7 @@ def _row(promise: str, record: dict[str, Any] | None) -> str:
 def _section(name: str, record: dict[str, Any]) -> Iterator[str]:
     """How it was measured, in rows where the section gives `rows`, and what failed."""
     yield f"## {name}\n"
-    yield f"{MEANS[name]}\n\n`python bench/faults.py {name}`: {record['what']}.\n"
+    yield f"{MEANS[name]}\n\n`python bench/faults.py {name}`: {record['what'].rstrip('.')}.\n"
     figures = {key: value for key, value in record.items() if key not in PLAIN}
     yield "; ".join(f"{key}: {_text(value)}" for key, value in (record["settings"] | figures).items()) + "."
     yield "Versions: " + ", ".join(f"{key} {value}" for key, value in record["versions"].items()) + "."
