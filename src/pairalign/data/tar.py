@@ -99,7 +99,8 @@ def scan(descriptor: int, name: str) -> list[Entry]:
             raise DataError(f"shard {name} is damaged{_after(entries)} ({error}): copy or pack it again.") from error
         offset += length + -length % BLOCK
         if offset > size:
-            raise DataError(f"shard {name} is truncated inside sample {entries[-1].key!r}: copy or pack it again.")
+            inside = f" inside sample {entries[-1].key!r}" if entries else ""
+            raise DataError(f"shard {name} is truncated{inside}: copy or pack it again.")
     _check_sums(headers, name)
     return entries
 
