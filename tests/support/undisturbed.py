@@ -23,6 +23,7 @@ LOOPS = (
     "loops",
     "epoch",
 )  # of checkpoints: Lightning's counters of what it fetched, which a run in parts has otherwise
+LEFT = ".*.lock"  # a killed command's, which nobody holds; the next one that writes there takes it away
 LATER = "last.ckpt"  # a run that was told to stop keeps the step that it stopped at, which may be a later one
 
 
@@ -30,7 +31,7 @@ def differences(whole: Path, cut: Path, *, but: tuple[str, ...] = ()) -> list[st
     """One line for everything in which two folders differ. but: names of files that are of the comparison, as logs."""
     one, other = ({str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()} - {*but} for f in (whole, cut))
     found = [f"{name} is missing" for name in sorted(one - other)]
-    found += [f"{name} is too much" for name in sorted(other - one)]
+    found += [f"{name} is too much" for name in sorted(other - one) if not Path(name).match(LEFT)]
     for name in sorted(one & other):
         found += [f"{name}: {line}" for line in _differ(whole / name, cut / name)]
     return found
