@@ -19,12 +19,13 @@ from typing import Annotated, Any, ClassVar
 
 from pairalign.core.errors import ConfigError
 from pairalign.core.fitting import misfits
+from pairalign.core.rule import Rule
 
 LARGEST = 2**63 - 1  # what fits into the int64 of torch and NumPy
 
 
 @dataclass(frozen=True)
-class Within:
+class Within(Rule):
     """Metadata of a field's type: a number from `low` to `high`, which `open` leaves out; `whole` for an integer.
 
     Anything that is no number (null, "auto") is left to the rest of the type.
@@ -44,13 +45,6 @@ class Within:
         if isinstance(value, bool) or not inside or not finite or (self.whole and value % 1):
             return f"give {self}{' and below 2^63' if self.whole and value > LARGEST else ''}"
         return None
-
-    def check(self, value: Any) -> Any:
-        """Return `value`; raise `ValueError` with the fix where it is out of bounds."""
-        fix = self.fault(value)
-        if fix is not None:
-            raise ValueError(fix)
-        return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema

@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from pairalign.core.rule import Rule
+
 _ATTRIBUTES = """
     T_destination add_module apply bfloat16 bool buffers call_super_init children clear compile cpu cuda double
     dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu
@@ -39,7 +41,7 @@ LONGEST = {"text": 4096, "prompt": 2**20, "label": 128, "name": 64, "sensor": 64
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Rule):
     """Metadata of a field's type: text of a form. What is no text is left to the rest of the type."""
 
     form: Literal["text", "prompt", "label", "name", "sensor"] = "text"
@@ -64,24 +66,12 @@ class Written:
             return "give another name, this one is taken for something else"
         return None
 
-    def check(self, value: Any) -> Any:
-        """Return `value`; raise `ValueError` with the fix where it is not written so."""
-        fix = self.fault(value)
-        if fix is not None:
-            raise ValueError(fix)
-        return value
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
     def __str__(self) -> str:
         return {"label": "a name", "name": "a plain name", "sensor": "a plain name"}.get(self.form, "text")
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Rule):
     """Metadata of a field's type: what YAML and JSON both write, so that a run's settings can be kept and compared."""
 
     def fault(self, value: Any) -> str | None:
@@ -90,16 +80,6 @@ class Plain:
             return None if _is_plain(value) else f"give {self}"
         except RecursionError:
             return "give a value that does not hold itself"
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        def check(value: Any) -> Any:
-            if (fix := self.fault(value)) is not None:
-                raise ValueError(fix)
-            return value
-
-        return core_schema.no_info_after_validator_function(check, handler(source))
 
     def __str__(self) -> str:
         return "text, finite numbers, true, false, null, and lists and mappings of these; a date in quotes"

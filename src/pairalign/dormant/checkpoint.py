@@ -234,7 +234,7 @@ def _fitting(
     linear = modules.get(name)
     if not isinstance(linear, nn.Linear):
         raise DeltaError(f"the delta changes {name}, which the model does not have: it was made for another base.")
-    weight = linear.base_weight() if isinstance(linear, DormantLinear) else linear.weight
+    weight = whole(linear.weight.detach())
     weight = weight.to(dtype or weight.dtype)
     if list(weight.shape) != about["shape"] or str(weight.dtype) != about["dtype"]:
         raise DeltaError(

@@ -28,7 +28,6 @@ from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.dormant.layer import (
     DormantLinear,
     adapt,
-    attach,
     check_free,
     detach,
     dormant_linears,
@@ -110,7 +109,7 @@ class DormantModel(nn.Module):
         for name, update in updates.items():
             check_free(modules[name], sensor, update)
         for name, update in updates.items():
-            attach(adapt(modules[name]), sensor, update)  # type: ignore[arg-type]
+            adapt(modules[name]).updates[sensor] = update  # type: ignore[arg-type]  # checked above, all before one
         self.dormant[sensor] = config
         self.origins[sensor] = origin
 

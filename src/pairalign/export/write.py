@@ -24,7 +24,6 @@ from pairalign.core.config import to_dict
 from pairalign.core.errors import PackError
 from pairalign.core.registry import code_hash
 from pairalign.dormant.checkpoint import CONFIG
-from pairalign.dormant.layer import DormantLinear
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.export.card import write_card
@@ -37,6 +36,7 @@ from pairalign.finetune.methods import create_method
 from pairalign.runs.versions import git_commit
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.sensor import Sense, SenseRecipe, embedding_of
+from pairalign.sharding import whole
 
 PLACES = ("_name_or_path", "name_or_path")  # where transformers found a base
 
@@ -140,10 +140,8 @@ def weight_of(llm: nn.Module, name: str) -> Tensor | None:
         layer = llm.get_submodule(parent)
     except AttributeError:
         return None
-    if isinstance(layer, DormantLinear) and last == "weight":
-        return layer.base_weight()
     found = getattr(layer, last, None)
-    return found.detach() if isinstance(found, Tensor) else None
+    return whole(found.detach()) if isinstance(found, Tensor) else None
 
 
 def base_of(model: SensorModel) -> dict[str, str]:
