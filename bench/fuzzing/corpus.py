@@ -16,7 +16,7 @@ from typing import NamedTuple
 from fuzzing.mailbox import Case
 from fuzzing.readers import make_reader
 from fuzzing.record import Record
-from fuzzing.worker import judge, peak_memory
+from fuzzing.worker import judge, memory_now
 
 TRIES = 400  # readings that shrinking one input may take
 LARGEST = 20_000  # characters of a kept input; a larger one is not kept
@@ -55,7 +55,7 @@ def add(record: Record, corpus: Path, work: Path) -> int:
 
 def shrunk(read: Callable[[bytes], object], data: bytes, outcome: str) -> bytes:
     """A shorter input of the same outcome: pieces of ever smaller size are left out."""
-    before, size = peak_memory(), len(data) // 2
+    before, size = memory_now(), len(data) // 2
     if judge(read, data, before).outcome != outcome:
         return data  # of another process, such as one that died
     tries = TRIES

@@ -48,7 +48,7 @@ def draw_case(reader: Reader, draw: random.Random) -> Case:
 
 
 def judge(read: Callable[[bytes], object], data: bytes, before: int) -> Verdict:
-    """Read one case. before: bytes that the process had before its first one."""
+    """Read one case. before: bytes that the process had before its first one (`memory_now`)."""
     start, said = time.process_time(), ""
     forget_peak()
     try:
@@ -90,6 +90,12 @@ def forget_peak() -> None:
         file.write("5")
 
 
+def memory_now() -> int:
+    """The memory that this process has now, bytes: what a case's peak is measured from."""
+    forget_peak()
+    return peak_memory()
+
+
 def peak_memory() -> int:
     """The high-water mark, bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -108,8 +114,7 @@ def check_good(reader: Reader) -> None:
 def fuzz(reader: Reader, record: Record, seconds: float, put: Callable[[Case], None], save: Callable[[], None]) -> None:
     """Cases until `record` has so many CPU seconds, each given to `put` before it is read."""
     draw = random.Random(f"{record.seed} {reader.name} {record.cases}")
-    forget_peak()
-    before, spent, saved = peak_memory(), record.seconds, 0.0
+    before, spent, saved = memory_now(), record.seconds, 0.0
     start = time.process_time()
     while record.seconds < seconds:
         case = draw_case(reader, draw)

@@ -11,7 +11,7 @@ pytest.importorskip("fuzzing", reason="bench/ is not part of an installed packag
 
 from fuzzing import corpus
 from fuzzing.readers import READERS, ROOMS, make_reader
-from fuzzing.worker import check_good, judge, peak_memory
+from fuzzing.worker import check_good, judge, memory_now
 
 HANG = 20  # CPU seconds of a case, as in the bench
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))
@@ -23,7 +23,7 @@ def test_what_broke_a_reader_breaks_it_no_more(path: Path, tmp_path: Path, monke
     doors = make_reader(path.stem.replace("_", " "), tmp_path).doors
     broken = []
     for (door, data), was in corpus.load(path):
-        verdict = judge(doors[door].read, data, peak_memory())
+        verdict = judge(doors[door].read, data, memory_now())
         if verdict.outcome not in ("read", "refused") or verdict.seconds > HANG:
             broken.append(f"{door}: {verdict.outcome} ({verdict.said}), first found as {was}")
     assert not broken
