@@ -247,6 +247,8 @@ def _missing(folder: Path) -> str:
 
 def _checked(index: ShardIndex) -> ShardIndex:
     """The same; raise `ValueError` for what a type does not say: counts that cannot be, names that are none."""
+    if not index.modalities:
+        raise ValueError("it names no modality")
     for info in index.modalities.values():
         if info.dtype not in (None, "mixed") and np.dtype(info.dtype).kind not in "biufSU":
             raise ValueError(f"dtype {info.dtype!r} is none of numbers")

@@ -169,8 +169,9 @@ def _converted(image: Any, background: tuple[int, int, int]) -> Any:
         if image.has_transparency_data:
             return _flat(image.convert("RGBA"), background)
         return image.convert("RGB")
-    except ValueError as error:
-        raise SignalError(f"a picture of mode {image.mode} cannot be shown ({error}): save it as RGB.") from error
+    except (ValueError, AssertionError) as error:  # the latter for a palette that is not there
+        why = str(error) or "it has no palette"
+        raise SignalError(f"a picture of mode {image.mode} cannot be shown ({why}): save it as RGB.") from error
 
 
 def _flat(image: Any, background: tuple[int, int, int]) -> Any:
