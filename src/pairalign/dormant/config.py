@@ -24,6 +24,9 @@ class DormantConfig(Strict):
     target_modules, exclude_modules, layers_to_transform: which linear layers, as in PEFT; null for attention and gated
         MLP projections of every layer of the text decoder; a negative layer counts from the last. Nothing is protected
         unless asked.
+    acts: where trained weights act. "sensor": from the first token of the sensor on, so that every prompt without it
+        gets the base's logits, bit for bit; "always": everywhere, as published methods do. null: "sensor" in a run of
+        stage two, "always" by `get_dormant_model` alone, which knows of no sensors.
     seed: of random scores and probes.
     options: keyword arguments of the score.
     owl_outlier, owl_spread: M above 0 and λ ≥ 0 of the "owl" budget.
@@ -41,8 +44,14 @@ class DormantConfig(Strict):
     options: Options = field(default_factory=dict)
     owl_outlier: Positive = 5.0
     owl_spread: Amount = 0.08
+    acts: Literal["sensor", "always"] | None = None
 
     @property
     def counted(self) -> Budget:
         """The budget, with the default of the structure filled in."""
         return self.budget or ("per_row" if self.structure == "weights" or ":" in self.structure else "per_matrix")
+
+    def sensors_of(self, name: str) -> frozenset[str] | None:
+        """The sensors from whose tokens on weights act that are called so, "touch" or "touch+points"; `None` for
+        everywhere."""
+        return frozenset(name.split("+")) if self.acts == "sensor" else None

@@ -28,15 +28,22 @@ class Direction(nn.Module):
     """An update B Aᵀ of a linear layer (out, in). basis: A (in, r), orthonormal columns. `values` is B (out, r)."""
 
     basis: Tensor
+    replaces = False
+    sensors: frozenset[str] | None = None  # see `Replacement`
 
     def __init__(self, out_features: int, basis: Tensor) -> None:
         super().__init__()
         self.register_buffer("basis", basis)
         self.values = nn.Parameter(torch.zeros(out_features, basis.shape[1], device=basis.device))
 
-    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The output (…, out) of a layer (out, in) with `B Aᵀ x` added, in the output's dtype."""
-        return output + self(input).to(output.dtype)
+    def difference(self, input: Tensor, weight: Tensor) -> Tensor:
+        """What it adds to the output of a layer (out, in): (…, out)."""
+        found: Tensor = self(input)
+        return found
+
+    def add_(self, output: Tensor, difference: Tensor) -> None:
+        """Add it, in place, in the output's dtype."""
+        output.add_(difference.to(output.dtype))
 
     def forward(self, input: Tensor) -> Tensor:
         """(…, in) → (…, out), in the dtype of the input."""

@@ -2,9 +2,9 @@
 
 `DormantLinear` is an `nn.Linear` with updates by sensor name. What an update changes is computed beside the base's own
 output: for rows, columns and directions the difference is added, which is nothing before training; single entries act
-through a temporary weight, and values of all rows are a weight of their own. The base weight never requires a gradient,
-never meets an optimizer, and is never written, so that no critical entry can move, and a look at the base costs what
-the base costs.
+through a temporary weight, and values of all rows are a weight of their own. An update acts at every token, or from its
+sensor's first one on (`following`). The base weight never requires a gradient, never meets an optimizer, and is never
+written, so that no critical entry can move, and a look at the base costs what the base costs.
 Where it bites: whether updates act belongs to the call (`without_updates`), in this thread or task alone, so that
 others may ask at the same time; a thread that is started within it does not inherit it.
 """
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError
 from pairalign.dormant.directions import Direction
+from pairalign.dormant.following import Tokens, followed_tokens
 from pairalign.dormant.updates import Entries, Replacement, Rows, replaced_linear
 from pairalign.sharding import whole
 
@@ -52,17 +53,29 @@ class DormantLinear(nn.Linear):
         if self.weight.requires_grad and torch.is_grad_enabled():
             raise DormantError("a base weight beside dormant values is never trained: set its requires_grad to False.")
         acting = self.acting()
-        replaced = [update for update in acting if isinstance(update, Entries)]
-        whole = [update for update in acting if isinstance(update, Rows) and update.whole]
-        if whole:
-            output = F.linear(input, whole[0].values.to(self.weight.dtype), self.bias)
-        elif replaced:
-            output = replaced_linear(input, self.weight, self.bias, replaced)
-        else:
-            output = F.linear(input, self.weight, self.bias)
-        for update in acting:
-            output = update.act(input, output, self.weight, self.bias)
+        always = [update for update in acting if update.sensors is None]
+        behind = [(update, tokens) for update in acting if (tokens := _tokens(update, input)) is not None]
+        output = self._replaced(input, always)
+        for update, tokens in behind:
+            if update.replaces:
+                output = tokens.put(self._replaced(tokens.of(input), [*always, update]), output)
+        for update in always:
+            if not update.replaces:
+                update.add_(output, update.difference(input, self.weight))
+        for update, tokens in behind:
+            if not update.replaces:
+                update.add_(tokens.of(output), tokens.only(update.difference(tokens.of(input), self.weight)))
         return output
+
+    def _replaced(self, input: Tensor, updates: list[Replacement | Direction]) -> Tensor:
+        """The output with those of these updates that a weight is made of."""
+        whole = [update.values for update in updates if isinstance(update, Rows) and update.replaces]
+        if whole:
+            return F.linear(input, whole[0].to(self.weight.dtype), self.bias)
+        entries = [update for update in updates if isinstance(update, Entries)]
+        if entries:
+            return replaced_linear(input, self.weight, self.bias, entries)
+        return F.linear(input, self.weight, self.bias)
 
     def acting(self) -> list[Replacement | Direction]:
         """The updates that act in a call made here and now."""
@@ -75,7 +88,7 @@ class DormantLinear(nn.Linear):
         return [update for update in self.updates.values() if isinstance(update, Replacement)]
 
     def effective_weight(self) -> Tensor:
-        """A copy of the weight as it acts: replaced, directions added."""
+        """A copy of the weight as it acts behind every sensor that is there: replaced, directions added."""
         weight = self.base_weight().clone()
         for update in self.acting():
             if isinstance(update, Direction):
@@ -124,10 +137,29 @@ def check_free(layer: nn.Module, name: str, update: Replacement | Direction) -> 
     if name in layer.updates:
         raise DormantError(f"sensor {name!r} is installed already: uninstall it first.")
     for owner, other in layer.updates.items():
-        if isinstance(update, Replacement) and isinstance(other, Replacement):
-            shared = int((update.bitmap() & other.bitmap()).sum())
-            if shared:
-                raise DormantError(f"sensor {name!r} and {owner!r} share {shared} weights: each needs its own.")
+        if may_meet(update, other) and (shared := shared_weights(update, other)):
+            raise DormantError(
+                f"sensor {name!r} and {owner!r} share {shared} weights, and both act at the same tokens: each needs "
+                "its own, or acts='sensor'."
+            )
+
+
+def shared_weights(one: nn.Module, other: nn.Module) -> int:
+    """How many entries of a weight two updates both have values for."""
+    if not isinstance(one, Replacement) or not isinstance(other, Replacement):
+        return 0
+    return int((one.bitmap() & other.bitmap()).sum())
+
+
+def may_meet(update: nn.Module, other: nn.Module) -> bool:
+    """Whether two updates act at one token: unless each acts from sensors of its own on."""
+    ours, theirs = getattr(update, "sensors", None), getattr(other, "sensors", None)
+    return ours is None or theirs is None or not ours.isdisjoint(theirs)
+
+
+def _tokens(update: Replacement | Direction, input: Tensor) -> Tokens | None:
+    """Where an update acts that does not act everywhere."""
+    return None if update.sensors is None else followed_tokens(update.sensors, input)
 
 
 def attach(layer: DormantLinear, name: str, update: Replacement | Direction) -> None:

@@ -11,6 +11,7 @@ after this.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from pairalign.core.names import names_module
 from pairalign.dormant.checkpoint import load_delta, save_delta
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction, Use, choose_basis
+from pairalign.dormant.following import carry_context
 from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.dormant.layer import (
     DormantLinear,
@@ -32,9 +34,10 @@ from pairalign.dormant.layer import (
     detach,
     dormant_linears,
     release,
+    shared_weights,
     without_updates,
 )
-from pairalign.dormant.linears import find_linears
+from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.provenance import Seen, origin_of
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.selection.select import check_settings, count_out, select_dormant
@@ -49,6 +52,8 @@ REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
 
 
 def _call_base(model: DormantModel, *args: Any, **kwargs: Any) -> Any:
+    if model.training and torch.is_grad_enabled():
+        carry_context(model.base_model)
     return model.base_model(*args, **kwargs)
 
 
@@ -106,6 +111,10 @@ class DormantModel(nn.Module):
         if not names_module(sensor):
             raise DormantError(f"sensor={sensor!r}: give a plain name, such as 'touch'.")
         origin, modules = dict(origin or {}), dict(self.base_model.named_modules())
+        for update in updates.values():
+            update.sensors = config.sensors_of(sensor)
+        if config.acts == "sensor":
+            _check_decoder(self.base_model, updates)
         for name, update in updates.items():
             check_free(modules[name], sensor, update)
         for name, update in updates.items():
@@ -147,11 +156,24 @@ class DormantModel(nn.Module):
         return self._release(merge=False)
 
     def _release(self, merge: bool) -> nn.Module:
+        if merge:
+            self._check_disjoint()
         for _, layer in list(dormant_linears(self.base_model)):
             release(layer, merge)
         self.dormant.clear()
         self.origins.clear()
         return self.base_model
+
+    def _check_disjoint(self) -> None:
+        """Raise `DormantError` where sensors have values for one weight, of which a plain model has one."""
+        for name, layer in dormant_linears(self.base_model):
+            for one, other in itertools.combinations(layer.updates, 2):
+                if shared := shared_weights(layer.updates[one], layer.updates[other]):
+                    raise DormantError(
+                        f"{one!r} and {other!r} share {shared} weights of {name}, each behind its own sensor; a merged "
+                        "model has one weight: uninstall one of them first, or train the second with the first as one "
+                        "of its `installed` packs."
+                    )
 
     def updates(self, sensor: str) -> dict[str, Replacement | Direction]:
         """The updates of a sensor by module name."""
@@ -267,21 +289,34 @@ def choose_masks(
         config.counted,
         config.density,
         highest=config.choose == "highest",
-        taken=_taken(linears),
+        taken=_taken(linears, config),
         owl_outlier=config.owl_outlier,
         owl_spread=config.owl_spread,
     )
+
+
+def _check_decoder(base: nn.Module, updates: Iterable[str]) -> None:
+    """Raise `DormantError` for a module that reads other things than a prompt's tokens in their order."""
+    prefix = decoder_prefix(base)
+    for name in updates:
+        if prefix and not name.startswith(prefix + "."):
+            raise DormantError(
+                f"acts='sensor': {name} is outside of the text decoder, and has no tokens behind a sensor: leave it "
+                "out with exclude_modules, or set acts='always'."
+            )
 
 
 def _shape(weight: Tensor) -> tuple[int, int]:
     return weight.shape[0], weight.shape[1]
 
 
-def _taken(linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
-    """Entries that installed sensors own: bool (out, in) by module name."""
+def _taken(linears: Mapping[str, nn.Linear], config: DormantConfig) -> dict[str, Tensor]:
+    """Entries that installed sensors own, and that one with these settings may not share: bool (out, in) by module
+    name."""
     found = {}
     for name, layer in linears.items():
-        owned = [update.bitmap() for update in layer.replacements()] if isinstance(layer, DormantLinear) else []
+        others = layer.replacements() if isinstance(layer, DormantLinear) else []
+        owned = [update.bitmap() for update in others if config.acts != "sensor" or update.sensors is None]
         if owned:
             found[name] = torch.stack(owned).any(0)
     return found

@@ -1,8 +1,8 @@
 """Packed replacement values for part of one weight: whole rows, whole columns, or single entries.
 
-Each keeps two things: the fp32 master `values` that an optimizer trains, and where they belong. `act` gives a layer's
-output as if the values stood in place of the base's entries; the weight itself is never written. For rows and columns
-the dense (out, in) gradient is never formed, for entries only a block of its rows at a time.
+Each keeps two things: the fp32 master `values` that an optimizer trains, and where they belong. A layer's output is as
+if the values stood in place of the base's entries; the weight itself is never written. For rows and columns the dense
+(out, in) gradient is never formed, for entries only a block of its rows at a time.
 Source: packing instead of masking is our own; the facts behind it (what a masked dense gradient costs, that zeroed
 gradients do not freeze) are measured in bench/RESULTS.md.
 Where it bites: `values` stays float32 whatever `.half()` or `.to(bfloat16)` does to the rest of the model; what acts is
@@ -30,6 +30,8 @@ class Replacement(nn.Module, ABC):
     """Some entries of one weight (out, in), packed. The shape of `values` is the subclass's."""
 
     values: nn.Parameter
+    sensors: frozenset[str] | None = None
+    """The sensors from whose first token on it acts; `None` for everywhere."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -47,9 +49,18 @@ class Replacement(nn.Module, ABC):
     def put_(self, weight: Tensor, packed: Tensor) -> None:
         """Write packed entries into a weight (out, in), in place, cast to its dtype."""
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a layer's output is computed anew with these values; else `difference` is added to it."""
+        return False
+
     @abstractmethod
-    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The output (…, out) of a layer with these values, from its input (…, in) and its output, which is used up."""
+    def difference(self, input: Tensor, weight: Tensor) -> Tensor:
+        """What the values change of the output (…, out) for an input (…, in), as `add_` takes it."""
+
+    def add_(self, output: Tensor, difference: Tensor) -> None:
+        """Add it to an output, in place."""
+        output.add_(difference)
 
     def _change(self, weight: Tensor) -> Tensor:
         """What the values, rounded as they act, are more than the weight: packed, in its dtype."""
@@ -87,8 +98,8 @@ class Rows(Replacement):
         self._fill(weight)
 
     @property
-    def whole(self) -> bool:
-        """Whether they are all rows."""
+    def replaces(self) -> bool:
+        """Where they are all rows, and so a weight of their own."""
         return len(self.index) == self.shape[0]
 
     def take(self, weight: Tensor) -> Tensor:
@@ -99,11 +110,13 @@ class Rows(Replacement):
         """In place."""
         weight.index_copy_(0, self.index, packed.to(weight.dtype))
 
-    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The difference of these rows, times the input, added there; the output of all rows is theirs already."""
-        if self.whole:
-            return output
-        return output.index_add_(-1, self.index, F.linear(input, self._change(weight)).to(output.dtype))
+    def difference(self, input: Tensor, weight: Tensor) -> Tensor:
+        """Of these rows: (…, k)."""
+        return F.linear(input, self._change(weight))
+
+    def add_(self, output: Tensor, difference: Tensor) -> None:
+        """In place, there."""
+        output.index_add_(-1, self.index, difference.to(output.dtype))
 
     def mask(self) -> Mask:
         """Its rows."""
@@ -128,9 +141,9 @@ class Columns(Replacement):
         """In place."""
         weight.index_copy_(1, self.index, packed.to(weight.dtype))
 
-    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The difference of these columns, times their inputs, added."""
-        return output + F.linear(input.index_select(-1, self.index), self._change(weight)).to(output.dtype)
+    def difference(self, input: Tensor, weight: Tensor) -> Tensor:
+        """Of these columns, times their inputs: (…, out)."""
+        return F.linear(input.index_select(-1, self.index), self._change(weight))
 
     def mask(self) -> Mask:
         """Its columns."""
@@ -156,9 +169,14 @@ class Entries(Replacement):
         """In place."""
         weight.view(-1).index_copy_(0, self.positions(), packed.to(weight.dtype))
 
-    def act(self, input: Tensor, output: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The output as it is: it came from `replaced_linear`."""
-        return output
+    @property
+    def replaces(self) -> bool:
+        """Always: see `replaced_linear`."""
+        return True
+
+    def difference(self, input: Tensor, weight: Tensor) -> Tensor:
+        """There is none: it would take a dense weight of its own."""
+        raise NotImplementedError
 
     def gradient(self, grad_output: Tensor, inputs: Tensor) -> Tensor:
         """(k,)."""

@@ -114,7 +114,9 @@ def prepare_shared(
         for name, part in chosen.parts.items():
             if name.startswith(f"{layer}."):
                 linear = adapt(modules[name])  # type: ignore[arg-type]
-                attach(linear, setup.sensor, make_update(linear.weight, part))
+                update = make_update(linear.weight, part)
+                update.sensors = setup.dormant.sensors_of(setup.sensor)
+                attach(linear, setup.sensor, update)
 
     share(llm, before=add_updates)
     model.dormant[setup.sensor] = setup.dormant

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -22,10 +21,11 @@ from torch import Tensor, nn
 
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.core.names import SENSOR
+from pairalign.dormant.following import Followed
 from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.sensor import Sense, embedding_of
-from pairalign.sensors.splice import Splice, spliced
+from pairalign.sensors.splice import Onward, Splice, recall, remember, spliced
 from pairalign.sensors.turns import Turns
 
 Signals = Mapping[str, Sensed | Tensor | Sequence[Tensor]]
@@ -85,25 +85,26 @@ class SensorModel(nn.Module):
 
     def run(self, llm: nn.Module, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
         """Another language model's outputs, such as the untouched base's, for the same prompt."""
-        ids, within = self._prompt(llm, input_ids, signals or {}, inputs)
-        with within, self.turns.turn(llm):
-            return llm(input_ids=ids, **inputs)
+        ids, splice = self._prompt(input_ids, signals or {}, inputs)
+        with spliced(embedding_of(llm), splice), self.turns.turn(llm):
+            out = llm(input_ids=ids, **inputs)
+        remember(_cache(out), splice)
+        return out
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Tensor:
         """The model's own `generate`; the prompt in what it returns keeps its placeholders."""
         if inputs.get("prefill_chunk_size"):
             raise ConfigError("prefill_chunk_size: a prompt with signals is read whole; leave it out.")
-        ids, within = self._prompt(self.llm, input_ids, signals or {}, inputs)
-        with within, self.turns.turn(self.llm):
+        ids, splice = self._prompt(input_ids, signals or {}, inputs)
+        with spliced(embedding_of(self.llm), splice), self.turns.turn(self.llm):
             out = self.llm.generate(input_ids=ids, **inputs)  # type: ignore[operator]
+        remember(_cache(out), splice)
         if torch.is_tensor(out) and out.shape[1] >= ids.shape[1]:
             out[:, : ids.shape[1]] = input_ids.repeat_interleave(len(out) // len(input_ids), 0).to(out)
         return out
 
-    def _prompt(
-        self, llm: nn.Module, input_ids: Tensor, signals: Signals, inputs: Mapping[str, Any]
-    ) -> tuple[Tensor, AbstractContextManager[None]]:
+    def _prompt(self, input_ids: Tensor, signals: Signals, inputs: Mapping[str, Any]) -> tuple[Tensor, Onward | None]:
         """The ids that the model may see, and the splice that it is to be called within."""
         for name in signals:
             self._known(name)
@@ -119,12 +120,14 @@ class SensorModel(nn.Module):
                 )
             if count:
                 found[name] = sense(signals[name]).flatten(0, 1)
+        caches = {name: inputs[name] for name in CACHES if inputs.get(name) is not None}
         if not found:
-            return input_ids, spliced(embedding_of(llm), None)
-        for name in CACHES:
-            if inputs.get(name) is not None and inputs[name].get_seq_length():
+            return input_ids, next(filter(None, map(recall, caches.values())), None)
+        for name, cache in caches.items():
+            if cache.get_seq_length():
                 raise DataError(f"{name}: signals are read with a new prompt; start one, or leave signals out.")
         where = torch.stack([places[name] for name in found]).any(0)
+        followed = Followed.at({name: places[name] for name in found})
         owner = torch.zeros_like(input_ids)
         for n, name in enumerate(found):
             owner.masked_fill_(places[name], n)
@@ -133,7 +136,7 @@ class SensorModel(nn.Module):
         for n, name in enumerate(found):
             vectors = vectors.index_put((torch.nonzero(owner[where] == n).squeeze(1),), found[name].to(vectors))
         ids = self._stand_in(input_ids, where, inputs.get("attention_mask"))
-        return ids, spliced(embedding_of(llm), Splice(where, vectors))
+        return ids, Splice(where, vectors, followed)
 
     def _stand_in(self, ids: Tensor, where: Tensor, attended: Tensor | None) -> Tensor:
         """Placeholders replaced by each prompt's first token that is no placeholder, no padding and no image."""
@@ -160,6 +163,11 @@ def check_multimodal(model: nn.Module) -> None:
             f"base {type(model).__name__} is a text-only model: give an image-text-to-text model, whose decoder has "
             "learned to read more than text."
         )
+
+
+def _cache(out: Any) -> Any:
+    """The key and value cache of a model's outputs, if it gave one."""
+    return next((out[name] for name in CACHES if isinstance(out, Mapping) and out.get(name) is not None), None)
 
 
 def _count(signals: Sensed | Tensor | Sequence[Tensor]) -> int:
