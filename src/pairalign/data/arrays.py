@@ -43,7 +43,10 @@ def read_npy(data: bytes) -> np.ndarray:
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(stream)
+    try:
+        shape, _, dtype = header(stream)
+    except (MemoryError, RecursionError):  # Python's parser has room for so many brackets, and no more
+        raise DataError("the bytes are no valid npy: its header is nested too deeply.") from None
     if dtype.hasobject:
         raise _refused(dtype)
     count = int(np.prod(shape, dtype=object))
