@@ -28,5 +28,5 @@ def points(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> RecomposeRu
         senses={"points": {"run": "demo/run", "bridge": "resampler", "tokens": 3}},
         tasks={"points": task},
         validation={"points": {**task, "split": "val"}},
-        dormant={"structure": "rows", "density": 0.2, "choose": "highest"},
+        dormant={"structure": "rows", "density": 0.2},
     )

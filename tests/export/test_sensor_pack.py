@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from pairalign import export_pack, install_pack, load_sensor_model, uninstall_pack
-from pairalign.core.errors import CheckpointError, ConfigError, DeltaError, DormantError, PackError
+from pairalign.core.errors import CheckpointError, ConfigError, DeltaError, DormantError, PackError, PairalignError
 from pairalign.data.world import World
 from pairalign.demo.base import build_base, build_processor
 from pairalign.export.manifest import read_manifest
@@ -98,36 +98,24 @@ def test_two_packs_commute_and_leave_without_a_trace(
     assert torch.equal(logits(first, one, touch, "touch"), logits(alone, only, touch, "touch"))
 
 
-def test_packs_that_own_the_same_entries_are_refused(
-    packs: dict[str, Path], touch: RecomposeRun, tmp_path: Path
-) -> None:
-    model, processor = load_sensor_model(touch.config.base, [packs["touch"]])
-    with pytest.raises(ConfigError, match=r"'touch' is installed already"):
-        install_pack(model, processor, packs["touch"])
-    shutil.copytree(packs["touch"], tmp_path / "other")
-    _rename(tmp_path / "other", "glove")
-    before = logits(model, processor, touch, "touch")
-    with pytest.raises(DormantError, match=r"'glove' and 'touch' share \d+ weights: each needs its own"):
-        install_pack(model, processor, tmp_path / "other")
-    assert list(model.senses) == ["touch"]
-    assert torch.equal(logits(model, processor, touch, "touch"), before)
+def test_packs_that_act_behind_their_own_sensors_share_weights(packs: dict[str, Path], touch: RecomposeRun) -> None:
+    """Each answers as it does alone, though they own the same rows; a plain model has one value for each of them."""
+    model, processor = load_sensor_model(touch.config.base, [packs["touch"], packs["points"]])
+    masks = [model.llm.masks(name) for name in ("touch", "points")]  # type: ignore[operator]
+    assert sum(int((masks[0][n].bitmap() & masks[1][n].bitmap()).sum()) for n in masks[0].keys() & masks[1].keys())
+    alone, only = load_sensor_model(touch.config.base, [packs["touch"]])
+    assert torch.equal(logits(model, processor, touch, "touch"), logits(alone, only, touch, "touch"))
+    with pytest.raises(DormantError, match=r"'touch' and 'points' share \d+ weights .*one of its `installed` packs"):
+        model.llm.merge_and_unload()  # type: ignore[operator]
+    assert list(model.llm.dormant) == ["touch", "points"]  # type: ignore[arg-type]
 
 
-def _rename(pack: Path, name: str) -> None:
-    """The same pack under another sensor's name, hashes made right."""
-    from safetensors.torch import load_file, save_file
-
+def _rewrite(pack: Path, file: str, text: str) -> None:
     from pairalign.files import sha256_file
 
-    text = (pack / "dormant_config.json").read_text().replace('"sensor": "touch"', f'"sensor": "{name}"')
-    (pack / "dormant_config.json").write_text(text)
-    tensors = {
-        key.replace("touch.", f"{name}.", 1): value for key, value in load_file(pack / "sense.safetensors").items()
-    }
-    save_file(tensors, pack / "sense.safetensors")
+    (pack / file).write_text(text)
     manifest = json.loads((pack / "manifest.json").read_text())
-    manifest |= {"senses": {name: manifest["senses"]["touch"]}, "delta": name}
-    manifest["files"] = {file: sha256_file(pack / file) for file in manifest["files"]}
+    manifest["files"][file] = sha256_file(pack / file)
     (pack / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -140,8 +128,15 @@ def test_the_merged_checkpoint_is_a_plain_one(packs: dict[str, Path], touch: Rec
     assert AutoProcessor.from_pretrained(packs["touch"] / "merged").tokenizer.chat_template
     ids = torch.tensor([[1, 7, 9, 20]])
     with torch.no_grad():
-        found, expected = merged(input_ids=ids).logits, touch.model.llm(input_ids=ids).logits
+        found, unread = merged(input_ids=ids).logits, touch.model.llm(input_ids=ids).logits
+        plain = base(input_ids=ids).logits
+        touched = load_recomposed(touch.folder).model.llm
+        for update in touched.updates("touch").values():  # type: ignore[operator]
+            update.sensors = None
+        expected = touched(input_ids=ids).logits
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    assert torch.equal(unread, plain)  # what was trained acts behind a touch; what is merged, everywhere
+    assert not torch.allclose(found, plain, atol=1e-3)
 
 
 def test_a_question_is_answered_with_pictures_and_touches(packs: dict[str, Path], touch: RecomposeRun) -> None:
@@ -161,37 +156,127 @@ def _break(pack: Path, what: str) -> None:
     elif what == "key":
         manifest["surprise"] = 1
     elif what == "encoder":
-        manifest["senses"]["touch"]["encoder"] = "gluve"
+        manifest["senses"]["points"]["encoder"] = "gluve"
+    elif what == "base":
+        manifest["base"]["embedding"] = "0" * 64
     elif what == "hash":
         (pack / "sense.safetensors").write_bytes(b"broken")
     elif what == "missing":
         (pack / "dormant_model.safetensors").unlink()
     path.write_text("{" if what == "json" else json.dumps(manifest))
+    told = json.loads((pack / "dormant_config.json").read_text())
+    last = sorted(told["weights"])[-1]
+    if what == "always":
+        told["config"]["acts"] = "always"
+    elif what == "tuned":
+        told["weights"][last]["sha256"] = "0" * 64
+    elif what == "module":
+        told["weights"]["model.nothing"] = told["weights"].pop(last)
+    elif what == "shape":
+        told["weights"][last]["shape"][0] += 1
+    elif what == "settings":
+        told["config"]["density"] = 2
+    elif what == "other delta":
+        told["sensor"] = "glove"
+    else:
+        return
+    _rewrite(pack, "dormant_config.json", json.dumps(told))
 
 
+def _state(model: Any, processor: Any) -> dict[str, Any]:
+    """All that an install may change of a model and its processor."""
+    return {
+        "flags": {name: (p.requires_grad, id(p)) for name, p in model.named_parameters()},
+        "modules": {name: (type(m), m.training) for name, m in model.named_modules()},
+        "weights": {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        "senses": [list(model.senses), dict(model.placeholders), list(processor.senses), dict(processor.placeholders)],
+        "words": (len(processor.tokenizer), processor.tokenizer.get_vocab()),
+        "deltas": list(getattr(model.llm, "dormant", ())),
+    }
+
+
+KINDS = [
+    ("version", r"has format 4, this version reads 3: install a newer pairalign"),
+    ("key", r"is damaged: config key 'surprise' is unknown"),
+    ("json", r"is damaged .*copy the pack again"),
+    ("encoder", r"'gluve'.* --plugin"),
+    ("base", r"is another: load that base"),
+    ("hash", r"sense.safetensors is not what was written: copy the pack again"),
+    ("missing", r"dormant_model.safetensors is missing: copy the pack again"),
+    ("tuned", r"is not that of the base that the delta was made for"),
+    ("module", r"changes model.nothing, which the model does not have"),
+    ("shape", r"the delta was made for \(\d+, \d+\)"),
+    ("settings", r"density"),
+    ("other delta", r"its delta is of 'glove', the manifest names 'points'"),
+    ("always", r"'points' and 'touch' share \d+ weights, and both act at the same tokens"),
+]
+
+
+@pytest.mark.parametrize("trains", [False, True], ids=["still", "in training"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside touch"])
 @pytest.mark.parametrize(
     ("what", "message"),
-    [
-        ("version", r"has format 4, this version reads 3: install a newer pairalign"),
-        ("key", r"is damaged: config key 'surprise' is unknown"),
-        ("json", r"is damaged .*copy the pack again"),
-        ("encoder", r"'gluve'.* --plugin"),
-        ("hash", r"sense.safetensors is not what was written: copy the pack again"),
-        ("missing", r"dormant_model.safetensors is missing: copy the pack again"),
-    ],
+    [*KINDS, ("always", r"'points' and 'touch' share \d+ weights, and both act at the same tokens")],
 )
 def test_an_unfit_pack_is_refused_and_leaves_the_model_as_it_was(
-    packs: dict[str, Path], touch: RecomposeRun, tmp_path: Path, what: str, message: str
+    packs: dict[str, Path], touch: RecomposeRun, tmp_path: Path, what: str, message: str, beside: bool, trains: bool
 ) -> None:
-    shutil.copytree(packs["touch"], tmp_path / "pack")
+    if what == "always" and not beside:
+        pytest.skip("nothing to meet")
+    shutil.copytree(packs["points"], tmp_path / "pack")
     _break(tmp_path / "pack", what)
-    model, processor = load_sensor_model(touch.config.base, [])
-    before = list(model.llm.state_dict())
-    with pytest.raises(PackError, match=message):
+    model, processor = load_sensor_model(touch.config.base, [packs["touch"]] if beside else [])
+    if trains:
+        for name, parameter in model.named_parameters():
+            if ("weight" in name and "layers.1" in name) or ".bridge." in name or name.endswith("values"):
+                parameter.requires_grad_(True)
+        model.train()
+    else:
+        for parameter in model.eval().parameters():
+            parameter.requires_grad_(parameter.ndim == 1)
+    before = _state(model, processor)
+    with pytest.raises(PairalignError, match=message):
         install_pack(model, processor, tmp_path / "pack")
-    assert not model.senses
-    assert not processor.placeholders
-    assert list(model.llm.state_dict()) == before
+    after = _state(model, processor)
+    weights, now = before.pop("weights"), after.pop("weights")
+    assert after == before
+    assert list(now) == list(weights)
+    assert all(torch.equal(now[name], weights[name]) for name in weights)
+
+
+def test_a_placeholder_that_is_taken_takes_everything_back(
+    packs: dict[str, Path], touch: RecomposeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step of all refuses: delta, senses and words of the tokenizer are there by then."""
+    model, processor = load_sensor_model(touch.config.base, [packs["touch"]])
+    for parameter in model.train().parameters():
+        parameter.requires_grad_(parameter.ndim == 1)
+    before, add = _state(model, processor), processor.add
+    monkeypatch.setattr(processor, "add", lambda name, sense: add(name, sense) and model.placeholders["touch"])
+    with pytest.raises(ConfigError, match="is taken"):
+        install_pack(model, processor, packs["points"])
+    after = _state(model, processor)
+    weights, now = before.pop("weights"), after.pop("weights")
+    assert after == before
+    assert now.keys() == weights.keys()
+
+
+@pytest.mark.parametrize("acts", ["sensor", "always"])
+def test_a_refused_delta_freezes_nothing(
+    packs: dict[str, Path], touch: RecomposeRun, tmp_path: Path, acts: str
+) -> None:
+    """By the engine's own door, without a pack around it."""
+    shutil.copytree(packs["points"], tmp_path / "pack")
+    _break(tmp_path / "pack", "always" if acts == "always" else "tuned")
+    model, processor = load_sensor_model(touch.config.base, [packs["touch"]])
+    for parameter in model.llm.parameters():
+        parameter.requires_grad_(parameter.ndim == 1)
+    before = _state(model, processor)
+    with pytest.raises((DormantError, DeltaError), match=r"share|is not that of the base"):
+        model.llm.install(tmp_path / "pack")  # type: ignore[operator]
+    after = _state(model, processor)
+    assert after.pop("weights").keys() == before.pop("weights").keys()
+    assert after == before
 
 
 def test_another_base_is_refused(packs: dict[str, Path], tmp_path: Path) -> None:

@@ -72,8 +72,9 @@ def export_pack(
 
 def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | Path) -> tuple[str, ...]:
     """Install a pack; return its sensors. Raise `PackError` or `DeltaError` if it does not fit; model and processor are
-    then what they were, to the last flag and token. Installed packs keep their weights: two packs may not own the same
-    entry. A model that the delta is merged into already gets the senses alone.
+    then what they were, to the last flag and token. Packs whose weights act from their sensor on may own the same
+    entries: each token is computed with those of the last sensor before it. Where one acts everywhere, each needs its
+    own. A model that the delta is merged into already gets the senses alone.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
