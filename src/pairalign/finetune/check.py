@@ -45,7 +45,8 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
     """
     found = {part: _named(config, part) for part in PARTS}
     _check_shown(config, found["tasks"])
-    deal([task.config.weight for task in found["tasks"]], config.train.batch_size, config.train.accumulate)
+    share, weights = config.train.rehearse.share, [task.config.weight for task in found["tasks"]]
+    deal(weights, config.train.batch_size, config.train.accumulate, share)
     for task in found["calibration"]:
         check_enough(task, config.calibration_size)
     if config.scores is not None:

@@ -24,11 +24,21 @@ IGNORED = -100
 
 
 class Part(NamedTuple):
-    """What a batch is of an optimizer step: `tokens` of `all` answer tokens that this process has in it."""
+    """What a batch is of an optimizer step: `tokens` of `all` answer tokens that this process has in it, and
+    `rehearsed` of `all_rehearsed` that are held to the base."""
 
     tokens: int
     all: int
     first: bool = True
+    rehearsed: int = 0
+    all_rehearsed: int = 0
+
+
+class Rehearsed(NamedTuple):
+    """Prompts that hold a signal, and what the base is `asked` for their answers' sake."""
+
+    shown: Batch
+    asked: Batch
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Batch:
     """`inputs` of the model, `labels` (B, T) with −100 outside of answers, and which examples these are.
 
     part: of an optimizer step of several batches, see `pairalign.finetune.steps`; None for a step of its own.
+    rehearsed: what is held to the base beside it, see `pairalign.finetune.rehearse`.
     """
 
     inputs: dict[str, Any]
@@ -43,15 +54,22 @@ class Batch:
     keys: tuple[str, ...]
     kinds: tuple[str, ...]
     part: Part | None = None
+    rehearsed: Rehearsed | None = None
 
     @property
     def tokens(self) -> int:
         """Answer tokens, the ends of answers among them."""
         return int((self.labels != IGNORED).sum())
 
+    @property
+    def rehearsed_tokens(self) -> int:
+        """Answer tokens that are held to the base."""
+        return 0 if self.rehearsed is None else self.rehearsed.shown.tokens
+
     def to(self, device: torch.device) -> Batch:
         """Every tensor on a device."""
-        return replace(self, inputs=to_device(self.inputs, device), labels=self.labels.to(device))
+        also = None if self.rehearsed is None else Rehearsed(*(batch.to(device) for batch in self.rehearsed))
+        return replace(self, inputs=to_device(self.inputs, device), labels=self.labels.to(device), rehearsed=also)
 
 
 class Collator:
@@ -66,12 +84,12 @@ class Collator:
                 "be taught to end. Name one as eos_token in tokenizer_config.json, or give a chat model."
             )
 
-    def __call__(self, examples: Sequence[Example]) -> Batch:
-        """Prompts with their answers."""
+    def __call__(self, examples: Sequence[Example], ended: bool = False) -> Batch:
+        """Prompts with their answers; `ended`: an empty one is the end token alone, else it is nothing."""
         prompts = self.prompts(examples)
         end = self.tokenizer.eos_token_id
         answers = [
-            [*self.tokenizer(e.answer, add_special_tokens=False)["input_ids"], end] if e.answer else []
+            [*self.tokenizer(e.answer, add_special_tokens=False)["input_ids"], end] if e.answer or ended else []
             for e in examples
         ]
         return self._join(prompts, answers, examples)

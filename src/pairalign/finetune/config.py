@@ -69,6 +69,30 @@ class TaskConfig(Strict):
 
 
 @dataclass(frozen=True)
+class RehearseConfig(Strict):
+    """Prompts of other things with a signal put in, held to what the base says: what a signal that has nothing to do
+    with a question would else do to its answer.
+
+    share: of every step's places that rehearse, 0 to below 1; 0 for none. weight: of their mean KL divergence from the
+        base in the loss, nats an answer token, 0 or more.
+    reference: what the base, the same model with its updates off, is asked: the same prompt without the signal
+        ("plain"), or with it ("signal"), which the untaught base may misread.
+    prompts: "calibration", samples of the calibration tasks; or "written", texts that the base writes by itself.
+    tokens: longest answer of the base to a prompt that has none, which says along which text the two are compared.
+    """
+
+    share: Share = 0.0
+    weight: Amount = 1.0
+    reference: Literal["plain", "signal"] = "plain"
+    prompts: Literal["calibration", "written"] = "calibration"
+    tokens: Count = 16
+
+    def conflicts(self) -> Iterable[str]:
+        if self.share == 1:
+            yield "share is 1, and leaves no place to learn: give less"
+
+
+@dataclass(frozen=True)
 class TuneConfig(TrainerConfig):
     """Optimization of stage two.
 
@@ -86,6 +110,7 @@ class TuneConfig(TrainerConfig):
         one of the base's own words such as "<image>": each is named and left out of its batch, and none is replaced; 0
         stops at the first. What is measured must be whole.
     gradient_checkpointing: recompute activations in the backward pass. The others: see `TrainerConfig`.
+    rehearse: see `RehearseConfig`; its places are of the same batches, and its answer tokens have a mean of their own.
     """
 
     steps: Whole = 1000
@@ -103,6 +128,7 @@ class TuneConfig(TrainerConfig):
     memory: Amount = 2.0
     workers: Whole = 0
     bad_fraction: Share = 0.0
+    rehearse: RehearseConfig = field(default_factory=RehearseConfig)
 
     def conflicts(self) -> Iterable[str]:
         if self.bridge_steps > self.steps > 0:

@@ -26,6 +26,7 @@ from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods import Method
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.recipe_page import kinds
+from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.model import SensorModel
@@ -98,6 +99,7 @@ def try_out(
     tasks: Sequence[Task],
     measured: Sequence[Task],
     collate: Collator,
+    calibration: Sequence[Task] = (),
 ) -> RunPlan:
     """Prepare, step and measure as the run would; `model`, which is only in memory, is spent afterwards.
 
@@ -115,7 +117,9 @@ def try_out(
     with torch.no_grad():
         for task in measured:
             answer_logits(model, _first(task, collate, config.train.batch_size).to(model.device))
-    feed = TaskFeed(tasks, collate, config.train.batch_size, config.seed, accumulate=config.train.accumulate)
+    rehearsal = build_rehearsal(config, model, method, collate, tasks, calibration)
+    size, accumulate = config.train.batch_size, config.train.accumulate
+    feed = TaskFeed(tasks, collate, size, config.seed, accumulate=accumulate, rehearsal=rehearsal)
     step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
     return RunPlan(
         config.method, str(model.device), base, _by_kind(trained), sum(p.numel() for p in bridge), layers, memory,
@@ -137,7 +141,9 @@ def _steps(
     for batch in batches:
         start = time.perf_counter()
         with _precision(config.train.precision, device), _kept(model) as sizes:
-            loss, _ = task.losses(batch.to(device))
+            moved = batch.to(device)
+            loss, distance = task.losses(moved)[0], task.rehearse(moved)
+            loss = loss if distance is None else loss + config.train.rehearse.weight * distance
         if optimizer is not None:
             loss.backward()
             method.after_backward(model.llm)

@@ -12,6 +12,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import is_shared
 from pairalign.finetune.measure import answer_words
 from pairalign.finetune.prepare import Prepared
+from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.steps import StepLoader
 from pairalign.runs.folder import CHECKPOINT, METRICS
@@ -36,10 +37,10 @@ def fit_tasks(
     from pairalign.finetune.module import StageTwo
     from pairalign.finetune.strategy import SharedOut
 
-    model, processor, method, tasks, measured, _ = made
+    model, processor, method, tasks, measured, _, calibration = made
     path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime)
     size, accumulate = config.train.batch_size, config.train.accumulate
-    feed = TaskFeed(tasks, Collator(processor), size, config.seed, runtime.rank, runtime.world, accumulate)
+    collate = Collator(processor)
     answers = itertools.chain.from_iterable(q.task.answers() for q in measured.get("validation", ()))
     watch = Watch(
         model,
@@ -57,6 +58,8 @@ def fit_tasks(
         watch.start()
         watch.close(0)
         return watch
+    rehearsal = build_rehearsal(config, model, method, collate, tasks, calibration)
+    feed = TaskFeed(tasks, collate, size, config.seed, runtime.rank, runtime.world, accumulate, rehearsal)
     strategy = SharedOut(runtime) if is_shared(config, runtime) else None
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, strategy=strategy)
     watch.interrupted = lambda: bool(stop.number)

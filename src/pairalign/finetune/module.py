@@ -1,7 +1,8 @@
 """Stage two as a Lightning module: answers are learned by the bridge and by what the method lets train.
 
 The gradient of an optimizer step is that of the mean over all answer tokens of all its batches in all processes, as of
-one larger batch: a batch's mean counts by its share of these tokens, and a method's penalty with it.
+one larger batch: a batch's mean counts by its share of these tokens, and a method's penalty with it. What is held
+to the base beside it is a mean over answer tokens of its own, in the same way.
 Where it bites: a checkpoint holds what trains and nothing of the base, so it needs the same base to resume.
 """
 
@@ -24,6 +25,7 @@ from pairalign.finetune.collator import Batch, Part
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits, answer_loss
 from pairalign.finetune.methods import Method
+from pairalign.finetune.rehearse import drift
 from pairalign.runtime import Runtime
 from pairalign.schedule import warmup_cosine
 from pairalign.sensors.model import SensorModel
@@ -42,7 +44,7 @@ class StageTwo(L.LightningModule):
         self.batches = 0
         self.keys: tuple[str, ...] = ()
         self.told = Sums()  # of an optimizer step
-        self.tokens = 0.0  # answer tokens of an optimizer step in all processes
+        self.tokens = self.held = 0.0  # answer tokens of an optimizer step in all processes: taught, and rehearsed
         self.shared = any(isinstance(p, DTensor) for p in model.parameters())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -51,25 +53,40 @@ class StageTwo(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the answers and the method's penalty."""
         self.batches += 1
-        part = batch.part or Part(batch.tokens, batch.tokens)
+        held = batch.rehearsed_tokens
+        part = batch.part or Part(batch.tokens, batch.tokens, True, held, held)
         if part.first:
-            self.told, self.tokens = Sums(), self.runtime.all_sum([part.all])[0]
+            self.told, (self.tokens, self.held) = Sums(), self.runtime.all_sum([part.all, part.all_rehearsed])
         loss, penalty = self.losses(batch)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.keys))
         self.told.add("train/loss", loss, part.tokens)
         if penalty is not None:
             self.told.add("train/penalty", penalty, part.tokens)
             loss = loss + penalty
+        loss = loss * (part.tokens / self.tokens)
+        distance = self.rehearse(batch)
+        if distance is not None:
+            self.told.add("train/rehearse", distance, part.rehearsed)
+            loss = loss + self.config.train.rehearse.weight * distance * (part.rehearsed / self.held)
         self.keys = batch.keys
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss became {float(loss.detach())}")
-        averaged = self.runtime.world * self.config.train.accumulate  # DDP averages processes, Lightning batches
-        return loss * (part.tokens * averaged / self.tokens)
+        return loss * (self.runtime.world * self.config.train.accumulate)  # DDP averages processes, Lightning batches
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Cross entropy of a batch's answers, and the method's penalty where it has one, each a mean over the batch."""
         logits, labels = answer_logits(self.model, batch)
         return answer_loss(logits, labels), self.method.penalty(self.model, batch, logits, labels)
+
+    def rehearse(self, batch: Batch) -> Tensor | None:
+        """How far the model is from the base where it is held to it, a mean over the batch's answer tokens there."""
+        if batch.rehearsed is None:
+            return None
+        shown, asked = batch.rehearsed
+        with torch.no_grad(), self.method.base_beside(self.model.llm) as base:
+            said, _ = answer_logits(self.model, asked, base)
+        logits, labels = answer_logits(self.model, shown)
+        return drift(said, logits, labels)
 
     def _diverged(self, what: str) -> DataError:
         kept = Path(self.config.out) / "last.ckpt"

@@ -23,7 +23,7 @@ from pairalign.sensors.processor import SensorProcessor
 
 class Prepared(NamedTuple):
     """The base with its senses, untrained, in evaluation mode; the method; training tasks; questions by what is
-    measured; and what the method may look at.
+    measured; what the method may look at; and the calibration tasks that this is of.
     """
 
     model: SensorModel
@@ -32,6 +32,7 @@ class Prepared(NamedTuple):
     tasks: list[Task]
     measured: dict[str, list[Questions]]
     setup: Setup
+    calibration: list[Task]
 
 
 def prepare(
@@ -50,11 +51,12 @@ def prepare(
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     model, processor = assemble(config, device, mapped=mapped)
+    asked = check_tasks(config) if asked is None else asked
     tasks, measured, calibration = read_tasks(config, processor, asked)
     folder = config.score_cache or config.cache
     cache = None if folder is None else Path(folder)
     setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores, cache)
-    return Prepared(model, processor, method, tasks, measured, setup)
+    return Prepared(model, processor, method, tasks, measured, setup, list(asked["calibration"]))
 
 
 def read_tasks(

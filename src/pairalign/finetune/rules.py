@@ -16,6 +16,7 @@ from pairalign.finetune.architecture import floating
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import check_shared
 from pairalign.finetune.methods import create_method
+from pairalign.finetune.rehearse import check_rehearse
 
 
 def check_config(config: RecomposeConfig) -> None:
@@ -26,7 +27,7 @@ def check_config(config: RecomposeConfig) -> None:
         raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
     check_names(config.train)
     check_shared(config)
-    create_method(config.method, config.options)
+    check_rehearse(config, create_method(config.method, config.options))
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
         check_score(config.dormant.score, config.dormant.options)

@@ -129,4 +129,5 @@ def plan_recompose(config: RecomposeConfig) -> RunPlan:
     check_trainer(config.train, device)
     made = prepare(config, device, check_tasks(config))
     measured = [questions.task for part in made.measured.values() for questions in part]
-    return try_out(config, made.model, made.method, made.setup, made.tasks, measured, Collator(made.processor))
+    parts = made.method, made.setup, made.tasks, measured, Collator(made.processor), made.calibration
+    return try_out(config, made.model, *parts)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pairalign.core.errors import ConfigError, DataError
 from pairalign.finetune.collator import Batch, Collator
 from pairalign.finetune.damaged import sifted
+from pairalign.finetune.rehearse import Rehearsal
 from pairalign.finetune.tasks import Example, Task
 
 
@@ -31,9 +33,12 @@ class TaskFeed(IterableDataset[Batch]):
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
-        self.tasks, self.collate, self.seed = tasks, collate, seed
-        self.places = deal([task.config.weight for task in tasks], size, accumulate * world)
+        self.tasks, self.collate, self.seed, self.rehearsal = tasks, collate, seed, rehearsal
+        share, turns = 0.0 if rehearsal is None else rehearsal.share, accumulate * world
+        self.places = deal([task.config.weight for task in tasks], size, turns, share)
+        self.held = rehearsed_places(share, size, turns)
         self.rank, self.world, self.start = rank, world, 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -47,9 +52,18 @@ class TaskFeed(IterableDataset[Batch]):
         for n, task in enumerate(self.tasks):
             block, before = [counts[n] for counts in self.places], _before([counts[n] for counts in mine], done)
             examples.append(task.shuffled(before, self.seed + n, stream, streams, block) if any(block) else iter(()))
-        for counts in itertools.islice(itertools.cycle(mine), done % len(mine), None):
-            turns = zip(self.tasks, examples, counts, strict=True)
-            yield self._batch([(task, next(one)) for task, one, count in turns for _ in range(count)])
+        for turn in itertools.count(done):
+            turns = zip(self.tasks, examples, mine[turn % len(mine)], strict=True)
+            batch = self._batch([(task, next(one)) for task, one, count in turns for _ in range(count)])
+            yield self._rehearsed(batch, stream + turn * streams)
+
+    def _rehearsed(self, batch: Batch, number: int) -> Batch:
+        """The batch of this number, of all processes, with what it is to rehearse."""
+        step, turn = divmod(number, len(self.held))
+        if self.rehearsal is None or not self.held[turn]:
+            return batch
+        first = step * sum(self.held) + sum(self.held[:turn])
+        return replace(batch, rehearsed=self.rehearsal.batch(range(first, first + self.held[turn]), self.collate))
 
     def _batch(self, places: list[tuple[Task, Example | None]]) -> Batch:
         """The batch of the places that are not empty; a sample of which nothing can be made is left out, too."""
@@ -75,28 +89,43 @@ def _before(counts: Sequence[int], turns: int) -> int:
     return rounds * sum(counts) + sum(counts[:rest])
 
 
-def deal(weights: Sequence[float], size: int, turns: int) -> list[list[int]]:
-    """Places of each task in each of the `turns` batches of `size` that make one step.
+def deal(weights: Sequence[float], size: int, turns: int, rehearsed: float = 0.0) -> list[list[int]]:
+    """Places of each task in each of the `turns` batches of `size` that make one step, of which a share rehearses.
 
     All together they are those of a batch of `turns` × `size`; each task's are spread evenly over them.
     """
-    counts = shares(weights, size, turns)
+    held = rehearsed_places(rehearsed, size, turns)
+    if max(held) >= size:
+        raise ConfigError(
+            f"train.batch_size={size} has no place to learn beside train.rehearse.share={rehearsed:g}: raise it, or "
+            "lower the share."
+        )
+    counts = shares(weights, size, turns, sum(held))
     spread = sorted(((place + 0.5) / count, task) for task, count in enumerate(counts) for place in range(count))
-    batches = [[task for _, task in spread[n * size : (n + 1) * size]] for n in range(turns)]
+    ends = [0, *itertools.accumulate(size - own for own in held)]
+    batches = [[task for _, task in spread[first:last]] for first, last in itertools.pairwise(ends)]
     return [[batch.count(task) for task in range(len(counts))] for batch in batches]
 
 
-def shares(weights: Sequence[float], size: int, times: int = 1) -> list[int]:
-    """Places of each task in `times` batches of `size`, by largest remainder; a task with weight keeps at least one."""
+def rehearsed_places(share: float, size: int, turns: int) -> list[int]:
+    """Places of each of the `turns` batches of `size` that rehearse, at least one a step where a share does."""
+    count = max(1, round(share * size * turns)) if share else 0
+    return [count * (n + 1) // turns - count * n // turns for n in range(turns)]
+
+
+def shares(weights: Sequence[float], size: int, times: int = 1, less: int = 0) -> list[int]:
+    """Places of each task in `times` batches of `size`, but for `less` of them, by largest remainder; a task with
+    weight keeps at least one."""
     total = sum(weights)
     if total <= 0 or min(weights) < 0:
         raise ConfigError(f"task weights {list(weights)}: give at least one above 0 and none below.")
-    size, each = size * times, size
+    size, each = size * times - less, size
     exact = [size * weight / total for weight in weights]
     found = [int(value) for value in exact]
     for n in sorted(range(len(exact)), key=lambda n: found[n] - exact[n])[: size - sum(found)]:
         found[n] += 1
     if any(weight > 0 and not count for weight, count in zip(weights, found, strict=True)):
         more = f" in {times} batches a step" if times > 1 else ""
+        more += f", of which {less} rehearse," if less else ""
         raise ConfigError(f"train.batch_size={each}{more} has no place for each of {len(weights)} tasks: raise it.")
     return found

@@ -29,6 +29,7 @@ class StepLoader(BatchLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         batches = super().__iter__()
         while step := list(itertools.islice(batches, self.accumulate)):
-            tokens = [batch.tokens for batch in step]
-            for n, (batch, own) in enumerate(zip(step, tokens, strict=True)):
-                yield replace(batch, part=Part(own, sum(tokens), n == 0))
+            tokens = [(batch.tokens, batch.rehearsed_tokens) for batch in step]
+            taught, rehearsed = (sum(part) for part in zip(*tokens, strict=True))
+            for n, (batch, (own, held)) in enumerate(zip(step, tokens, strict=True)):
+                yield replace(batch, part=Part(own, taught, n == 0, held, rehearsed))

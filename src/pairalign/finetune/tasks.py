@@ -178,7 +178,7 @@ class Task:
             chunk.append(example)
             if len(chunk) < ENCODED and len(found) + len(chunk) < len(self):
                 continue
-            found += (encoded := self._encoded(chunk, processor))
+            found += (encoded := self.encoded(chunk, processor))
             size += held(encoded)
             bar.update(len(chunk))
             chunk = []
@@ -186,9 +186,9 @@ class Task:
                 bar.close()
                 return
         bar.close()
-        self.kept = found + self._encoded(chunk, processor)
+        self.kept = found + self.encoded(chunk, processor)
 
-    def _encoded(self, chunk: Sequence[Example | None], processor: SensorProcessor) -> list[Example | None]:
+    def encoded(self, chunk: Sequence[Example | None], processor: SensorProcessor) -> list[Example | None]:
         """The same with `Sensed` for signals, and None for what no sensor can read, where that may be."""
         given = [example for example in chunk if example is not None]
         if self.damaged is None:

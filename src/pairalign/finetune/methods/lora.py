@@ -55,9 +55,20 @@ class LoRA(Method):
     @contextmanager
     def as_base(self, llm: nn.Module) -> Iterator[bool]:
         """Without its updates; where these were taken out of the base's weights, with them, which is near."""
-        apart = self.options.get("init_lora_weights", True) in APART and not self.options.get("layer_replication")
+        apart = self.keeps_base
         with llm.disable_adapter() if apart else self.settled(llm):  # type: ignore[operator]
             yield apart
+
+    @property
+    def keeps_base(self) -> bool:
+        """Where the updates were not taken out of the base's weights."""
+        return self.options.get("init_lora_weights", True) in APART and not self.options.get("layer_replication")
+
+    @contextmanager
+    def base_beside(self, llm: nn.Module) -> Iterator[nn.Module]:
+        """Without its updates."""
+        with llm.disable_adapter():  # type: ignore[operator]
+            yield llm
 
     def finish(self, llm: nn.Module) -> nn.Module:
         """The plain model with the updates in its weights."""

@@ -7,6 +7,8 @@ Where it bites: the base is kept beside the model, twice the memory.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,16 @@ class LwF(Full):
         """The model itself; a frozen copy is kept."""
         self.base = [copy.deepcopy(llm).eval().requires_grad_(False)]
         return super().prepare(llm, setup)
+
+    @property
+    def keeps_base(self) -> bool:
+        """The frozen copy."""
+        return True
+
+    @contextmanager
+    def base_beside(self, llm: nn.Module) -> Iterator[nn.Module]:
+        """The frozen copy."""
+        yield self.base[0]
 
     def penalty(self, model: SensorModel, batch: Batch, logits: Tensor, labels: Tensor) -> Tensor | None:
         """The distillation term."""

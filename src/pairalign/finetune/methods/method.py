@@ -125,6 +125,17 @@ class Method:
         whether it does to the bit, which a method that rewrites the base cannot promise."""
         yield True
 
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the base can be asked while the model trains, see `base_beside`."""
+        return False
+
+    @contextmanager
+    def base_beside(self, llm: nn.Module) -> Iterator[nn.Module]:
+        """Within it, at any step, what it gives is a language model that computes what the base did."""
+        raise ConfigError(f"method {type(self).__name__} keeps no base to be asked while it trains.")
+        yield llm
+
     def finish(self, llm: nn.Module) -> nn.Module:
         """The language model as it is used; called once, after training."""
         return llm
@@ -168,6 +179,17 @@ class Dormant(Method):
         """Without its updates."""
         with cast("DormantModel", llm).disable_adapter():
             yield True
+
+    @property
+    def keeps_base(self) -> bool:
+        """The model without its updates."""
+        return True
+
+    @contextmanager
+    def base_beside(self, llm: nn.Module) -> Iterator[nn.Module]:
+        """Without its updates."""
+        with cast("DormantModel", llm).disable_adapter():
+            yield llm
 
     def _cached(self, llm: nn.Module, setup: Setup) -> Mapping[str, Tensor] | None:
         which = setup.dormant
