@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from recompose_models import logits, tiny_llama
 from torch import Tensor, nn
 
+import pairalign as pa
 from pairalign.dormant.layer import adapt, attach
 from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
 
@@ -100,3 +102,19 @@ def test_masters_stay_float32_in_a_half_model() -> None:
         replacement.to(torch.bfloat16)
         assert replacement.values.dtype == torch.float32
         assert replacement.values.equal(exact)
+
+
+@pytest.mark.parametrize("name", ["glove", "zither"])  # before and behind "touch": whoever stands first is not asked
+@pytest.mark.parametrize("structure", ["rows", "columns", "weights"])
+def test_directions_beside_replaced_weights_are_merged_as_they_act(structure: str, name: str) -> None:
+    base = tiny_llama()
+    model = pa.get_dormant_model(base, pa.DormantConfig(structure=structure, density=0.25), sensor="touch")
+    model = pa.get_dormant_model(
+        model, pa.DormantConfig(structure="directions", score="random", density=0.25), sensor=name
+    )
+    torch.manual_seed(0)
+    for sensor in model.dormant:
+        for update in model.updates(sensor).values():
+            update.values.data.normal_(std=0.2)
+    acting = logits(model)
+    torch.testing.assert_close(logits(model.merge_and_unload()), acting, atol=1e-4, rtol=1e-4)

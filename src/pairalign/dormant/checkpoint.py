@@ -84,6 +84,14 @@ def read_sensor(folder: Path) -> str:
     return str(_read_config(folder)["sensor"])
 
 
+def read_index(folder: Path) -> dict[str, tuple[str, list[int], Tensor | None]]:
+    """What the delta of a folder says of each weight by module name: kind, shape, and which rows or columns it trains,
+    `None` for other kinds; no value is read. Raise `DeltaError` where there is none."""
+    weights = _read_config(folder)["weights"]
+    with _reading(folder / WEIGHTS, ".index") as tensors:
+        return {n: (about["kind"], about["shape"], tensors.get(f"{n}.index")) for n, about in weights.items()}
+
+
 def load_places(
     base: nn.Module, folder: Path, dtype: torch.dtype | None = None
 ) -> tuple[dict[str, Mask | Tensor], dict[str, Any]]:
@@ -102,11 +110,11 @@ def load_places(
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[dict[str, Tensor]]:
-    """The tensors of a file; `DeltaError` if they are not there, or not what the block expects."""
+def _reading(path: Path, ending: str = "") -> Iterator[dict[str, Tensor]]:
+    """The tensors of a file whose names end so; `DeltaError` if they are not there, or not what the block expects."""
     try:
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys() if key.endswith(ending)}  # noqa: SIM118
         yield tensors
     except (SafetensorError, OSError, KeyError, RuntimeError, IndexError, ValueError, TypeError) as error:
         raise DeltaError(f"{path} is damaged or incomplete ({error}): copy it again.") from error

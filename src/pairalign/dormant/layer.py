@@ -89,12 +89,13 @@ class DormantLinear(nn.Linear):
 
     def effective_weight(self) -> Tensor:
         """A copy of the weight as it acts behind every sensor that is there: replaced, directions added."""
-        weight = self.base_weight().clone()
-        for update in self.acting():
+        weight, acting = self.base_weight().clone(), self.acting()
+        for update in acting:
+            if isinstance(update, Replacement):
+                update.put_(weight, whole(update.values.detach()))
+        for update in acting:
             if isinstance(update, Direction):
                 weight += update.delta().to(weight.dtype)
-            else:
-                update.put_(weight, whole(update.values.detach()))
         return weight
 
     def base_weight(self) -> Tensor:

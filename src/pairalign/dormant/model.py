@@ -39,6 +39,7 @@ from pairalign.dormant.layer import (
 )
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.provenance import Seen, origin_of
+from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.selection.select import check_settings, count_out, select_dormant
 from pairalign.dormant.significance import Batch, ScoresOf, input_moments, score_model
@@ -219,19 +220,21 @@ def get_dormant_model(
     sensor: str = "sensor",
     scores: Mapping[str, Tensor] | None = None,
     masks: Mapping[str, Mask] | None = None,
+    reserved: Reserved | None = None,
 ) -> DormantModel:
     """Give a model trainable dormant weights under a sensor's name; nothing else of it trains afterwards.
 
     calibration: batches of the model's keyword arguments that show what the base does, for scores that look at data
     and for directions. scores: by module name, such as `load_scores` gives, instead of `config.score`. masks: dormant
-    parts by module name, instead of choosing them. A model that has sensors already keeps them, frozen.
+    parts by module name, instead of choosing them. reserved: what packs own that are not installed here, see
+    `read_reserved`; nothing of it is chosen. A model that has sensors already keeps them, frozen.
     Raise `DormantError` before anything is changed if the configuration cannot be met.
     """
     whole = model if isinstance(model, DormantModel) else DormantModel(model)
-    chosen = choose_parts(whole.base_model, config, calibration, scores, masks)
+    chosen = choose_parts(whole.base_model, config, calibration, scores, masks, reserved)
     modules: dict[str, Any] = dict(whole.base_model.named_modules())
     updates = {name: make_update(modules[name].weight, part) for name, part in chosen.parts.items()}
-    whole.add(sensor, config, updates, origin_of(updates, chosen.scores, chosen.seen))
+    whole.add(sensor, config, updates, origin_of(updates, chosen.scores, chosen.seen, chosen.beside))
     whole.requires_grad_(False)
     for update in updates.values():
         update.values.requires_grad_(True)
@@ -239,11 +242,13 @@ def get_dormant_model(
 
 
 class Chosen(NamedTuple):
-    """What is dormant by module name, masks or orthonormal bases (in, r) of directions, and what it was chosen by."""
+    """What is dormant by module name, masks or orthonormal bases (in, r) of directions, what it was chosen by, and the
+    sensors whose weights were left to them."""
 
     parts: Mapping[str, Mask | Tensor]
     scores: Mapping[str, Tensor] | None
     seen: Seen | None
+    beside: tuple[str, ...] = ()
 
 
 def choose_parts(
@@ -252,16 +257,20 @@ def choose_parts(
     calibration: Iterable[Batch] | None = None,
     scores: Mapping[str, Tensor] | None = None,
     masks: Mapping[str, Mask] | None = None,
+    reserved: Reserved | None = None,
 ) -> Chosen:
     """Choose as `get_dormant_model` does, which says what is given; the base is left as it is."""
     check_settings(config.structure, config.counted, config.density)
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
-    seen = None if calibration is None else Seen(calibration)
+    seen, beside = None if calibration is None else Seen(calibration), tuple(reserved.owned) if reserved else ()
     if config.structure == "directions":
-        return Chosen(_directions(base, linears, config, seen), scores, seen)
+        return Chosen(_directions(base, linears, config, seen, reserved), scores, seen, beside)
     if not masks and scores is None and config.structure != "matrices":
         scores = score_model(config.score, base, linears, seen, seed=config.seed, **config.options)
-    return Chosen(masks or choose_masks(base, linears, config, seen, scores), scores, seen)
+    chosen = masks or choose_masks(base, linears, config, seen, scores, reserved)
+    if reserved is not None:
+        reserved.check(chosen)
+    return Chosen(chosen, scores, seen, beside)
 
 
 def make_update(weight: Tensor, part: Mask | Tensor) -> Replacement | Direction:
@@ -277,6 +286,7 @@ def choose_masks(
     config: DormantConfig,
     calibration: Iterable[Batch] | None = None,
     scores: Mapping[str, Tensor] | None = None,
+    reserved: Reserved | None = None,
 ) -> dict[str, Mask]:
     """The dormant part of every layer, as the configuration says; what installed sensors own is left to them."""
     if config.structure == "matrices":
@@ -289,7 +299,7 @@ def choose_masks(
         config.counted,
         config.density,
         highest=config.choose == "highest",
-        taken=_taken(linears, config),
+        taken=_taken(linears, config, reserved),
         owl_outlier=config.owl_outlier,
         owl_spread=config.owl_spread,
     )
@@ -310,22 +320,29 @@ def _shape(weight: Tensor) -> tuple[int, int]:
     return weight.shape[0], weight.shape[1]
 
 
-def _taken(linears: Mapping[str, nn.Linear], config: DormantConfig) -> dict[str, Tensor]:
-    """Entries that installed sensors own, and that one with these settings may not share: bool (out, in) by module
-    name."""
+def _taken(
+    linears: Mapping[str, nn.Linear], config: DormantConfig, reserved: Reserved | None = None
+) -> dict[str, Tensor]:
+    """Entries that installed sensors own, and that one with these settings may not share, or that are reserved: bool
+    (out, in) by module name."""
     found = {}
     for name, layer in linears.items():
         others = layer.replacements() if isinstance(layer, DormantLinear) else []
         owned = [update.bitmap() for update in others if config.acts != "sensor" or update.sensors is None]
+        owned += [] if reserved is None else reserved.entries(name, layer.weight.device)
         if owned:
             found[name] = torch.stack(owned).any(0)
     return found
 
 
 def _directions(
-    base: nn.Module, linears: Mapping[str, nn.Linear], config: DormantConfig, calibration: Iterable[Batch] | None
+    base: nn.Module,
+    linears: Mapping[str, nn.Linear],
+    config: DormantConfig,
+    calibration: Iterable[Batch] | None,
+    reserved: Reserved | None,
 ) -> dict[str, Tensor]:
-    """Bases (in, r) by module name, orthogonal to the directions that installed sensors own."""
+    """Bases (in, r) by module name, orthogonal to the directions that installed sensors own, and reserved ones."""
     ranks = {name: count_out(name, config.density, m.in_features, "input directions") for name, m in linears.items()}
     generator = torch.Generator().manual_seed(config.seed)
     use: Use = "random" if config.score == "random" else "least" if config.choose == "lowest" else "most"
@@ -334,6 +351,7 @@ def _directions(
     for name, layer in linears.items():
         others = layer.updates.values() if isinstance(layer, DormantLinear) else []
         owned = [update.basis for update in others if isinstance(update, Direction)]
+        owned += [] if reserved is None else reserved.bases(name, layer.weight.device)
         moment = layer.weight.new_empty(layer.in_features, 0) if moments is None else moments[name]
         found[name] = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
     return found

@@ -59,14 +59,19 @@ class Seen(Iterable[Mapping[str, Any]]):
 
 
 def origin_of(
-    updates: Mapping[str, Replacement | Direction], scores: Mapping[str, Tensor] | None, seen: Seen | None
+    updates: Mapping[str, Replacement | Direction],
+    scores: Mapping[str, Tensor] | None,
+    seen: Seen | None,
+    beside: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What is kept of a choice: "sha256" of what was chosen, "scores" (what a score file says of itself, or `None`),
-    and "calibration", which was read now, or by what wrote that file."""
+    "calibration", which was read now, or by what wrote that file, and "beside", the sensors whose weights were left to
+    them, where there are some."""
     about = dict(getattr(scores, "about", {}))
     stored = about.pop("calibration", None)
     about.pop("layers", None)  # a hash for each weight, which a delta has itself
-    return {"sha256": chosen_hash(updates), "scores": about or None, "calibration": read_by(scores, seen) or stored}
+    found = {"sha256": chosen_hash(updates), "scores": about or None, "calibration": read_by(scores, seen) or stored}
+    return {**found, "beside": list(beside)} if beside else found
 
 
 def read_by(scores: Mapping[str, Tensor] | None, seen: Seen | None) -> dict[str, Any] | None:

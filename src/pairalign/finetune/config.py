@@ -149,6 +149,9 @@ class RecomposeConfig(Strict):
         what they were made of (weights, calibration inputs, score and its settings), and its answers to the measured
         tasks likewise, so that no other run with the same scores or measures it again; null for none. score_cache:
         another folder for the scores; null for `cache`.
+    installed: folders of sensor packs, or of deltas, for the same base, relative to `root`: their weights are left to
+        them, so that all of them can be merged into one model, or act everywhere together. Packs that act from their
+        sensor on install together without it.
     max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the best
         measurement; the final weights are held to it, too.
     """
@@ -173,6 +176,7 @@ class RecomposeConfig(Strict):
     scores: Text | None = None
     cache: Text | None = None
     score_cache: Text | None = None
+    installed: tuple[Text, ...] = ()
     max_forgetting: Amount | None = None
     root: Text = "."
     seed: Whole = 0

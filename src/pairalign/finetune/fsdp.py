@@ -120,8 +120,8 @@ def prepare_shared(
 
     share(llm, before=add_updates)
     model.dormant[setup.sensor] = setup.dormant
-    made_by = origin_of(model.updates(setup.sensor), chosen.scores, chosen.seen) if kept is None else kept.origin
-    model.origins[setup.sensor] = made_by
+    made_by = origin_of(model.updates(setup.sensor), chosen.scores, chosen.seen, chosen.beside)
+    model.origins[setup.sensor] = made_by if kept is None else kept.origin
     return model
 
 
@@ -184,7 +184,7 @@ def _choose(llm: nn.Module, setup: Setup, share: Share, run: RecomposeConfig, ru
     if looks:
         llm = copy.deepcopy(shown, {id(p): p for p in shown.parameters()})  # another model around the same weights
         share(llm)
-    chosen = choose_parts(llm, config, setup.calibration, scores)
+    chosen = choose_parts(llm, config, setup.calibration, scores, reserved=setup.reserved)
     if path is not None and known is None and chosen.scores is not None:
         if runtime.main:
             linears = find_linears(shown, config.target_modules, config.exclude_modules, config.layers_to_transform)

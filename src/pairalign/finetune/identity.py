@@ -18,8 +18,10 @@ from pairalign.core.errors import PairalignError
 from pairalign.core.sources import sources_of
 from pairalign.data.index import load_index
 from pairalign.data.place import ShardPlace, find_place
+from pairalign.dormant.reserved import deltas_hash
 from pairalign.files import sha256_file, sha256_text
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
+from pairalign.finetune.installed import installed_folders
 from pairalign.runs.folder import CONFIG, RunFolder
 from pairalign.runs.identity import GONE, Identity, hashes
 from pairalign.runs.plugins import load_plugins
@@ -47,6 +49,8 @@ def _parts(config: RecomposeConfig) -> Iterator[Part]:
     for part in PARTS:
         for name, task in getattr(config, part).items():
             yield f"shards of {part}.{name}", partial(task_hash, task, config.root)
+    if config.installed:
+        yield "installed packs", partial(deltas_hash, installed_folders(config))
     if config.scores is not None:
         yield "scores", partial(sha256_file, config.scores)
 

@@ -9,10 +9,13 @@ from typing import NamedTuple
 import torch
 
 from pairalign.dormant.provenance import Calibration
+from pairalign.dormant.reserved import read_reserved
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.check import check_signals, check_tasks, check_words
 from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.fsdp import loaded_dtype
+from pairalign.finetune.installed import installed_folders
 from pairalign.finetune.methods import Method, create_method
 from pairalign.finetune.methods.method import Setup
 from pairalign.finetune.questions import Questions
@@ -51,11 +54,12 @@ def prepare(
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     model, processor = assemble(config, device, mapped=mapped)
+    reserved = read_reserved(model.llm, installed_folders(config), loaded_dtype(config) if mapped else None)
     asked = check_tasks(config) if asked is None else asked
     tasks, measured, calibration = read_tasks(config, processor, asked)
     folder = config.score_cache or config.cache
     cache = None if folder is None else Path(folder)
-    setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores, cache)
+    setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores, cache, reserved=reserved)
     return Prepared(model, processor, method, tasks, measured, setup, list(asked["calibration"]))
 
 

@@ -28,6 +28,7 @@ from pairalign.dormant.selection.select import check_settings, count_out, parse_
 from pairalign.dormant.selection.units import pieces_of
 from pairalign.finetune.architecture import build_on_meta, floating
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.installed import check_room
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.lora import LoRA
@@ -91,6 +92,8 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     stored = next(model.parameters()).dtype
     dtype, dormant, tune = floating(config.dtype, stored), config.dormant, config.train
     linears = find_linears(model, dormant.target_modules, dormant.exclude_modules, dormant.layers_to_transform)
+    if config.installed:
+        check_room(config, linears)
     layers = count_trained(model, config, linears, dtype)
     structure = dormant.structure if config.method == "dormant" else "matrices"
     forward, backward = count_flops(model, linears, layers, structure, tokens)

@@ -31,6 +31,11 @@ def check_config(config: RecomposeConfig) -> None:
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
         check_score(config.dormant.score, config.dormant.options)
+    if config.installed and config.method != "dormant":
+        raise ConfigError(
+            f"installed: method {config.method!r} owns no weights that others could leave alone: leave installed out, "
+            "or train with method dormant."
+        )
     floating(config.dtype, torch.float32)
     _check_gate(config)
 

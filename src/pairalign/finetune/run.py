@@ -25,6 +25,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fit import fit_tasks
 from pairalign.finetune.fsdp import is_shared, loaded_dtype, prepare_shared
 from pairalign.finetune.identity import recompose_identity
+from pairalign.finetune.installed import check_installed
 from pairalign.finetune.load import RecomposeRun as RecomposeRun
 from pairalign.finetune.load import load_recomposed as load_recomposed
 from pairalign.finetune.prepare import prepare
@@ -50,6 +51,7 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     config = _acting(config)
     _check(config)
     if fresh or not RunFolder(Path(config.out), "recompose", RecomposeConfig).trained:
+        check_installed(config)
         check_tasks(config)
     folder, work = Path(config.out), partial(_recompose, config, progress=progress, fresh=fresh)
     return launch(config.train, work, checkpoint=folder / CHECKPOINT, reload=partial(load_recomposed, folder))
@@ -127,6 +129,7 @@ def plan_recompose(config: RecomposeConfig) -> RunPlan:
     _check(config)
     device = find_device(config.train.accelerator, "train.accelerator")
     check_trainer(config.train, device)
+    check_installed(config)
     made = prepare(config, device, check_tasks(config))
     measured = [questions.task for part in made.measured.values() for questions in part]
     parts = made.method, made.setup, made.tasks, measured, Collator(made.processor), made.calibration

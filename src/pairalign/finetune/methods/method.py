@@ -22,6 +22,7 @@ from pairalign.dormant.cache import cached_scores, key_of
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.model import DormantModel, get_dormant_model
+from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.select import UNSCORED
 from pairalign.dormant.significance import Batch, load_scores, score_model
 from pairalign.dormant.significance.scores import Linears
@@ -63,8 +64,8 @@ def method_names() -> list[str]:
 
 class Setup(NamedTuple):
     """What a method may look at: dormant settings (they name the layers, too), batches that show what the base does,
-    the sensor's name, a significance file, a folder that keeps scores, one with what an interrupted run had chosen, and
-    whether this process writes scores."""
+    the sensor's name, a significance file, a folder that keeps scores, one with what an interrupted run had chosen,
+    whether this process writes scores, and what installed packs own."""
 
     dormant: DormantConfig
     calibration: Iterable[Batch] | None = None
@@ -73,11 +74,13 @@ class Setup(NamedTuple):
     cache: Path | None = None
     chosen: Path | None = None
     write: bool = False
+    reserved: Reserved | None = None
 
     def key(self) -> str:
         """A hash of what dormant weights are chosen by, the base aside."""
         batches = None if self.calibration is None else [dict(batch) for batch in self.calibration]
-        return key_of([to_dict(self.dormant), self.sensor, self.scores, batches])[:16]
+        beside = [] if self.reserved is None else [self.reserved.sha256]
+        return key_of([to_dict(self.dormant), self.sensor, self.scores, batches, *beside])[:16]
 
     def score(self, name: str, llm: nn.Module, linears: Linears, **options: Any) -> Mapping[str, Tensor]:
         """Scores of the base on the calibration batches, from the cache where there is one."""
@@ -172,7 +175,8 @@ class Dormant(Method):
             if found is not None:
                 return found
         given = load_scores(setup.scores) if setup.scores else self._cached(llm, setup)
-        return get_dormant_model(llm, setup.dormant, setup.calibration, sensor=setup.sensor, scores=given)
+        how: dict[str, Any] = {"sensor": setup.sensor, "scores": given, "reserved": setup.reserved}
+        return get_dormant_model(llm, setup.dormant, setup.calibration, **how)
 
     @contextmanager
     def as_base(self, llm: nn.Module) -> Iterator[bool]:
