@@ -158,14 +158,14 @@ class DormantModel(nn.Module):
 
     def _release(self, merge: bool) -> nn.Module:
         if merge:
-            self._check_disjoint()
+            self.check_disjoint()
         for _, layer in list(dormant_linears(self.base_model)):
             release(layer, merge)
         self.dormant.clear()
         self.origins.clear()
         return self.base_model
 
-    def _check_disjoint(self) -> None:
+    def check_disjoint(self) -> None:
         """Raise `DormantError` where sensors have values for one weight, of which a plain model has one."""
         for name, layer in dormant_linears(self.base_model):
             for one, other in itertools.combinations(layer.updates, 2):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.export.manifest import MERGED, Manifest
+from pairalign.export.merged import merged_lines
 from pairalign.export.snippet import snippet
 from pairalign.files import write_text
 
@@ -56,6 +57,11 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: 
         if results.get("after", {}).get(part):
             lines += ["", f"### {title}", "", "| question | n | base | now | interval |", "|---|---|---|---|---|"]
             lines += _rows(results, part)
+    if "merged" in results:
+        about = manifest.provenance.get("dormant") or {}
+        others = tuple(manifest.provenance.get("merged_in", ()))
+        told = merged_lines(results, behind=about.get("acts") == "sensor", others=others)
+        lines += ["", f"### With merged weights (`{MERGED}/`)", "", *told]
     write_text(folder / "README.md", "\n".join(lines) + "\n")
 
 

@@ -26,12 +26,14 @@ from pairalign.dormant.checkpoint import read_sensor
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.export.checked import check_merged, check_recipe
+from pairalign.export.lora import check_lora, write_lora
 from pairalign.export.manifest import MERGED, NAME, SENSE, Manifest, read_manifest
-from pairalign.export.write import base_of, check_exportable, weight_of, write_pack
+from pairalign.export.merged import measure_merged
+from pairalign.export.write import Merged, base_of, check_exportable, merge_run, weight_of, write_pack
 from pairalign.files import replacing
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.run import RecomposeRun, load_recomposed
-from pairalign.runs.lock import alone_at_out
+from pairalign.runs.lock import alone, alone_at_out
 from pairalign.runtime import DeviceLike, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import PLAIN, Loading, SensorProcessor, load_base
@@ -44,6 +46,8 @@ def export_pack(
     out: str | Path,
     *,
     merge: bool = False,
+    lora: str | Path | None = None,
+    others: Sequence[str | Path] = (),
     device: DeviceLike = "cpu",
     trust_remote_code: bool = False,
     plugins: Sequence[str | Path] = (),
@@ -51,23 +55,71 @@ def export_pack(
     """Write the pack of a finished run; with `merge` also a plain Hugging Face checkpoint in `out/merged`, which the
     pack goes with, too.
 
+    Merged weights act at every token, so that the run's questions are asked again of them: results and card say both.
+    lora: another new folder, for the same update as a PEFT LoRA, see `pairalign.export.lora`. others: sensor packs that
+    are merged in, whose weights the run left alone (`RecomposeConfig.installed`); such a pack goes with its merged
+    model alone.
     device, trust_remote_code: of a run that is loaded from its folder, see `load_recomposed`.
-    Raise `PackError` if `out` holds something already or the run's method cannot be written so, before anything is;
-    `CheckpointError` if the run is unfinished.
+    Raise `PackError` if a folder holds something already or the run cannot be written so, before anything is;
+    `DormantError` if merged packs share weights; `CheckpointError` if the run is unfinished.
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise PackError(f"out={str(out)!r} holds something already: give an empty or new folder.")
+    _check_new(out, lora)
+    how = {"merge": merge, "lora": lora is not None, "others": bool(others)}
     if not isinstance(run, RecomposeRun):
         told = Path(run) / "config.yaml"
         if told.is_file():
-            check_exportable(load_config(RecomposeConfig, told), merge=merge)
+            check_exportable(load_config(RecomposeConfig, told), **how)
         run = load_recomposed(run, device, plugins=plugins, trust_remote_code=trust_remote_code)
-    check_exportable(run.config, merge=merge)
-    with replacing(out) as partial:
-        partial.mkdir()
-        write_pack(run, partial, out.name, merge=merge)
+    check_exportable(run.config, **how)
+    with _installed(run, others) as beside:
+        factors = {} if lora is None else check_lora(run.model.llm)
+        plain = merge_run(run) if merge or factors else None
+        apart = plain is not None and plain is not run.model.llm
+        measured = measure_merged(run, plain) if plain is not None and apart else {}
+        with replacing(out) as partial, _beside(lora) as folder:
+            partial.mkdir()
+            merged = Merged(plain, measured, beside) if merge and plain is not None else None
+            write_pack(run, partial, out.name, merged=merged)
+            if folder is not None and plain is not None:
+                write_lora(run, plain, factors, folder, Path(str(lora)).name, measured)
     return out
+
+
+def _check_new(out: Path, lora: str | Path | None) -> None:
+    """Raise `PackError` unless what is to be written is new, and each a folder of its own."""
+    folders = {"out": out} if lora is None else {"out": out, "lora": Path(lora)}
+    for name, folder in folders.items():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise PackError(f"{name}={str(folder)!r} holds something already: give an empty or new folder.")
+    if lora is not None:
+        one, other = out.resolve(), Path(lora).resolve()
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise PackError(f"lora={str(lora)!r} and out={str(out)!r} lie in each other: give a folder beside it.")
+
+
+@contextmanager
+def _beside(lora: str | Path | None) -> Iterator[Path | None]:
+    """A new folder that becomes `lora` when the block ends without an error; `None` of none."""
+    if lora is None:
+        yield None
+        return
+    with alone(lora), replacing(lora) as partial:
+        partial.mkdir()
+        yield partial
+
+
+@contextmanager
+def _installed(run: RecomposeRun, packs: Sequence[str | Path]) -> Iterator[tuple[Manifest, ...]]:
+    """Within it a run's model has other packs beside its own sensors; their manifests."""
+    added: list[str] = []
+    try:
+        for pack in packs:
+            added.append(install_pack(run.model, run.processor, pack)[0])
+        yield tuple(map(read_manifest, packs))
+    finally:
+        for sensor in added:
+            uninstall_pack(run.model, run.processor, sensor)
 
 
 def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | Path) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -41,7 +41,16 @@ from pairalign.sharding import whole
 PLACES = ("_name_or_path", "name_or_path")  # where transformers found a base
 
 
-def check_exportable(config: RecomposeConfig, *, merge: bool) -> None:
+class Merged(NamedTuple):
+    """The plain model with all updates in its weights, what results are to say of it, and what was merged in beside the
+    run: manifests of sensor packs."""
+
+    llm: nn.Module
+    told: dict[str, Any]
+    others: tuple[Manifest, ...] = ()
+
+
+def check_exportable(config: RecomposeConfig, *, merge: bool, lora: bool = False, others: bool = False) -> None:
     """Raise `PackError` for a run that cannot be written so, saying what can."""
     leaves, method = create_method(config.method, config.options).leaves, f"method {config.method!r}"
     if leaves == "modules":
@@ -54,14 +63,36 @@ def check_exportable(config: RecomposeConfig, *, merge: bool) -> None:
             f"{method} changed the model's own weights, which a pack does not hold: pass --merge, which writes the "
             f"whole model beside the sensor, into PACK/{MERGED}."
         )
+    if leaves != "delta" and (lora or others):
+        what = "--lora" if lora else "--with"
+        raise PackError(
+            f"{what}: {method} left no update beside the base's weights, as method 'dormant' does: leave {what} out."
+        )
+    if others and not merge:
+        raise PackError("--with: names packs that are merged in: pass --merge, too, or install them beside this one.")
     if leaves == "base" and merge:
         raise PackError(
             f"--merge: {method} changed nothing of the language model: leave it out, the base is the model."
         )
 
 
-def write_pack(run: RecomposeRun, folder: Path, name: str, *, merge: bool) -> None:
-    """Everything of a pack that will be called `name`, into a folder that is not yet called so."""
+def merge_run(run: RecomposeRun) -> nn.Module:
+    """The plain model of a run; the one in memory keeps its deltas apart. Raise `DormantError` where several share
+    weights."""
+    llm = run.model.llm
+    if not isinstance(llm, DormantModel):
+        return llm
+    llm.check_disjoint()
+    return copy.deepcopy(llm).merge_and_unload().eval()
+
+
+def write_pack(run: RecomposeRun, folder: Path, name: str, *, merged: Merged | None = None) -> None:
+    """Everything of a pack that will be called `name`, into a folder that is not yet called so.
+
+    merged: what goes into `merged/`, nothing if `None`.
+    """
+    told = {} if merged is None else merged.told
+    results = {**run.results, **told}
     senses: dict[str, Sense] = dict(run.model.senses.items())  # type: ignore[arg-type]
     recipes = {sensor: _recipe(sensor, sense) for sensor, sense in senses.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in run.model.senses.state_dict().items()}
@@ -70,7 +101,9 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merge: bool) -> No
     for kept in ("receipt.json", "results.json"):
         if (run.folder / kept).is_file():
             shutil.copyfile(run.folder / kept, folder / kept)
-    merged = _write_merged(run, folder / MERGED) if merge else {}
+    if told:
+        write_json(folder / "results.json", results)
+    others = () if merged is None else merged.others
     manifest = Manifest(
         format=FORMAT,
         senses=recipes,
@@ -78,15 +111,15 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merge: bool) -> No
         base={**base_of(run.model), **name_base(run.config.base)},
         delta=delta,
         method=run.config.method,
-        merged=merged,
-        plugins=_plugins(run.config),
+        merged={} if merged is None else _write_merged(run, merged.llm, folder / MERGED),
+        plugins=tuple(dict.fromkeys((*_plugins(run.config), *(name for other in others for name in other.plugins)))),
         code={sensor: code_hash(recipe.encoder) for sensor, recipe in recipes.items()},
         licences={sensor: str(sense.encoder.card.get("licence", "not stated")) for sensor, sense in senses.items()},
-        temperature=_temperature(run.config),
+        temperature=_temperature(run.config) | {k: v for other in others for k, v in other.temperature.items()},
         figures={key: run.results[key] for key in ("learning", "forgetting", "trained", "kept") if key in run.results},
-        provenance=_provenance(run, delta),
+        provenance=_provenance(run, delta, others),
     )
-    write_card(manifest, run.results, folder, name)
+    write_card(manifest, results, folder, name)
     written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = {path.relative_to(folder).as_posix(): sha256_file(path) for path in written}
     write_manifest(Manifest(**{**vars(manifest), "files": files}), folder)
@@ -100,7 +133,7 @@ def _recipe(name: str, sense: Sense) -> SenseRecipe:
 
 
 def _write_delta(llm: nn.Module, folder: Path) -> str | None:
-    if not isinstance(llm, DormantModel):
+    if not isinstance(llm, DormantModel) or len(llm.dormant) > 1:  # several go merged alone
         return None
     delta = next(iter(llm.dormant))
     llm.save_pretrained(folder, delta)
@@ -109,13 +142,8 @@ def _write_delta(llm: nn.Module, folder: Path) -> str | None:
     return delta
 
 
-def _write_merged(run: RecomposeRun, folder: Path) -> dict[str, str]:
-    """A plain Hugging Face checkpoint, and the base's processor; the SHA-256 of each weight that is not the base's.
-
-    The model in memory keeps its deltas apart.
-    """
-    llm = run.model.llm
-    plain: Any = copy.deepcopy(llm).merge_and_unload() if isinstance(llm, DormantModel) else llm
+def _write_merged(run: RecomposeRun, plain: Any, folder: Path) -> dict[str, str]:
+    """A plain Hugging Face checkpoint, and the base's processor; the SHA-256 of each weight that is not the base's."""
     plain.save_pretrained(folder)
     run.processor.base.save_pretrained(folder)
     for path in folder.glob("*config.json"):
@@ -167,7 +195,7 @@ def _temperature(config: RecomposeConfig) -> dict[str, float]:
     }
 
 
-def _provenance(run: RecomposeRun, delta: str | None) -> dict[str, Any]:
+def _provenance(run: RecomposeRun, delta: str | None, others: Sequence[Manifest] = ()) -> dict[str, Any]:
     llm, config = run.model.llm, run.config
     stages: Mapping[str, Any] = {
         name: to_dict(read_run(Path(config.root) / sense.run)) for name, sense in config.senses.items()
@@ -177,10 +205,12 @@ def _provenance(run: RecomposeRun, delta: str | None) -> dict[str, Any]:
         "git": git_commit(),
         "seed": config.seed,
         "method": config.method,
-        "dormant": to_dict(config.dormant) if delta else None,
+        "dormant": to_dict(config.dormant) if isinstance(llm, DormantModel) else None,
         "origin": llm.origins[delta] if isinstance(llm, DormantModel) and delta else None,
         "stage_one": stages,
         "tasks": {name: to_dict(task) for name, task in config.tasks.items()},
     }
+    if others:
+        told["merged_in"] = {"+".join(other.senses): other.provenance for other in others}
     plain: dict[str, Any] = without_paths(told)
     return plain
