@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from sensing import CLOUD, SILENT, TOUCH, batch, clouds, gels, logits, sensing
+from sensing import CLOUD, SILENT, TOUCH, batch, clouds, gels, logits, sensing, settings, taught
 from tiny_mllms import FAMILIES, Family
 from torch import Tensor
 
@@ -26,22 +26,6 @@ def family(request: pytest.FixtureRequest) -> Family:
 @pytest.fixture
 def llava() -> Family:
     return FAMILIES["llava"]
-
-
-def settings(structure: str = "rows", acts: Any = "sensor", **more: Any) -> pa.DormantConfig:
-    score = "random" if structure == "directions" else "magnitude"
-    targets = ("gate_proj", "up_proj", "down_proj") if structure == "neurons" else None
-    return pa.DormantConfig(score=score, structure=structure, density=0.3, acts=acts, target_modules=targets, **more)
-
-
-def taught(model: SensorModel, sensor: str = "touch", structure: str = "rows", acts: Any = "sensor") -> SensorModel:
-    """The same with a sensor's weights, all of them far from the base's."""
-    model.llm = get_dormant_model(model.llm, settings(structure, acts), sensor=sensor)
-    assert isinstance(model.llm, DormantModel)
-    torch.manual_seed(len(sensor))
-    for update in model.llm.updates(sensor).values():
-        update.values.data.normal_(std=0.3)
-    return model.eval()
 
 
 def off(model: SensorModel, *asked: Tensor, **inputs: Any) -> Tensor:

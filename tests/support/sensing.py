@@ -9,9 +9,11 @@ import torch
 from tiny_mllms import IMAGE, VOCAB, Family
 from torch import Tensor, nn
 
+import pairalign as pa
 from pairalign import create_encoder
 from pairalign.align.latents import LatentHead
 from pairalign.demo.base import build_base, build_processor
+from pairalign.dormant.model import DormantModel, get_dormant_model
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.sensor import Sense, build_bridge
@@ -47,6 +49,22 @@ def speaking() -> tuple[SensorModel, SensorProcessor]:
     sensing = SensorProcessor(processor, {"touch": sense(base)})
     model.add("touch", sensing.senses["touch"], sensing.placeholders["touch"])
     return model, sensing
+
+
+def settings(structure: str = "rows", acts: Any = "sensor", **more: Any) -> pa.DormantConfig:
+    score = "random" if structure == "directions" else "magnitude"
+    targets = ("gate_proj", "up_proj", "down_proj") if structure == "neurons" else None
+    return pa.DormantConfig(score=score, structure=structure, density=0.3, acts=acts, target_modules=targets, **more)
+
+
+def taught(model: SensorModel, sensor: str = "touch", structure: str = "rows", acts: Any = "sensor") -> SensorModel:
+    """The same with a sensor's weights, all of them far from the base's."""
+    model.llm = get_dormant_model(model.llm, settings(structure, acts), sensor=sensor)
+    assert isinstance(model.llm, DormantModel)
+    torch.manual_seed(len(sensor))
+    for update in model.llm.updates(sensor).values():
+        update.values.data.normal_(std=0.3)
+    return model.eval()
 
 
 def gels(count: int, seed: int = 0) -> Tensor:

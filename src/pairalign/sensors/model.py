@@ -85,7 +85,7 @@ class SensorModel(nn.Module):
 
     def run(self, llm: nn.Module, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
         """Another language model's outputs, such as the untouched base's, for the same prompt."""
-        ids, splice = self._prompt(input_ids, signals or {}, inputs)
+        ids, splice = self.splice(input_ids, signals or {}, inputs)
         with spliced(embedding_of(llm), splice), self.turns.turn(llm):
             out = llm(input_ids=ids, **inputs)
         remember(_cache(out), splice)
@@ -96,7 +96,7 @@ class SensorModel(nn.Module):
         """The model's own `generate`; the prompt in what it returns keeps its placeholders."""
         if inputs.get("prefill_chunk_size"):
             raise ConfigError("prefill_chunk_size: a prompt with signals is read whole; leave it out.")
-        ids, splice = self._prompt(input_ids, signals or {}, inputs)
+        ids, splice = self.splice(input_ids, signals or {}, inputs)
         with spliced(embedding_of(self.llm), splice), self.turns.turn(self.llm):
             out = self.llm.generate(input_ids=ids, **inputs)  # type: ignore[operator]
         remember(_cache(out), splice)
@@ -104,7 +104,7 @@ class SensorModel(nn.Module):
             out[:, : ids.shape[1]] = input_ids.repeat_interleave(len(out) // len(input_ids), 0).to(out)
         return out
 
-    def _prompt(self, input_ids: Tensor, signals: Signals, inputs: Mapping[str, Any]) -> tuple[Tensor, Onward | None]:
+    def splice(self, input_ids: Tensor, signals: Signals, inputs: Mapping[str, Any]) -> tuple[Tensor, Onward | None]:
         """The ids that the model may see, and the splice that it is to be called within."""
         for name in signals:
             self._known(name)
