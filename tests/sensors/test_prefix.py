@@ -11,7 +11,7 @@ from tiny_mllms import FAMILIES, Family
 from torch import Tensor
 
 from pairalign.sensors.model import SensorModel
-from pairalign.sensors.prefix import Prefixes, cut
+from pairalign.sensors.prefix import Prefixes, agree, cut
 
 KEEP = 3
 
@@ -92,13 +92,13 @@ def test_a_model_that_looks_ahead_is_found_out() -> None:
     family = FAMILIES["llava"]
     model, inputs = taught(sensing(family)), asked(family)
     expected = whole(model, inputs).detach()
-    assert Prefixes().agrees(model, inputs, KEEP, expected)
+    assert agree(_given(Prefixes().logits(model, inputs, KEEP)), expected)
     for layer in model.llm.get_decoder().layers:  # type: ignore[operator,union-attr]
         layer.self_attn.is_causal = False
         layer.register_forward_pre_hook(_look_ahead, with_kwargs=True)
     ahead = whole(model, inputs).detach()
     assert not torch.allclose(ahead, expected, atol=1e-2)
-    assert not Prefixes().agrees(model, inputs, KEEP, ahead)
+    assert not agree(_given(Prefixes().logits(model, inputs, KEEP)), ahead)
 
 
 def _look_ahead(layer: Any, args: Any, named: dict[str, Any]) -> Any:

@@ -6,8 +6,9 @@ not be computed.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -46,7 +47,8 @@ class Batch:
     """`inputs` of the model, `labels` (B, T) with −100 outside of answers, and which examples these are.
 
     part: of an optimizer step of several batches, see `pairalign.finetune.steps`; None for a step of its own.
-    rehearsed: what is held to the base beside it, see `pairalign.finetune.rehearse`.
+    rehearsed: what is held to the base beside it, see `pairalign.finetune.rehearse`. before: what stands before the
+    first signal of each, words and pictures, as a hash; None where nobody asked.
     """
 
     inputs: dict[str, Any]
@@ -55,6 +57,7 @@ class Batch:
     kinds: tuple[str, ...]
     part: Part | None = None
     rehearsed: Rehearsed | None = None
+    before: tuple[str, ...] | None = None
 
     @property
     def tokens(self) -> int:
@@ -73,10 +76,10 @@ class Batch:
 
 
 class Collator:
-    """Examples → `Batch`, as the base's own chat template writes them."""
+    """Examples → `Batch`, as the base's own chat template writes them. hashed: tell what stands before the signals."""
 
-    def __init__(self, processor: SensorProcessor) -> None:
-        self.processor, self.tokenizer = processor, processor.tokenizer
+    def __init__(self, processor: SensorProcessor, *, hashed: bool = False) -> None:
+        self.processor, self.tokenizer, self.hashed = processor, processor.tokenizer, hashed
         processor.check_template()
         if self.tokenizer.eos_token_id is None:
             raise ConfigError(
@@ -92,7 +95,10 @@ class Collator:
             [*self.tokenizer(e.answer, add_special_tokens=False)["input_ids"], end] if e.answer or ended else []
             for e in examples
         ]
-        return self._join(prompts, answers, examples)
+        batch = self._join(prompts, answers, examples)
+        if not self.hashed:
+            return batch
+        return replace(batch, before=tuple(before_signal(example, self.processor.senses) for example in examples))
 
     def prompts(self, examples: Sequence[Example]) -> dict[str, Any]:
         """What the processor makes of the questions alone, padded on the left."""
@@ -133,6 +139,20 @@ class Collator:
                 ]
                 inputs[name] = torch.tensor(kinds, dtype=value.dtype)
         return Batch(inputs, labels, tuple(e.key for e in examples), tuple(e.kind for e in examples))
+
+
+def before_signal(example: Example, sensors: Collection[str]) -> str:
+    """SHA-256 of all that an example says before its first signal, pictures by their pixels; "" without a signal."""
+    told = hashlib.sha256()
+    for part in example.parts:
+        kind = part["type"]
+        if kind in sensors:
+            return told.hexdigest()
+        value = part[kind]
+        about = f"{kind} {value.mode} {value.size}" if kind == "image" else f"{kind} {len(value)}"
+        told.update(about.encode())
+        told.update(value.tobytes() if kind == "image" else value.encode())
+    return ""
 
 
 def batches(task: Task, collate: Collator, size: int, count: int | None = None) -> Iterator[Batch]:

@@ -105,6 +105,9 @@ class TuneConfig(TrainerConfig):
     measure_batch_size: questions at once in a measurement. measure_tokens: longest free answer, which the base and what
         is kept give to the measured questions; 0 for none.
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
+    prefix_memory: GiB of the model's device for keys and values of what stands before prompts' first signals, where
+        nothing of the model acts, so that each is read once; 0 to read them at every step, without a graph. A run that
+        goes on after a kill is then equal up to rounding, because what is kept comes from other batches.
     workers: processes that read and collate batches ahead; 0 for none. They change no batch.
     bad_fraction: largest share of a task's training samples, 0 to 1, that may be damaged, or hold a text that spells
         one of the base's own words such as "<image>": each is named and left out of its batch, and none is replaced; 0
@@ -126,6 +129,7 @@ class TuneConfig(TrainerConfig):
     checkpoint_every: Whole = 0
     gradient_checkpointing: bool = False
     memory: Amount = 2.0
+    prefix_memory: Amount = 0.0
     workers: Whole = 0
     bad_fraction: Share = 0.0
     rehearse: RehearseConfig = field(default_factory=RehearseConfig)

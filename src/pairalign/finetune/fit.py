@@ -40,7 +40,7 @@ def fit_tasks(
     model, processor, method, tasks, measured, _, calibration = made
     path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime)
     size, accumulate = config.train.batch_size, config.train.accumulate
-    collate = Collator(processor)
+    collate = Collator(processor, hashed=bool(config.train.prefix_memory) and task.prefixes is not None)
     answers = itertools.chain.from_iterable(q.task.answers() for q in measured.get("validation", ()))
     watch = Watch(
         model,

@@ -25,6 +25,7 @@ from pairalign.finetune.questions import Questions
 from pairalign.runtime import Runtime
 from pairalign.sensors.answer import answer_all
 from pairalign.sensors.model import SensorModel
+from pairalign.sensors.prefix import Prefixes
 from pairalign.sensors.processor import to_device
 
 ALONE = Runtime()
@@ -92,12 +93,18 @@ def answer_words(answers: Iterable[str], tokenizer: Any) -> list[int]:
     return sorted({token for text in answers for token in tokenizer(text, add_special_tokens=False)["input_ids"]})
 
 
-def answer_logits(model: SensorModel, batch: Batch, llm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+def answer_logits(
+    model: SensorModel, batch: Batch, llm: nn.Module | None = None, prefixes: Prefixes | None = None
+) -> tuple[Tensor, Tensor]:
     """Logits (B, K, V) that predict the last K columns, which hold all answers, and their labels (B, K).
 
-    llm: another language model that reads the same, such as the untouched base.
+    llm: another language model that reads the same, such as the untouched base. prefixes: read what stands before the
+    first signals without a graph, where that can be.
     """
     keep = int((batch.labels != IGNORED).any(0).sum())
+    found = None if prefixes is None else prefixes.logits(model, batch.inputs, keep + 1, batch.before)
+    if found is not None:
+        return found[:, :-1], batch.labels[:, -keep:]
     options = {"logits_to_keep": keep + 1} if model.keeps_logits else {}
     inputs = {**batch.inputs, **options}
     logits = (model(**inputs) if llm is None else model.run(llm, **inputs)).logits

@@ -8,6 +8,7 @@ Where it bites: a checkpoint holds what trains and nothing of the base, so it ne
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from pairalign.finetune.rehearse import drift
 from pairalign.runtime import Runtime
 from pairalign.schedule import warmup_cosine
 from pairalign.sensors.model import SensorModel
+from pairalign.sensors.prefix import Prefixes, agree
 from pairalign.sharding import average_gradients, clip_gradients, whole
 
 
@@ -46,8 +48,17 @@ class StageTwo(L.LightningModule):
         self.told = Sums()  # of an optimizer step
         self.tokens = self.held = 0.0  # answer tokens of an optimizer step in all processes: taught, and rehearsed
         self.shared = any(isinstance(p, DTensor) for p in model.parameters())
+        self.prefixes = Prefixes(config.train.prefix_memory) if self._still(config) else None
+        self.compared = False
+
+    def _still(self, config: RecomposeConfig) -> bool:
+        """Whether a prompt's tokens before its first signal are the base's and stay it."""
+        behind = config.method == "bridge" or (config.method == "dormant" and config.dormant.acts == "sensor")
+        return behind and not self.shared and not config.train.gradient_checkpointing and config.device_map is None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.prefixes is not None and not self.compared:
+            self._compare(batch)
         torch.manual_seed(self.config.seed * 1_000_003 + self.batches * self.runtime.world + self.runtime.rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -75,7 +86,7 @@ class StageTwo(L.LightningModule):
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Cross entropy of a batch's answers, and the method's penalty where it has one, each a mean over the batch."""
-        logits, labels = answer_logits(self.model, batch)
+        logits, labels = answer_logits(self.model, batch, prefixes=self.prefixes)
         return answer_loss(logits, labels), self.method.penalty(self.model, batch, logits, labels)
 
     def rehearse(self, batch: Batch) -> Tensor | None:
@@ -85,8 +96,20 @@ class StageTwo(L.LightningModule):
         shown, asked = batch.rehearsed
         with torch.no_grad(), self.method.base_beside(self.model.llm) as base:
             said, _ = answer_logits(self.model, asked, base)
-        logits, labels = answer_logits(self.model, shown)
+        logits, labels = answer_logits(self.model, shown, prefixes=self.prefixes)
         return drift(said, logits, labels)
+
+    @torch.no_grad()
+    def _compare(self, batch: Batch) -> None:
+        """See once that prompts cut at their first signal are answered as whole ones; else read them whole."""
+        self.compared = True
+        assert self.prefixes is not None
+        whole, _ = answer_logits(self.model, batch)
+        cut, _ = answer_logits(self.model, batch, prefixes=Prefixes())
+        if not agree(cut, whole):
+            self.prefixes = None
+            if self.runtime.main:
+                print("the base looks ahead in its prompts: they are read whole at every step.", file=sys.stderr)
 
     def _diverged(self, what: str) -> DataError:
         kept = Path(self.config.out) / "last.ckpt"

@@ -16,6 +16,7 @@ from pairalign.finetune.architecture import floating
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import check_shared
 from pairalign.finetune.methods import create_method
+from pairalign.sensors.prompt import FIELD
 from pairalign.finetune.rehearse import check_rehearse
 
 
@@ -36,8 +37,22 @@ def check_config(config: RecomposeConfig) -> None:
             f"installed: method {config.method!r} owns no weights that others could leave alone: leave installed out, "
             "or train with method dormant."
         )
+        _check_taught(config)
     floating(config.dtype, torch.float32)
     _check_gate(config)
+
+
+def _check_taught(config: RecomposeConfig) -> None:
+    """Raise `ConfigError` for a training task that weights which act from a sensor on cannot learn."""
+    if config.dormant.acts != "sensor":
+        return
+    for name, task in config.tasks.items():
+        fields = FIELD.findall(task.prompt)
+        if task.weight and not any(field in task.signals or field in config.senses for field in fields):
+            raise ConfigError(
+                f"task {name!r}: prompt={task.prompt!r} holds no sensor, and weights that act from the sensor on learn "
+                "nothing from it: leave it out, let train.rehearse hold what the base does, or set dormant.acts=always."
+            )
 
 
 def _check_gate(config: RecomposeConfig) -> None:

@@ -4,7 +4,7 @@ Where nothing of the language model acts before a sensor, its keys and values th
 a constant, in training too. Each prompt of a batch is cut at its own first signal; the parts before are read without
 gradients, and the parts behind go on with their keys and values. With `gib` they are kept and read once for all.
 Where it bites: positions count a prompt's own tokens, padding aside, which is all that rotary positions look at.
-Pictures have to stand before the signals, and a model whose tokens look ahead has no such constant: `agrees` tells, by
+Pictures have to stand before the signals, and a model whose tokens look ahead has no such constant: `agree` tells, by
 comparing with one pass over the whole. What was kept came from another batch and differs from what is read anew by
 rounding.
 """
@@ -92,7 +92,7 @@ class Prefixes:
         """Logits (B, keep, V) of the last columns; `None` for a batch that is to be read whole.
 
         inputs: as `SensorModel` takes them. keys: of each prompt's part before its first signal, pictures and all, by
-        which it may be kept.
+        which it may be kept; "" for one that may not.
         """
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         found = cut(model, ids, mask, keep)
@@ -104,19 +104,10 @@ class Prefixes:
                 return None
             return _behind(model, found, rows, inputs, keep)
 
-    def agrees(self, model: SensorModel, inputs: Mapping[str, Any], keep: int, whole: Tensor) -> bool:
-        """Whether they are those of one pass over the whole, `whole` (B, keep, V), up to rounding."""
-        with torch.no_grad():
-            found = self.logits(model, inputs, keep)
-        if found is None:
-            return True
-        coarse = torch.finfo(whole.dtype).eps ** 0.5 * 8
-        return bool((found.float() - whole.float()).abs().max() <= coarse * whole.float().abs().max().clamp(min=1))
-
     def _rows(
         self, model: SensorModel, found: Cut, inputs: Mapping[str, Any], keys: Sequence[str] | None
     ) -> list[Row] | None:
-        if keys is not None and self.room and all(key in self.kept for key in keys):
+        if keys is not None and all(key in self.kept for key in keys):
             return [self.kept[key] for key in keys]
         rows = _before(model, found, inputs)
         if rows is not None and keys is not None and self.room:
@@ -125,9 +116,15 @@ class Prefixes:
         return rows
 
     def _keep(self, key: str, row: Row) -> None:
-        if key not in self.kept and row.bytes <= self.room:
+        if key and key not in self.kept and row.bytes <= self.room:
             self.kept[key] = Row(tuple((k.clone(), v.clone()) for k, v in row.layers), row.ahead)
             self.room -= row.bytes
+
+
+def agree(cut: Tensor, whole: Tensor) -> bool:
+    """Whether logits of cut prompts are those of one pass over the whole, up to rounding."""
+    coarse = torch.finfo(whole.dtype).eps ** 0.5 * 8
+    return bool((cut.float() - whole.float()).abs().max() <= coarse * whole.float().abs().max().clamp(min=1))
 
 
 @torch.no_grad()
