@@ -77,8 +77,9 @@ def test_arms_of_other_methods_take_the_same_figures(setup: Path, tmp_path: Path
 
 
 def test_figures_with_a_cache_are_those_without(setup: Path, tmp_path: Path) -> None:
+    acting = {"dormant": {"score": "wanda", "structure": "rows", "acts": "always"}}
     plain, first, second = (
-        short_run(setup, tmp_path / name, **{**lean(tmp_path), **cache})
+        short_run(setup, tmp_path / name, **{**lean(tmp_path), **acting, **cache})
         for name, cache in (("plain", {"cache": None}), ("first", {}), ("second", {}))
     )
     assert plain.results["history"] == first.results["history"] == second.results["history"]  # drift, too

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from stage_two import IMAGE, PAIRS, TOUCH, short_run, values
+from stage_two import DORMANT, IMAGE, PAIRS, TOUCH, short_run, values
 
 from pairalign.core.config import load_config
 from pairalign.core.errors import CheckpointError, ConfigError, DataError, DormantError, PairalignError
@@ -34,7 +34,7 @@ def answers(run: RecomposeRun) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", method_names())
 def test_every_method_trains_and_is_measured(setup: Path, tmp_path: Path, method: str) -> None:
-    run = short_run(setup, tmp_path / "run", method=method)
+    run = short_run(setup, tmp_path / "run", method=method, dormant={**DORMANT, "acts": "always"})
     steps = [line["step"] for line in run.results["history"]]
     assert steps == [0, 3, 6]
     losses = [line["validation/touch/loss"] for line in run.results["history"]]
@@ -45,6 +45,25 @@ def test_every_method_trains_and_is_measured(setup: Path, tmp_path: Path, method
     assert (run.results["trained"] > 0) == (method != "bridge")
     written = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert {"train/loss", "validation/touch/accuracy"} <= {key for line in written for key in line}
+
+
+@pytest.mark.parametrize("structure", ["rows", "weights", "directions", "matrices"])
+def test_what_has_no_sensor_in_it_is_answered_as_before(setup: Path, tmp_path: Path, structure: str) -> None:
+    """By default, whatever was learned: held-out questions have the base's logits, and so the base's every figure."""
+    run = short_run(setup, tmp_path / "run", dormant={**DORMANT, "structure": structure})
+    first, last = run.results["history"][0], run.results["history"][-1]
+    assert last["validation/touch/loss"] < first["validation/touch/loss"]
+    assert {key: value for key, value in last.items() if "held_out" in key} == {
+        key: value for key, value in first.items() if "held_out" in key
+    }
+    assert run.config.dormant.acts == "sensor"
+
+
+def test_a_task_that_nothing_would_be_learned_from_is_refused(setup: Path, tmp_path: Path) -> None:
+    plain = {"touch": TOUCH, "words": {**TOUCH, "prompt": "{question}"}}
+    with pytest.raises(ConfigError, match=r"task 'words': prompt='\{question\}' holds no sensor"):
+        short_run(setup, tmp_path / "run", tasks=plain)
+    short_run(setup, tmp_path / "run", tasks=plain, dormant={**DORMANT, "acts": "always"})
 
 
 @pytest.mark.parametrize("structure", ["rows", "weights", "directions"])
@@ -163,7 +182,7 @@ def test_what_cannot_run_is_refused(setup: Path, tmp_path: Path, changes: dict[s
 
 def test_a_run_folder_belongs_to_one_configuration(setup: Path, tmp_path: Path) -> None:
     run = short_run(setup, tmp_path / "run", method="moe_lora")
-    with pytest.raises(CheckpointError, match=r"belongs to another run, which differs in method, seed"):
+    with pytest.raises(CheckpointError, match=r"belongs to another run, which differs in dormant\.acts, method, seed"):
         short_run(setup, tmp_path / "run", seed=3)
     torch.testing.assert_close(answers(load_recomposed(run.folder)), answers(run), atol=1e-5, rtol=1e-5)
     with pytest.raises(CheckpointError, match=r"is not finished"):

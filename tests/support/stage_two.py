@@ -24,6 +24,7 @@ PAIRS = {
     "signals": {"first": "touch", "second": "touch"},
     **ASKED,
 }
+DORMANT = {"score": "splash", "structure": "rows", "density": 0.25}
 IMAGE = {"shards": "lessons/image", "prompt": "{image} {question}", **ASKED}
 
 
@@ -62,7 +63,7 @@ def values(setup: Path, out: Path, **changes: Any) -> dict[str, Any]:
         "held_out": {"image": {**IMAGE, "split": "val"}},
         "calibration": {"pictures": IMAGE},
         "calibration_size": 16,
-        "dormant": {"score": "splash", "structure": "rows", "density": 0.25},
+        "dormant": DORMANT,
         "train": {
             "steps": 6,
             "batch_size": 8,

@@ -16,8 +16,8 @@ from pairalign.finetune.architecture import floating
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import check_shared
 from pairalign.finetune.methods import create_method
-from pairalign.sensors.prompt import FIELD
 from pairalign.finetune.rehearse import check_rehearse
+from pairalign.sensors.prompt import FIELD
 
 
 def check_config(config: RecomposeConfig) -> None:
@@ -32,12 +32,12 @@ def check_config(config: RecomposeConfig) -> None:
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
         check_score(config.dormant.score, config.dormant.options)
+        _check_taught(config)
     if config.installed and config.method != "dormant":
         raise ConfigError(
             f"installed: method {config.method!r} owns no weights that others could leave alone: leave installed out, "
             "or train with method dormant."
         )
-        _check_taught(config)
     floating(config.dtype, torch.float32)
     _check_gate(config)
 
