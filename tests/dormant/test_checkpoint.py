@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         assert all(p.equal(b) for p, b in zip(base.parameters(), before, strict=True))
 
     refused("is not that of the base that the delta was made for", tiny_llama(seed=1))
-    refused("load the base as it was", tiny_llama().bfloat16())
+    refused(r"of what bfloat16 and float32 can tell, \d+% agrees", tiny_llama(seed=1).bfloat16())
     shorter = tiny_llama()
     shorter.model.layers = shorter.model.layers[:1]
     refused("which the model does not have", shorter)
@@ -95,3 +95,42 @@ def test_a_sensor_is_installed_once(tmp_path: Path) -> None:
         DormantModel.from_pretrained(model, tmp_path)
     with pytest.raises(DormantError, match=r"sensor 'glove' is not installed\. Installed: touch"):
         model.uninstall("glove")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_delta_fits_the_same_base_in_another_dtype_with_a_note(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Either way: its values stand in place of the base's, whatever these were rounded to."""
+    model = dormant(tiny_llama(), structure="rows")
+    train(model)
+    model.save_pretrained(tmp_path / "wide")
+    with pytest.warns(UserWarning, match=r"made on a base in float32, and this one is in \w+16: .*Measure again"):
+        narrow = DormantModel.from_pretrained(tiny_llama().to(dtype), tmp_path / "wide")
+    for name, update in narrow.updates("touch").items():
+        assert torch.equal(update.values, model.updates("touch")[name].values)
+    narrow.save_pretrained(tmp_path / "narrow")
+    with pytest.warns(UserWarning, match=r"made on a base in \w+16, and this one is in float32"):
+        DormantModel.from_pretrained(tiny_llama(), tmp_path / "narrow")
+
+
+@pytest.mark.parametrize("moved", [3e-3, 1e-2])
+def test_a_fine_tune_in_another_dtype_is_another_base(tmp_path: Path, moved: float) -> None:
+    model = dormant(tiny_llama(), structure="rows")
+    model.save_pretrained(tmp_path)
+    tuned = tiny_llama()
+    torch.manual_seed(3)
+    for parameter in tuned.parameters():
+        parameter.data += moved * parameter.std() * torch.randn_like(parameter)
+    with pytest.raises(DeltaError, match="is not that of the base"):
+        DormantModel.from_pretrained(tuned.bfloat16(), tmp_path)
+
+
+def test_a_delta_that_says_less_needs_the_same_dtype(tmp_path: Path) -> None:
+    """As those that earlier versions wrote."""
+    from safetensors.torch import load_file, save_file
+
+    dormant(tiny_llama(), structure="rows").save_pretrained(tmp_path)
+    kept = {key: t for key, t in load_file(tmp_path / WEIGHTS).items() if not key.endswith(".cells")}
+    save_file(kept, tmp_path / WEIGHTS, {"format": "pt"})
+    DormantModel.from_pretrained(tiny_llama(), tmp_path)
+    with pytest.raises(DeltaError, match=r"is .* of bfloat16, the delta was made for .* of torch.float32, .*as it was"):
+        DormantModel.from_pretrained(tiny_llama().bfloat16(), tmp_path)

@@ -54,5 +54,5 @@ def test_optimizer_gradient_and_places_stay_below_16_d_and_a_fifth(structure: st
 def test_it_reads_like_a_table() -> None:
     lines = str(plan_dormant(tiny_llama(layers=1), pa.DormantConfig(structure="rows", density=0.25))).splitlines()
     assert lines[0].split() == ["layer", "entries", "trained", "share", "memory", "delta"]
-    assert lines[1].split() == ["model.layers.0.self_attn.q_proj", "1,024", "256", "0.2500", "4.1", "KiB", "1.0", "KiB"]
+    assert lines[1].split() == ["model.layers.0.self_attn.q_proj", "1,024", "256", "0.2500", "4.1", "KiB", "1.5", "KiB"]
     assert lines[-1].split()[:4] == ["all", "7,680", "1,920", "0.2500"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import pairalign as pa
 from pairalign.cli.main import main
+from pairalign.core.config import to_dict
 from pairalign.dormant.linears import find_linears, layer_of
 from pairalign.dormant.plan import plan_dormant
 from pairalign.dormant.significance.scores import _SCORES
@@ -219,3 +221,34 @@ def test_it_agrees_with_a_dry_run_on_every_method(setup: Path, tmp_path: Path, m
     assert tried.delta is not None
     assert plan.delta == tried.delta - 4 * tried.bridge
     assert page(plan).count("\n") < 30
+
+
+@pytest.mark.parametrize("form", ["nf4", "int8"])
+def test_7b_with_rows_at_a_tenth_fits_24_gb_in_4_bits(form: str) -> None:
+    """LLaVA-1.5-7B as it is published, prompts of 512 tokens with gradient checkpointing."""
+    told: dict[str, Any] = {"structure": "rows", "density": 0.1, "score": "splash"}
+    changes: dict[str, Any] = {"dormant": told, "dtype": "bfloat16", "load_in": form, "method": "dormant"}
+    tune = {"batch_size": 4, "gradient_checkpointing": True}
+    config = pa.load_config(
+        pa.RecomposeConfig, {**to_dict(recipe("pairwise")), **changes, "options": {}, "train": tune}
+    )
+    small = plan_recipe(config, str(ARCHITECTURES / "llava-1.5-7b-hf"))
+    plain = plan_recipe(replace(config, load_in=None), str(ARCHITECTURES / "llava-1.5-7b-hf"))
+    assert small.trained == plain.trained == pytest.approx(0.65e9, rel=0.01)
+    assert plain.memory > 24e9
+    assert small.base_bytes < {"nf4": 0.33, "int8": 0.55}[form] * plain.base_bytes
+    assert small.memory < {"nf4": 18e9, "int8": 21e9}[form]
+    assert f"in bfloat16, linear layers in {form}" in page(small)
+
+
+@pytest.mark.parametrize("form", ["int8", "nf4"])
+def test_a_quantised_base_takes_the_bytes_that_were_planned(tmp_path: Path, form: str) -> None:
+    from quantised_models import needs, plain_llama, quantised_llama
+
+    from pairalign.dormant.quantised import bytes_of
+    from pairalign.finetune.recipe_plan import base_bytes
+
+    needs(form)
+    model = quantised_llama(tmp_path, form, torch.bfloat16)
+    taken = sum(map(bytes_of, model.parameters()))
+    assert base_bytes(plain_llama(tmp_path), torch.bfloat16, form) == pytest.approx(taken, rel=0.01)

@@ -125,8 +125,9 @@ def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[st
     if (folder / "results.json").is_file() and not (folder / NAME).is_file():
         if args.base:
             raise ConfigError(f"--base {args.base!r}: a run has its own base; leave it out, or give an exported pack.")
-        if args.revision or args.attn_implementation:
-            raise ConfigError("--revision, --attn-implementation: a run has its own; set them in its config.yaml.")
+        if args.revision or args.attn_implementation or args.load_in:
+            own = "--revision, --attn-implementation, --load-in"
+            raise ConfigError(f"{own}: a run has its own; set them in its config.yaml.")
         how = {"plugins": args.plugin, "trust_remote_code": args.trust_remote_code}
         loaded = load_recomposed(folder, device, **how)
         identity = f"run {sha256_file(folder / 'results.json')} {sha256_file(folder / 'bridge.safetensors')}"
@@ -136,6 +137,7 @@ def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[st
     base = find_base(folder, args.base, trust_remote_code=args.trust_remote_code)
     model, processor = load_sensor_model(base, [folder], device=device, loading=read_loading(args))
     identity = f"pack {sha256_file(folder / NAME)} {manifest.base['embedding']}"
+    identity += f" {args.load_in}" if args.load_in else ""
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}
     return model, processor, identity, about
 

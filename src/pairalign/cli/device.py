@@ -23,6 +23,7 @@ def add_base_arguments(parser: argparse.ArgumentParser) -> None:
     """How a verb loads the language model."""
     parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit of the base on the hub")
     parser.add_argument("--attn-implementation", metavar="NAME", help="attention of the base: sdpa, eager, …")
+    parser.add_argument("--load-in", metavar="FORM", help="quantise the base's linear layers: int8 or nf4")
     add_trust_argument(parser)
 
 
@@ -60,6 +61,7 @@ def read_loading(args: argparse.Namespace) -> Any:
         attn_implementation=args.attn_implementation,
         revision=args.revision,
         trust_remote_code=args.trust_remote_code,
+        load_in=args.load_in,
     )
 
 

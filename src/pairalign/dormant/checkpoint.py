@@ -1,8 +1,9 @@
 """A sensor's delta on disk: replacement values in the base's dtype, where they belong, and which base they fit.
 
 `dormant_config.json` holds the settings, what the weights were chosen by (`origin`), the format version, and for every
-weight its shape, kind and the SHA-256 of the base's bytes; `dormant_model.safetensors` the values and their places
-(rows and columns as positions, entries as `places` encodes them). Nothing is ever unpickled.
+weight its shape, kind and the SHA-256 of the base's bytes; `dormant_model.safetensors` the values, their places (rows
+and columns as positions, entries as `places` encodes them), and what tells the same base in other numbers (see
+`fitting`). Nothing is ever unpickled.
 Where it bites: fp32 masters are rounded to the base's dtype, which is what acts; to go on training exactly, keep a
 checkpoint of the run.
 """
@@ -25,8 +26,9 @@ from pairalign.core.names import names_module
 from pairalign.core.record import as_record, read_record
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction
+from pairalign.dormant.fitting import CELLS, about_weight, cells_of, find_fitting
 from pairalign.dormant.layer import DormantLinear
-from pairalign.dormant.provenance import fingerprint
+from pairalign.dormant.quantised import dtype_of
 from pairalign.dormant.selection.encoding import Code, decode_places
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
@@ -102,9 +104,9 @@ def load_places(
     """
     record, modules = _read_config(folder), dict(base.named_modules())
     with _reading(folder / WEIGHTS) as tensors:
+        find_fitting(modules, record["weights"], _cells(tensors), dtype)
         found = {}
         for name, about in record["weights"].items():
-            _fitting(modules, name, about, dtype)
             found[name] = _place(about, {key.rpartition(".")[2]: t for key, t in tensors.items() if _of(key, name)})
     return found, dict(record.get("origin") or {})
 
@@ -128,11 +130,10 @@ def delta_parts(model: Adapted, sensor: str) -> tuple[dict[str, Any], dict[str, 
     for name, update in model.updates(sensor).items():
         layer = modules[name]
         assert isinstance(layer, DormantLinear)
-        base = layer.base_weight()
-        weights[name] = {"kind": _kind(update), "shape": list(base.shape), "dtype": str(base.dtype)}
-        weights[name]["sha256"] = fingerprint(base)
-        for part, tensor in _parts(update, base.dtype).items():
+        weights[name] = {"kind": _kind(update), **about_weight(layer.weight)}
+        for part, tensor in _parts(update, dtype_of(layer.weight)).items():
             tensors[f"{name}.{part}"] = tensor.cpu().contiguous()
+        tensors[f"{name}.{CELLS}"] = cells_of(layer.weight)
     return weights, tensors
 
 
@@ -141,8 +142,9 @@ def delta_updates(
 ) -> dict[str, Replacement | Direction]:
     """Updates by module name out of what `delta_parts` gave; raise `DeltaError` where the base is another."""
     modules, updates = dict(base.named_modules()), {}
+    fitting = find_fitting(modules, weights, _cells(tensors))
     for name, about in weights.items():
-        linear = _fitting(modules, name, about)
+        linear = fitting[name]
         parts = {key.rpartition(".")[2]: tensor for key, tensor in tensors.items() if _of(key, name)}
         updates[name] = _update(linear, about, parts)
         updates[name].values.requires_grad_(trainable)
@@ -193,6 +195,11 @@ def _marked(parts: dict[str, Tensor], count: int) -> Tensor:
     return torch.zeros(count, dtype=torch.bool).index_fill_(0, decode_places(code, parts[code]), True)
 
 
+def _cells(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The intervals that tell the base in other numbers, by module name."""
+    return {name: t for key, t in tensors.items() for name, _, part in [key.rpartition(".")] if part == CELLS}
+
+
 def _of(key: str, name: str) -> bool:
     return key.rpartition(".")[0] == name
 
@@ -205,6 +212,7 @@ class _Weight:
     shape: tuple[int, int]
     dtype: str
     sha256: str
+    form: str | None = None
 
 
 @dataclass(frozen=True)
@@ -233,22 +241,3 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise DeltaError(f"{path} has format {found!r}, this version reads {FORMAT}: install a newer pairalign.")
     return record
-
-
-def _fitting(
-    modules: dict[str, nn.Module], name: str, about: dict[str, Any], dtype: torch.dtype | None = None
-) -> nn.Linear:
-    """The layer that a stored update belongs to; raise `DeltaError` if it is not the one that it was made for."""
-    linear = modules.get(name)
-    if not isinstance(linear, nn.Linear):
-        raise DeltaError(f"the delta changes {name}, which the model does not have: it was made for another base.")
-    weight = whole(linear.weight.detach())
-    weight = weight.to(dtype or weight.dtype)
-    if list(weight.shape) != about["shape"] or str(weight.dtype) != about["dtype"]:
-        raise DeltaError(
-            f"{name}.weight is {tuple(weight.shape)} of {weight.dtype}, the delta was made for "
-            f"{tuple(about['shape'])} of {about['dtype']}: load the base as it was."
-        )
-    if fingerprint(weight) != about["sha256"]:
-        raise DeltaError(f"{name}.weight is not that of the base that the delta was made for: load that base.")
-    return linear

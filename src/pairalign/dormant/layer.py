@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MethodType
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from pairalign.core.errors import DormantError
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.following import Tokens, followed_tokens
+from pairalign.dormant.quantised import FrozenLinear, dense, dtype_of, form_of, settle
 from pairalign.dormant.updates import Entries, Replacement, Rows, replaced_linear
 from pairalign.sharding import whole
 
@@ -47,6 +49,8 @@ class DormantLinear(nn.Linear):
 
     updates: nn.ModuleDict
     enabled: bool
+    plain: ClassVar[type[nn.Linear]] = nn.Linear
+    """What it was, and is again when it is released."""
 
     def forward(self, input: Tensor) -> Tensor:
         """As `nn.Linear`."""
@@ -71,11 +75,11 @@ class DormantLinear(nn.Linear):
         """The output with those of these updates that a weight is made of."""
         whole = [update.values for update in updates if isinstance(update, Rows) and update.replaces]
         if whole:
-            return F.linear(input, whole[0].to(self.weight.dtype), self.bias)
+            return F.linear(input, whole[0].to(dtype_of(self.weight)), self.bias)
         entries = [update for update in updates if isinstance(update, Entries)]
         if entries:
             return replaced_linear(input, self.weight, self.bias, entries)
-        return F.linear(input, self.weight, self.bias)
+        return super().forward(input)
 
     def acting(self) -> list[Replacement | Direction]:
         """The updates that act in a call made here and now."""
@@ -99,8 +103,8 @@ class DormantLinear(nn.Linear):
         return weight
 
     def base_weight(self) -> Tensor:
-        """The weight itself, whole, which no update changes."""
-        return whole(self.weight.detach())
+        """The weight itself, whole, which no update changes; of a quantised one a dequantised copy."""
+        return dense(self.weight)
 
 
 def adapt(linear: nn.Linear) -> DormantLinear:
@@ -108,8 +112,9 @@ def adapt(linear: nn.Linear) -> DormantLinear:
     if isinstance(linear, DormantLinear):
         return linear
     _check_plain(linear)
+    settle(linear)
     linear.requires_grad_(False)
-    linear.__class__ = DormantLinear
+    linear.__class__ = dormant_class(DormantLinear, type(linear))
     _rebind(linear)
     assert isinstance(linear, DormantLinear)
     linear.updates = nn.ModuleDict()
@@ -117,8 +122,22 @@ def adapt(linear: nn.Linear) -> DormantLinear:
     return linear
 
 
+_classes: dict[tuple[type, type], Any] = {}
+
+
+def dormant_class(dormant: type[DormantLinear], plain: type[nn.Linear]) -> Any:
+    """A dormant class whose base computes as `plain` does."""
+    if plain is nn.Linear:
+        return dormant
+    kind = dormant, plain
+    if kind not in _classes:
+        _classes[kind] = type(f"{dormant.__name__}{plain.__name__}", (dormant, plain), {"plain": plain})
+    return _classes[kind]
+
+
 def _check_plain(layer: nn.Module) -> None:
-    if type(layer) is not nn.Linear:
+    four_bits = type(layer).__name__ == "Linear4bit" and form_of(layer.weight) is not None  # type: ignore[arg-type]
+    if type(layer) not in (nn.Linear, FrozenLinear) and not four_bits:
         raise DormantError(f"a {type(layer).__name__} is no plain nn.Linear: leave it out with exclude_modules.")
     if "forward" in vars(layer) and DISPATCHED not in vars(layer):
         raise DormantError("a linear layer's forward was replaced, and updates would not act: put nn.Linear's back.")
@@ -134,6 +153,12 @@ def check_free(layer: nn.Module, name: str, update: Replacement | Direction) -> 
     """Raise `DormantError` if a layer cannot take an update: it is no plain one, the name is taken, entries overlap."""
     if not isinstance(layer, DormantLinear):
         _check_plain(layer)
+    if update.replaces and (form := form_of(layer.weight)) is not None:  # type: ignore[arg-type]
+        raise DormantError(
+            f"sensor {name!r}: its values stand in a dense weight of their own, which a base in {form} has not: train "
+            "rows, columns, neurons or directions."
+        )
+    if not isinstance(layer, DormantLinear):
         return
     if name in layer.updates:
         raise DormantError(f"sensor {name!r} is installed already: uninstall it first.")
@@ -180,7 +205,7 @@ def release(layer: DormantLinear, merge: bool) -> nn.Linear:
         with torch.no_grad():
             layer.weight.copy_(layer.effective_weight())
     del layer.updates, layer.enabled
-    layer.__class__ = nn.Linear  # type: ignore[assignment]
+    layer.__class__ = layer.plain  # type: ignore[assignment]
     _rebind(layer)
     return layer
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from pairalign.core.errors import DormantError, did_you_mean
+from pairalign.dormant.quantised import form_of, is_plain
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
@@ -29,7 +30,7 @@ def find_linears(
     target_modules: name endings; "all-linear" for every linear of the decoder's layers; another string is a regular
     expression that a full name must match; `None` for attention and gated MLP projections. exclude_modules: likewise.
     layers_to_transform: positions of decoder layers, negative ones from the end.
-    Raise `DormantError` if nothing is found, and for a weight that is quantised or tied to another.
+    Raise `DormantError` if nothing is found, and for a weight that is tied to another or quantised in an unknown form.
     """
     prefix = decoder_prefix(model)
     targets = PROJECTIONS if target_modules is None else target_modules
@@ -94,10 +95,11 @@ def _check(model: nn.Module, named: dict[str, nn.Linear]) -> None:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(id(parameter), []).append(name)
     for name, module in named.items():
-        if not module.weight.is_floating_point() or module.weight.element_size() < 2:
+        if form_of(module.weight) is None and not is_plain(module.weight):
             raise DormantError(
-                f"{name} is a {type(module).__name__} of {module.weight.dtype}: dormant weights of a quantised base "
-                "cannot be trained. Load the base without quantisation."
+                f"{name} is a {type(module).__name__} whose weight is a {type(module.weight).__name__} of "
+                f"{module.weight.dtype}: of quantised bases, those of torchao's weight-only int8 and of bitsandbytes' "
+                "4 bits can be trained. Load the base unquantised, with load_in int8 or nf4."
             )
         tied = [other for other in owners[id(module.weight)] if other != f"{name}.weight"]
         if tied:

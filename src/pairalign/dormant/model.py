@@ -39,6 +39,7 @@ from pairalign.dormant.layer import (
 )
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.provenance import Seen, origin_of
+from pairalign.dormant.quantised import count_of, dense, form_of, shape_of
 from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.selection.select import check_settings, count_out, select_dormant
@@ -50,6 +51,8 @@ REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
     "columns": Columns,
     "entries": Entries,
 }
+BESIDE = ("rows", "columns", "neurons", "directions")
+"""Structures whose difference is added beside the base's own output, whatever that is stored as."""
 
 
 def _call_base(model: DormantModel, *args: Any, **kwargs: Any) -> Any:
@@ -158,12 +161,22 @@ class DormantModel(nn.Module):
 
     def _release(self, merge: bool) -> nn.Module:
         if merge:
+            self.check_mergeable()
             self.check_disjoint()
         for _, layer in list(dormant_linears(self.base_model)):
             release(layer, merge)
         self.dormant.clear()
         self.origins.clear()
         return self.base_model
+
+    def check_mergeable(self) -> None:
+        """Raise `DormantError` for a quantised weight: what is merged would have to be quantised anew."""
+        for name, layer in dormant_linears(self.base_model):
+            if (form := form_of(layer.weight)) is not None:
+                raise DormantError(
+                    f"{name} is quantised ({form}), and nothing is merged into it: load the base unquantised, install "
+                    "the delta there, and merge."
+                )
 
     def check_disjoint(self) -> None:
         """Raise `DormantError` where sensors have values for one weight, of which a plain model has one."""
@@ -191,7 +204,8 @@ class DormantModel(nn.Module):
         """Parameters that train, and all of the base."""
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
         values = {id(u.values) for sensor in self.dormant for u in self.updates(sensor).values()}
-        return trained, sum(p.numel() for p in self.base_model.parameters() if id(p) not in values)
+        own = sum(p.numel() for p in self.base_model.parameters() if id(p) in values)
+        return trained, count_of(self.base_model) - own
 
     def save_pretrained(self, folder: str | Path, sensor: str | None = None) -> None:
         """Write the delta of one sensor: `dormant_config.json` and `dormant_model.safetensors`."""
@@ -233,7 +247,7 @@ def get_dormant_model(
     whole = model if isinstance(model, DormantModel) else DormantModel(model)
     chosen = choose_parts(whole.base_model, config, calibration, scores, masks, reserved)
     modules: dict[str, Any] = dict(whole.base_model.named_modules())
-    updates = {name: make_update(modules[name].weight, part) for name, part in chosen.parts.items()}
+    updates = {name: make_update(dense(modules[name].weight), part) for name, part in chosen.parts.items()}
     whole.add(sensor, config, updates, origin_of(updates, chosen.scores, chosen.seen, chosen.beside))
     whole.requires_grad_(False)
     for update in updates.values():
@@ -262,6 +276,7 @@ def choose_parts(
     """Choose as `get_dormant_model` does, which says what is given; the base is left as it is."""
     check_settings(config.structure, config.counted, config.density)
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
+    check_forms(linears, config.structure)
     seen, beside = None if calibration is None else Seen(calibration), tuple(reserved.owned) if reserved else ()
     if config.structure == "directions":
         return Chosen(_directions(base, linears, config, seen, reserved), scores, seen, beside)
@@ -290,7 +305,7 @@ def choose_masks(
 ) -> dict[str, Mask]:
     """The dormant part of every layer, as the configuration says; what installed sensors own is left to them."""
     if config.structure == "matrices":
-        return {n: Mask("rows", _shape(m.weight), torch.arange(m.out_features)) for n, m in linears.items()}
+        return {n: Mask("rows", shape_of(m.weight), torch.arange(m.out_features)) for n, m in linears.items()}
     if scores is None:
         scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
     return select_dormant(
@@ -316,8 +331,14 @@ def _check_decoder(base: nn.Module, updates: Iterable[str]) -> None:
             )
 
 
-def _shape(weight: Tensor) -> tuple[int, int]:
-    return weight.shape[0], weight.shape[1]
+def check_forms(linears: Mapping[str, nn.Linear], structure: str) -> None:
+    """Raise `DormantError` for a structure whose values would need a dense weight beside a quantised one."""
+    found = next(((n, form) for n, m in linears.items() if (form := form_of(m.weight)) is not None), None)
+    if found is not None and structure not in BESIDE:
+        raise DormantError(
+            f"structure={structure!r}: {found[0]} is quantised ({found[1]}), and single entries or whole matrices "
+            f"would take a dense weight in its place: give one of {', '.join(BESIDE)}, or load the base unquantised."
+        )
 
 
 def _taken(
@@ -352,6 +373,6 @@ def _directions(
         others = layer.updates.values() if isinstance(layer, DormantLinear) else []
         owned = [update.basis for update in others if isinstance(update, Direction)]
         owned += [] if reserved is None else reserved.bases(name, layer.weight.device)
-        moment = layer.weight.new_empty(layer.in_features, 0) if moments is None else moments[name]
+        moment = torch.empty(layer.in_features, 0, device=layer.weight.device) if moments is None else moments[name]
         found[name] = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
     return found

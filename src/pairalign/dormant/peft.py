@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pairalign.core.config import load_config, to_dict
 from pairalign.dormant.checkpoint import delta_parts, delta_updates
 from pairalign.dormant.config import DormantConfig
-from pairalign.dormant.layer import DormantLinear, dormant_linears
+from pairalign.dormant.layer import DormantLinear, dormant_class, dormant_linears
 from pairalign.dormant.model import DormantModel, get_dormant_model
 from pairalign.dormant.significance import Batch
 
@@ -193,7 +193,7 @@ class DormantTuner(BaseTuner):  # type: ignore[misc]
 def show(model: nn.Module) -> None:
     """Let PEFT see the adapted layers."""
     for _, layer in dormant_linears(model):
-        layer.__class__ = PeftDormantLinear
+        layer.__class__ = dormant_class(PeftDormantLinear, layer.plain)
 
 
 def register() -> None:

@@ -14,8 +14,10 @@ from torch import nn
 
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction
+from pairalign.dormant.fitting import PLACES
 from pairalign.dormant.linears import find_linears
-from pairalign.dormant.model import DormantModel, choose_masks
+from pairalign.dormant.model import DormantModel, check_forms, choose_masks
+from pairalign.dormant.quantised import dtype_of
 from pairalign.dormant.selection.encoding import encode_places
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.selection.select import check_settings, count_out
@@ -71,6 +73,7 @@ def plan_dormant(model: nn.Module, config: DormantConfig, calibration: Iterable[
     check_settings(config.structure, config.counted, config.density)
     base = model.base_model if isinstance(model, DormantModel) else model
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
+    check_forms(linears, config.structure)
     if config.structure == "directions":
         return DormantPlan(tuple(plan_directions(name, module, config.density) for name, module in linears.items()))
     masks = choose_masks(base, linears, config, calibration)
@@ -91,13 +94,13 @@ def plan_installed(model: DormantModel) -> tuple[LayerPlan, ...]:
 
 
 def _layer(name: str, linear: nn.Linear, mask: Mask) -> LayerPlan:
-    size = linear.weight.element_size()
+    size, entries = dtype_of(linear.weight).itemsize, linear.in_features * linear.out_features
     if mask.kind == "entries":
         held = stored = encode_places(mask.index)[1].numel()
     else:
         held, stored = piece_bytes(len(mask.index))
-    kept = rounded_bytes(mask.count, linear.weight.dtype, mask.kind == "entries")
-    return LayerPlan(name, linear.weight.numel(), mask.count, held, kept, size * mask.count + stored)
+    kept = rounded_bytes(mask.count, dtype_of(linear.weight), mask.kind == "entries")
+    return LayerPlan(name, entries, mask.count, held, kept, size * mask.count + stored + cell_bytes(entries))
 
 
 def rounded_bytes(count: int, dtype: torch.dtype, entries: bool) -> int:
@@ -110,6 +113,11 @@ def piece_bytes(count: int) -> tuple[int, int]:
     return 8 * count, 4 * count
 
 
+def cell_bytes(entries: int) -> int:
+    """Bytes on disk of what tells a base weight in other numbers."""
+    return 8 * min(PLACES, entries)
+
+
 def plan_directions(name: str, linear: nn.Linear, density: float) -> LayerPlan:
     """A layer of `structure="directions"`, whose counts no score decides."""
     return _directions(name, linear, count_out(name, density, linear.in_features, "input directions"))
@@ -117,7 +125,8 @@ def plan_directions(name: str, linear: nn.Linear, density: float) -> LayerPlan:
 
 def _directions(name: str, linear: nn.Linear, rank: int) -> LayerPlan:
     trained, basis = rank * linear.out_features, 4 * rank * linear.in_features
-    return LayerPlan(name, linear.weight.numel(), trained, basis, 0, 4 * trained + basis)
+    entries = linear.in_features * linear.out_features
+    return LayerPlan(name, entries, trained, basis, 0, 4 * trained + basis + cell_bytes(entries))
 
 
 def _row(name: str, entries: int, trained: int, memory: int, delta: int) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pairalign.dormant.directions import Direction
+from pairalign.dormant.quantised import bits_of
 from pairalign.dormant.updates import Replacement
 
 KEYS = 1000  # written out; of more samples only the hash and the first so many
@@ -98,6 +99,14 @@ def chosen_hash(updates: Mapping[str, Replacement | Direction]) -> str:
 def fingerprint(weight: Tensor) -> str:
     """SHA-256 of a weight's bytes, row by row as stored."""
     return hashlib.sha256(_bytes(weight)).hexdigest()
+
+
+def weight_fingerprint(weight: Tensor) -> str:
+    """SHA-256 of all that a weight is stored as."""
+    digest = hashlib.sha256()
+    for part in bits_of(weight):
+        digest.update(_bytes(part))
+    return digest.hexdigest()
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pairalign.core.errors import DeltaError
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
+from pairalign.dormant.quantised import stored_parts
 from pairalign.files import write_json
 from pairalign.sharding import whole
 
@@ -47,7 +48,7 @@ def fingerprint_base(model: nn.Module, dtype: torch.dtype | None = None) -> dict
 
     dtype: that the floating-point ones are yet to be converted to; `None` as they are.
     """
-    tensors = ((name, t.to(dtype) if t.is_floating_point() else t) for name, t in _base_tensors(model))
+    tensors = ((name, t.to(dtype) if dtype and t.is_floating_point() else t) for name, t in _base_tensors(model))
     return {name: fingerprint(tensor) for name, tensor in tensors}
 
 
@@ -86,5 +87,7 @@ def write_receipt(model: nn.Module, before: Mapping[str, str], path: str | Path)
 def _base_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     base = model.base_model if isinstance(model, DormantModel) else model
     for name, tensor in base.state_dict(keep_vars=False).items():
-        if ".updates." not in f".{name}":
-            yield name, whole(tensor)
+        if ".updates." in f".{name}":
+            continue
+        for part, stored in stored_parts(tensor).items():
+            yield f"{name}.{part}" if part else name, whole(stored)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from pairalign.dormant.quantised import columns_of, dtype_of, rows_of, shape_of
 from pairalign.dormant.selection.encoding import decode_places, encode_places
 from pairalign.dormant.selection.mask import Mask
 
@@ -35,11 +36,11 @@ class Replacement(nn.Module, ABC):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.shape = (weight.shape[0], weight.shape[1])
+        self.shape = shape_of(weight)
 
     def _fill(self, weight: Tensor) -> None:
         """Take the base's entries as start; call it last in a constructor."""
-        self.values = nn.Parameter(self.take(weight.detach()).to(torch.float32, copy=True))
+        self.values = nn.Parameter(self.take(weight).detach().to(torch.float32, copy=True))
 
     @abstractmethod
     def take(self, weight: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class Replacement(nn.Module, ABC):
 
     def _change(self, weight: Tensor) -> Tensor:
         """What the values, rounded as they act, are more than the weight: packed, in its dtype."""
-        return self.values.to(weight.dtype) - self.take(weight)
+        return self.values.to(dtype_of(weight)) - self.take(weight)
 
     @abstractmethod
     def mask(self) -> Mask:
@@ -104,7 +105,7 @@ class Rows(Replacement):
 
     def take(self, weight: Tensor) -> Tensor:
         """(k, in)."""
-        return weight.index_select(0, self.index)
+        return rows_of(weight, self.index)
 
     def put_(self, weight: Tensor, packed: Tensor) -> None:
         """In place."""
@@ -135,7 +136,7 @@ class Columns(Replacement):
 
     def take(self, weight: Tensor) -> Tensor:
         """(out, k)."""
-        return weight.index_select(1, self.index)
+        return columns_of(weight, self.index)
 
     def put_(self, weight: Tensor, packed: Tensor) -> None:
         """In place."""

@@ -26,7 +26,9 @@ from pairalign.data.kinds import main_value
 from pairalign.data.picture import rgb_picture
 from pairalign.data.place import find_place
 from pairalign.data.shards import read_samples
+from pairalign.dormant.quantised import is_quantised
 from pairalign.finetune.config import RecomposeConfig, SenseConfig
+from pairalign.finetune.methods.method import beside_base
 from pairalign.sensors.bridges.recomposition import Recomposition, fit_recomposition
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import CPU, Loading, SensorProcessor, load_base
@@ -46,9 +48,12 @@ def assemble(
 
     for plugin in config.plugins:
         load_plugin(plugin)
-    how = Loading(config.device_map, config.attn_implementation, config.revision, config.trust_remote_code)
+    how = Loading(
+        config.device_map, config.attn_implementation, config.revision, config.trust_remote_code, config.load_in
+    )
     place = CPU if mapped else device
     llm, processor = load_base(config.base, "auto" if mapped else config.dtype, place, how)
+    check_beside(config.method, llm, mapped)
     model = SensorModel(llm)
     sensing = SensorProcessor(processor, {})
     for name, sense in config.senses.items():
@@ -56,6 +61,19 @@ def assemble(
         model.add(name, made, sensing.add(name, made))
     model.senses.to(device)
     return model.eval(), sensing
+
+
+def check_beside(method: str, llm: nn.Module, mapped: bool = False) -> None:
+    """Raise `ConfigError` for a quantised base where a method would write its weights, or it would be shared out."""
+    if not is_quantised(llm):
+        return
+    if method not in (beside := beside_base()):
+        raise ConfigError(
+            f"method={method!r} does not leave the base's weights alone, which are quantised: give "
+            f"{' or '.join(beside)}, or an unquantised base."
+        )
+    if mapped:
+        raise ConfigError("train.strategy='fsdp2' shares out plain weights, the base's are quantised: leave it out.")
 
 
 def _sense(

@@ -145,6 +145,8 @@ class RecomposeConfig(Strict):
 
     base: image-text-to-text model, hub name or local folder; dtype: its weights' ("auto" as stored).
     device_map, attn_implementation, revision, trust_remote_code: how the base is loaded, see `Loading`.
+    load_in: "int8" or "nf4" keeps its linear layers in 8 or 4 bits; null as they are stored. Methods dormant (rows,
+        columns, neurons, directions) and bridge; needs pairalign[quant].
     senses: by sensor name. tasks: what is learned, by name; held_out: what must not be forgotten, never trained on.
     calibration: what the base does well, for scores that look at data and for directions; answers may be left out
         there. calibration_size: samples of each, 1 or more.
@@ -173,6 +175,7 @@ class RecomposeConfig(Strict):
     attn_implementation: Text | None = None
     revision: Text | None = None
     trust_remote_code: bool = False
+    load_in: Literal["int8", "nf4"] | None = None
     method: Text = "dormant"
     options: Options = field(default_factory=dict)
     dormant: DormantConfig = field(default_factory=DormantConfig)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.plan import LayerPlan, aligned, format_bytes, plan_installed
+from pairalign.dormant.quantised import bytes_of, count_of, stored_parts
 from pairalign.finetune.collator import Batch, Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits
@@ -105,7 +106,7 @@ def try_out(
 
     Raise what the run would.
     """
-    base, start = sum(p.numel() for p in model.llm.parameters()), time.perf_counter()
+    base, start = count_of(model.llm), time.perf_counter()
     model.llm = method.prepare(model.llm, setup)
     if config.train.gradient_checkpointing:
         model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
@@ -155,7 +156,7 @@ def _steps(
     model.eval()
     if counts:
         return seconds, torch.cuda.max_memory_allocated(device), True
-    weights = sum(t.numel() * t.element_size() for t in itertools.chain(model.parameters(), model.buffers()))
+    weights = sum(map(bytes_of, itertools.chain(model.parameters(), model.buffers())))
     learned = sum(3 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return seconds, weights + learned + _bytes(vars(method)) + kept, False
 
@@ -163,13 +164,14 @@ def _steps(
 @contextlib.contextmanager
 def _kept(model: nn.Module) -> Iterator[dict[int, int]]:
     """Bytes by storage of what is kept for the backward pass within it, the model's own tensors aside."""
-    own = {t.untyped_storage().data_ptr() for t in itertools.chain(model.parameters(), model.buffers())}
+    held = itertools.chain(model.parameters(), model.buffers())
+    own = {part.untyped_storage().data_ptr() for t in held for part in stored_parts(t).values()}
     sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
+        for storage in (part.untyped_storage() for part in stored_parts(tensor).values()):
+            if storage.data_ptr() not in own:
+                sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

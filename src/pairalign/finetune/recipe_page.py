@@ -15,7 +15,8 @@ HEADS = ("recipe", "base", "weights that train", "of the layers", "of the model"
 def page(plan: MetaPlan, tflops: float | None = None) -> str:
     """Counts by kind of module, memory, delta, arithmetic and, at a speed in TFLOP/s, hours."""
     dtype = str(plan.dtype).removeprefix("torch.")
-    lines = [f"{plan.model}: {plan.parameters:,} parameters in {dtype}", ""]
+    kept = f"{dtype}, linear layers in {plan.load_in}" if plan.load_in else dtype
+    lines = [f"{plan.model}: {plan.parameters:,} parameters in {kept}", ""]
     lines += aligned([("module", "layers", "entries", "dormant", "share"), *kinds(plan.layers)])
     if not plan.exact:
         lines += ["about: under this budget the split over layers depends on scores; each stands at the mean share"]
@@ -44,6 +45,7 @@ def record(plan: MetaPlan, tflops: float | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "model": plan.model,
         "dtype": str(plan.dtype).removeprefix("torch."),
+        **({"load_in": plan.load_in} if plan.load_in else {}),
         "parameters": plan.parameters,
         "exact": plan.exact,
         "dormant": {layer.name: layer.trained for layer in plan.layers},

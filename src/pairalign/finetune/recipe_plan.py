@@ -13,6 +13,7 @@ those of evenly spread ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ from pairalign.core.bounds import Count
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
-from pairalign.dormant.plan import LayerPlan, piece_bytes, plan_directions, rounded_bytes
+from pairalign.dormant.plan import LayerPlan, cell_bytes, piece_bytes, plan_directions, rounded_bytes
 from pairalign.dormant.selection.encoding import SKIP
 from pairalign.dormant.selection.select import check_settings, count_out, parse_n_of_m
 from pairalign.dormant.selection.units import pieces_of
@@ -45,6 +46,7 @@ class MetaPlan:
     model: str
     dtype: torch.dtype
     parameters: int
+    base_bytes: int
     layers: tuple[LayerPlan, ...]
     exact: bool
     activations: int
@@ -53,6 +55,7 @@ class MetaPlan:
     tokens: int
     step_tokens: int
     steps: int
+    load_in: str | None = None
 
     @property
     def trained(self) -> int:
@@ -63,11 +66,6 @@ class MetaPlan:
     def delta(self) -> int:
         """Bytes of the delta file, its header aside."""
         return sum(layer.delta for layer in self.layers)
-
-    @property
-    def base_bytes(self) -> int:
-        """Bytes of the base's weights."""
-        return self.parameters * self.dtype.itemsize
 
     @property
     def memory(self) -> int:
@@ -105,6 +103,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
         type(model).__name__,
         dtype,
         sum(p.numel() for p in model.parameters()),
+        base_bytes(model, dtype, config.load_in),
         layers,
         structure in ("matrices", "directions") or dormant.counted not in ("global", "owl"),
         estimate_activations(model, tune.batch_size * tokens, dtype, tune.gradient_checkpointing),
@@ -113,7 +112,28 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
         tokens,
         tune.batch_size * tune.accumulate * tokens,
         tune.steps,
+        config.load_in,
     )
+
+
+def base_bytes(model: nn.Module, dtype: torch.dtype, load_in: str | None) -> int:
+    """Bytes of the base's weights: of linear layers in `load_in` numbers and scales, the output head's aside."""
+    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
+    small = [m for m in model.modules() if load_in and isinstance(m, nn.Linear) and m is not head]
+    packed = {"int8": _int8_bytes, "nf4": _nf4_bytes}
+    quantised = sum(packed[str(load_in)](m) for m in small)
+    plain = sum(p.numel() for p in model.parameters()) - sum(m.weight.numel() for m in small)
+    return plain * dtype.itemsize + quantised
+
+
+def _int8_bytes(linear: nn.Linear) -> int:
+    """A byte an entry, a float32 scale and an int8 zero for each row."""
+    return linear.weight.numel() + 5 * linear.out_features
+
+
+def _nf4_bytes(linear: nn.Linear) -> int:
+    """Half a byte an entry, a float32 scale for each 64, and each layer's table of 16 codes."""
+    return -(-linear.weight.numel() // 2) + 4 * -(-linear.weight.numel() // 64) + 4 * 16
 
 
 def count_trained(
@@ -163,7 +183,7 @@ def _layer(name: str, linear: nn.Linear, config: DormantConfig, dtype: torch.dty
         trained = _entries(name, rows, inputs, config)
         held = stored = _place_bytes(entries, trained)
     kept = rounded_bytes(trained, dtype, not pieces)
-    return LayerPlan(name, entries, trained, held, kept, dtype.itemsize * trained + stored)
+    return LayerPlan(name, entries, trained, held, kept, dtype.itemsize * trained + stored + cell_bytes(entries))
 
 
 def _entries(name: str, rows: int, inputs: int, config: DormantConfig) -> int:

@@ -10,12 +10,14 @@ import torch
 
 from pairalign.align.precision import check_names
 from pairalign.core.errors import ConfigError
+from pairalign.dormant.model import BESIDE as STRUCTURES
 from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score
 from pairalign.finetune.architecture import floating
 from pairalign.finetune.config import RecomposeConfig
-from pairalign.finetune.fsdp import check_shared
+from pairalign.finetune.fsdp import FSDP2, check_shared
 from pairalign.finetune.methods import create_method
+from pairalign.finetune.methods.method import beside_base
 from pairalign.finetune.rehearse import check_rehearse
 from pairalign.sensors.prompt import FIELD
 
@@ -39,6 +41,7 @@ def check_config(config: RecomposeConfig) -> None:
             "or train with method dormant."
         )
     floating(config.dtype, torch.float32)
+    _check_load_in(config)
     _check_gate(config)
 
 
@@ -53,6 +56,24 @@ def _check_taught(config: RecomposeConfig) -> None:
                 f"task {name!r}: prompt={task.prompt!r} holds no sensor, and weights that act from the sensor on learn "
                 "nothing from it: leave it out, let train.rehearse hold what the base does, or set dormant.acts=always."
             )
+
+
+def _check_load_in(config: RecomposeConfig) -> None:
+    """What a quantised base cannot do; whether its package is there is asked where it is loaded."""
+    if config.load_in is None:
+        return
+    asked = f"load_in={config.load_in!r}"
+    if config.method not in (beside := beside_base()):
+        raise ConfigError(
+            f"{asked}: method={config.method!r} does not leave the base's weights alone: give {' or '.join(beside)}."
+        )
+    if config.method == "dormant" and config.dormant.structure not in STRUCTURES:
+        raise ConfigError(
+            f"{asked}: dormant.structure={config.dormant.structure!r} takes a dense weight in the place of a quantised "
+            f"one: give one of {', '.join(STRUCTURES)}."
+        )
+    if config.train.strategy == FSDP2:
+        raise ConfigError(f"{asked}: train.strategy={FSDP2!r} shares out plain weights: leave one of the two out.")
 
 
 def _check_gate(config: RecomposeConfig) -> None:

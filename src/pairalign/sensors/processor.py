@@ -25,6 +25,7 @@ from pairalign.core.names import SENSOR
 from pairalign.data.picture import rgb_picture
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.prompt import join_text
+from pairalign.sensors.quantise import loading_in, settle_base
 from pairalign.sensors.reserved import reserved_words, spelt_in
 from pairalign.sensors.sensor import Sense
 
@@ -43,12 +44,14 @@ class Loading:
     device_map: "auto" or a device by module name, for a base that needs several devices; `None` for one.
     attn_implementation: "sdpa", "eager", "flash_attention_2", …; `None` for the model's own choice.
     revision: branch, tag or commit on the hub. trust_remote_code: run Python code that comes with the base.
+    load_in: "int8" or "nf4" quantises its linear layers, see `quantise`; `None` leaves them as they are stored.
     """
 
     device_map: str | dict[str, Any] | None = None
     attn_implementation: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
+    load_in: str | None = None
 
 
 CPU, PLAIN = torch.device("cpu"), Loading()
@@ -259,7 +262,8 @@ def load_base(
     _check_dtype(dtype)
     both: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code}
     both |= {"revision": loading.revision} if loading.revision else {}
-    own = {"attn_implementation": loading.attn_implementation} if loading.attn_implementation else {}
+    own: dict[str, Any] = {"attn_implementation": loading.attn_implementation} if loading.attn_implementation else {}
+    own |= loading_in(loading.load_in)
     try:
         place = _device_map(device, loading.device_map)
         model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **place, **own, **both)
@@ -268,9 +272,8 @@ def load_base(
         raise ConfigError(
             f"base={name!r} cannot be loaded as an image-text-to-text model: {_first_line(error)}"
         ) from error
-    if getattr(model, "is_quantized", False):
-        raise ConfigError(f"base={name!r} is quantised: dormant weights need the model's own; load it unquantised.")
     check_multimodal(model)
+    settle_base(model, name, loading.load_in)
     _complete(processor, model)
     placed: Any = model if loading.device_map else nn.Module.to(model, device)
     return placed.eval(), processor

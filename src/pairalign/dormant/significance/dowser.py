@@ -23,7 +23,7 @@ from pairalign.core.errors import DormantError
 from pairalign.dormant.provenance import Seen
 from pairalign.dormant.significance.capture import frozen, hooked
 from pairalign.dormant.significance.layered import cut, decoder_layers, walk_back
-from pairalign.dormant.significance.scores import Batch, Linears, real_tokens, register_score
+from pairalign.dormant.significance.scores import Batch, Linears, base_weight, real_tokens, register_score
 
 OPENING = 5
 Totals = Callable[[Tensor], list[Tensor]]
@@ -169,7 +169,7 @@ class _Products(Mapping[str, Tensor]):
         self.linears, self.sizes, self.read = linears, sizes, read
 
     def __getitem__(self, name: str) -> Tensor:
-        weight = self.linears[name].weight.detach()
+        weight = base_weight(self.linears[name])
         parts = zip(*self.sizes[name], strict=True)
         inputs, outputs, samples = (torch.stack(part).to(weight.device) for part in parts)
         return ((outputs.mT * samples) @ inputs).mul_(weight.abs()).div_(samples.sum())

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from pairalign.core.errors import DormantError
 from pairalign.core.record import as_record, parse_record
 from pairalign.dormant.provenance import fingerprint
+from pairalign.dormant.quantised import shape_of
 from pairalign.dormant.significance.scores import Factored, Linears, base_weight, factored
 from pairalign.files import replacing, save_tensors
 
@@ -65,7 +66,7 @@ def _save_factors(scores: Factored, path: Path, about: dict[str, Any]) -> None:
 def _save_matrices(
     scores: Mapping[str, Tensor], linears: Linears, path: Path, about: dict[str, Any], progress: bool
 ) -> None:
-    shapes = {name: list(module.weight.shape) for name, module in linears.items()}
+    shapes = {name: list(shape_of(module.weight)) for name, module in linears.items()}
     header: dict[str, Any] = {"__metadata__": {"pairalign": json.dumps(about)}}
     end = 0
     for name, (rows, columns) in shapes.items():

@@ -44,7 +44,7 @@ class _Fisher(Mapping[str, Tensor]):
         self.group_of: dict[str, int] = {}
         filled = group = 0
         for name, module in linears.items():
-            size = 4 * module.weight.numel()
+            size = 4 * module.in_features * module.out_features
             if filled and filled + size > budget_bytes:
                 filled, group = 0, group + 1
             filled += size
@@ -59,7 +59,7 @@ class _Fisher(Mapping[str, Tensor]):
         return self.found[name]
 
     def _measure(self, linears: Linears) -> dict[str, Tensor]:
-        total = {name: torch.zeros_like(m.weight, dtype=torch.float32) for name, m in linears.items()}
+        total = {n: torch.zeros(m.out_features, m.in_features, device=m.weight.device) for n, m in linears.items()}
         samples = 0
         with captured(self.model, linears) as (inputs, outputs):
             for sample in (one for batch in self.batches for one in _samples(batch)):

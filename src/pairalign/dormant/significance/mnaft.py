@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from pairalign.core.bounds import Share
 from pairalign.core.errors import DormantError
 from pairalign.core.names import Text
+from pairalign.dormant.quantised import shape_of
 from pairalign.dormant.selection.units import GATED, pieces_of
 from pairalign.dormant.significance.capture import captured
-from pairalign.dormant.significance.scores import Batch, Linears, register_score
+from pairalign.dormant.significance.scores import Batch, Linears, base_weight, register_score
 from pairalign.dormant.significance.tokens import tokens_by_kind
 
 
@@ -62,7 +63,7 @@ def measure_importance(model: nn.Module, downs: Linears, calibration: Iterable[B
             for kind, chosen in kinds.items():
                 count[kind] = count.get(kind, 0) + int(chosen.sum())
             for name, gradient in zip(outputs, gradients, strict=True):
-                effect = (inputs[name] * (gradient @ downs[name].weight.detach().to(gradient.dtype))).float().abs()
+                effect = (inputs[name] * (gradient @ base_weight(downs[name]).to(gradient.dtype))).float().abs()
                 for kind, chosen in kinds.items():
                     seen = effect[chosen].sum(0)
                     total[name][kind] = total[name].get(kind, torch.zeros_like(seen)) + seen
@@ -90,7 +91,7 @@ class _Neurons(Mapping[str, Tensor]):
         self.linears, self.scores = linears, scores
 
     def __getitem__(self, name: str) -> Tensor:
-        score, shape = self.scores[name], self.linears[name].weight.shape
+        score, shape = self.scores[name], shape_of(self.linears[name].weight)
         return (score if name.endswith("down_proj") else score[:, None]).expand(shape)
 
     def __iter__(self) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pairalign.dormant.quantised import shape_of
 from pairalign.dormant.significance.scores import Linears, register_score
 
 
@@ -28,7 +29,7 @@ class _Random(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self.seed}/{name}".encode()))
         weight = self.linears[name].weight
-        return torch.rand(weight.shape, generator=generator).to(weight.device)
+        return torch.rand(shape_of(weight), generator=generator).to(weight.device)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.linears)

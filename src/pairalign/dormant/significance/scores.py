@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError, did_you_mean
 from pairalign.core.parameters import check_values, settings_of
-from pairalign.sharding import whole
+from pairalign.dormant.quantised import dense, shape_of
 
 Batch = Mapping[str, Any]
 Linears = Mapping[str, nn.Linear]
@@ -91,7 +91,7 @@ class Factored(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         inputs, outputs = (None if factors is None else factors[name] for factors in (self.inputs, self.outputs))
-        return factored(whole(self.linears[name].weight.detach()), inputs, outputs)
+        return factored(base_weight(self.linears[name]), inputs, outputs)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.linears)
@@ -109,8 +109,8 @@ def factored(weight: Tensor, inputs: Tensor | None = None, outputs: Tensor | Non
 
 
 def base_weight(linear: nn.Linear) -> Tensor:
-    """A layer's whole weight (out, in), of which sensors leave every entry as it is."""
-    return whole(linear.weight.detach())
+    """A layer's whole weight (out, in), of which sensors leave every entry as it is; a quantised one dequantised."""
+    return dense(linear.weight)
 
 
 class ScoresOf(Mapping[str, Tensor]):
@@ -127,8 +127,8 @@ class ScoresOf(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         score, weight = self.scores[name], self.linears[name].weight
-        if score.shape != weight.shape:
-            raise DormantError(f"score of {name} has shape {tuple(score.shape)}, its weight {tuple(weight.shape)}.")
+        if tuple(score.shape) != shape_of(weight):
+            raise DormantError(f"score of {name} has shape {tuple(score.shape)}, its weight {shape_of(weight)}.")
         return score.to(weight.device)
 
     def __iter__(self) -> Iterator[str]:

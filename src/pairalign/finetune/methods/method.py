@@ -62,6 +62,11 @@ def method_names() -> list[str]:
     return sorted(METHODS)
 
 
+def beside_base() -> list[str]:
+    """Methods that write no weight of the base."""
+    return [name for name in method_names() if METHODS[name].leaves in ("base", "delta")]
+
+
 class Setup(NamedTuple):
     """What a method may look at: dormant settings (they name the layers, too), batches that show what the base does,
     the sensor's name, a significance file, a folder that keeps scores, one with what an interrupted run had chosen,
