@@ -196,7 +196,23 @@ def test_paths_become_names_and_prompts_stay() -> None:
 def test_a_card_of_an_earlier_run_asks_with_its_prompt(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "taught", tmp_path / "old")
     results = json.loads((tmp_path / "old" / "results.json").read_text())
-    del results["asked"], results["kept"]
+    del results["asked"], results["kept"], results["with_signals"]
     (tmp_path / "old" / "results.json").write_text(json.dumps(results))
     pack = pa.export_pack(tmp_path / "old", tmp_path / "pack")
+    assert "with a signal in the prompt" not in (pack / "README.md").read_text()
     assert '"{glove} …"' in code(pack / "README.md") or "{glove}" in code(pack / "README.md")
+
+
+def test_a_card_has_three_figures_of_what_must_not_be_lost(pack: Path) -> None:
+    card = (pack / "README.md").read_text()
+    told = json.loads((pack / "results.json").read_text())["with_signals"]["tasks"]["image"]
+    assert told["identical"]["differ"] == 0
+    for words in (
+        "### The same without the sensor, and with a signal in the prompt",
+        f"image, without the sensor (n 24): identical: all {told['identical']['compared']:,} answer logits",
+        "lost with a signal in front ",
+        "| before training | after, without the sensor | after, a signal in front | after, a signal behind |",
+        f"| image: image.colour | {told['before']['kinds']['image.colour']['n']} | ",
+        "Signals (glove: validation.glove) have nothing to do with the question",
+    ):
+        assert words in card

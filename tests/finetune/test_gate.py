@@ -184,10 +184,11 @@ def test_weights_that_forgot_at_the_last_step_are_not_kept(ruin: Path, capsys: p
     assert held[0] >= 0.9 > 0.5 > held[1]
     assert results["after"]["held_out"]["image"]["accuracy"] == held[0]
     assert results["forgetting"]["points"] == 0
-    assert printed[-4].startswith("at the end, step 12, held-out abilities lost ")
-    assert printed[-3] == "kept        the weights of step 0: nothing was learned"
-    assert printed[-2].startswith("learning       +0.0 points  (n 24, ")
-    assert printed[-1].startswith("forgetting     +0.0 points  (n 24, worst image +0.0)")
+    assert printed[-5].startswith("at the end, step 12, held-out abilities lost ")
+    assert printed[-4] == "kept        the weights of step 0: nothing was learned"
+    assert printed[-3].startswith("learning       +0.0 points  (n 24, ")
+    assert printed[-2].startswith("forgetting     +0.0 points  (n 24, worst image +0.0)")
+    assert printed[-1].startswith("  with a signal in front ")
 
 
 def test_a_run_without_measured_tasks_says_so(setup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,8 +69,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(results: dict[str, Any]) -> list[str]:
-    """A line for every task: accuracy before and after, and how many free answers have the right words in them."""
-    lines = []
+    """A line for every task: accuracy before and after, and how many free answers have the right words in them; of
+    those that must not be lost also how far they are the base's, and what they are with a signal in the prompt."""
+    from pairalign.finetune.three_figures import asked_again, lines_of
+
+    lines, again = [], asked_again(results)
     for part in ("validation", "held_out"):
         for name, now in results["after"].get(part, {}).items():
             before = results["base"][part][name]
@@ -80,6 +83,8 @@ def report(results: dict[str, Any]) -> list[str]:
                 said = [score["contains"]["value"] for score in (before, now)]
                 line += f"  words in a free answer {said[0]:.3f} → {said[1]:.3f}"
             lines.append(line)
+            if part == "held_out" and name in again:
+                lines += [f"  {more}" for more in lines_of(again[name])]
     return lines + _taken(results.get("base_from", {}))
 
 
@@ -95,6 +100,8 @@ def _taken(found: dict[str, dict[str, str]]) -> list[str]:
 
 def conclusion(results: dict[str, Any]) -> list[str]:
     """What was kept, learned and forgotten; of a run of an earlier version as far as it says."""
+    from pairalign.finetune.three_figures import points_line
+
     lines = [results["stopped"]] if results["stopped"] else []
     if "kept" in results:
         nothing = "" if results["kept"]["learned"] else ": nothing was learned"
@@ -107,6 +114,9 @@ def conclusion(results: dict[str, Any]) -> list[str]:
             count = sum(kind["n"] for score in results["after"][part].values() for kind in score["kinds"].values())
             worst = f"worst {found['worst']} {found['worst_points']:+z.1f}"
             lines.append(f"{name:<12}{found['points']:+z7.1f} points  (n {count}, {worst})")
+    with_signal = points_line(results)
+    if with_signal is not None:
+        lines.append(f"  with {with_signal}")
     return lines
 
 

@@ -10,6 +10,7 @@ from pairalign.export.manifest import MERGED, Manifest
 from pairalign.export.merged import merged_lines
 from pairalign.export.snippet import snippet
 from pairalign.files import write_text
+from pairalign.finetune.three_figures import ALIKE, asked_again, count_of, points_line, sameness, table_of
 
 SCORED = {"validation": "The sensor's questions", "held_out": "What was not trained on, and must not be lost"}
 
@@ -57,12 +58,36 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: 
         if results.get("after", {}).get(part):
             lines += ["", f"### {title}", "", "| question | n | base | now | interval |", "|---|---|---|---|---|"]
             lines += _rows(results, part)
+    lines += _asked_again(results)
     if "merged" in results:
         about = manifest.provenance.get("dormant") or {}
         others = tuple(manifest.provenance.get("merged_in", ()))
         told = merged_lines(results, behind=about.get("acts") == "sensor", others=others)
         lines += ["", f"### With merged weights (`{MERGED}/`)", "", *told]
     write_text(folder / "README.md", "\n".join(lines) + "\n")
+
+
+def _asked_again(results: dict[str, Any]) -> Iterator[str]:
+    """The three figures of every held-out task; nothing where an earlier version measured none."""
+    again = asked_again(results)
+    if not again:
+        return
+    told = results["with_signals"]
+    yield from ("", "### The same without the sensor, and with a signal in the prompt", "")
+    came = "; ".join(f"{sensor}: {', '.join(named)}" for sensor, named in told["signals_from"].items())
+    yield (
+        f"Signals ({came or 'none'}) have nothing to do with the question; they stand before all that is said, or "
+        f"behind the last picture. Drawn by seed {told['seed']}; exact answers, 95 % Wilson intervals."
+    )
+    yield ""
+    for name, task in again.items():
+        yield f"- {name}, without the sensor ({count_of(task)}): {sameness(task)}" + (f"; {ALIKE}" * task["alike"])
+    points = points_line(results)
+    if points is not None:
+        yield f"- lost with {points}"
+    names, rows = table_of(results)
+    yield from ("", f"| {' | '.join(names)} |", "|---" * len(names) + "|")
+    yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
 def _calibration(origin: dict[str, Any]) -> Iterator[str]:

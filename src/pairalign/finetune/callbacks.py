@@ -1,5 +1,6 @@
 """What a run measures on its way: the sensor's validation, held-out abilities, drift, and the gate that stops it.
 
+At the end, of what is kept, held-out tasks are asked once more (`with_signals`), which no gate looks at.
 Where it bites: a measurement is of the weights as they would be kept, after what the method does at the end. Everything
 that the gate has to remember is in the checkpoint: the base's scores, the history, and the best weights so far.
 """
@@ -24,6 +25,7 @@ from pairalign.finetune.gate import Best, Gate, Measured, forgotten
 from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task
 from pairalign.finetune.methods.method import Method
 from pairalign.finetune.questions import Questions
+from pairalign.finetune.with_signals import WithSignals
 from pairalign.runtime import Runtime
 from pairalign.sensors.model import SensorModel
 from pairalign.sharding import part_of, whole
@@ -37,7 +39,7 @@ class Watch(L.Callback):
     within the bound come back, or those of the start: `verdict` says why, `kept` the step. vocabulary: tokens of the
     answer-bias probe. tokens: longest free answer, of the base and of what is kept; 0 for none. cache: what other
     runs measured of the base, on the main process; `taken` says of what comes from there where it lies and when it was
-    measured, by task.
+    measured, by task. again: how held-out tasks are asked once more of what is kept, which is `asked_again` then.
     """
 
     def __init__(
@@ -53,13 +55,16 @@ class Watch(L.Callback):
         tokens: int = 0,
         runtime: Runtime = ALONE,
         cache: BaseCache | None = None,
+        again: WithSignals | None = None,
     ) -> None:
         self.model, self.method, self.sets, self.path, self.every = model, method, sets, path, every
         self.gate, self.vocabulary, self.tokens = Gate(max_forgetting), vocabulary, tokens
-        self.runtime, self.cache = runtime, cache
+        self.runtime, self.cache, self.again = runtime, cache, again
         self.taken: dict[str, dict[str, str]] = {}
         self.history: list[tuple[int, Measured]] = []
         self.base: dict[str, BaseAnswers] = {}
+        self.first: dict[str, TaskScore] = {}  # the base's of the questions that are asked again, where these are fewer
+        self.asked_again: dict[str, Any] | None = None
         self.best: Best | None = None
         self.verdict: str | None = None
         self.kept: int | None = None
@@ -77,6 +82,9 @@ class Watch(L.Callback):
             found = {
                 part: {q.task.name: self._base(part, q, exact) for q in asked} for part, asked in self.sets.items()
             }
+            held_out = self.sets.get("held_out", ())
+            fewer = set(self.again.asked(held_out)) - set(held_out) if self.again is not None else ()
+            self.first = {q.task.name: self._base("", q, exact).score for q in fewer}
         self.base = {name: one.answers for name, one in found.get("held_out", {}).items() if one.answers is not None}
         return {part: {name: one.score for name, one in tasks.items()} for part, tasks in found.items()}
 
@@ -108,6 +116,8 @@ class Watch(L.Callback):
             place = max(n for n, (at, _) in enumerate(self.history) if at == self.kept)
             with self.method.settled(self.model.llm):
                 self.history[place] = self.kept, self._free(self.history[place][1])
+        if self.again is not None and self.sets.get("held_out"):
+            self._ask_again(self.again)
 
     @property
     def after(self) -> Measured:
@@ -155,6 +165,7 @@ class Watch(L.Callback):
             ],
             "base": {name: answers.state() for name, answers in self.base.items()},
             "taken": self.taken,
+            "first": {name: score.to_dict() for name, score in self.first.items()},
             "best": self.best.state() if self.best else None,
             "verdict": self.verdict,
         }
@@ -167,6 +178,7 @@ class Watch(L.Callback):
         ]
         self.base = {name: BaseAnswers.from_state(state) for name, state in state_dict["base"].items()}
         self.taken = state_dict.get("taken", {})  # earlier versions had no cache
+        self.first = {name: TaskScore.from_dict(s) for name, s in state_dict.get("first", {}).items()}
         self.best = Best.from_state(state_dict["best"]) if state_dict["best"] else None
         self.verdict = state_dict["verdict"]
 
@@ -174,7 +186,7 @@ class Watch(L.Callback):
         """What the base answers; `exact`: whether what is there is the base to the bit, as the cache's are."""
         how = {"drift": part == "held_out", "vocabulary": self.vocabulary, "tokens": self.tokens}
         found, place = measured_once(self.cache if exact else None, self.model, asked, self.runtime, **how)
-        if place is not None:
+        if part and place is not None:
             self.taken[f"{part}/{asked.task.name}"] = {"from": place, "when": found.when}
         return found
 
@@ -219,6 +231,13 @@ class Watch(L.Callback):
             return replace(found[part][asked.task.name], contains=contains)
 
         return {part: {q.task.name: said(part, q) for q in asked} for part, asked in self.sets.items()}
+
+    def _ask_again(self, again: WithSignals) -> None:
+        """Measure what held-out abilities are worth without the sensor and with a signal of it."""
+        told: dict[str, Any] = {"vocabulary": self.vocabulary, "tokens": self.tokens, "runtime": self.runtime}
+        base = {**self.history[0][1]["held_out"], **self.first}
+        held = self.model, self.method, self.sets["held_out"], base, self.after["held_out"]
+        self.asked_again = again.measure(*held, **told, interrupted=self.interrupted)
 
     def _add(self, step: int, found: Measured) -> Measured:
         """Remember, and write a line."""

@@ -104,6 +104,9 @@ class TuneConfig(TrainerConfig):
     validate_every: steps between measurements, 0 for none before the end.
     measure_batch_size: questions at once in a measurement. measure_tokens: longest free answer, which the base and what
         is kept give to the measured questions; 0 for none.
+    measure_with_signals: whether the first `measure_signals_limit` questions of every held-out task are asked again of
+        what is kept, compared with the base logit by logit, and with a signal in the prompt that has nothing to do with
+        them: before everything the user says, and behind the last picture.
     memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
     prefix_memory: GiB of the model's device for keys and values of what stands before prompts' first signals, where
         nothing of the model acts, so that each is read once; 0 to read them at every step, without a graph. A run that
@@ -126,6 +129,8 @@ class TuneConfig(TrainerConfig):
     validate_every: Whole = 0
     measure_batch_size: Count = 32
     measure_tokens: Whole = 16
+    measure_with_signals: bool = True
+    measure_signals_limit: Count = 256
     checkpoint_every: Whole = 0
     gradient_checkpointing: bool = False
     memory: Amount = 2.0

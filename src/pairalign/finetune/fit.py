@@ -10,11 +10,13 @@ from pairalign.finetune.callbacks import Watch
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import is_shared
+from pairalign.finetune.irrelevant import gather_signals
 from pairalign.finetune.measure import answer_words
 from pairalign.finetune.prepare import Prepared
 from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.steps import StepLoader
+from pairalign.finetune.with_signals import WithSignals
 from pairalign.runs.folder import CHECKPOINT, METRICS
 from pairalign.runtime import Runtime
 
@@ -41,6 +43,11 @@ def fit_tasks(
     path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime)
     size, accumulate = config.train.batch_size, config.train.accumulate
     collate = Collator(processor, hashed=bool(config.train.prefix_memory) and task.prefixes is not None)
+    again = None
+    if config.train.measure_with_signals and measured.get("held_out"):
+        shown = {"validation": [q.task for q in measured.get("validation", ())], "tasks": tasks}
+        signals = gather_signals(shown, processor, config.seed)
+        again = WithSignals(signals, config.train.measure_signals_limit, config.method)
     answers = itertools.chain.from_iterable(q.task.answers() for q in measured.get("validation", ()))
     watch = Watch(
         model,
@@ -53,6 +60,7 @@ def fit_tasks(
         tokens=config.train.measure_tokens,
         runtime=runtime,
         cache=cache,
+        again=again,
     )
     if not config.train.steps:
         watch.start()

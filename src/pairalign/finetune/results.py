@@ -31,6 +31,7 @@ def summarise(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
             found[name] = {"points": points, "worst": change.worst, "worst_points": change.worst_points}
     for name, measured in (("base", base), ("after", after)):
         found[name] = {part: {n: s.to_dict() for n, s in tasks.items()} for part, tasks in measured.items()}
+    found["with_signals"] = watch.asked_again
     found["base_from"] = watch.taken
     found["history"] = [{"step": step, **flat(measured)} for step, measured in watch.history]
     return found

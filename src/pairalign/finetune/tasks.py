@@ -7,13 +7,15 @@ see `pairalign.finetune.texts` for which of them is asked or taught.
 from __future__ import annotations
 
 import bisect
+import copy
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -123,6 +125,18 @@ class Task:
         last = len(self) if last is None else min(last, len(self))
         found = self.kept[first:last] if self.kept is not None else self._examples(first, last)
         yield from (_at(example) for example in found if example is not None)
+
+    def at(self, places: Sequence[int]) -> Iterator[Example | None]:
+        """Examples at rising places of the stored order, with all texts that they have; None for a damaged one."""
+        if self.kept is not None:
+            return (self.kept[place] for place in places)
+        return self._readable(take=np.asarray(places, dtype=np.int64), limit=self.config.limit)
+
+    def first(self, count: int) -> Task:
+        """The same task with its first `count` samples alone."""
+        found = copy.copy(self)
+        found.config, found.kept = replace(self.config, limit=count), None
+        return found
 
     def tolerate(self, fraction: float) -> None:
         """Leave damaged samples out and name them, up to this share of all; at 0 the first one raises."""

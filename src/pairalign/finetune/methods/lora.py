@@ -55,14 +55,18 @@ class LoRA(Method):
     @contextmanager
     def as_base(self, llm: nn.Module) -> Iterator[bool]:
         """Without its updates; where these were taken out of the base's weights, with them, which is near."""
-        apart = self.keeps_base
-        with llm.disable_adapter() if apart else self.settled(llm):  # type: ignore[operator]
-            yield apart
+        begins = self._begins_apart
+        with llm.disable_adapter() if begins else self.settled(llm):  # type: ignore[operator]
+            yield begins
+
+    @property
+    def _begins_apart(self) -> bool:
+        return self.options.get("init_lora_weights", True) in APART and not self.options.get("layer_replication")
 
     @property
     def keeps_base(self) -> bool:
-        """Where the updates were not taken out of the base's weights."""
-        return self.options.get("init_lora_weights", True) in APART and not self.options.get("layer_replication")
+        """Where the updates were not taken out of the base's weights, and none of its own biases train."""
+        return self._begins_apart and self.options.get("bias", "none") == "none"
 
     @contextmanager
     def base_beside(self, llm: nn.Module) -> Iterator[nn.Module]:
