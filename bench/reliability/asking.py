@@ -27,22 +27,22 @@ from reliability.gauge import Watch
 
 WORDS = ["is it soft", "how hard is it", "what texture has the surface ?"]
 ROWS: dict[str, Any] = {"structure": "rows", "density": 0.2}
-LOWEST, HIGHEST = {"score": "splash", **ROWS}, {"choose": "highest", **ROWS}
+BEHIND, ALWAYS = {"score": "splash", **ROWS}, {"score": "splash", **ROWS, "acts": "always"}
 POINTS = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
 AGAIN = {**TOUCH, "signals": {"touch": "again"}}
-PACKS: dict[str, dict[str, Any]] = {  # settings of short runs; `again` would change the weights that `touch` does
-    "touch": {"dormant": LOWEST},
+PACKS: dict[str, dict[str, Any]] = {  # settings of short runs; `again` would change everywhere what `touch` owns
+    "touch": {"dormant": BEHIND},
     "points": {
         "senses": {"points": {"run": "demo/run", "bridge": "resampler", "tokens": 3}},
         "tasks": {"points": POINTS},
         "validation": {"points": {**POINTS, "split": "val"}},
-        "dormant": HIGHEST,
+        "dormant": BEHIND,
     },
     "again": {
         "senses": {"again": {"run": "demo/run", "modality": "touch", "tokens": 2}},
         "tasks": {"again": AGAIN},
         "validation": {"again": {**AGAIN, "split": "val"}},
-        "dormant": LOWEST,
+        "dormant": ALWAYS,
     },
 }
 

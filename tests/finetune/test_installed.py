@@ -76,6 +76,7 @@ def test_what_a_pack_owns_is_left_to_it_and_both_are_merged(
     assert all(torch.equal(merged.get_submodule(name).weight, weight) for name, weight in weights.items())
     told = json.loads((made["beside"] / "dormant_config.json").read_text())["origin"]
     assert told["beside"] == ["touch"]
+    assert "none of these weights is one of touch" in (made["beside"] / "README.md").read_text()
     assert "beside" not in json.loads((made["alone"] / "dormant_config.json").read_text())["origin"]
 
 

@@ -47,7 +47,11 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: 
             f"- **delta**: {trained:,} of the model's weights ({about['structure']}, density {about['density']:g}, "
             f"score {about['score']}); all others are compared with the base bit by bit in `receipt.json`."
         )
-        lines += list(_calibration(manifest.provenance.get("origin") or {}))
+        origin = manifest.provenance.get("origin") or {}
+        if origin.get("beside"):
+            names = ", ".join(origin["beside"])
+            lines.append(f"- **beside**: none of these weights is one of {names}, so that both can be merged together.")
+        lines += list(_calibration(origin))
     lines += ["", "## Measured", ""]
     for figure, sign in (("learning", "gained"), ("forgetting", "lost")):
         if figure in manifest.figures:
