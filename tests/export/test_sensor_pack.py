@@ -305,3 +305,27 @@ def test_what_cannot_be_exported_is_refused(touch: RecomposeRun, tmp_path: Path)
         export_pack(tmp_path, tmp_path / "pack")
     with pytest.raises(PackError, match=r"has no manifest.json"):
         read_manifest(tmp_path)
+
+
+def test_a_pack_is_installed_at_a_share_of_the_way(packs: dict[str, Path], touch: RecomposeRun) -> None:
+    """At 1 as it is, at 0 as the base, between them on the line; what was refused left nothing behind."""
+    model, processor = load_sensor_model(touch.config.base, [packs["touch"]])
+    whole, run = logits(model, processor, touch, "touch"), touch
+    ends = {name: u.values.clone() for name, u in model.llm.updates("touch").items()}  # type: ignore[operator]
+    with model.llm.disable_adapter():  # type: ignore[operator]
+        base = logits(model, processor, run, "touch")
+    for share in (0.0, 0.5, 1.0):
+        model, processor = load_sensor_model(touch.config.base, [packs["touch"]], pull_back=share)
+        for name, update in model.llm.updates("touch").items():  # type: ignore[operator]
+            start = update.take(model.llm.get_submodule(name).base_weight())  # type: ignore[operator,union-attr]
+            assert torch.allclose(update.values, start + share * (ends[name] - start), atol=1e-7)
+        said = logits(model, processor, run, "touch")
+        assert torch.equal(said, base) == (share == 0)
+        assert torch.equal(said, whole) == (share == 1)
+
+
+def test_what_has_no_weights_beside_the_bases_is_not_taken_back(packs: dict[str, Path], touch: RecomposeRun) -> None:
+    with pytest.raises(PackError, match="they are in the model's own weights"):
+        load_sensor_model(str(packs["touch"] / "merged"), [packs["touch"]], pull_back=0.5)
+    with pytest.raises(ConfigError, match=r"pull_back=2: give a number from 0 to 1"):
+        load_sensor_model("nowhere", [packs["touch"]], pull_back=2)

@@ -20,11 +20,10 @@ from pairalign.finetune.check import check_tasks
 from pairalign.finetune.collator import Batch
 from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.module import StageTwo
-from pairalign.finetune.rehearse import drift, with_signal
+from pairalign.finetune.rehearse import drift
 from pairalign.finetune.run import RecomposeRun
 from pairalign.finetune.sampling import deal, rehearsed_places
-from pairalign.finetune.tasks import Example, encode_once
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.finetune.tasks import encode_once
 
 QUESTIONS = {"pictures": IMAGE}
 CAPTIONS = {"pictures": {**IMAGE, "prompt": "{image}", "answer": ""}}
@@ -198,22 +197,6 @@ def test_prompts_without_an_answer_are_compared_along_the_bases_own(
         assert all(1 <= count <= 6 for count in counts)
         assert (held.shown.labels[:, -1] == done.processor.tokenizer.eos_token_id).all()
         assert told(done)
-
-
-def test_the_sides_of_a_signal() -> None:
-    signal = Sensed(torch.zeros(1), torch.zeros(1), torch.zeros(1))
-
-    def kinds(parts: list[dict[str, Any]], before: bool) -> list[str]:
-        put = with_signal(Example("k", "it", parts, "yes"), "touch", signal, before=before)
-        return [part["text"] if part["type"] == "text" else part["type"] for part in put.parts]
-
-    text, image = {"type": "text", "text": "is it?"}, {"type": "image", "image": None}
-    assert kinds([image, text], before=True) == ["touch", " ", "image", "is it?"] or kinds(
-        [image, text], before=True
-    ) == ["touch", "image", "is it?"]
-    assert kinds([image, text], before=False) == ["image", "touch", " is it?"]
-    assert kinds([text], before=True) == ["touch", " is it?"]
-    assert kinds([text], before=False) == ["is it? ", "touch"]
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,17 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
+from pairalign.cli.device import (
+    add_base_arguments,
+    add_device_argument,
+    add_pull_back_argument,
+    read_device,
+    read_loading,
+)
 from pairalign.core.errors import PackError, did_you_mean
 
 OPTIONS = ("pack", "base", "image", "plugin", "tokens", "device", "revision", "attn-implementation",
-           "trust-remote-code", "help")  # fmt: skip
+           "trust-remote-code", "pull-back", "help")  # fmt: skip
 
 
 def register(verbs: Any) -> None:
@@ -27,6 +33,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help="longest answer (64)")
     add_device_argument(parser)
     add_base_arguments(parser)
+    add_pull_back_argument(parser)
     parser.set_defaults(run=run, signals=[])
 
 
@@ -86,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         load_plugin(plugin)
     loading = read_loading(args)
     base = find_base(args.pack, args.base, trust_remote_code=loading.trust_remote_code)
-    model, processor = load_sensor_model(base, packs, device=device, loading=loading)
+    model, processor = load_sensor_model(base, packs, device=device, loading=loading, pull_back=args.pull_back)
     name_makes(signals, makes, processor.senses)
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
     if said.silence:

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
+from pairalign.cli.device import (
+    add_base_arguments,
+    add_device_argument,
+    add_pull_back_argument,
+    read_device,
+    read_loading,
+)
 from pairalign.core.arguments import check_arguments
 from pairalign.core.bounds import Amount, Whole
 from pairalign.core.errors import ConfigError, DataError
@@ -31,6 +37,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N samples")
     add_device_argument(parser)
     add_base_arguments(parser)
+    add_pull_back_argument(parser)
     parser.add_argument("--out", metavar="DIR", help="where to write (PACK.descriptions, beside the pack)")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with the encoder")
     parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint that scores from 1 to 10")
@@ -128,6 +135,8 @@ def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[st
         if args.revision or args.attn_implementation or args.load_in:
             own = "--revision, --attn-implementation, --load-in"
             raise ConfigError(f"{own}: a run has its own; set them in its config.yaml.")
+        if args.pull_back != 1:
+            raise ConfigError(f"--pull-back {args.pull_back:g}: a run has its own train.pull_back: give a pack.")
         how = {"plugins": args.plugin, "trust_remote_code": args.trust_remote_code}
         loaded = load_recomposed(folder, device, **how)
         identity = f"run {sha256_file(folder / 'results.json')} {sha256_file(folder / 'bridge.safetensors')}"
@@ -135,9 +144,11 @@ def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[st
         return loaded.model, loaded.processor, identity, about
     manifest = read_manifest(folder)
     base = find_base(folder, args.base, trust_remote_code=args.trust_remote_code)
-    model, processor = load_sensor_model(base, [folder], device=device, loading=read_loading(args))
+    loading = {"loading": read_loading(args), "pull_back": args.pull_back}
+    model, processor = load_sensor_model(base, [folder], device=device, **loading)
     identity = f"pack {sha256_file(folder / NAME)} {manifest.base['embedding']}"
     identity += f" {args.load_in}" if args.load_in else ""
+    identity += f" pulled back to {args.pull_back:g}" if args.pull_back != 1 else ""
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}
     return model, processor, identity, about
 

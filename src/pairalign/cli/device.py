@@ -27,6 +27,17 @@ def add_base_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust_argument(parser)
 
 
+def add_pull_back_argument(parser: argparse.ArgumentParser) -> None:
+    """How far from the base packs are installed."""
+    parser.add_argument(
+        "--pull-back",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="install packs at this share of the way from the base's weights to theirs, 0 to 1 (1)",
+    )
+
+
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     """Whether code that comes with a base may run."""
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the base")

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.arguments import checked
+from pairalign.core.bounds import Share
 from pairalign.core.errors import DormantError
 from pairalign.core.names import names_module
 from pairalign.dormant.checkpoint import load_delta, save_delta
@@ -39,6 +41,7 @@ from pairalign.dormant.layer import (
 )
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.provenance import Seen, origin_of
+from pairalign.dormant.pulled import pull_back, update_ends
 from pairalign.dormant.quantised import count_of, dense, form_of, shape_of
 from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.mask import Mask
@@ -139,6 +142,14 @@ class DormantModel(nn.Module):
                 detach(layer, sensor)
         self._release_unused()
         del self.dormant[sensor], self.origins[sensor]
+
+    @checked(DormantError)
+    def pull_back(self, sensor: str, share: Share) -> None:
+        """Take a sensor's values back to a share of the way from the base, in place: at 1 they stay as they are, at 0
+        they are the base's, bit for bit."""
+        if sensor not in self.dormant:
+            raise DormantError(f"sensor {sensor!r} is not installed. Installed: {', '.join(self.dormant) or 'none'}.")
+        pull_back(update_ends(self.base_model, sensor), share)
 
     def _release_unused(self) -> None:
         for _, layer in list(dormant_linears(self.base_model)):

@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from pairalign.core.arguments import check_arguments
+from pairalign.core.bounds import Share
 from pairalign.core.config import load_config
 from pairalign.core.errors import ConfigError, DeltaError, PackError, PairalignError, RegistryError
 from pairalign.core.registry import code_hash
@@ -122,18 +124,27 @@ def _installed(run: RecomposeRun, packs: Sequence[str | Path]) -> Iterator[tuple
             uninstall_pack(run.model, run.processor, sensor)
 
 
-def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | Path) -> tuple[str, ...]:
+def install_pack(
+    model: SensorModel, processor: SensorProcessor, folder: str | Path, *, pull_back: Share = 1.0
+) -> tuple[str, ...]:
     """Install a pack; return its sensors. Raise `PackError` or `DeltaError` if it does not fit; model and processor are
     then what they were, to the last flag and token. Packs whose weights act from their sensor on may own the same
     entries: each token is computed with those of the last sensor before it. Where one acts everywhere, each needs its
     own. A model that the delta is merged into already gets the senses alone.
+
+    pull_back: share of the way from the base's weights to the pack's that they are installed at: 1 for the pack as it
+        is, 0 for the base, bit for bit; between them less is forgotten, and less is known of the sensor.
     """
+    check_arguments({"pull_back": pull_back}, {"pull_back": Share})
     folder = Path(folder)
     manifest = read_manifest(folder)
     for name in manifest.senses:
         if name in model.senses:
             raise ConfigError(f"sensor {name!r} is installed already: uninstall it first.")
     merged = _is_merged(manifest, model.llm)
+    if pull_back != 1 and (merged or manifest.delta is None):
+        why = "they are in the model's own weights" if merged or manifest.whole else "it has none beside its bridge"
+        raise PackError(f"pull_back={pull_back:g}: pack {str(folder)!r} has no weights to take back, {why}: give 1.")
     if not merged:
         _check_base(manifest, model, folder)
     if manifest.delta is not None and (found := read_sensor(folder)) != manifest.delta:
@@ -143,6 +154,7 @@ def install_pack(model: SensorModel, processor: SensorProcessor, folder: str | P
         if manifest.delta is not None and not merged:
             model.llm = model.llm if isinstance(model.llm, DormantModel) else DormantModel(model.llm)
             model.llm.install(folder)
+            model.llm.pull_back(manifest.delta, pull_back)
         for name, sense in senses.items():
             model.add(name, sense, processor.add(name, sense))
         model.eval()
@@ -251,12 +263,14 @@ def load_sensor_model(
     dtype: str | None = None,
     device: DeviceLike = "cpu",
     loading: Loading = PLAIN,
+    pull_back: Share = 1.0,
 ) -> tuple[SensorModel, SensorProcessor]:
     """A base by hub name or folder with packs installed, in evaluation mode, and its processor.
 
     dtype: of the base's weights; by default that which the first pack was made for. device: where all of it goes, see
-    `find_device`. loading: how the base is loaded.
+    `find_device`. loading: how the base is loaded. pull_back: of every pack, see `install_pack`.
     """
+    check_arguments({"pull_back": pull_back}, {"pull_back": Share})
     if dtype is None:
         dtype = read_manifest(packs[0]).base["dtype"] if packs else "auto"
     for pack in packs:
@@ -265,5 +279,5 @@ def load_sensor_model(
     llm, processor = load_base(base, dtype, find_device(device), loading)
     model, sensing = SensorModel(llm), SensorProcessor(processor, {})
     for pack in packs:
-        install_pack(model, sensing, pack)
+        install_pack(model, sensing, pack, pull_back=pull_back)
     return model.eval(), sensing

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pairalign.finetune.base_measured import BaseMeasured
 from pairalign.finetune.gate import Best, Gate, Measured, forgotten
 from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task
 from pairalign.finetune.methods.method import Method
+from pairalign.finetune.pull_back import Asked, PullBack
 from pairalign.finetune.questions import Questions
 from pairalign.finetune.with_signals import WithSignals
 from pairalign.runtime import Runtime
@@ -40,6 +42,8 @@ class Watch(L.Callback):
     answer-bias probe. tokens: longest free answer, of the base and of what is kept; 0 for none. cache: what other
     runs measured of the base, on the main process; `taken` says of what comes from there where it lies and when it was
     measured, by task. again: how held-out tasks are asked once more of what is kept, which is `asked_again` then.
+    pull_back: see `pairalign.finetune.pull_back`, `pull` knows how far; where validation chooses
+    it, what is measured on the way stops nothing, for only weights that were pulled back are held to the bound.
     """
 
     def __init__(
@@ -56,10 +60,12 @@ class Watch(L.Callback):
         runtime: Runtime = ALONE,
         cache: BaseCache | None = None,
         again: WithSignals | None = None,
+        pull_back: Asked = None,
     ) -> None:
         self.model, self.method, self.sets, self.path, self.every = model, method, sets, path, every
         self.gate, self.vocabulary, self.tokens = Gate(max_forgetting), vocabulary, tokens
         self.runtime, self.cache, self.again = runtime, cache, again
+        self.pull = PullBack(pull_back)
         self.taken: dict[str, dict[str, str]] = {}
         self.history: list[tuple[int, Measured]] = []
         self.base: dict[str, BaseAnswers] = {}
@@ -90,7 +96,7 @@ class Watch(L.Callback):
 
     def measure(self) -> Measured:
         """Measure now, as what is there would be kept."""
-        with self.method.settled(self.model.llm):
+        with self.pull.settled(self.method, self.model.llm):
             return {
                 part: {
                     q.task.name: measure_task(
@@ -107,14 +113,16 @@ class Watch(L.Callback):
 
     def close(self, step: int) -> None:
         """Measure the final weights, if they have not been, and leave in the model what is to be kept."""
-        if self.history[-1][0] != step:
+        if step and self.pull.chooses:
+            self._judge(step, self._add(step, self.pull.choose(self.measure, self._within)))
+        elif self.history[-1][0] != step:
             self._judge(step, self._add(step, self.measure()))
         self.kept = step
         if self.gate.bound is not None and (self.verdict or not self._good(step)):
             self._go_back(step)
         if self.kept:
             place = max(n for n, (at, _) in enumerate(self.history) if at == self.kept)
-            with self.method.settled(self.model.llm):
+            with self.pull.settled(self.method, self.model.llm):
                 self.history[place] = self.kept, self._free(self.history[place][1])
         if self.again is not None and self.sets.get("held_out"):
             self._ask_again(self.again)
@@ -145,8 +153,8 @@ class Watch(L.Callback):
         step = trainer.global_step
         if not self.every or step % self.every or step == self.history[-1][0] or step >= trainer.max_steps:
             return
-        training = self.model.training
-        lost = self._judge(step, self._add(step, self.measure()))
+        training, found = self.model.training, self._add(step, self.measure())
+        lost = None if self.pull.chooses else self._judge(step, found)
         self.model.train(training)
         if lost is not None:
             self.verdict = f"stopped at step {step}: {lost}"
@@ -203,6 +211,10 @@ class Watch(L.Callback):
             return None
         return f"held-out abilities lost {lost:.4g} points, more than max_forgetting={bound:g}"
 
+    def _within(self, found: Measured) -> bool:
+        """Whether a measurement would be kept as one that forgot little enough."""
+        return not self.gate.beyond(self.forgotten(found))
+
     def _good(self, step: int) -> bool:
         found = self.history[-1][1]
         return self.gate.rank(self.history[0][1], found, step, self.forgotten(found)) is not None
@@ -235,6 +247,7 @@ class Watch(L.Callback):
     def _ask_again(self, again: WithSignals) -> None:
         """Measure what held-out abilities are worth without the sensor and with a signal of it."""
         told: dict[str, Any] = {"vocabulary": self.vocabulary, "tokens": self.tokens, "runtime": self.runtime}
+        told["settled"] = partial(self.pull.settled, self.method)
         base = {**self.history[0][1]["held_out"], **self.first}
         held = self.model, self.method, self.sets["held_out"], base, self.after["held_out"]
         self.asked_again = again.measure(*held, **told, interrupted=self.interrupted)

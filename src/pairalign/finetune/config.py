@@ -117,6 +117,8 @@ class TuneConfig(TrainerConfig):
         stops at the first. What is measured must be whole.
     gradient_checkpointing: recompute activations in the backward pass. The others: see `TrainerConfig`.
     rehearse: see `RehearseConfig`; its places are of the same batches, and its answer tokens have a mean of their own.
+    pull_back: how far from the base the language model's weights are kept after training, W0 + α (W1 − W0), 0 to 1;
+        "auto" for what validation chooses within max_forgetting, see `pairalign.finetune.pull_back`; null for all.
     """
 
     steps: Whole = 1000
@@ -138,6 +140,7 @@ class TuneConfig(TrainerConfig):
     workers: Whole = 0
     bad_fraction: Share = 0.0
     rehearse: RehearseConfig = field(default_factory=RehearseConfig)
+    pull_back: Share | Literal["auto"] | None = None
 
     def conflicts(self) -> Iterable[str]:
         if self.bridge_steps > self.steps > 0:

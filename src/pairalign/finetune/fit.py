@@ -61,6 +61,7 @@ def fit_tasks(
         runtime=runtime,
         cache=cache,
         again=again,
+        pull_back=config.train.pull_back,
     )
     if not config.train.steps:
         watch.start()

@@ -59,7 +59,10 @@ def prepare(
     tasks, measured, calibration = read_tasks(config, processor, asked)
     folder = config.score_cache or config.cache
     cache = None if folder is None else Path(folder)
-    setup = Setup(config.dormant, calibration, "+".join(config.senses), config.scores, cache, reserved=reserved)
+    remember = config.train.pull_back is not None
+    setup = Setup(
+        config.dormant, calibration, "+".join(config.senses), config.scores, cache, reserved=reserved, remember=remember
+    )
     return Prepared(model, processor, method, tasks, measured, setup, list(asked["calibration"]))
 
 

@@ -15,8 +15,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,18 +24,18 @@ from pairalign.core.errors import ConfigError, DataError
 from pairalign.dormant.significance.dowser import written_prompts
 from pairalign.finetune.collator import IGNORED, Collator, Rehearsed
 from pairalign.finetune.config import RecomposeConfig, RehearseConfig
+from pairalign.finetune.irrelevant import POSITIONS, gather_signals, with_signal
 from pairalign.finetune.methods import Method
 from pairalign.finetune.tasks import Example, Task, encode_once
 from pairalign.sensors.answer import answer_all
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
-from pairalign.sensors.prompt import PICTURES, message_parts
+from pairalign.sensors.prompt import message_parts
 from pairalign.sensors.reserved import spelt_in
 
-SIGNALS = 512  # of each training task, at most
+SIGNALS = 512  # of each sensor, at most
 WRITTEN = 32  # tokens of a text that the base writes by itself
-BLANK = {"type": "text", "text": " "}
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ class Rehearsal:
         random.Random(f"prompts {self.seed} {turn}").shuffle(order)
         draw, prompt = random.Random(f"signals {self.seed} {place}"), self.prompts[order[n]]
         sensor = draw.choice(sorted(self.signals))
-        shown = with_signal(prompt, sensor, draw.choice(self.signals[sensor]), before=draw.random() < 0.5)
+        parts = with_signal(prompt.parts, sensor, draw.choice(self.signals[sensor]), draw.choice(POSITIONS))
+        shown = prompt._replace(parts=parts)
         return shown, prompt if self.plain else shown
 
     def batch(self, places: Iterable[int], collate: Collator) -> Rehearsed:
@@ -66,14 +65,6 @@ class Rehearsal:
         both = [self.at(place) for place in places]
         shown = collate([shown for shown, _ in both], ended=True)
         return Rehearsed(shown, collate([asked for _, asked in both], ended=True) if self.plain else shown)
-
-
-def with_signal(example: Example, sensor: str, signal: Any, *, before: bool) -> Example:
-    """A prompt with one signal more: before all else, or behind its pictures, and at its end if it has none."""
-    parts, put = list(example.parts), {"type": sensor, sensor: signal}
-    pictures = [n for n, part in enumerate(parts) if part["type"] in PICTURES]
-    place = 0 if before else pictures[-1] + 1 if pictures else len(parts)
-    return example._replace(parts=message_parts([*parts[:place], BLANK, put, BLANK, *parts[place:]]))
 
 
 def drift(base: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
@@ -103,24 +94,11 @@ def build_rehearsal(
             read = (list(task.read(0, config.calibration_size)) for task in calibration)
             prompts = [example for examples in read for example in encode_once(examples, collate.processor)]
         prompts = list(_answered(prompts, model, collate, wanted.tokens, size))
-    signals = training_signals(tasks, collate.processor, config.seed)
-    return Rehearsal(prompts, signals, wanted.share, wanted.reference == "plain", config.seed)
-
-
-def training_signals(tasks: Sequence[Task], processor: SensorProcessor, seed: int) -> dict[str, list[Sensed]]:
-    """Signals by sensor out of the training tasks, as stage one encoded them, drawn by seed."""
-    found: dict[str, list[Sensed]] = {}
-    for n, task in enumerate(tasks):
-        if not task.sensor or not task.config.weight:
-            continue
-        drawn = islice(task.shuffled(0, seed + n), min(SIGNALS, len(task)))
-        for example in task.encoded(list(drawn), processor):
-            for part in () if example is None else example.parts:
-                if part["type"] in processor.senses:
-                    found.setdefault(part["type"], []).append(part[part["type"]])
-    if not found:
+    taught = {"tasks": [task for task in tasks if task.config.weight]}
+    signals = gather_signals(taught, collate.processor, config.seed, SIGNALS).by_sensor
+    if not signals:
         raise DataError("train.rehearse: every signal of the training tasks is damaged: repair them.")
-    return found
+    return Rehearsal(prompts, signals, wanted.share, wanted.reference == "plain", config.seed)
 
 
 def _answered(

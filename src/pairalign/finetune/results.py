@@ -16,6 +16,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import read_along
 from pairalign.finetune.gate import moved
 from pairalign.finetune.methods import Method
+from pairalign.finetune.pull_back import told
 from pairalign.sensors.model import SensorModel
 
 
@@ -32,6 +33,7 @@ def summarise(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
     for name, measured in (("base", base), ("after", after)):
         found[name] = {part: {n: s.to_dict() for n, s in tasks.items()} for part, tasks in measured.items()}
     found["with_signals"] = watch.asked_again
+    found["pull_back"] = told(watch.pull, flat)
     found["base_from"] = watch.taken
     found["history"] = [{"step": step, **flat(measured)} for step, measured in watch.history]
     return found

@@ -18,6 +18,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import FSDP2, check_shared
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.method import beside_base
+from pairalign.finetune.pull_back import check_pull_back
 from pairalign.finetune.rehearse import check_rehearse
 from pairalign.sensors.prompt import FIELD
 
@@ -30,7 +31,9 @@ def check_config(config: RecomposeConfig) -> None:
         raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
     check_names(config.train)
     check_shared(config)
-    check_rehearse(config, create_method(config.method, config.options))
+    method = create_method(config.method, config.options)
+    check_rehearse(config, method)
+    check_pull_back(config, method)
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
         check_score(config.dormant.score, config.dormant.options)

@@ -93,7 +93,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
         chosen.keep_chosen(place, setup.key(), model.llm, runtime)
     watch = fit_tasks(config, made, runtime, cache, done=done, progress=progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
-    model.llm = method.finish(model.llm)
+    model.llm = watch.pull.finish(method, model.llm)
     model.eval()
     asked = {task.name: sample_question(task) for task in made.tasks}
     results = {**summarise(config, watch), "trained": count, "asked": asked}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairalign.finetune.collator import IGNORED
 from pairalign.finetune.gate import moved
@@ -28,6 +28,7 @@ from pairalign.sensors.model import SensorModel
 
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 WITHOUT, OFF = "without", "updates_off"
+Settled = Callable[[nn.Module], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,15 @@ def as_base(model: SensorModel, method: Method) -> Iterator[None]:
 
 
 @torch.no_grad()
-def compare_with_base(model: SensorModel, method: Method, asked: Questions, runtime: Runtime) -> Bits:
+def compare_with_base(
+    model: SensorModel, method: Method, asked: Questions, runtime: Runtime, settled: Settled | None = None
+) -> Bits:
     """Answer logits of what would be kept beside those of the base, batch by batch; every process gets the whole."""
     model.eval()
     parts = []
     for _, examples, counts in asked.ask(runtime.rank, runtime.world):
         batch = asked.collate(examples).to(model.device)
-        with method.settled(model.llm):
+        with (settled or method.settled)(model.llm):
             now, labels = answer_logits(model, batch)
         with as_base(model, method):
             base, _ = answer_logits(model, batch)
@@ -106,13 +109,15 @@ class WithSignals:
         vocabulary: Sequence[int] | None = None,
         tokens: int = 0,
         runtime: Runtime,
+        settled: Settled | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any] | None:
         """For results; `None` where the run was told to stop meanwhile. Every process of the run takes part.
 
-        base: of the questions that are asked. after: of all questions, where what is asked are all. The others: see
-        `Watch`.
+        base: of the questions that are asked. after: of all questions, where what is asked are all. settled: within
+        it a language model is as it would be kept; the method's own if null. The others: see `Watch`.
         """
+        kept = settled or method.settled
 
         def score(asked: Questions, within: AbstractContextManager[None]) -> TaskScore:
             if any(runtime.all_gather_object(interrupted())):
@@ -127,11 +132,11 @@ class WithSignals:
         try:
             for whole, asked in zip(held_out, self.asked(held_out), strict=True):
                 name = whole.task.name
-                scores[WITHOUT][name] = after[name] if asked is whole else score(asked, method.settled(model.llm))
-                told[name] = self._compared(model, method, whole, asked, runtime)
+                scores[WITHOUT][name] = after[name] if asked is whole else score(asked, kept(model.llm))
+                told[name] = self._compared(model, method, whole, asked, runtime, kept)
                 for position in POSITIONS if self.signals.by_sensor else ():
                     put = SignalQuestions(asked, self.signals, position)
-                    scores.setdefault(position, {})[name] = score(put, method.settled(model.llm))
+                    scores.setdefault(position, {})[name] = score(put, kept(model.llm))
                     if keeps_base(method):
                         scores.setdefault(f"{OFF}/{position}", {})[name] = score(put, as_base(model, method))
         except _InterruptedError:
@@ -139,7 +144,13 @@ class WithSignals:
         return self._record(base, scores, told)
 
     def _compared(
-        self, model: SensorModel, method: Method, whole: Questions, asked: Questions, runtime: Runtime
+        self,
+        model: SensorModel,
+        method: Method,
+        whole: Questions,
+        asked: Questions,
+        runtime: Runtime,
+        settled: Settled,
     ) -> dict[str, Any]:
         """What of a task was asked, and how far it is the base's."""
         name, count = whole.task.name, len(asked.task)
@@ -150,7 +161,7 @@ class WithSignals:
             why = f"method {self.name!r} does not keep the base beside what it trains"
         elif whole.task.sensor:
             why = "its own prompts show a sensor"
-        bits = None if why is not None else vars(compare_with_base(model, method, asked, runtime))
+        bits = None if why is not None else vars(compare_with_base(model, method, asked, runtime, settled))
         alike = bool(sensors) and self._alike(asked)
         return {**told, "identical": bits, "not_compared": why, "alike": alike}
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Tensor, nn
+from torch import nn
 
 from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.method import decoder_parameters, remembered
 
 
 class Blended(Full):
-    """`finish` blends with `base`, the base's decoder, which `prepare` remembers."""
+    """`finish` blends with `start`, the base's decoder."""
 
-    def __init__(self) -> None:
-        self.base: dict[str, Tensor] = {}
+    blends = True
 
     @contextmanager
     def settled(self, llm: nn.Module) -> Iterator[None]:

@@ -6,7 +6,7 @@ Where it bites: it cannot be merged, and costs its experts at every token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pairalign.core.bounds import Count
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import find_linears
+from pairalign.dormant.pulled import End
 from pairalign.finetune.methods.method import Method, Setup, register_method, write_weights
 
 PARTS = ("router", "down", "up")
@@ -59,6 +60,16 @@ class MixtureOfLoRA(Method):
             made.base.to(dtype)
             setattr(llm.get_submodule(parent), last, made)
         return llm
+
+    @property
+    def can_pull_back(self) -> bool:
+        """What the experts add."""
+        return True
+
+    def ends(self, llm: nn.Module) -> Iterator[End]:
+        """The experts' last layers, which begin at nothing, so that what they add is scaled."""
+        own = [module for module in llm.modules() if isinstance(module, LoraExperts)]
+        return ((module.up.weight, torch.zeros_like(module.up.weight)) for module in own)
 
     def changed(self, llm: nn.Module) -> dict[str, Tensor]:
         """The experts and their routers."""

@@ -5,24 +5,40 @@ Where it bites: the output head is left alone where it lies outside of the decod
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
+from pairalign.dormant.pulled import End
 from pairalign.finetune.methods.method import Method, Setup, decoder_parameters, register_method
 from pairalign.sharding import whole
 
 
 @register_method("full")
 class Full(Method):
-    """The whole decoder."""
+    """The whole decoder. `start`: as it was, on the CPU, where it `blends` with that or the set-up asks for it."""
 
     leaves = "weights"
+    blends = False
+    start: dict[str, Tensor] = {}  # noqa: RUF012  # replaced, never changed
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The model itself."""
         llm.requires_grad_(False)
         for parameter in decoder_parameters(llm).values():
             parameter.requires_grad_(True)
+        if setup.remember or self.blends:
+            self.start = {name: p.detach().cpu().clone() for name, p in decoder_parameters(llm).items()}
         return llm
+
+    @property
+    def can_pull_back(self) -> bool:
+        """The decoder, of which a copy is kept."""
+        return True
+
+    def ends(self, llm: nn.Module) -> Iterator[End]:
+        """The decoder."""
+        return ((p, self.start[name]) for name, p in decoder_parameters(llm).items())
 
     def changed(self, llm: nn.Module) -> dict[str, Tensor]:
         """The decoder."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pairalign.core.bounds import Count, Positive
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.linears import find_linears
+from pairalign.dormant.pulled import End
 from pairalign.finetune.methods.method import Method, Setup, register_method, remembered
 from pairalign.sharding import whole
 
@@ -27,6 +28,7 @@ class LoRA(Method):
     leaves = "weights"
 
     def __init__(self, rank: Count = 16, alpha: Positive | None = None, **options: Any) -> None:
+        self.start: dict[str, Tensor] = {}
         self.options = {"r": rank, "lora_alpha": 2 * rank if alpha is None else alpha, **options}
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
@@ -36,6 +38,8 @@ class LoRA(Method):
         except ImportError as error:
             raise ConfigError("method 'lora' needs PEFT: pip install 'pairalign[peft]'.") from error
         which = setup.dormant
+        if setup.remember:
+            self.start = {name: m.weight.detach().cpu().clone() for name, m in find_linears(llm).items()}
         names = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
         try:
             config = LoraConfig(target_modules=list(names), **self.options)
@@ -62,6 +66,18 @@ class LoRA(Method):
     @property
     def _begins_apart(self) -> bool:
         return self.options.get("init_lora_weights", True) in APART and not self.options.get("layer_replication")
+
+    @property
+    def can_pull_back(self) -> bool:
+        """The projections, of which a copy is kept."""
+        return True
+
+    def ends(self, llm: nn.Module) -> Iterator[End]:
+        """The merged projections."""
+        plain: nn.Module = llm.get_base_model() if hasattr(llm, "get_base_model") else llm  # type: ignore[operator]
+        for name, start in self.start.items():
+            module: Any = plain.get_submodule(name)
+            yield getattr(module, "base_layer", module).weight, start
 
     @property
     def keeps_base(self) -> bool:

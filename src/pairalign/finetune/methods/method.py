@@ -22,6 +22,7 @@ from pairalign.dormant.cache import cached_scores, key_of
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.model import DormantModel, get_dormant_model
+from pairalign.dormant.pulled import End, update_ends
 from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.select import UNSCORED
 from pairalign.dormant.significance import Batch, load_scores, score_model
@@ -70,7 +71,8 @@ def beside_base() -> list[str]:
 class Setup(NamedTuple):
     """What a method may look at: dormant settings (they name the layers, too), batches that show what the base does,
     the sensor's name, a significance file, a folder that keeps scores, one with what an interrupted run had chosen,
-    whether this process writes scores, and what installed packs own."""
+    whether this process writes scores, what installed packs own, and whether what trains is to be remembered as it was,
+    see `Method.ends`."""
 
     dormant: DormantConfig
     calibration: Iterable[Batch] | None = None
@@ -80,6 +82,7 @@ class Setup(NamedTuple):
     chosen: Path | None = None
     write: bool = False
     reserved: Reserved | None = None
+    remember: bool = False
 
     def key(self) -> str:
         """A hash of what dormant weights are chosen by, the base aside."""
@@ -132,6 +135,16 @@ class Method:
         """Within it, before the first step, the language model computes what the base did before `prepare`; gives
         whether it does to the bit, which a method that rewrites the base cannot promise."""
         yield True
+
+    @property
+    def can_pull_back(self) -> bool:
+        """Whether it changes the language model, and can say in `ends` from what."""
+        return False
+
+    def ends(self, llm: nn.Module) -> Iterator[End]:
+        """Every tensor that makes the language model another than the base, as it is within `settled` and after
+        `finish`, and what it was; where the set-up asked to remember that."""
+        return iter(())
 
     @property
     def keeps_base(self) -> bool:
@@ -188,6 +201,16 @@ class Dormant(Method):
         """Without its updates."""
         with cast("DormantModel", llm).disable_adapter():
             yield True
+
+    @property
+    def can_pull_back(self) -> bool:
+        """Values that stand beside the base's."""
+        return True
+
+    def ends(self, llm: nn.Module) -> Iterator[End]:
+        """The values of its sensor, which trained last."""
+        model = cast("DormantModel", llm)
+        return update_ends(model.base_model, next(reversed(model.dormant)))
 
     @property
     def keeps_base(self) -> bool:

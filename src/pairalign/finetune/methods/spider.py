@@ -21,13 +21,11 @@ class Spider(Blended):
     """Without settings."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.moved: dict[str, Tensor] = {}
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The model itself; the base's decoder is remembered."""
-        self.base = {name: p.detach().clone() for name, p in decoder_parameters(llm).items()}
-        self.moved = {name: torch.zeros_like(value) for name, value in self.base.items()}
+        self.moved = {name: torch.zeros_like(p) for name, p in decoder_parameters(llm).items()}
         return super().prepare(llm, setup)
 
     def after_backward(self, llm: nn.Module) -> None:
@@ -49,8 +47,8 @@ class Spider(Blended):
     def finish(self, llm: nn.Module) -> nn.Module:
         """Blend."""
         for name, parameter in decoder_parameters(llm).items():
-            new, old = (value / value.mean().clamp_min(1e-30) for value in (self.moved[name], self.base[name].abs()))
+            base = self.start[name].to(parameter)
+            new, old = (value / value.mean().clamp_min(1e-30) for value in (self.moved[name], base.abs()))
             share = (new / (new + old).clamp_min(1e-30)).to(parameter)
-            base = self.base[name].to(parameter)
             parameter.copy_(base + share * (parameter - base))
         return llm
