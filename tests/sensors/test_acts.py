@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from sensing import CLOUD, SILENT, TOUCH, batch, clouds, gels, logits, sensing, settings, taught
+from sensing import CLOUD, SILENT, STRUCTURES, TOUCH, batch, clouds, gels, logits, sensing, settings, taught
 from tiny_mllms import FAMILIES, Family
 from torch import Tensor
 
@@ -14,8 +14,6 @@ import pairalign as pa
 from pairalign.core.errors import DormantError
 from pairalign.dormant.model import DormantModel, get_dormant_model
 from pairalign.sensors.model import SensorModel
-
-STRUCTURES = ["rows", "columns", "neurons", "weights", "1:4", "matrices", "directions"]
 
 
 @pytest.fixture(params=sorted(FAMILIES))

@@ -19,6 +19,7 @@ from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.sensor import Sense, build_bridge
 
 TOUCH, CLOUD = VOCAB + 3, VOCAB + 4  # ids that the embedding table does not have
+STRUCTURES = ["rows", "columns", "neurons", "weights", "1:4", "matrices", "directions"]
 SILENT = [0, 1, 2, *range(IMAGE, VOCAB)]  # a random model may say anything, even an image token
 
 

@@ -11,6 +11,7 @@ rounding.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -175,7 +176,7 @@ def _behind(model: SensorModel, found: Cut, rows: Sequence[Row], inputs: Mapping
         out = llm(
             input_ids=ids,
             attention_mask=torch.cat([attended, mask], 1),
-            past_key_values=_cache(rows, most),
+            **{_cache_name(llm): _cache(rows, most)},
             **options,
         )
     logits: Tensor = out.logits[:, -keep:]
@@ -190,6 +191,12 @@ def _places(mask: Tensor) -> Tensor:
 def _keepers(llm: nn.Module) -> list[nn.Module]:
     """Modules with positions on several axes."""
     return [module for module in llm.modules() if KEPT in vars(module)]
+
+
+def _cache_name(llm: nn.Module) -> str:
+    """How the model calls the keys and values that it goes on with."""
+    named = inspect.signature(llm.forward).parameters
+    return next((name for name in reversed(CACHES) if name in named), CACHES[0])
 
 
 def _cache(rows: Sequence[Row], most: int) -> Any:
