@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,15 @@ def test_a_folder_that_peft_reads_otherwise_is_not_left(
     with pytest.raises(PackError, match=r"PEFT loads it to another model .*nothing was written"):
         pa.export_pack(run, tmp_path / "pack", lora=tmp_path / "lora")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_without_peft_it_says_what_to_install(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = taught(setup, tmp_path / "run", "rows", ROWS)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(PackError, match=r"--lora needs PEFT.*pip install 'pairalign\[peft\]'"):
+        pa.export_pack(run, tmp_path / "pack", lora=tmp_path / "lora")
+    assert not (tmp_path / "pack").exists()
+    pa.export_pack(run, tmp_path / "pack", merge=True)  # which needs none
 
 
 def test_at_the_command_line(setup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,10 +78,11 @@ def check_exportable(config: RecomposeConfig, *, merge: bool, lora: bool = False
 
 def merge_run(run: RecomposeRun) -> nn.Module:
     """The plain model of a run; the one in memory keeps its deltas apart. Raise `DormantError` where several share
-    weights."""
+    weights, or the base is quantised."""
     llm = run.model.llm
     if not isinstance(llm, DormantModel):
         return llm
+    llm.check_mergeable()
     llm.check_disjoint()
     return copy.deepcopy(llm).merge_and_unload().eval()
 
