@@ -107,6 +107,9 @@ def test_answers_scores_and_page(pack: Path, shards: Path, tmp_path: Path, capsy
     assert page.count("<image") >= 11
     assert all(f'<td class="txt">{key}</td>' in page for key in said)
     printed = capsys.readouterr().out
+    assert "identical: all " in printed  # what was not trained on, of the pack's own results
+    assert [line for line in result["held_out"] if line.startswith("  a signal in front ")]
+    assert all(line.strip().replace("'", "&#x27;") in page or line.strip() in page for line in result["held_out"])
     for words in ("f1, micro", "frequent answer", "other's reference", "(n = 11)", "differs: ", "generation.html"):
         assert words in printed
 
@@ -280,3 +283,15 @@ def test_a_folder_that_is_neither_pack_nor_run(
 ) -> None:
     assert main(["describe", str(tmp_path), "--pairs", str(shards)]) == 2
     assert "manifest.json" in capsys.readouterr().err
+
+
+def test_results_of_an_earlier_version_tell_nothing_and_damaged_ones_so(tmp_path: Path) -> None:
+    from pairalign.cli.describe import _held_out
+    from pairalign.core.errors import DataError
+
+    assert _held_out(tmp_path) == []
+    (tmp_path / "results.json").write_text('{"with_signals": {"tasks": {"image": {"n": 3}}}}')
+    with pytest.raises(DataError, match=r"results.json' is damaged .*: copy it again"):
+        _held_out(tmp_path)
+    (tmp_path / "results.json").write_text("{}")
+    assert _held_out(tmp_path) == []

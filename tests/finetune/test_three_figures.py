@@ -8,7 +8,7 @@ import pytest
 
 from pairalign.evaluate.intervals import wilson
 from pairalign.finetune.measure import TaskScore
-from pairalign.finetune.three_figures import asked_again, lines_of, points_line, sameness, table_of
+from pairalign.finetune.three_figures import asked_again, held_out_lines, lines_of, points_line, sameness, table_of
 
 
 def score(right: int, contains: bool = True) -> dict[str, Any]:
@@ -58,6 +58,9 @@ def test_the_lines_of_a_task_have_all_figures_and_their_number() -> None:
     )
     bare = {key: value for key, value in told(updates_off=None).items() if key not in ("before", "behind")}
     assert list(lines_of(bare)) == [first]
+    own, *others = held_out_lines(results())
+    assert own == "held_out/image                    0.900 → 0.900  (n 10)"
+    assert others == [f"  {line}" for line in lines_of(told())]
 
 
 def test_forgetting_with_a_signal_is_told_in_points() -> None:
@@ -79,4 +82,5 @@ def test_a_table_has_every_kind_with_its_interval() -> None:
 def test_nothing_is_said_of_a_run_that_did_not_ask(earlier: dict[str, Any]) -> None:
     assert asked_again(earlier) == {}
     assert points_line(earlier) is None
+    assert list(held_out_lines(earlier)) == []
     assert table_of(earlier) == ([], [])

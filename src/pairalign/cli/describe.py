@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}
         described = describe_split(model, processor, task, out / "answers.jsonl", **settings)
         scoring, about = _with_training(scoring, task, args), about | _about(args, task, decoding, described)
+        about["held_out"] = _held_out(Path(args.pack))
         found = score_descriptions(
             described.descriptions,
             out,
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
             synthetic=about["pairs"]["synthetic"],
             progress=not args.quiet,
         )
+    if about["held_out"]:
+        print("\n".join(["what was not trained on, measured when the model was:", *about["held_out"]]))
     print("\n".join([found.table, *(f"differs: {text}" for text in found.result["differs"])]))
     print(f"answers: {out / 'answers.jsonl'}\nmetrics: {found.path}\npage: {found.page}")
     return 0
@@ -151,6 +154,20 @@ def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[st
     identity += f" pulled back to {args.pull_back:g}" if args.pull_back != 1 else ""
     about = {"model": {"pack": folder.name, "base": manifest.base["name"], "dtype": manifest.base["dtype"]}}
     return model, processor, identity, about
+
+
+def _held_out(folder: Path) -> list[str]:
+    """What a run, or a pack, tells of abilities that it had before, in lines; of an earlier version nothing."""
+    from pairalign.core.limits import parse_json
+    from pairalign.finetune.three_figures import held_out_lines
+
+    path = folder / "results.json"
+    try:
+        return list(held_out_lines(parse_json(path.read_bytes(), "the results", "table")))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{str(path)!r} is damaged ({error!r}): copy it again.") from error
 
 
 def _task(args: argparse.Namespace, sensors: list[str]) -> Any:

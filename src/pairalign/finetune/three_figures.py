@@ -42,6 +42,14 @@ def lines_of(task: Mapping[str, Any]) -> Iterator[str]:
         yield f"{' '.join(said)}  ({count_of(task)}{f'; {ALIKE}' if task['alike'] else ''})"
 
 
+def held_out_lines(results: Mapping[str, Any]) -> Iterator[str]:
+    """Every held-out task with its three figures."""
+    for name, task in asked_again(results).items():
+        before, after = task["base"]["accuracy"], task[WITHOUT]["accuracy"]
+        yield f"held_out/{name:<24} {before:.3f} → {after:.3f}  ({count_of(task)})"
+        yield from (f"  {line}" for line in lines_of(task))
+
+
 def there(found: Mapping[str, Any]) -> dict[str, str]:
     """The positions that a table has, each with what it is called: none where no task shows a sensor."""
     return {position: words for position, words in SAID.items() if position in found}

@@ -47,6 +47,10 @@ def build_page(
         rows = [[s.key, s.answer or "nothing", s.reference, f1.get(s.key)] for s in shown]
         report.table(["sample", "says", "right", "F1"], rows)
     report.section("Scores", _EXPLAINED).table(*table, caption="Score, 95 % bootstrap interval, and both chances.")
+    if result.get("held_out"):
+        report.section("What was not trained on", "As it was measured when the model was trained.")
+        for text in result["held_out"]:
+            report.paragraph(text.strip())
     if result["differs"]:
         report.section("How this differs from the publication", f"Source: {result['source']}.")
         for text in result["differs"]:
