@@ -20,6 +20,7 @@ from pairalign.demo.lessons import pack_lessons
 from pairalign.evaluate.forgetting import change
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.run import RecomposeRun, recompose_mllm
+from pairalign.finetune.three_figures import there
 
 DORMANT = {"score": "splash", "structure": "rows", "density": 0.1}
 METHODS: dict[str, dict[str, Any]] = {
@@ -135,6 +136,9 @@ def lesson_figures(runs: dict[str, RecomposeRun]) -> dict[str, float]:
     for name, (gained, lost) in points_of(runs).items():
         found[f"stage two: learning, {name}"] = gained
         found[f"stage two: forgetting, {name}"] = lost
+        again = (runs[name].results.get("with_signals") or {}).get("forgetting", {})
+        for position, words in there(again).items():
+            found[f"stage two: forgetting with {words}, {name}"] = again[position]["points"]
     return found
 
 

@@ -21,6 +21,7 @@ from pairalign.dormant.layer import dormant_linears
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.report import Report
 from pairalign.finetune.run import RecomposeRun
+from pairalign.finetune.three_figures import SAID, asked_again, sameness
 from pairalign.sensors.answer import answer
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def write_page(runs: Mapping[str, RecomposeRun], path: Path) -> Path:
     report.section("Learning and forgetting", _EXPLAINED)
     report.picture(draw_change(runs), "Points of exact answers gained on the sensors' questions, lost on all others.")
     report.table(*kind_rows(runs), caption="Share of exact answers, 95 % Wilson interval.")
+    if (costs := cost_rows(runs))[1]:  # runs of earlier versions have none
+        report.section("What the sensor costs", _COSTS)
+        report.table(*costs, caption="Exact answers, mean over kinds; in brackets with updates off.")
     report.section("Where the weights moved", "Size of the change of each matrix over the size of the matrix.")
     report.picture(draw_layers(dormant), "Layer by module; darker moved more.")
     report.section("Drift along training", "Held-out accuracy, and the probability of the sensors' answer words there.")
@@ -56,6 +60,13 @@ _EXPLAINED = (
     "Learning is the mean over the sensors' tasks, forgetting the mean over questions about pictures, texts and words "
     "that training never showed. Recomposition trains nothing: it is the aligned latent through the model's own image "
     "projector, and carries what picture and sensor share. One seed; `bench/front.py` has three, and more methods."
+)
+
+
+_COSTS = (
+    "Questions about pictures, texts and words once more: as they are, compared with the base logit by logit, and with "
+    "a touch or a point cloud in the prompt that has nothing to do with them. It says identical only where every logit "
+    "has all the base's bits."
 )
 
 
@@ -114,6 +125,18 @@ def kind_rows(runs: Mapping[str, RecomposeRun]) -> tuple[list[str], list[list[An
                 cells = [run.results["after"][part][task]["kinds"][kind] for run in runs.values()]
                 rows.append([f"{task}: {kind.partition('.')[2]}", value["n"], *map(_score, [value, *cells])])
     return ["question", "n", "base", *runs], rows
+
+
+def cost_rows(runs: Mapping[str, RecomposeRun]) -> tuple[list[str], list[list[Any]]]:
+    """A row for every held-out task and method: before, after, how far that is the base's, and with a signal there."""
+    rows: list[list[Any]] = []
+    for name, run in runs.items():
+        for task, told in asked_again(run.results).items():
+            off = told["updates_off"] or {}
+            cells = [f"{told[p]['accuracy']:.3f}" + (f" ({off[p]['accuracy']:.3f})" if off else "") for p in SAID]
+            scores = [told[when]["accuracy"] for when in ("base", "without")]
+            rows.append([f"{task}, {name}", told["n"], *scores, sameness(told), *cells])
+    return ["question, method", "n", "before", "after", "without the sensor", *SAID.values()], rows
 
 
 def _score(value: Any) -> Score:
