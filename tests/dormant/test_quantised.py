@@ -92,6 +92,20 @@ def test_before_training_the_outputs_are_the_bases_to_the_bit(base: Any, kind: s
 
 
 @pytest.mark.parametrize("kind", BESIDE)
+def test_values_are_pulled_back_to_the_numbers_that_it_stands_for(base: Any, kind: str) -> None:
+    before = logits(base)
+    model = taught(base, **BESIDE[kind])
+    start = {name: value.detach().clone() for name, value in values(model).items()}
+    train(model)
+    end = {name: value.detach().clone() for name, value in values(model).items()}
+    model.pull_back("touch", 0.5)
+    for name, value in values(model).items():
+        assert torch.allclose(value, (start[name] + end[name]) / 2, atol=1e-6)
+    model.pull_back("touch", 0)
+    assert torch.equal(bits(logits(model)), bits(before))
+
+
+@pytest.mark.parametrize("kind", BESIDE)
 def test_gradients_are_those_of_the_numbers_that_it_stands_for(tmp_path: Path, form: str, kind: str) -> None:
     one = taught(quantised_llama(tmp_path, form), **BESIDE[kind])
     other = taught(dequantised(quantised_llama(tmp_path, form)), **BESIDE[kind])

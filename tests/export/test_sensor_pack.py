@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 from pairalign import export_pack, install_pack, load_sensor_model, uninstall_pack
+from pairalign.cli.main import main
 from pairalign.core.errors import CheckpointError, ConfigError, DeltaError, DormantError, PackError, PairalignError
 from pairalign.data.world import World
 from pairalign.demo.base import build_base, build_processor
+from pairalign.dormant.model import DormantModel
 from pairalign.export.manifest import read_manifest
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import TaskConfig
@@ -329,3 +331,22 @@ def test_what_has_no_weights_beside_the_bases_is_not_taken_back(packs: dict[str,
         load_sensor_model(str(packs["touch"] / "merged"), [packs["touch"]], pull_back=0.5)
     with pytest.raises(ConfigError, match=r"pull_back=2: give a number from 0 to 1"):
         load_sensor_model("nowhere", [packs["touch"]], pull_back=2)
+
+
+def test_the_command_line_installs_at_a_share_too(
+    packs: dict[str, Path],
+    touch: RecomposeRun,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Any] = []
+    install = DormantModel.pull_back
+    monkeypatch.setattr(DormantModel, "pull_back", lambda self, *told: (given.append(told), install(self, *told))[1])
+    World(seed=1).sample(0, None, ("touch",))["touch"].save(tmp_path / "g.png")
+    words = ["ask", str(packs["touch"]), "is it soft?", "--base", touch.config.base, "--touch", str(tmp_path / "g.png")]
+    assert main([*words, "--device", "cpu", "--tokens", "2", "--pull-back", "0.25"]) == 0
+    assert given == [("touch", 0.25)]
+    capsys.readouterr()
+    assert main([*words, "--pull-back", "3"]) == 2
+    assert "pull_back=3.0: give a number from 0 to 1" in capsys.readouterr().err
