@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from stage_two import IMAGE, TOUCH, short_run, values
+from stage_two import IMAGE, TOUCH, settings, short_run, values
 
 from pairalign.core.errors import ConfigError
 from pairalign.finetune.check import check_tasks
@@ -21,7 +21,7 @@ from pairalign.finetune.collator import Batch
 from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.rehearse import drift
-from pairalign.finetune.run import RecomposeRun
+from pairalign.finetune.run import RecomposeRun, plan_recompose
 from pairalign.finetune.sampling import deal, rehearsed_places
 from pairalign.finetune.tasks import encode_once
 
@@ -217,6 +217,23 @@ def test_what_cannot_rehearse_is_said_before_long_work(
     with pytest.raises(ConfigError, match=said):
         run(setup, tmp_path / "run", **{"base": str(tmp_path / "nowhere"), **changes})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_rehearses_too(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[float] = []
+    held = StageTwo.rehearse
+
+    def spied(self: StageTwo, batch: Batch) -> torch.Tensor | None:
+        distance = held(self, batch)
+        found.append(float(distance.detach()) if distance is not None else -1.0)
+        return distance
+
+    monkeypatch.setattr(StageTwo, "rehearse", spied)
+    train = {**values(setup, tmp_path)["train"], "rehearse": {"share": 0.5, "reference": "signal"}}
+    plan = plan_recompose(settings(setup, tmp_path / "run", train=train))
+    assert plan.memory > 0
+    assert found[0] == pytest.approx(0, abs=1e-6)
+    assert found[1] > 1e-6
 
 
 @pytest.mark.slow
