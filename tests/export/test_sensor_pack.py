@@ -45,6 +45,7 @@ def test_a_pack_is_weights_and_text_with_hashes(packs: dict[str, Path]) -> None:
     names = {path.name for path in packs["touch"].iterdir()}
     assert names == {
         "README.md",
+        "base.safetensors",
         "dormant_config.json",
         "dormant_model.safetensors",
         "manifest.json",

@@ -31,7 +31,8 @@ from pairalign.export.checked import check_merged, check_recipe
 from pairalign.export.lora import check_lora, write_lora
 from pairalign.export.manifest import MERGED, NAME, SENSE, Manifest, read_manifest
 from pairalign.export.merged import measure_merged
-from pairalign.export.write import Merged, base_of, check_exportable, merge_run, weight_of, write_pack
+from pairalign.export.same_base import check_base
+from pairalign.export.write import Merged, check_exportable, merge_run, weight_of, write_pack
 from pairalign.files import replacing
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.run import RecomposeRun, load_recomposed
@@ -146,7 +147,7 @@ def install_pack(
         why = "they are in the model's own weights" if merged or manifest.whole else "it has none beside its bridge"
         raise PackError(f"pull_back={pull_back:g}: pack {str(folder)!r} has no weights to take back, {why}: give 1.")
     if not merged:
-        _check_base(manifest, model, folder)
+        check_base(manifest, model, folder)
     if manifest.delta is not None and (found := read_sensor(folder)) != manifest.delta:
         raise DeltaError(f"pack {str(folder)!r}: its delta is of {found!r}, the manifest names {manifest.delta!r}.")
     with _undone(model, processor):
@@ -192,20 +193,6 @@ def _is_merged(manifest: Manifest, llm: nn.Module) -> bool:
     plain = llm.base_model if isinstance(llm, DormantModel) else llm
     found = ((weight_of(plain, name), expected) for name, expected in manifest.merged.items())
     return bool(manifest.merged) and all(w is not None and fingerprint(w) == expected for w, expected in found)
-
-
-def _check_base(manifest: Manifest, model: SensorModel, folder: Path) -> None:
-    mine, wanted = base_of(model), manifest.base
-    if manifest.whole:
-        raise PackError(
-            f"pack {str(folder)!r}: method {manifest.method!r} changed the model's own weights, and this "
-            f"{mine['class']} has others: load {str(folder / MERGED)!r} as the base."
-        )
-    if any(mine[part] != wanted[part] for part in ("class", "dtype", "embedding")):
-        raise PackError(
-            f"pack {str(folder)!r} was made for the base {wanted['name']!r} ({wanted['class']} in {wanted['dtype']}), "
-            f"and this {mine['class']} in {mine['dtype']} is another: load that base."
-        )
 
 
 def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[str, Sense]:

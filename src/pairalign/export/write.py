@@ -29,13 +29,13 @@ from pairalign.dormant.provenance import fingerprint
 from pairalign.export.card import write_card
 from pairalign.export.local import check_options, name_base, without_paths
 from pairalign.export.manifest import FORMAT, MERGED, SENSE, Manifest, write_manifest
+from pairalign.export.same_base import base_of, write_cells
 from pairalign.files import save_tensors, sha256_file, write_json
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.load import RecomposeRun
 from pairalign.finetune.methods import create_method
 from pairalign.runs.versions import git_commit
-from pairalign.sensors.model import SensorModel
-from pairalign.sensors.sensor import Sense, SenseRecipe, embedding_of
+from pairalign.sensors.sensor import Sense, SenseRecipe
 from pairalign.sharding import whole
 
 PLACES = ("_name_or_path", "name_or_path")  # where transformers found a base
@@ -68,6 +68,12 @@ def check_exportable(config: RecomposeConfig, *, merge: bool, lora: bool = False
         raise PackError(
             f"{what}: {method} left no update beside the base's weights, as method 'dormant' does: leave {what} out."
         )
+    if config.load_in is not None and (merge or lora):
+        what = "--merge" if merge else "--lora"
+        raise PackError(
+            f"{what}: the run trained beside a base in {config.load_in}, into which nothing is merged: export the pack "
+            f"without {what}, and install it into the unquantised base."
+        )
     if others and not merge:
         raise PackError("--with: names packs that are merged in: pass --merge, too, or install them beside this one.")
     if leaves == "base" and merge:
@@ -98,6 +104,7 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merged: Merged | N
     recipes = {sensor: _recipe(sensor, sense) for sensor, sense in senses.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in run.model.senses.state_dict().items()}
     save_tensors(folder / SENSE, tensors)
+    write_cells(run.model, folder)
     delta = _write_delta(run.model.llm, folder)
     for kept in ("receipt.json", "results.json"):
         if (run.folder / kept).is_file():
@@ -171,14 +178,6 @@ def weight_of(llm: nn.Module, name: str) -> Tensor | None:
         return None
     found = getattr(layer, last, None)
     return whole(found.detach()) if isinstance(found, Tensor) else None
-
-
-def base_of(model: SensorModel) -> dict[str, str]:
-    """What tells a base from another: its class, the dtype, and the SHA-256 of its embedding table."""
-    llm = model.llm.base_model if isinstance(model.llm, DormantModel) else model.llm
-    weight = embedding_of(llm).weight
-    dtype = str(weight.dtype).removeprefix("torch.")
-    return {"class": type(llm).__name__, "dtype": dtype, "embedding": fingerprint(weight)}
 
 
 def _plugins(config: RecomposeConfig) -> tuple[str, ...]:
