@@ -23,7 +23,7 @@ from pairalign.sharding import whole
 
 PLACES = 64
 CELLS = "cells"  # the part of a delta that holds them
-EACH, ALL = 0.9, 0.99  # shares of intervals that have to overlap, of one weight and of all together
+EACH, ALL = 0.9, 0.995  # shares of intervals that have to overlap, of one weight and of all together
 Cells = Mapping[str, Tensor]
 
 
