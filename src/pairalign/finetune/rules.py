@@ -52,31 +52,16 @@ def _check_taught(config: RecomposeConfig) -> None:
     """Raise `ConfigError` for a training task that weights which act from a sensor on cannot learn."""
     if config.dormant.acts != "sensor":
         return
+    shown = {
+        name: any(f in task.signals or f in config.senses for f in FIELD.findall(task.prompt))
+        for name, task in config.tasks.items()
+    }
     for name, task in config.tasks.items():
-        fields = FIELD.findall(task.prompt)
-        if task.weight and not any(field in task.signals or field in config.senses for field in fields):
+        if task.weight and any(shown.values()) and not shown[name]:  # where none shows any, its sensors are asked for
             raise ConfigError(
                 f"task {name!r}: prompt={task.prompt!r} holds no sensor, and weights that act from the sensor on learn "
                 "nothing from it: leave it out, let train.rehearse hold what the base does, or set dormant.acts=always."
             )
-
-
-def _check_load_in(config: RecomposeConfig) -> None:
-    """What a quantised base cannot do; whether its package is there is asked where it is loaded."""
-    if config.load_in is None:
-        return
-    asked = f"load_in={config.load_in!r}"
-    if config.method not in (beside := beside_base()):
-        raise ConfigError(
-            f"{asked}: method={config.method!r} does not leave the base's weights alone: give {' or '.join(beside)}."
-        )
-    if config.method == "dormant" and config.dormant.structure not in STRUCTURES:
-        raise ConfigError(
-            f"{asked}: dormant.structure={config.dormant.structure!r} takes a dense weight in the place of a quantised "
-            f"one: give one of {', '.join(STRUCTURES)}."
-        )
-    if config.train.strategy == FSDP2:
-        raise ConfigError(f"{asked}: train.strategy={FSDP2!r} shares out plain weights: leave one of the two out.")
 
 
 def _check_gate(config: RecomposeConfig) -> None:
