@@ -6,6 +6,8 @@ what the shards, the base or the device decide is asked later (`pairalign.finetu
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
 from pairalign.align.precision import check_names
@@ -14,7 +16,7 @@ from pairalign.dormant.model import BESIDE as STRUCTURES
 from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score
 from pairalign.finetune.architecture import floating
-from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.fsdp import FSDP2, check_shared
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.method import beside_base
@@ -52,16 +54,38 @@ def _check_taught(config: RecomposeConfig) -> None:
     """Raise `ConfigError` for a training task that weights which act from a sensor on cannot learn."""
     if config.dormant.acts != "sensor":
         return
-    shown = {
-        name: any(f in task.signals or f in config.senses for f in FIELD.findall(task.prompt))
-        for name, task in config.tasks.items()
-    }
-    for name, task in config.tasks.items():
-        if task.weight and any(shown.values()) and not shown[name]:  # where none shows any, its sensors are asked for
-            raise ConfigError(
-                f"task {name!r}: prompt={task.prompt!r} holds no sensor, and weights that act from the sensor on learn "
-                "nothing from it: leave it out, let train.rehearse hold what the base does, or set dormant.acts=always."
-            )
+    taught = {name: task for name, task in config.tasks.items() if task.weight}
+    silent = [name for name, task in taught.items() if not _shows(task, config.senses)]
+    if silent and len(silent) < len(taught):  # where none shows any, the sensors are asked for
+        name = silent[0]
+        raise ConfigError(
+            f"task {name!r}: prompt={taught[name].prompt!r} holds no sensor, and weights that act from the sensor on "
+            "learn nothing from it: leave it out, let train.rehearse hold what the base does, or set "
+            "dormant.acts=always."
+        )
+
+
+def _shows(task: TaskConfig, senses: Collection[str]) -> bool:
+    """Whether a task's prompt holds a sensor."""
+    return any(field in task.signals or field in senses for field in FIELD.findall(task.prompt))
+
+
+def _check_load_in(config: RecomposeConfig) -> None:
+    """What a quantised base cannot do; whether its package is there is asked where it is loaded."""
+    if config.load_in is None:
+        return
+    asked = f"load_in={config.load_in!r}"
+    if config.method not in (beside := beside_base()):
+        raise ConfigError(
+            f"{asked}: method={config.method!r} does not leave the base's weights alone: give {' or '.join(beside)}."
+        )
+    if config.method == "dormant" and config.dormant.structure not in STRUCTURES:
+        raise ConfigError(
+            f"{asked}: dormant.structure={config.dormant.structure!r} takes a dense weight in the place of a quantised "
+            f"one: give one of {', '.join(STRUCTURES)}."
+        )
+    if config.train.strategy == FSDP2:
+        raise ConfigError(f"{asked}: train.strategy={FSDP2!r} shares out plain weights: leave one of the two out.")
 
 
 def _check_gate(config: RecomposeConfig) -> None:
