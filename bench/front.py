@@ -5,8 +5,9 @@
 
 A small LLaVA that reads pictures and words of the built-in world learns to answer questions about touches. Every arm's
 learning rate is chosen from the grid by the sensor's own validation questions, with seed 0; what is forgotten is looked
-at afterwards, on other objects, and partly on kinds of questions that no calibration set holds. Then two more seeds.
-All of it synthetic.
+at afterwards, on other objects, and partly on kinds of questions that no calibration set holds, without a touch in the
+prompt and with one before or behind that has nothing to do with the question. Arms act at every token, as published,
+unless their name says otherwise. Then two more seeds. All of it synthetic.
 Where it bites: `--workers` processes of one thread each; what is finished is kept, so that it can be stopped.
 """
 
@@ -16,6 +17,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -44,16 +46,19 @@ class Arm:
     calibration: str = "captions"  # or "questions", about pictures and texts, with answers
 
 
+ALWAYS, BEHIND = {"acts": "always"}, {"acts": "sensor"}
+
+
 def rows(score: str, **more: Any) -> dict[str, Any]:
-    return {"score": score, "structure": "rows", "density": 0.1, **more}
+    return {"score": score, "structure": "rows", "density": 0.1, **ALWAYS, **more}
 
 
 def directions(density: float = 0.1, **more: Any) -> dict[str, Any]:
-    return {"structure": "directions", "density": density, **more}
+    return {"structure": "directions", "density": density, **ALWAYS, **more}
 
 
 ATTENTION, GATE_UP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj")
-SPLASH = {"score": "splash", "structure": "weights", "density": 0.6, "layers_to_transform": (1, 2)}
+SPLASH = {"score": "splash", "structure": "weights", "density": 0.6, "layers_to_transform": (1, 2), **ALWAYS}
 ARMS = (
     Arm("full tuning", "full"),
     Arm("bridge only", "bridge"),
@@ -63,9 +68,10 @@ ARMS = (
     Arm("EWC", "ewc", options={"weight": 100.0}, calibration="questions"),
     Arm("SPIDER's blend", "spider"),
     Arm("4 LoRA experts r 4", "moe_lora"),
-    Arm("SA-proj", dormant={"structure": "matrices", "target_modules": ATTENTION}),
-    Arm("Gate&Up", dormant={"structure": "matrices", "target_modules": GATE_UP}),
+    Arm("SA-proj", dormant={"structure": "matrices", "target_modules": ATTENTION, **ALWAYS}),
+    Arm("Gate&Up", dormant={"structure": "matrices", "target_modules": GATE_UP, **ALWAYS}),
     Arm("Splash as published, .6", dormant=SPLASH),
+    Arm("rows .1, Splash, from the sensor on", dormant=rows("splash", **BEHIND)),
     Arm("rows .1, Splash", dormant=rows("splash")),
     Arm("rows .1, random", dormant=rows("random")),
     Arm("rows .1, highest Splash", dormant=rows("splash", choose="highest")),
@@ -163,21 +169,27 @@ def learned(result: dict[str, Any]) -> float:
     return result["learning"]["points"] if "learning" in result else float("-inf")
 
 
-def table(found: Found, chosen: dict[str, float], seeds: int) -> str:
+def table(found: Found, chosen: dict[str, float], seeds: int, arms: Sequence[Arm]) -> str:
     """One row an arm at its chosen rate: means over seeds with their range."""
-    lines = ["| arm | trained | rate | seeds | learning | forgetting | worst task | drift, nats |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
-    for arm in ARMS:
+    lines = [
+        "| arm | trained | rate | seeds | learning | forgetting | signal before | signal behind | worst task | drift |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|---|---|")
+    for arm in arms:
         of = [found.get((arm.name, chosen[arm.name], seed), {}) for seed in SEEDS[:seeds]]
         of = [result for result in of if "learning" in result]
         if not of:
             continue
         learning, lost = [r["learning"]["points"] for r in of], [r["forgetting"]["points"] for r in of]
+        before, behind = (
+            spread([r["with_signals"]["forgetting"][place]["points"] for r in of]) for place in ("before", "behind")
+        )
         drift = [statistics.mean(t["drift"] for t in r["after"]["held_out"].values()) for r in of]
         worst = min((r["forgetting"] for r in of), key=lambda w: w["worst_points"])
         lines.append(
             f"| {arm.name} | {of[0]['trained']:,} | {chosen[arm.name]:g} | {len(of)} | {spread(learning)} | "
-            f"{spread(lost)} | {worst['worst']} {worst['worst_points']:+.1f} | {statistics.mean(drift):.3f} |"
+            f"{spread(lost)} | {before} | {behind} | {worst['worst']} {worst['worst_points']:+.1f} | "
+            f"{statistics.mean(drift):.3f} |"
         )
     return "\n".join(lines)
 
@@ -249,8 +261,8 @@ def main() -> None:
         chosen[arm.name] = max(rates, key=lambda rate, name=arm.name: learned(found[name, rate, 0]))
     core = [arm for arm in arms if not args.core or arm.name in args.core]
     found |= run_all([(arm, chosen[arm.name], seed) for arm in core for seed in SEEDS[1 : args.seeds]], args)
+    print(table(found, chosen, args.seeds, arms))
     if len(arms) == len(ARMS):
-        print(table(found, chosen, args.seeds))
         picture(found, chosen, args.out / "front.png")
     flat = [{"arm": n, "rate": r, "seed": s, **result} for (n, r, s), result in found.items()]
     (args.out / "front.json").write_text(json.dumps({"chosen": chosen, "runs": flat}, indent=1))

@@ -10,10 +10,12 @@ import torch
 from stage_two import DORMANT, TOUCH, short_run
 from torch import Tensor
 
+from pairalign.finetune import module
 from pairalign.finetune.collator import before_signal
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import RecomposeRun
 from pairalign.finetune.tasks import Example
+from pairalign.sensors import prefix
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.prefix import Prefixes
 
@@ -97,6 +99,19 @@ def test_a_base_that_looks_ahead_is_read_whole(
     run(setup, tmp_path / "run")
     assert len(cuts) == 1
     assert "the base looks ahead in its prompts: they are read whole at every step" in capsys.readouterr().err
+
+
+def test_it_is_compared_at_the_first_batch_that_is_cut(
+    setup: Path, tmp_path: Path, cuts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the first one of all, which may be of short prompts."""
+    short, compared = iter([True, True]), []
+    told, plain = module.agree, prefix.cut
+    monkeypatch.setattr(prefix, "cut", lambda *args: None if next(short, False) else plain(*args))
+    monkeypatch.setattr(module, "agree", lambda *both: compared.append(len(cuts)) or told(*both))
+    run(setup, tmp_path / "run")
+    assert compared == [1]  # before the second step, whose batch is cut and compared, and then read
+    assert len(cuts) == 4
 
 
 def test_what_stands_before_is_told_by_words_and_pixels() -> None:

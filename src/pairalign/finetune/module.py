@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 from pairalign.align.sums import Sums
 from pairalign.core.config import to_dict
 from pairalign.core.errors import DataError
-from pairalign.finetune.collator import Batch, Part
+from pairalign.finetune.collator import IGNORED, Batch, Part
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits, answer_loss
 from pairalign.finetune.methods import Method
@@ -102,11 +102,13 @@ class StageTwo(L.LightningModule):
     @torch.no_grad()
     def _compare(self, batch: Batch) -> None:
         """See once that prompts cut at their first signal are answered as whole ones; else read them whole."""
+        keep = int((batch.labels != IGNORED).any(0).sum()) + 1
+        cut = Prefixes().logits(self.model, batch.inputs, keep)
+        if cut is None:
+            return  # of a batch that is read whole, nothing can be said
         self.compared = True
-        assert self.prefixes is not None
         whole, _ = answer_logits(self.model, batch)
-        cut, _ = answer_logits(self.model, batch, prefixes=Prefixes())
-        if not agree(cut, whole):
+        if not agree(cut[:, :-1], whole):
             self.prefixes = None
             if self.runtime.main:
                 print("the base looks ahead in its prompts: they are read whole at every step.", file=sys.stderr)
