@@ -1,7 +1,8 @@
 """What a process and its workers hold while they work: memory, descriptors, threads, blocks and objects of Python.
 
-Where it bites: memory is the proportional set size, so that a page that forked workers share counts once; it is read
-after a collection of garbage, since what only the collector frees is no leak. Read from /proc: Linux alone.
+Where it bites: memory is the proportional set size without pages of files, so that a page that forked workers share
+counts once, and other processes that load the same libraries change nothing; it is read after a collection of garbage,
+since what only the collector frees is no leak. Read from /proc: Linux alone.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ SETTLE = 5.0  # seconds in which threads that were told to end may do so
 
 @dataclass(frozen=True)
 class Reading:
-    """At `done` units of work: `memory` (bytes, PSS) of the process and its `workers`; `blocks` of Python's allocator
-    in the process alone."""
+    """At `done` units of work: `memory` (bytes, PSS without files) of the process and its `workers`; `blocks` of Python's
+    allocator in the process alone."""
 
     done: int
     seconds: float
@@ -126,9 +127,9 @@ PROMISES = 6  # that `faults` looks at: memory, two of descriptors, two of threa
 
 
 def proportional(process: int | str = "self") -> int:
-    """Bytes of memory of a process, its share of what it shares; 0 of one that is gone."""
+    """Bytes of memory of a process, its share of what it shares, pages of files aside; 0 of one that is gone."""
     try:
         told = Path(f"/proc/{process}/smaps_rollup").read_text()
     except OSError:
         return 0
-    return 1024 * int(told.partition("\nPss:")[2].split(maxsplit=1)[0])
+    return 1024 * sum(int(told.partition(f"\n{kind}:")[2].split(maxsplit=1)[0]) for kind in ("Pss_Anon", "Pss_Shmem"))
