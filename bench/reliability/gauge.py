@@ -27,8 +27,8 @@ SETTLE = 5.0  # seconds in which threads that were told to end may do so
 
 @dataclass(frozen=True)
 class Reading:
-    """At `done` units of work: `memory` (bytes, PSS without files) of the process and its `workers`; `blocks` of Python's
-    allocator in the process alone."""
+    """At `done` units of work: `memory` (bytes, PSS without files) of the process and its `workers`; `blocks` of
+    Python's allocator in the process alone."""
 
     done: int
     seconds: float
