@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from stage_two import IMAGE, settings, short_run, values
+from stage_two import DORMANT, IMAGE, TOUCH, settings, short_run, values
 
 from pairalign.core.errors import PairalignError
 from pairalign.finetune.methods import method_names
@@ -57,6 +57,19 @@ def test_tokens_are_those_of_samples(setup: Path, tmp_path: Path) -> None:
     plan = plan_recompose(settings(setup, tmp_path))
     assert set(plan.tokens) == {"touch", "pairs"}
     assert plan.tokens["touch"] < plan.tokens["pairs"]  # one signal and two
+
+
+def test_it_says_how_much_is_read_without_gradients(setup: Path, tmp_path: Path) -> None:
+    """Of long prompts what stands before the sensor; of short ones nothing, nor where weights act always."""
+    words = "a soft object and a hard object with a smooth surface"
+    tasks = {"short": TOUCH, "long": {**TOUCH, "prompt": f"{words} {{touch}} {{question}}"}}
+    plan = plan_recompose(settings(setup, tmp_path / "run", tasks=tasks))
+    assert plan.before["short"] == 0
+    assert plan.tokens["long"] - plan.tokens["short"] == len(words.split())
+    assert plan.before["long"] == pytest.approx(len(words.split()) + 3, abs=1)  # and how a user's turn begins
+    assert f"({plan.before['long']:.0f} before the sensor, read without gradients)" in str(plan)
+    always = settings(setup, tmp_path / "run", tasks=tasks, dormant={**DORMANT, "acts": "always"})
+    assert set(plan_recompose(always).before.values()) == {0.0}
 
 
 def test_time_is_that_of_all_steps(setup: Path, tmp_path: Path) -> None:

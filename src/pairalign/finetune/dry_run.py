@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.plan import LayerPlan, aligned, format_bytes, plan_installed
 from pairalign.dormant.quantised import bytes_of, count_of, stored_parts
-from pairalign.finetune.collator import Batch, Collator
+from pairalign.finetune.collator import IGNORED, Batch, Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods import Method
@@ -31,6 +31,7 @@ from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.model import SensorModel
+from pairalign.sensors.prefix import cut
 
 SAMPLES = 8  # of each task, to count tokens
 
@@ -41,7 +42,8 @@ class RunPlan:
 
     trained: parameters of the language model by kind of module; bridge: those of the bridges. parameters: of the base.
     layers: of dormant tuning, empty for other methods. memory: bytes at the peak, `counted` whether the device counted
-    them. delta: bytes of what is saved, None where the method's model cannot be. tokens: of a sample by task, mean.
+    them. delta: bytes of what is saved, None where the method's model cannot be. tokens: of a sample by task, mean;
+    before: those before the first signal that are read without gradients, 0 where prompts are read whole.
     prepare: seconds before the first step; step: of each of `steps`.
     """
 
@@ -55,6 +57,7 @@ class RunPlan:
     counted: bool
     delta: int | None
     tokens: Mapping[str, float]
+    before: Mapping[str, float]
     prepare: float
     step: float
     steps: int
@@ -77,7 +80,7 @@ class RunPlan:
             lines += aligned([("module", "trained"), *_most(self.trained)])
         source = "counted by the device" if self.counted else "estimate: weights, gradients, moments, one step"
         saved = "nothing: this method's model cannot be saved" if self.delta is None else format_bytes(self.delta)
-        tokens = ", ".join(f"{name} {count:.0f}" for name, count in self.tokens.items())
+        tokens = ", ".join(f"{name} {count:.0f}{_aside(self.before[name])}" for name, count in self.tokens.items())
         return "\n".join(
             [
                 *(line.rstrip() for line in lines),
@@ -115,6 +118,8 @@ def try_out(
     layers = plan_installed(model.llm) if isinstance(model.llm, DormantModel) else ()
     bridge = [p for p in model.senses.parameters() if p.requires_grad]
     tokens = {task.name: _tokens(task, collate) for task in tasks}
+    cuts = StageTwo(model, method, config).prefixes is not None
+    before = {task.name: _before(task, collate, model) if cuts else 0.0 for task in tasks}
     with torch.no_grad():
         for task in measured:
             answer_logits(model, _first(task, collate, config.train.batch_size).to(model.device))
@@ -124,7 +129,7 @@ def try_out(
     step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
     return RunPlan(
         config.method, str(model.device), base, _by_kind(trained), sum(p.numel() for p in bridge), layers, memory,
-        counted, _saved(model, method, layers), tokens, prepare, step * config.train.accumulate, config.train.steps,
+        counted, _saved(model, method, layers), tokens, before, prepare, step * accumulate, config.train.steps,
     )  # fmt: skip
 
 
@@ -212,6 +217,18 @@ def _first(task: Task, collate: Collator, count: int) -> Batch:
 def _tokens(task: Task, collate: Collator) -> float:
     batch = _first(task, collate, SAMPLES)
     return float(batch.inputs["attention_mask"].sum()) / len(batch.keys)
+
+
+def _before(task: Task, collate: Collator, model: SensorModel) -> float:
+    """Tokens before the first signal of a sample, where a batch of such samples is cut there."""
+    batch = _first(task, collate, SAMPLES).to(model.device)
+    keep = int((batch.labels != IGNORED).any(0).sum()) + 1
+    found = cut(model, batch.inputs["input_ids"], batch.inputs["attention_mask"], keep)
+    return 0.0 if found is None else float(found.before_mask.sum()) / len(batch.keys)
+
+
+def _aside(before: float) -> str:
+    return f" ({before:.0f} before the sensor, read without gradients)" if before else ""
 
 
 def _by_kind(trained: Sequence[tuple[str, int]]) -> dict[str, int]:
