@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from stage_two import IMAGE, TOUCH, settings, short_run
+from stage_two import DORMANT, IMAGE, TOUCH, settings, short_run
 
 from pairalign.core.errors import ConfigError
 from pairalign.data.encode import ImageFormat
@@ -103,8 +103,9 @@ def test_tasks_of_unequal_weight_have_their_places_in_the_step(
 ) -> None:
     """5⅓ and 2⅔ of 8 places; of 4 they would be 3 and 1."""
     tasks = {"grip": {**uneven, "weight": 2}, "image": IMAGE}
-    whole = run(setup, tmp_path / "whole", uneven, 8, 1, tasks=tasks)
-    parts = run(setup, tmp_path / "parts", uneven, 4, 2, tasks=tasks)
+    always = {"dormant": {**DORMANT, "acts": "always"}}
+    whole = run(setup, tmp_path / "whole", uneven, 8, 1, tasks=tasks, **always)
+    parts = run(setup, tmp_path / "parts", uneven, 4, 2, tasks=tasks, **always)
     assert apart(whole, parts) < 0.01
 
 

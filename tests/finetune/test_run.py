@@ -155,7 +155,7 @@ def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
         ({"options": {"rank": 3}}, r"method 'dormant': options=\{'rank': 3\}"),
         ({"tasks": {"t": {**TOUCH, "prompt": "{tuch}"}}}, r"task 't': .* holds no field 'tuch'. Did you mean 'touch'"),
         ({"tasks": {"t": {**PAIRS, "signals": {"first": "toch"}}}}, r"sensor 'toch'. Did you mean 'touch'"),
-        ({"tasks": {"touch": TOUCH, "t": {**PAIRS, "signals": {}}}}, r""),
+        ({"tasks": {"touch": TOUCH, "t": {**PAIRS, "signals": {}}}, "dormant": {**DORMANT, "acts": "always"}}, r""),
         ({"tasks": {"t": {**TOUCH, "answer": " "}}}, r"task 't': answer is empty"),
         ({"tasks": {"t": {**TOUCH, "split": "tran"}}}, r"tran"),
         ({"calibration_size": 1000}, r"has 48 samples, calibration_size=1000"),
@@ -275,7 +275,8 @@ def test_a_frozen_tower_keeps_its_statistics(
         return base, processor
 
     monkeypatch.setattr(assembling, "load_base", normed)
-    run = short_run(setup, tmp_path / "run", method=method, tasks={"touch": TOUCH, "image": IMAGE})
+    both = {"tasks": {"touch": TOUCH, "image": IMAGE}, "dormant": {**DORMANT, "acts": "always"}}
+    run = short_run(setup, tmp_path / "run", method=method, **both)
     (norm,) = (m for m in run.model.llm.modules() if isinstance(m, torch.nn.BatchNorm2d))
     assert norm.running_mean is not None
     assert norm.running_mean.eq(0).all()

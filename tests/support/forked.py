@@ -36,7 +36,7 @@ def fork_command(
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        code = 99
+        code, begun = 99, False
         try:
             if group is not None:
                 os.setpgid(0, group)
@@ -48,7 +48,11 @@ def fork_command(
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             signal.signal(signal.SIGINT, signal.default_int_handler)
             before()
+            begun = True
             code = main(list(words))
+        except KeyboardInterrupt:
+            code = 99 if begun else 128 + signal.SIGINT  # what comes before the command is not the command's
+            traceback.print_exc()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
         except BaseException:

@@ -45,6 +45,7 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
     """
     found = {part: _named(config, part) for part in PARTS}
     _check_shown(config, found["tasks"])
+    _check_taught(config, found["tasks"])
     share, weights = config.train.rehearse.share, [task.config.weight for task in found["tasks"]]
     deal(weights, config.train.batch_size, config.train.accumulate, share)
     for task in found["calibration"]:
@@ -79,6 +80,19 @@ def _check_shown(config: RecomposeConfig, tasks: Sequence[Task]) -> None:
             f"senses.{unseen[0]}: no training task shows this sensor ({prompts}): put a field such as "
             f"{{{unseen[0]}}} into a prompt, or leave the sense out."
         )
+
+
+def _check_taught(config: RecomposeConfig, tasks: Sequence[Task]) -> None:
+    """Raise `ConfigError` for a training task that weights which act from a sensor on cannot learn."""
+    if config.method != "dormant" or config.dormant.acts != "sensor" or not config.train.steps:
+        return
+    for task in tasks:
+        if task.config.weight and not task.sensor:
+            raise ConfigError(
+                f"task {task.name!r}: prompt={task.config.prompt!r} holds no sensor, and weights that act from the "
+                "sensor on learn nothing from it: leave it out, let train.rehearse hold what the base does, or set "
+                "dormant.acts=always."
+            )
 
 
 def check_signals(tasks: Tasks, senses: Mapping[str, Sense]) -> None:

@@ -6,8 +6,6 @@ what the shards, the base or the device decide is asked later (`pairalign.finetu
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 
 from pairalign.align.precision import check_names
@@ -16,13 +14,12 @@ from pairalign.dormant.model import BESIDE as STRUCTURES
 from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score
 from pairalign.finetune.architecture import floating
-from pairalign.finetune.config import RecomposeConfig, TaskConfig
+from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import FSDP2, check_shared
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.method import beside_base
 from pairalign.finetune.pull_back import check_pull_back
 from pairalign.finetune.rehearse import check_rehearse
-from pairalign.sensors.prompt import FIELD
 
 
 def check_config(config: RecomposeConfig) -> None:
@@ -39,7 +36,6 @@ def check_config(config: RecomposeConfig) -> None:
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
         check_score(config.dormant.score, config.dormant.options)
-        _check_taught(config)
     if config.installed and config.method != "dormant":
         raise ConfigError(
             f"installed: method {config.method!r} owns no weights that others could leave alone: leave installed out, "
@@ -48,26 +44,6 @@ def check_config(config: RecomposeConfig) -> None:
     floating(config.dtype, torch.float32)
     _check_load_in(config)
     _check_gate(config)
-
-
-def _check_taught(config: RecomposeConfig) -> None:
-    """Raise `ConfigError` for a training task that weights which act from a sensor on cannot learn."""
-    if config.dormant.acts != "sensor":
-        return
-    taught = {name: task for name, task in config.tasks.items() if task.weight}
-    silent = [name for name, task in taught.items() if not _shows(task, config.senses)]
-    if silent and len(silent) < len(taught):  # where none shows any, the sensors are asked for
-        name = silent[0]
-        raise ConfigError(
-            f"task {name!r}: prompt={taught[name].prompt!r} holds no sensor, and weights that act from the sensor on "
-            "learn nothing from it: leave it out, let train.rehearse hold what the base does, or set "
-            "dormant.acts=always."
-        )
-
-
-def _shows(task: TaskConfig, senses: Collection[str]) -> bool:
-    """Whether a task's prompt holds a sensor."""
-    return any(field in task.signals or field in senses for field in FIELD.findall(task.prompt))
 
 
 def _check_load_in(config: RecomposeConfig) -> None:
