@@ -342,18 +342,25 @@ def many(home: Path, count: int) -> Path:
     return home.parents[1]
 
 
-def test_listing_takes_no_more_memory_for_more_pairs(tmp_path: Path) -> None:
-    peaks = {}
-    for count in (500, 500, 4000):  # the first warms up
-        folder = tmp_path / f"{count}-{len(peaks)}"
-        many(folder / "hct" / "data1", count)
+def listing_peak(folder: Path, count: int) -> int:
+    """Most bytes that Python holds while all pairs are listed; the least of three, since other threads count, too."""
+    peaks = []
+    for _ in range(3):
         tracemalloc.start()
         sessions = [sample["session"] for sample in read(folder, Skipped(strict=True))]
-        peaks[count] = tracemalloc.get_traced_memory()[1]
+        peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert sessions == sorted(sessions)  # a trajectory at a time
         assert len(sessions) == count
         del sessions
+    return min(peaks)
+
+
+def test_listing_takes_no_more_memory_for_more_pairs(tmp_path: Path) -> None:
+    peaks = {}
+    for count in (500, 4000):
+        many(tmp_path / f"{count}" / "hct" / "data1", count)
+        peaks[count] = listing_peak(tmp_path / f"{count}", count)
     assert peaks[4000] < 1.3 * peaks[500]
 
 
