@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from stage_two import IMAGE, TOUCH, settings, short_run, values
+from stage_two import IMAGE, TOUCH, killed, settings, short_run, values
 
 from pairalign.cli.main import main
 from pairalign.cli.recompose import report
 from pairalign.core.errors import ConfigError
 from pairalign.finetune import base_cache
-from pairalign.finetune.module import StageTwo
 from pairalign.finetune.prepare import prepare
 from pairalign.finetune.run import plan_recompose, recompose_mllm
 from pairalign.runtime import Runtime
@@ -300,17 +299,8 @@ def test_a_resumed_run_measures_nothing_of_the_base(
     told = lean(tmp_path, train={"steps": 3, "checkpoint_every": 1, "validate_every": 1}, max_forgetting=90.0)
     told |= {} if cached else {"cache": None}
     whole = short_run(setup, tmp_path / "whole", **told)
-    step = StageTwo.training_step
-
-    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 2:
-            raise RuntimeError("killed")
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StageTwo, "training_step", dies)
-        with pytest.raises(RuntimeError, match="killed"):
-            short_run(setup, tmp_path / "killed", **told)
+    with killed(2):
+        short_run(setup, tmp_path / "killed", **told)
     before = list(measured)
     shutil.rmtree(tmp_path / "cache", ignore_errors=True)
     again = short_run(setup, tmp_path / "killed", **told)
@@ -329,13 +319,8 @@ def test_a_run_that_died_before_its_first_checkpoint_measures_nothing_again(
     assert not (tmp_path / "whole" / "chosen").exists()
     measured.clear()
 
-    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StageTwo, "training_step", dies)
-        with pytest.raises(RuntimeError, match="killed"):
-            short_run(setup, tmp_path / "run", **told)
+    with killed():
+        short_run(setup, tmp_path / "run", **told)
     again = short_run(setup, tmp_path / "run", fresh=fresh, **told)
     assert measured == ["touch", "image"] * (1 + fresh)
     left = [tmp_path / at / "results.json" for at in ("run", "whole")]

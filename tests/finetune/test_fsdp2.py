@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from stage_two import TOUCH, settings, values
+from stage_two import TOUCH, killed, settings, values
 
 import pairalign as pa
 from pairalign.cli.main import main
@@ -26,7 +26,6 @@ from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.measure import answer_logits
-from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import load_recomposed, recompose_mllm
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.processor import load_base
@@ -285,17 +284,8 @@ def test_a_run_of_one_process_is_not_taken_up_by_two(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shared_run(setup, tmp_path / "run", train={"steps": 2, "checkpoint_every": 1})
-    step = StageTwo.training_step
-
-    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 1:
-            raise RuntimeError("killed")
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StageTwo, "training_step", dies)
-        with pytest.raises(RuntimeError, match="killed"):
-            recompose_mllm(load_config(RecomposeConfig, run), progress=False)
+    with killed(1):
+        recompose_mllm(load_config(RecomposeConfig, run), progress=False)
     before = content(tmp_path / "run")
     (tmp_path / "runs.json").write_text(json.dumps([{**run, "knows": True}]))
     said = together([sys.executable, str(WORKER), str(tmp_path / "runs.json")], fails=True)

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from stage_two import TOUCH, settings, short_run, values
+from stage_two import TOUCH, killed, settings, short_run, values
 
 import pairalign as pa
 from pairalign.cli.main import main
 from pairalign.core.errors import ConfigError, DeltaError, DormantError, IdentityError
-from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import RecomposeRun, plan_recompose
 from pairalign.sensors.processor import load_base
 
@@ -113,17 +112,8 @@ def test_a_resumed_run_has_the_same_packs_beside_it(
 ) -> None:
     pack = shutil.copytree(packs["rows"], tmp_path / "pack")
     whole = second(setup, tmp_path / "whole", pack)
-    step = StageTwo.training_step
-
-    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 1:
-            raise RuntimeError("killed")
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(StageTwo, "training_step", dies)
-    with pytest.raises(RuntimeError, match="killed"):
+    with killed(1):
         second(setup, tmp_path / "run", pack)
-    monkeypatch.setattr(StageTwo, "training_step", step)
     with pytest.raises(IdentityError, match="installed"):
         second(setup, tmp_path / "run", None)
     shutil.rmtree(pack)

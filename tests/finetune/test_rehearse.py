@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from stage_two import IMAGE, TOUCH, settings, short_run, values
+from stage_two import IMAGE, TOUCH, killed, settings, short_run, values
 
 from pairalign.core.errors import ConfigError
 from pairalign.finetune.check import check_tasks
@@ -169,17 +169,8 @@ def test_a_run_that_was_killed_rehearses_on_where_it_was(
 ) -> None:
     train = {"steps": 6, "checkpoint_every": 2}
     whole = run(setup, tmp_path / "whole", train=train)
-    step = StageTwo.training_step
-
-    def dies(self: StageTwo, batch: Batch, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 3:
-            raise RuntimeError("killed")
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StageTwo, "training_step", dies)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(setup, tmp_path / "cut", train=train)
+    with killed(3):
+        run(setup, tmp_path / "cut", train=train)
     again = run(setup, tmp_path / "cut", train={**train, "workers": 2})
     assert apart(whole, again) == 0
     assert told(whole) == told(again)[-6:]

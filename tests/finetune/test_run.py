@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from stage_two import DORMANT, IMAGE, PAIRS, TOUCH, short_run, values
+from stage_two import DORMANT, IMAGE, PAIRS, TOUCH, killed, short_run, values
 
 from pairalign.core.config import load_config
 from pairalign.core.errors import CheckpointError, ConfigError, DataError, DormantError, PairalignError
@@ -18,7 +18,6 @@ from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods import method_names
-from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import RecomposeRun, load_recomposed, recompose_mllm
 from pairalign.finetune.tasks import Task
 
@@ -89,17 +88,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     train = {"steps": 6, "batch_size": 8, "checkpoint_every": 2, "warmup": 1, "accelerator": "cpu"}
     train |= {"batch_size": 2 if accumulate > 1 else 8, "accumulate": accumulate}
     whole = short_run(setup, tmp_path / "whole", train=train)
-    step = StageTwo.training_step
-
-    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 5:
-            raise RuntimeError("killed")
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(StageTwo, "training_step", dies)
-    with pytest.raises(RuntimeError, match=r"killed"):
+    with killed(5):
         short_run(setup, tmp_path / "killed", train=train)
-    monkeypatch.undo()
     again = short_run(setup, tmp_path / "killed", train=train)
     for (name, expected), (_, found) in zip(
         whole.model.state_dict().items(), again.model.state_dict().items(), strict=True

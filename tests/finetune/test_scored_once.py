@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from stage_two import IMAGE, TOUCH, settings, short_run
+from stage_two import IMAGE, TOUCH, killed, settings, short_run
 
 from pairalign.dormant import cache
 from pairalign.dormant import model as dormant_model
 from pairalign.finetune.methods import method
-from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import plan_recompose
 
 TRAIN = {"steps": 4, "batch_size": 4, "checkpoint_every": 2, "warmup": 1, "accelerator": "cpu", "measure_tokens": 0}
@@ -60,17 +59,8 @@ def test_a_resumed_run_does_not_score_again(
     whole = short_run(setup, tmp_path / "whole", **changes)
     assert len(scored) == 1
     assert not (tmp_path / "whole" / "chosen").exists()
-    step = StageTwo.training_step
-
-    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 3:
-            raise RuntimeError("killed")
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StageTwo, "training_step", dies)
-        with pytest.raises(RuntimeError, match="killed"):
-            short_run(setup, tmp_path / "killed", **changes)
+    with killed(3):
+        short_run(setup, tmp_path / "killed", **changes)
     assert len(scored) == 2
     again = short_run(setup, tmp_path / "killed", **changes)
     assert len(scored) == 2

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 import pairalign as pa
@@ -14,6 +17,7 @@ from pairalign.demo.base import build_base, build_processor
 from pairalign.demo.lessons import pack_lessons
 from pairalign.demo.run import DemoSize, demo_config, make_world
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import RecomposeRun, recompose_mllm
 
 ASKED = {"answer": "{answer}"}
@@ -79,6 +83,22 @@ def values(setup: Path, out: Path, **changes: Any) -> dict[str, Any]:
 
 def settings(setup: Path, out: Path, **changes: Any) -> RecomposeConfig:
     return load_config(RecomposeConfig, values(setup, out, **changes))
+
+
+@contextmanager
+def killed(at: int = 0) -> Iterator[None]:
+    """Within it training dies at a step, as of a kill: nothing is written then. That it died is asserted."""
+    step = StageTwo.training_step
+
+    def dies(self: StageTwo, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == at:
+            raise RuntimeError("killed")
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageTwo, "training_step", dies)
+        with pytest.raises(RuntimeError, match="killed"):
+            yield
 
 
 def short_run(setup: Path, out: Path, *, fresh: bool = False, **changes: Any) -> RecomposeRun:

@@ -69,6 +69,11 @@ class Batch:
         """Answer tokens that are held to the base."""
         return 0 if self.rehearsed is None else self.rehearsed.shown.tokens
 
+    @property
+    def columns(self) -> int:
+        """Columns at the end that hold all answers."""
+        return int((self.labels != IGNORED).any(0).sum())
+
     def to(self, device: torch.device) -> Batch:
         """Every tensor on a device."""
         also = None if self.rehearsed is None else Rehearsed(*(batch.to(device) for batch in self.rehearsed))

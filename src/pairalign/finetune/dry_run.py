@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.plan import LayerPlan, aligned, format_bytes, plan_installed
 from pairalign.dormant.quantised import bytes_of, count_of, stored_parts
-from pairalign.finetune.collator import IGNORED, Batch, Collator
+from pairalign.finetune.collator import Batch, Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods import Method
@@ -222,8 +222,7 @@ def _tokens(task: Task, collate: Collator) -> float:
 def _before(task: Task, collate: Collator, model: SensorModel) -> float:
     """Tokens before the first signal of a sample, where a batch of such samples is cut there."""
     batch = _first(task, collate, SAMPLES).to(model.device)
-    keep = int((batch.labels != IGNORED).any(0).sum()) + 1
-    found = cut(model, batch.inputs["input_ids"], batch.inputs["attention_mask"], keep)
+    found = cut(model, batch.inputs["input_ids"], batch.inputs["attention_mask"], batch.columns + 1)
     return 0.0 if found is None else float(found.before_mask.sum()) / len(batch.keys)
 
 

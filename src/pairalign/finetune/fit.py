@@ -43,11 +43,6 @@ def fit_tasks(
     path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime)
     size, accumulate = config.train.batch_size, config.train.accumulate
     collate = Collator(processor, hashed=bool(config.train.prefix_memory) and task.prefixes is not None)
-    again = None
-    if config.train.measure_with_signals and measured.get("held_out"):
-        shown = {"validation": [q.task for q in measured.get("validation", ())], "tasks": tasks}
-        signals = gather_signals(shown, processor, config.seed)
-        again = WithSignals(signals, config.train.measure_signals_limit, config.method)
     answers = itertools.chain.from_iterable(q.task.answers() for q in measured.get("validation", ()))
     watch = Watch(
         model,
@@ -60,7 +55,7 @@ def fit_tasks(
         tokens=config.train.measure_tokens,
         runtime=runtime,
         cache=cache,
-        again=again,
+        again=_asked_again(config, made),
         pull_back=config.train.pull_back,
     )
     if not config.train.steps:
@@ -89,3 +84,12 @@ def fit_tasks(
     if watch.kept is None:  # the checkpoint was of the last step
         watch.close(config.train.steps)
     return watch
+
+
+def _asked_again(config: RecomposeConfig, made: Prepared) -> WithSignals | None:
+    """How held-out questions are asked with a signal in the prompt; `None` where they are not."""
+    if not (config.train.measure_with_signals and made.measured.get("held_out")):
+        return None
+    shown = {"validation": [q.task for q in made.measured.get("validation", ())], "tasks": made.tasks}
+    signals = gather_signals(shown, made.processor, config.seed)
+    return WithSignals(signals, config.train.measure_signals_limit, config.method)

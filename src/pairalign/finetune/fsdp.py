@@ -120,8 +120,10 @@ def prepare_shared(
 
     share(llm, before=add_updates)
     model.dormant[setup.sensor] = setup.dormant
-    made_by = origin_of(model.updates(setup.sensor), chosen.scores, chosen.seen, chosen.beside)
-    model.origins[setup.sensor] = made_by if kept is None else kept.origin
+    made_by = kept.origin if kept is not None else None
+    if made_by is None:
+        made_by = origin_of(model.updates(setup.sensor), chosen.scores, chosen.seen, chosen.beside)
+    model.origins[setup.sensor] = made_by
     return model
 
 

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 from pairalign.align.sums import Sums
 from pairalign.core.config import to_dict
 from pairalign.core.errors import DataError
-from pairalign.finetune.collator import IGNORED, Batch, Part
+from pairalign.finetune.collator import Batch, Part
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits, answer_loss
 from pairalign.finetune.methods import Method
@@ -102,8 +102,7 @@ class StageTwo(L.LightningModule):
     @torch.no_grad()
     def _compare(self, batch: Batch) -> None:
         """See once that prompts cut at their first signal are answered as whole ones; else read them whole."""
-        keep = int((batch.labels != IGNORED).any(0).sum()) + 1
-        cut = Prefixes().logits(self.model, batch.inputs, keep)
+        cut = Prefixes().logits(self.model, batch.inputs, batch.columns + 1)
         if cut is None:
             return  # of a batch that is read whole, nothing can be said
         self.compared = True

@@ -88,7 +88,7 @@ class SensorModel(nn.Module):
         ids, splice = self.splice(input_ids, signals or {}, inputs)
         with spliced(embedding_of(llm), splice), self.turns.turn(llm):
             out = llm(input_ids=ids, **inputs)
-        remember(_cache(out), splice)
+        remember(cache_of(out), splice)
         return out
 
     @torch.no_grad()
@@ -99,7 +99,7 @@ class SensorModel(nn.Module):
         ids, splice = self.splice(input_ids, signals or {}, inputs)
         with spliced(embedding_of(self.llm), splice), self.turns.turn(self.llm):
             out = self.llm.generate(input_ids=ids, **inputs)  # type: ignore[operator]
-        remember(_cache(out), splice)
+        remember(cache_of(out), splice)
         if torch.is_tensor(out) and out.shape[1] >= ids.shape[1]:
             out[:, : ids.shape[1]] = input_ids.repeat_interleave(len(out) // len(input_ids), 0).to(out)
         return out
@@ -165,7 +165,7 @@ def check_multimodal(model: nn.Module) -> None:
         )
 
 
-def _cache(out: Any) -> Any:
+def cache_of(out: Any) -> Any:
     """The key and value cache of a model's outputs, if it gave one."""
     return next((out[name] for name in CACHES if isinstance(out, Mapping) and out.get(name) is not None), None)
 

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pairalign.sensors.model import CACHES, SensorModel
+from pairalign.sensors.model import CACHES, SensorModel, cache_of
 from pairalign.sensors.sensor import embedding_of
 from pairalign.sensors.splice import spliced
-from pairalign.sensors.turns import KEPT
+from pairalign.sensors.turns import KEPT, keepers_of
 
 TOKENWISE = ("mm_token_type_ids", "token_type_ids")
 LEAST = 8  # tokens before the sensors of a batch, on average, that are worth a pass of their own
@@ -139,12 +139,11 @@ def _before(model: SensorModel, found: Cut, inputs: Mapping[str, Any]) -> list[R
             more[name] = torch.where(found.before_mask.bool(), kinds, 0)
     if model.keeps_logits:
         more["logits_to_keep"] = 1
-    keepers = _keepers(llm)
+    keepers = keepers_of(llm)
     places = {} if keepers else {"position_ids": _places(found.before_mask)}  # they work out their own
     with spliced(embedding_of(llm), None):
         out = llm(input_ids=found.before, attention_mask=found.before_mask, use_cache=True, **places, **more)
-    cache = next((out[name] for name in CACHES if out.get(name) is not None), None)
-    layers = getattr(cache, "layers", None)
+    layers = getattr(cache_of(out), "layers", None)
     if not layers or any(type(layer).__name__ != "DynamicLayer" for layer in layers):
         return None
     counts = found.before_mask.sum(1).tolist()
@@ -167,7 +166,7 @@ def _behind(model: SensorModel, found: Cut, rows: Sequence[Row], inputs: Mapping
     attended = (torch.arange(most, device=mask.device) >= most - counts[:, None]).to(mask.dtype)
     ahead = counts + torch.tensor([row.ahead for row in rows], device=mask.device)
     places = _places(mask) + ahead[:, None]
-    options["position_ids"] = places.expand(3, -1, -1) if _keepers(llm) else places
+    options["position_ids"] = places.expand(3, -1, -1) if keepers_of(llm) else places
     ids, splice = model.splice(found.behind, inputs.get("signals") or {}, {"attention_mask": mask})
     options |= {
         name: torch.zeros_like(mask, dtype=inputs[name].dtype) for name in TOKENWISE if inputs.get(name) is not None
@@ -186,11 +185,6 @@ def _behind(model: SensorModel, found: Cut, rows: Sequence[Row], inputs: Mapping
 def _places(mask: Tensor) -> Tensor:
     """Positions (B, N) of a prompt's own tokens, from 0."""
     return (mask.long().cumsum(1) - 1).clamp(min=0)
-
-
-def _keepers(llm: nn.Module) -> list[nn.Module]:
-    """Modules with positions on several axes."""
-    return [module for module in llm.modules() if KEPT in vars(module)]
 
 
 def _cache_name(llm: nn.Module) -> str:

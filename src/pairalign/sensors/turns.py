@@ -18,6 +18,11 @@ from torch import nn
 KEPT = "rope_deltas"
 
 
+def keepers_of(llm: nn.Module) -> list[nn.Module]:
+    """Modules that keep positions on several axes."""
+    return [module for module in llm.modules() if KEPT in vars(module)]
+
+
 class Turns:
     """Whose turn it is at one language model."""
 
@@ -33,7 +38,7 @@ class Turns:
     @contextmanager
     def turn(self, llm: nn.Module) -> Iterator[None]:
         """One call; one made within another one leaves behind what it found."""
-        keepers = [module for module in llm.modules() if KEPT in vars(module)]
+        keepers = keepers_of(llm)
         if not keepers:
             yield
             return
