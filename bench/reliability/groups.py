@@ -21,7 +21,7 @@ from pathlib import Path
 from forked import fork_command
 
 PATIENCE = 120.0  # seconds from a signal to the end of every process
-AGENT = 60.0  # seconds after which those that outlive a process get SIGTERM, as torchrun sends it at once
+AGENT = 25.0  # seconds after which those that outlive a process get SIGTERM, as torchrun sends it at once
 GONE = 15.0  # seconds in which processes that another one started have to follow it
 POLL = 0.0005
 

@@ -161,13 +161,15 @@ def _trial(work: Path, case: Case, name: str, seed: str, seconds: float) -> dict
     while not failure:
         told.append(f"{moment}: {list(end.codes)}")
         struck += end.struck
+        if _was_whole(case, end, cut):
+            break
         failure = _wrong_end(case, end, SIGNALS[name]) or _traceback(cut, name)
         if failure or not any(end.codes) or len(told) >= times:
             break
         end, moment = _signalled(case, cut, SIGNALS[name], rng, seconds)
     if not failure and any(end.codes):
         end = run_group(cut, case.words, case.processes, cold=case.cold)
-        if any(end.codes) and not (end.codes == (2,) and case.finished and case.finished in _last(cut)):
+        if any(end.codes) and not _was_whole(case, end, cut):
             failure = f"the same command ended with {end.codes}: {_last(cut)}"
     failure = failure or _differences(_whole(work, case), cut)
     if failure:
@@ -182,6 +184,11 @@ def _signalled(case: Case, cut: Path, number: int, rng: random.Random, seconds: 
     victim = rng.randrange(case.processes) if case.victims else None
     end = run_group(cut, case.words, case.processes, number, moment, victim, cold=case.cold)
     return end, moment
+
+
+def _was_whole(case: Case, end: End, cut: Path) -> bool:
+    """Whether the command found a whole result: the signal before came after its last file."""
+    return end.codes == (2,) and bool(case.finished) and case.finished in _last(cut)
 
 
 def _wrong_end(case: Case, end: End, number: int) -> str:

@@ -120,9 +120,8 @@ class Heartbeat(threading.Thread):
             if code is not None and not self.store.check([f"done/{rank}"]):
                 return rank, f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         other = (self.rank + 1) % self.world
-        if not self.store.check([f"beat/{other}"]):
-            return None
-        beat, now = self.store.get(f"beat/{other}"), time.monotonic()
+        key, now = f"beat/{other}", time.monotonic()
+        beat = self.store.get(key) if self.store.check([key]) else b""  # it may die before its first
         if self._heard is None or self._heard[0] != beat:
             self._heard = beat, now
         silent = now - self._heard[1]
