@@ -37,7 +37,9 @@ def check_values(
     """Raise `error` for a value that no setting takes. kind, owner: words for it, "option" and "layout 'tvl'"."""
     for name, value in values.items():
         if name not in known:
-            raise error(f"{owner} has no {kind} {name!r}.{did_you_mean(name, known)}")
+            near = did_you_mean(name, known)
+            rest = f" It has {', '.join(sorted(known))}." if near.startswith(" Did") else ""
+            raise error(f"{owner} has no {kind} {name!r}.{near}{rest} Given: {name}={value!r}.")
         if (found := next(misfits(value, known[name].annotation, name), None)) is not None:
             default = known[name].default
             example = "" if default in (None, "", inspect.Parameter.empty) else f", such as {default!r}"

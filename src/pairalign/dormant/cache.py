@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pairalign.dormant.provenance import Calibration, Seen, fingerprint, read_by
 from pairalign.dormant.receipt import fingerprint_base
-from pairalign.dormant.significance import Batch, load_scores, save_scores, score_model
+from pairalign.dormant.significance import Batch, check_score, load_scores, save_scores, score_model
 from pairalign.dormant.significance.file import StoredScores
 from pairalign.dormant.significance.scores import Linears
 from pairalign.files import sha256_text
@@ -38,6 +38,7 @@ def cached_scores(
 ) -> Mapping[str, Tensor]:
     """What `score_model` gives, from `folder` where it is there, else made and, with `write`, kept; of runs that begin
     together one makes it, and the others wait."""
+    check_score(score, options or {})
     told, samples = dict(options or {}), getattr(calibration, "samples", ())
     if calibration is not None:  # it may be read once only
         calibration = Calibration([dict(batch) for batch in calibration], samples)

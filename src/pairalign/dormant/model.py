@@ -46,7 +46,7 @@ from pairalign.dormant.quantised import count_of, dense, form_of, shape_of
 from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.selection.select import check_settings, count_out, select_dormant
-from pairalign.dormant.significance import Batch, ScoresOf, input_moments, score_model
+from pairalign.dormant.significance import Batch, ScoresOf, check_score, input_moments, score_model
 from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
 
 REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
@@ -286,6 +286,7 @@ def choose_parts(
 ) -> Chosen:
     """Choose as `get_dormant_model` does, which says what is given; the base is left as it is."""
     check_settings(config.structure, config.counted, config.density)
+    check_score(config.score, config.options)
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
     check_forms(linears, config.structure)
     seen, beside = None if calibration is None else Seen(calibration), tuple(reserved.owned) if reserved else ()

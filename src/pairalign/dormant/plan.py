@@ -21,7 +21,7 @@ from pairalign.dormant.quantised import dtype_of
 from pairalign.dormant.selection.encoding import encode_places
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.selection.select import check_settings, count_out
-from pairalign.dormant.significance import Batch
+from pairalign.dormant.significance import Batch, check_score
 
 TRAIN_BYTES = 16  # fp32 master, gradient and two moments of Adam
 
@@ -71,6 +71,7 @@ def plan_dormant(model: nn.Module, config: DormantConfig, calibration: Iterable[
     Raise `DormantError` where that would.
     """
     check_settings(config.structure, config.counted, config.density)
+    check_score(config.score, config.options)
     base = model.base_model if isinstance(model, DormantModel) else model
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
     check_forms(linears, config.structure)

@@ -11,7 +11,6 @@ batch goes back through one decoder layer at a time; where that cannot be (see `
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from pairalign.core.bounds import Count
 from pairalign.core.errors import DormantError
 from pairalign.dormant.provenance import Seen
+from pairalign.dormant.significance.answers import kept_logits
 from pairalign.dormant.significance.capture import frozen, hooked
 from pairalign.dormant.significance.layered import cut, decoder_layers, walk_back
 from pairalign.dormant.significance.scores import Batch, Linears, base_weight, real_tokens, register_score
@@ -113,17 +113,12 @@ def whole(model: nn.Module, linears: Linears, batch: Batch, totals: Totals) -> M
 
 def _last_logits(model: nn.Module, batch: Batch) -> Tensor:
     """(B, V), float32: the logits at each prompt's last token that is no padding."""
-    cached: dict[str, Any] = {"use_cache": False} if hasattr(model, "generate") else {}
-    batch = {name: value for name, value in batch.items() if name != "labels"}  # they are of all positions
     mask = batch.get("attention_mask")
     if mask is None or mask.ndim != 2:
         kept, place = torch.tensor([-1]), torch.tensor([0])
     else:
         kept, place = (mask.shape[1] - 1 - mask.bool().flip(1).int().argmax(1)).unique(return_inverse=True)
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        logits = model(**cached, **batch, logits_to_keep=kept).logits
-    else:
-        logits = model(**cached, **batch).logits[:, kept]
+    logits = kept_logits(model, batch, kept)
     last: Tensor = logits[torch.arange(len(logits)), place.expand(len(logits))]
     return last.float()
 

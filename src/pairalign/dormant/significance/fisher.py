@@ -2,20 +2,21 @@
 
 Source: Kirkpatrick et al. 2017, arXiv:1612.00796. Squaring the gradient of a batch, as much code does, is another
 quantity: there the samples' gradients cancel.
-Where it bites: needs labelled batches (the model must return a loss), and runs the data once for every group of layers
-whose accumulators fit into `budget_bytes`, so that memory does not grow with the model.
+Where it bites: needs labelled batches, and runs the data once for every group of layers whose accumulators fit into
+`budget_bytes`, so that memory does not grow with the model. A batch with pictures keeps its whole graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pairalign.core.bounds import Count
 from pairalign.core.errors import DormantError
+from pairalign.dormant.linears import decoder_prefix
+from pairalign.dormant.significance.answers import answer_losses
 from pairalign.dormant.significance.capture import captured
 from pairalign.dormant.significance.scores import Batch, Linears, register_score
 
@@ -60,19 +61,18 @@ class _Fisher(Mapping[str, Tensor]):
 
     def _measure(self, linears: Linears) -> dict[str, Tensor]:
         total = {n: torch.zeros(m.out_features, m.in_features, device=m.weight.device) for n, m in linears.items()}
-        samples = 0
+        samples, reached = 0, set[str]()
         with captured(self.model, linears) as (inputs, outputs):
-            for sample in (one for batch in self.batches for one in _samples(batch)):
-                loss = self.model(**sample).loss
-                if loss is None:
-                    raise DormantError(
-                        "score='fisher' needs labels: the model returned no loss for the calibration data."
-                    )
-                gradients = torch.autograd.grad(loss, list(outputs.values()))
-                for name, gradient in zip(outputs, gradients, strict=True):
-                    rows, columns = gradient.flatten(0, -2).float(), inputs[name].flatten(0, -2).float()
-                    total[name] += (rows.mT @ columns).square()
-                samples += 1
+            for batch in (part for whole in self.batches for part in _parts(whole)):
+                inputs.clear()
+                outputs.clear()
+                losses = answer_losses(self.model, batch, "fisher")
+                for name, squared in _squared(losses, inputs, outputs, decoder_prefix(self.model)):
+                    total[name] += squared
+                samples += len(losses)
+                reached |= set(outputs)
+        if missed := next((name for name in linears if name not in reached), None):
+            raise DormantError(f"score='fisher': the calibration data never reached {missed}; give data that does.")
         return {name: value / samples for name, value in total.items()}
 
     def __iter__(self) -> Iterator[str]:
@@ -82,8 +82,32 @@ class _Fisher(Mapping[str, Tensor]):
         return len(self.linears)
 
 
-def _samples(batch: Batch) -> Iterator[dict[str, Any]]:
-    """The samples of a batch, each as a batch of one."""
-    size = next(len(value) for value in batch.values() if isinstance(value, Tensor))
+def _squared(
+    losses: Tensor, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], decoder: str
+) -> Iterator[tuple[str, Tensor]]:
+    """By layer, squares (out, in) of each sample's own gradient, to be summed.
+
+    One pass back tells all samples of a text decoder apart, whose tensors are (B, T, ·); the rows of others, such as a
+    vision tower's, belong to no sample that could be read off, and take one pass for each.
+    """
+    apart = all(n.startswith(f"{decoder}.") or not decoder for n in outputs)
+    apart = apart and all(y.ndim == 3 and len(y) == len(losses) for y in outputs.values())
+    for total in () if not outputs else [losses.sum()] if apart else losses.unbind():
+        found = torch.autograd.grad(total, list(outputs.values()), retain_graph=not apart, allow_unused=True)
+        for name, gradient in zip(outputs, found, strict=True):
+            if gradient is None:
+                continue
+            pairs = zip(gradient, inputs[name], strict=True) if apart else [(gradient, inputs[name])]
+            for rows, columns in pairs:
+                yield name, (rows.flatten(0, -2).float().mT @ columns.flatten(0, -2).float()).square()
+
+
+def _parts(batch: Batch) -> Iterator[Batch]:
+    """A batch of text as batches of one sample, which take less memory; one with pictures as it is, for a picture's
+    rows do not say whose they are."""
+    size = len(batch["input_ids"]) if "input_ids" in batch else 0
+    if not size or any(isinstance(v, Tensor) and (v.ndim != 2 or len(v) != size) for v in batch.values()):
+        yield batch
+        return
     for place in range(size):
-        yield {n: v[place : place + 1] if isinstance(v, Tensor) and len(v) == size else v for n, v in batch.items()}
+        yield {n: v[place : place + 1] if isinstance(v, Tensor) else v for n, v in batch.items()}

@@ -49,13 +49,11 @@ def create_method(name: str, options: Mapping[str, Any]) -> Method:
     if name not in METHODS:
         raise ConfigError(f"method={name!r}.{did_you_mean(name, METHODS)}")
     init = METHODS[name].__init__
-    known = {} if init is object.__init__ else settings_of(init, 1)
-    named = {option: value for option, value in options.items() if option in known}
+    taken = {} if init is object.__init__ else settings_of(init, 1)
+    known = {option: one for option, one in taken.items() if one.kind is not one.VAR_KEYWORD}
+    named = {option: value for option, value in options.items() if option in known or len(known) == len(taken)}
     check_values(known, named, "option", f"method {name!r}", ConfigError)
-    try:
-        return METHODS[name](**options)
-    except TypeError as error:
-        raise ConfigError(f"method {name!r}: options={dict(options)}: {error}.") from error
+    return METHODS[name](**options)
 
 
 def method_names() -> list[str]:
