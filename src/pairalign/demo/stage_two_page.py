@@ -41,14 +41,15 @@ def write_page(runs: Mapping[str, RecomposeRun], path: Path) -> Path:
     )
     report.fact("seed", dormant.config.seed).fact("steps", dormant.config.train.steps)
     report.fact("weights trained, dormant", f"{dormant.results['trained']:,}")
-    report.section("Questions about touches", "Objects of the validation set; dormant weights; greedy answers.")
-    report.picture(draw_answers(dormant), "The gel image, the question, what the model says, and what is right.")
     report.section("Learning and forgetting", _EXPLAINED)
-    report.picture(draw_change(runs), "Points of exact answers gained on the sensors' questions, lost on all others.")
-    report.table(*kind_rows(runs), caption="Share of exact answers, 95 % Wilson interval.")
+    report.picture(draw_change(runs), _CHANGE)
     if (costs := cost_rows(runs))[1]:  # runs of earlier versions have none
         report.section("What the sensor costs", _COSTS)
         report.table(*costs, caption="Exact answers, mean over kinds; in brackets with updates off.")
+    report.section("Questions about touches", "Objects of the validation set; dormant weights; greedy answers.")
+    report.picture(draw_answers(dormant), "The gel image, the question, what the model says, and what is right.")
+    report.section("Every kind of question", "The sensors' own questions first.")
+    report.table(*kind_rows(runs), caption="Share of exact answers, 95 % Wilson interval.")
     report.section("Where the weights moved", "Size of the change of each matrix over the size of the matrix.")
     report.picture(draw_layers(dormant), "Layer by module; darker moved more.")
     report.section("Drift along training", "Held-out accuracy, and the probability of the sensors' answer words there.")
@@ -60,6 +61,12 @@ _EXPLAINED = (
     "Learning is the mean over the sensors' tasks, forgetting the mean over questions about pictures, texts and words "
     "that training never showed. Recomposition trains nothing: it is the aligned latent through the model's own image "
     "projector, and carries what picture and sensor share. One seed; `bench/front.py` has three, and more methods."
+)
+
+
+_CHANGE = (
+    "Points of exact answers gained on the sensors' questions, and lost on all others: as they are, and with a signal "
+    "in the prompt that has nothing to do with them, which disturbs a model that learned nothing, too."
 )
 
 
@@ -98,13 +105,15 @@ def _wrap(text: str, width: int = 24) -> str:
 
 
 def draw_change(runs: Mapping[str, RecomposeRun]) -> Figure:
-    """Two bars a method."""
-    figure, axes = new_figure(8.2, 0.8 + 0.55 * len(runs))
-    ax = axes[0, 0]
-    for n, (gained, lost) in enumerate(points_of(dict(runs)).values()):
-        for offset, value, colour in ((-0.17, gained, PALETTE[2]), (0.17, -lost, PALETTE[4])):
-            ax.barh(n + offset, value, height=0.3, color=colour)
-            ax.text(value + (1 if value >= 0 else -1), n + offset, f"{value:+.1f}", va="center", fontsize=8, color=INK,
+    """Bars of every method: points learned, lost without a signal in the prompt, and with one."""
+    figure, axes = new_figure(8.2, 1.2 + 0.75 * len(runs))
+    ax, told = axes[0, 0], _points_by_kind(runs)
+    height = 0.8 / len(told)
+    for k, (kind, (colour, values)) in enumerate(told.items()):
+        for n, value in enumerate(values.values()):
+            y = n + (k - (len(told) - 1) / 2) * height
+            ax.barh(y, value, height=0.85 * height, color=colour, label=None if n else kind)
+            ax.text(value + (1 if value >= 0 else -1), y, f"{value:+.1f}" if round(value, 1) else "0", va="center", fontsize=8, color=INK,
                     ha="left" if value >= 0 else "right")  # fmt: skip
     ax.axvline(0, color=LINE)
     ax.set_yticks(range(len(runs)), list(runs))
@@ -112,7 +121,23 @@ def draw_change(runs: Mapping[str, RecomposeRun]) -> Figure:
     low, high = ax.get_xlim()
     ax.set_xlim(min(low, 0) - 9, high + 9)
     ax.set_xlabel("points", fontsize=9, color=INK)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return lay_out(figure)
+
+
+def _points_by_kind(runs: Mapping[str, RecomposeRun]) -> dict[str, tuple[str, dict[str, float]]]:
+    """By kind of change its colour, and points by method; runs of earlier versions were not asked with a signal."""
+    points = points_of(dict(runs))
+    found = {
+        "learned": (PALETTE[2], {name: gained for name, (gained, _) in points.items()}),
+        "lost, without a signal in the prompt": (PALETTE[4], {name: -lost for name, (_, lost) in points.items()}),
+    }
+    lost = {name: (run.results.get("with_signals") or {}).get("forgetting", {}) for name, run in runs.items()}
+    for position, colour in (("before", PALETTE[1]), ("behind", PALETTE[7])):
+        if all(position in one for one in lost.values()):
+            values = {name: -one[position]["points"] for name, one in lost.items()}
+            found[f"lost, with {SAID[position]}"] = (colour, values)
+    return found
 
 
 def kind_rows(runs: Mapping[str, RecomposeRun]) -> tuple[list[str], list[list[Any]]]:
