@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.layer import dormant_linears
+from pairalign.masters import exact, write
 
 End = tuple[Tensor, Tensor]
 """What a tensor is, and what it was before training."""
@@ -27,7 +28,7 @@ def pull_back(ends: Iterable[End], share: float) -> None:
         return
     for now, start in ends:
         before = start.to(now.device, torch.float32)
-        now.copy_(before + share * (now.float() - before))
+        write(now, before + share * (exact(now).float() - before))
 
 
 def update_ends(model: nn.Module, sensor: str) -> Iterator[End]:

@@ -28,6 +28,7 @@ from pairalign.finetune.methods.method import Method
 from pairalign.finetune.pull_back import Asked, PullBack
 from pairalign.finetune.questions import Questions
 from pairalign.finetune.with_signals import WithSignals
+from pairalign.masters import exact, write
 from pairalign.runtime import Runtime
 from pairalign.sensors.model import SensorModel
 from pairalign.sharding import part_of, whole
@@ -262,7 +263,7 @@ class Watch(L.Callback):
 
 def trained(model: torch.nn.Module) -> dict[str, Tensor]:
     """A whole copy of everything that trains."""
-    return {name: whole(p.detach()).cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+    return {name: whole(exact(p)).cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()
@@ -270,7 +271,7 @@ def put_back(model: torch.nn.Module, values: Mapping[str, Tensor]) -> None:
     """Write a copy that `trained` made."""
     for name, parameter in model.named_parameters():
         if name in values:
-            parameter.copy_(part_of(values[name], parameter))
+            write(parameter, part_of(values[name], parameter))
 
 
 def flat(found: Measured) -> dict[str, float]:

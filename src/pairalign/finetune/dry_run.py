@@ -30,6 +30,7 @@ from pairalign.finetune.recipe_page import kinds
 from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.tasks import Task
+from pairalign.masters import entry_bytes
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.prefix import cut
 
@@ -162,7 +163,7 @@ def _steps(
     if counts:
         return seconds, torch.cuda.max_memory_allocated(device), True
     weights = sum(map(bytes_of, itertools.chain(model.parameters(), model.buffers())))
-    learned = sum(3 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    learned = sum(p.numel() * entry_bytes(p.dtype) for p in model.parameters() if p.requires_grad)
     return seconds, weights + learned + _bytes(vars(method)) + kept, False
 
 

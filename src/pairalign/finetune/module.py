@@ -27,6 +27,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits, answer_loss
 from pairalign.finetune.methods import Method
 from pairalign.finetune.rehearse import drift
+from pairalign.masters import build_adamw
 from pairalign.runtime import Runtime
 from pairalign.schedule import warmup_cosine
 from pairalign.sensors.model import SensorModel
@@ -172,7 +173,7 @@ class StageTwo(L.LightningModule):
             {"params": bridge, "lr": train.bridge_lr, "weight_decay": 0.0},
             {"params": own, "lr": train.lr, "weight_decay": train.weight_decay},
         ]
-        optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
+        optimizer = build_adamw([group for group in groups if group["params"]])
 
         waits = [wait for group, wait in zip(groups, (0, train.bridge_steps), strict=True) if group["params"]]
         rates: list[Callable[[int], float]] = [

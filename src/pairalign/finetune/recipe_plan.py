@@ -35,8 +35,10 @@ from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.lora import LoRA
 from pairalign.finetune.methods.method import decoder_parameters
 from pairalign.finetune.rules import check_config
+from pairalign.masters import entry_bytes
 
-COPIES = {"lwf": 1, "spider": 2, "ewc": 2}  # of the decoder, beside the base
+COPIES = {"lwf": 1, "spider": 1, "ewc": 2}  # of the decoder, beside the base
+SUMS = {"spider": 4}  # bytes an entry of what is added up in float32
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,8 @@ def count_trained(
     for name, parameter in decoder_parameters(model).items():
         module = name.rpartition(".")[0]
         counts[module] = counts.get(module, 0) + parameter.numel()
-    kept = COPIES.get(config.method, 0) * size
-    return tuple(LayerPlan(name, n, n, 0, kept * n, size * n, 3 * size) for name, n in counts.items())
+    kept = COPIES.get(config.method, 0) * size + SUMS.get(config.method, 0)
+    return tuple(LayerPlan(name, n, n, 0, kept * n, size * n, entry_bytes(dtype)) for name, n in counts.items())
 
 
 def count_layers(linears: dict[str, nn.Linear], config: DormantConfig, dtype: torch.dtype) -> tuple[LayerPlan, ...]:

@@ -33,6 +33,7 @@ from pairalign.finetune.prepare import read_tasks as read_tasks
 from pairalign.finetune.questions import sample_question
 from pairalign.finetune.results import save_trained, summarise
 from pairalign.finetune.rules import check_config
+from pairalign.masters import drop_masters
 from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.claim import Claim, claim
@@ -94,6 +95,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     watch = fit_tasks(config, made, runtime, cache, done=done, progress=progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = watch.pull.finish(method, model.llm)
+    drop_masters(model.parameters())
     model.eval()
     asked = {task.name: sample_question(task) for task in made.tasks}
     results = {**summarise(config, watch), "trained": count, "asked": asked}

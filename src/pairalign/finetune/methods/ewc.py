@@ -16,6 +16,7 @@ from pairalign.dormant.linears import find_linears
 from pairalign.finetune.collator import Batch
 from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.method import Setup, register_method
+from pairalign.masters import precise
 from pairalign.sensors.model import SensorModel
 
 
@@ -39,6 +40,7 @@ class EWC(Full):
     def penalty(self, model: SensorModel, batch: Batch, logits: Tensor, labels: Tensor) -> Tensor | None:
         """The springs' energy, once an optimizer step."""
         energies = [
-            (stiff.to(m.weight) * (m.weight - base.to(m.weight)).square()).sum() for m, base, stiff in self.springs
+            (stiff.to(m.weight.device) * (precise(m.weight) - base.to(m.weight.device)).square()).sum()
+            for m, base, stiff in self.springs
         ]
         return 0.5 * self.weight * torch.stack(energies).sum()

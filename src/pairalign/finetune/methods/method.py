@@ -29,6 +29,7 @@ from pairalign.dormant.significance import Batch, load_scores, score_model
 from pairalign.dormant.significance.scores import Linears
 from pairalign.finetune.chosen import load_chosen
 from pairalign.finetune.collator import Batch as Taught
+from pairalign.masters import exact, write
 from pairalign.sensors.model import SensorModel
 
 METHODS: dict[str, type[Method]] = {}
@@ -251,10 +252,10 @@ def write_weights(llm: nn.Module, changed: Mapping[str, Tensor]) -> nn.Module:
 @contextmanager
 def remembered(parameters: Mapping[str, Tensor]) -> Iterator[None]:
     """Parameters that are changed within it and are what they were afterwards, bit for bit."""
-    before = {name: p.detach().clone() for name, p in parameters.items()}
+    before = {name: exact(p).clone() for name, p in parameters.items()}
     try:
         yield
     finally:
         with torch.no_grad():
             for name, parameter in parameters.items():
-                parameter.copy_(before[name])
+                write(parameter, before[name])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pairalign.finetune.methods.blended import Blended
 from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
+from pairalign.masters import exact, write
 
 
 @register_method("spider")
@@ -25,7 +26,7 @@ class Spider(Blended):
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The model itself; the base's decoder is remembered."""
-        self.moved = {name: torch.zeros_like(p) for name, p in decoder_parameters(llm).items()}
+        self.moved = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in decoder_parameters(llm).items()}
         return super().prepare(llm, setup)
 
     def after_backward(self, llm: nn.Module) -> None:
@@ -47,8 +48,9 @@ class Spider(Blended):
     def finish(self, llm: nn.Module) -> nn.Module:
         """Blend."""
         for name, parameter in decoder_parameters(llm).items():
-            base = self.start[name].to(parameter)
+            now = exact(parameter).float()
+            base = self.start[name].to(now)
             new, old = (value / value.mean().clamp_min(1e-30) for value in (self.moved[name], base.abs()))
-            share = (new / (new + old).clamp_min(1e-30)).to(parameter)
-            parameter.copy_(base + share * (parameter - base))
+            share = (new / (new + old).clamp_min(1e-30)).to(now)
+            write(parameter, base + share * (now - base))
         return llm
