@@ -95,6 +95,8 @@ def _sense(
         aligner = load_aligned(folder, device, plugins=plugins).aligner  # its pictures' encoder and gates are needed
         bridge = _recomposition(name, config, aligner, llm, processor, root, device)
         recipe = replace(recipe, sizes=bridge.sizes())
+    if not config.trained:
+        bridge.requires_grad_(False)
     return Sense(run.encoder, run.head, bridge, recipe).eval()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -34,6 +34,17 @@ from pairalign.sensors.model import SensorModel
 from pairalign.sharding import part_of, whole
 
 
+class Origin(NamedTuple):
+    """What a run that starts from another one is compared with: the base's scores, `answers` that drift is measured
+    from, `first` and `taken` as in `Watch`, and what the run before measured at its end, where that was the same."""
+
+    found: Measured
+    answers: dict[str, BaseAnswers]
+    first: dict[str, TaskScore]
+    taken: dict[str, dict[str, str]]
+    begun: Measured | None = None
+
+
 class Watch(L.Callback):
     """Measure every `every` steps (0 for never) and at both ends; `history` has (step, {"validation" | "held_out":
     scores by task}).
@@ -45,6 +56,8 @@ class Watch(L.Callback):
     measured, by task. again: how held-out tasks are asked once more of what is kept, which is `asked_again` then.
     pull_back: see `pairalign.finetune.pull_back`, `pull` knows how far; where validation chooses
     it, what is measured on the way stops nothing, for only weights that were pulled back are held to the bound.
+    origin: of a run that does not begin at the base; what was learned and forgotten is then counted from there, and
+    `history` begins with where it starts.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class Watch(L.Callback):
         cache: BaseCache | None = None,
         again: WithSignals | None = None,
         pull_back: Asked = None,
+        origin: Origin | None = None,
     ) -> None:
         self.model, self.method, self.sets, self.path, self.every = model, method, sets, path, every
         self.gate, self.vocabulary, self.tokens = Gate(max_forgetting), vocabulary, tokens
@@ -71,6 +85,9 @@ class Watch(L.Callback):
         self.history: list[tuple[int, Measured]] = []
         self.base: dict[str, BaseAnswers] = {}
         self.first: dict[str, TaskScore] = {}  # the base's of the questions that are asked again, where these are fewer
+        self.origin, self.begun = None if origin is None else origin.found, None if origin is None else origin.begun
+        if origin is not None:
+            self.base, self.first, self.taken = origin.answers, origin.first, origin.taken
         self.asked_again: dict[str, Any] | None = None
         self.best: Best | None = None
         self.verdict: str | None = None
@@ -79,9 +96,9 @@ class Watch(L.Callback):
         self._first = self._copy(0, ()) if max_forgetting is not None else None
 
     def start(self) -> None:
-        """Measure the base, unless a checkpoint has told how it was, or the cache knows."""
+        """Measure the base, or where the run starts, unless a checkpoint has told how it was, or the cache knows."""
         if not self.history:
-            self._add(0, self.measure_base())
+            self._add(0, self.measure_base() if self.origin is None else self.begun or self.measure())
 
     def measure_base(self) -> Measured:
         """Measure, or take from the cache, what the base answers, and remember what drift is measured from."""
@@ -129,6 +146,11 @@ class Watch(L.Callback):
             self._ask_again(self.again)
 
     @property
+    def reference(self) -> Measured:
+        """The scores of the base."""
+        return self.origin or self.history[0][1]
+
+    @property
     def after(self) -> Measured:
         """The scores of the weights that are kept."""
         return next(found for step, found in reversed(self.history) if step == self.kept)
@@ -140,7 +162,7 @@ class Watch(L.Callback):
 
     def forgotten(self, found: Measured) -> float | None:
         """Points of held-out accuracy lost since the base, `None` without held-out tasks."""
-        return forgotten(self.history[0][1], found)
+        return forgotten(self.reference, found)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         training = self.model.training
@@ -168,10 +190,8 @@ class Watch(L.Callback):
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
         return {
-            "history": [
-                [step, {part: {n: s.to_dict() for n, s in tasks.items()} for part, tasks in found.items()}]
-                for step, found in self.history
-            ],
+            "history": [[step, plain(found)] for step, found in self.history],
+            "origin": None if self.origin is None else plain(self.origin),
             "base": {name: answers.state() for name, answers in self.base.items()},
             "taken": self.taken,
             "first": {name: score.to_dict() for name, score in self.first.items()},
@@ -181,10 +201,9 @@ class Watch(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """What `state_dict` gave."""
-        self.history = [
-            (step, {part: {n: TaskScore.from_dict(s) for n, s in tasks.items()} for part, tasks in found.items()})
-            for step, found in state_dict["history"]
-        ]
+        self.history = [(step, scored(found)) for step, found in state_dict["history"]]
+        origin = state_dict.get("origin")
+        self.origin = None if origin is None else scored(origin)
         self.base = {name: BaseAnswers.from_state(state) for name, state in state_dict["base"].items()}
         self.taken = state_dict.get("taken", {})  # earlier versions had no cache
         self.first = {name: TaskScore.from_dict(s) for name, s in state_dict.get("first", {}).items()}
@@ -249,7 +268,7 @@ class Watch(L.Callback):
         """Measure what held-out abilities are worth without the sensor and with a signal of it."""
         told: dict[str, Any] = {"vocabulary": self.vocabulary, "tokens": self.tokens, "runtime": self.runtime}
         told["settled"] = partial(self.pull.settled, self.method)
-        base = {**self.history[0][1]["held_out"], **self.first}
+        base = {**self.reference["held_out"], **self.first}
         held = self.model, self.method, self.sets["held_out"], base, self.after["held_out"]
         self.asked_again = again.measure(*held, **told, interrupted=self.interrupted)
 
@@ -259,6 +278,16 @@ class Watch(L.Callback):
         if self.path is not None:
             append_line(self.path, json.dumps({"step": step, **flat(found)}))
         return found
+
+
+def plain(found: Measured) -> dict[str, Any]:
+    """Scores as plain values."""
+    return {part: {name: score.to_dict() for name, score in tasks.items()} for part, tasks in found.items()}
+
+
+def scored(found: Mapping[str, Any]) -> Measured:
+    """What `plain` gave."""
+    return {part: {name: TaskScore.from_dict(s) for name, s in tasks.items()} for part, tasks in found.items()}
 
 
 def trained(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -73,12 +73,12 @@ def _check_shown(config: RecomposeConfig, tasks: Sequence[Task]) -> None:
     if not config.train.steps:
         return
     shown = {sensor for task in tasks if task.config.weight > 0 for sensor in task.sensor.values()}
-    unseen = [name for name in config.senses if name not in shown]
+    unseen = [name for name, sense in config.senses.items() if sense.trained and name not in shown]
     if unseen:
         prompts = "; ".join(f"{task.name}: {task.config.prompt!r}" for task in tasks)
         raise ConfigError(
             f"senses.{unseen[0]}: no training task shows this sensor ({prompts}): put a field such as "
-            f"{{{unseen[0]}}} into a prompt, or leave the sense out."
+            f"{{{unseen[0]}}} into a prompt, leave the sense out, or keep its bridge as it is with trained: false."
         )
 
 

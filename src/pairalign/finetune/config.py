@@ -21,6 +21,8 @@ class SenseConfig(Strict):
     bridge: "linear", "mlp" or "resampler"; or "recomposition", through the model's own image projector, which is fitted
         to `images` (a shard folder with a field `anchor`, the run's modality of pictures) and never trained.
     tokens: vectors beside those of the latents, 0 or more; a resampler's queries. image_count: at most so many, from 1.
+    trained: whether the bridge trains; false keeps it as it is, fresh or as `start` left it, and then no training task
+        has to show the sensor.
     """
 
     run: Text
@@ -30,6 +32,7 @@ class SenseConfig(Strict):
     images: Text | None = None
     anchor: Name = "image"
     image_count: Count = 512
+    trained: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,20 @@ class TaskConfig(Strict):
         for one in () if isinstance(self.shards, str) else sources_of(self.shards):
             if one.val_split is not None:
                 yield f"shards: {one.name!r} has a val_split, which is of stage one: name the split as split"
+
+
+@dataclass(frozen=True)
+class StartConfig(Strict):
+    """A finished run of the same base, method and senses, from whose end this one goes on.
+
+    run: its folder, relative to `root`.
+    updates: "same" lets what it trained beside the base train on: dormant values in their places, LoRA's adapter,
+        experts. "new", of LoRA alone, puts the merged weights in the base's place and starts another adapter on them.
+        Where the base's own weights train, the two are one.
+    """
+
+    run: Text
+    updates: Literal["same", "new"] = "same"
 
 
 @dataclass(frozen=True)
@@ -166,6 +183,7 @@ class RecomposeConfig(Strict):
     installed: folders of sensor packs, or of deltas, for the same base, relative to `root`: their weights are left to
         them, so that all of them can be merged into one model, or act everywhere together. Packs that act from their
         sensor on install together without it.
+    start: see `StartConfig`; null begins at the base. All figures, and max_forgetting, stay those against the base.
     max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the best
         measurement; the final weights are held to it, too.
     """
@@ -192,6 +210,7 @@ class RecomposeConfig(Strict):
     cache: Text | None = None
     score_cache: Text | None = None
     installed: tuple[Text, ...] = ()
+    start: StartConfig | None = None
     max_forgetting: Amount | None = None
     root: Text = "."
     seed: Whole = 0

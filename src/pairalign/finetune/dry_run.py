@@ -29,6 +29,7 @@ from pairalign.finetune.module import StageTwo
 from pairalign.finetune.recipe_page import kinds
 from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.sampling import TaskFeed
+from pairalign.finetune.start import begin
 from pairalign.finetune.tasks import Task
 from pairalign.masters import entry_bytes
 from pairalign.sensors.model import SensorModel
@@ -111,7 +112,7 @@ def try_out(
     Raise what the run would.
     """
     base, start = count_of(model.llm), time.perf_counter()
-    model.llm = method.prepare(model.llm, setup)
+    model.llm = begin(config, model, method, setup)
     if config.train.gradient_checkpointing:
         model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
     prepare = time.perf_counter() - start

@@ -6,12 +6,14 @@ import itertools
 from pathlib import Path
 
 from pairalign.finetune.base_cache import BaseCache
-from pairalign.finetune.callbacks import Watch
+from pairalign.finetune.callbacks import Origin, Watch
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import is_shared
+from pairalign.finetune.gate import Measured
 from pairalign.finetune.irrelevant import gather_signals
 from pairalign.finetune.measure import answer_words
+from pairalign.finetune.methods import Method
 from pairalign.finetune.prepare import Prepared
 from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.sampling import TaskFeed
@@ -26,6 +28,7 @@ def fit_tasks(
     made: Prepared,
     runtime: Runtime,
     cache: BaseCache | None = None,
+    origin: Origin | None = None,
     *,
     done: int | None = None,
     progress: bool,
@@ -33,31 +36,17 @@ def fit_tasks(
     """Train what the method made trainable; gives what was measured. The model ends on its device with the weights that
     are kept.
 
-    cache: see `Watch`. done: batches that the checkpoint in `config.out` has seen, which it then goes on from.
+    cache, origin: see `Watch`. done: batches that the checkpoint in `config.out` has seen, which it then goes on from.
     """
     from pairalign.align.trainer import build_trainer, fit
     from pairalign.finetune.module import StageTwo
     from pairalign.finetune.strategy import SharedOut
 
-    model, processor, method, tasks, measured, _, calibration = made
+    model, processor, method, tasks, _, _, calibration = made
     path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime)
     size, accumulate = config.train.batch_size, config.train.accumulate
     collate = Collator(processor, hashed=bool(config.train.prefix_memory) and task.prefixes is not None)
-    answers = itertools.chain.from_iterable(q.task.answers() for q in measured.get("validation", ()))
-    watch = Watch(
-        model,
-        method,
-        measured,
-        path.with_name(METRICS) if runtime.main else None,
-        every=config.train.validate_every,
-        max_forgetting=config.max_forgetting,
-        vocabulary=answer_words(answers, processor.tokenizer) or None,
-        tokens=config.train.measure_tokens,
-        runtime=runtime,
-        cache=cache,
-        again=_asked_again(config, made),
-        pull_back=config.train.pull_back,
-    )
+    watch = _watch(config, made, runtime, cache, path=path.with_name(METRICS) if runtime.main else None, origin=origin)
     if not config.train.steps:
         watch.start()
         watch.close(0)
@@ -84,6 +73,41 @@ def fit_tasks(
     if watch.kept is None:  # the checkpoint was of the last step
         watch.close(config.train.steps)
     return watch
+
+
+def measure_origin(
+    config: RecomposeConfig, made: Prepared, runtime: Runtime, cache: BaseCache | None, begun: Measured | None
+) -> Origin:
+    """What the base answers before it is given what a run before has left; begun: what that measured."""
+    watch = _watch(config, made._replace(method=Method()), runtime, cache)
+    return Origin(watch.measure_base(), watch.base, watch.first, watch.taken, begun)
+
+
+def _watch(
+    config: RecomposeConfig,
+    made: Prepared,
+    runtime: Runtime,
+    cache: BaseCache | None,
+    *,
+    path: Path | None = None,
+    origin: Origin | None = None,
+) -> Watch:
+    answers = itertools.chain.from_iterable(q.task.answers() for q in made.measured.get("validation", ()))
+    return Watch(
+        made.model,
+        made.method,
+        made.measured,
+        path,
+        every=config.train.validate_every,
+        max_forgetting=config.max_forgetting,
+        vocabulary=answer_words(answers, made.processor.tokenizer) or None,
+        tokens=config.train.measure_tokens,
+        runtime=runtime,
+        cache=cache,
+        again=_asked_again(config, made),
+        pull_back=config.train.pull_back,
+        origin=origin,
+    )
 
 
 def _asked_again(config: RecomposeConfig, made: Prepared) -> WithSignals | None:

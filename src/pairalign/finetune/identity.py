@@ -22,11 +22,13 @@ from pairalign.dormant.reserved import deltas_hash
 from pairalign.files import sha256_file, sha256_text
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.installed import installed_folders
-from pairalign.runs.folder import CONFIG, RunFolder
+from pairalign.runs.folder import CONFIG, DONE, RunFolder
 from pairalign.runs.identity import GONE, Identity, hashes
 from pairalign.runs.plugins import load_plugins
 
 PARTS = ("tasks", "validation", "held_out", "calibration")
+RESULTS = DONE["recompose"]
+TRAINED = tuple(f"{name}.safetensors" for name in ("bridge", "trained", "carried", "dormant/dormant_model"))
 BLOCK, BLOCKS = 2**16, 64  # bytes of each sample of a weights file, and how many samples
 
 
@@ -53,6 +55,14 @@ def _parts(config: RecomposeConfig) -> Iterator[Part]:
         yield "installed packs", partial(deltas_hash, installed_folders(config))
     if config.scores is not None:
         yield "scores", partial(sha256_file, config.scores)
+    if config.start is not None:
+        yield "run that it starts from", partial(trained_hash, root / config.start.run)
+
+
+def trained_hash(folder: Path) -> str:
+    """Of everything that a finished run trained."""
+    found = [folder / name for name in TRAINED if (folder / name).is_file()]
+    return sha256_text(json.dumps([(path.name, sha256_file(path)) for path in (folder / RESULTS, *found)]))
 
 
 def task_hash(task: TaskConfig, root: str) -> str:

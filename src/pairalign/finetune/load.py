@@ -60,14 +60,12 @@ def load_recomposed(
     config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
     results = _results(folder / "results.json")
     model, processor = assemble(replace(config, trust_remote_code=trust_remote_code), find_device(device))
-    missing = model.senses.load_state_dict(_weights(folder / "bridge.safetensors"), strict=False)
-    if missing.unexpected_keys or any(".bridge." in name for name in missing.missing_keys):
-        raise CheckpointError(f"{str(folder / 'bridge.safetensors')!r} does not fit the configuration beside it.")
+    load_bridges(model, folder)
     method = create_method(config.method, config.options)
     if method.leaves == "delta":
         model.llm = DormantModel.from_pretrained(model.llm, folder / "dormant")
     elif method.leaves != "base":
-        model.llm = method.restore(model.llm, _weights(folder / "trained.safetensors"))
+        model.llm = method.restore(model.llm, read_weights(folder / "trained.safetensors"))
     return RecomposeRun(folder, config, model.eval(), processor, results)
 
 
@@ -81,7 +79,18 @@ def _results(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
+def load_bridges(model: SensorModel, folder: Path) -> None:
+    """Give a model's senses the bridges of a finished run; raise `CheckpointError` where one is of another kind."""
+    path = folder / "bridge.safetensors"
+    try:
+        missing = model.senses.load_state_dict(read_weights(path), strict=False)
+    except RuntimeError as error:  # of other sizes
+        raise CheckpointError(f"{str(path)!r} does not fit: {str(error).splitlines()[-1].strip()}") from error
+    if missing.unexpected_keys or any(".bridge." in name for name in missing.missing_keys):
+        raise CheckpointError(f"{str(path)!r} does not fit the configuration beside it.")
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -11,7 +11,7 @@ from torch import nn
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.receipt import write_receipt
 from pairalign.files import save_tensors
-from pairalign.finetune.callbacks import Watch, flat
+from pairalign.finetune.callbacks import Watch, flat, plain
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import read_along
 from pairalign.finetune.gate import moved
@@ -22,7 +22,7 @@ from pairalign.sensors.model import SensorModel
 
 def summarise(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
     """What was measured, of the base, in between and after, and how it moved."""
-    base, after = watch.history[0][1], watch.after
+    base, after = watch.reference, watch.after
     found: dict[str, Any] = {"method": config.method, "seed": config.seed, "stopped": watch.verdict}
     found["kept"] = {"step": watch.kept, "learned": watch.learned}
     for part, name, sign in (("validation", "learning", 1), ("held_out", "forgetting", -1)):
@@ -31,7 +31,7 @@ def summarise(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
             points = sign * change.points + 0.0
             found[name] = {"points": points, "worst": change.worst, "worst_points": change.worst_points}
     for name, measured in (("base", base), ("after", after)):
-        found[name] = {part: {n: s.to_dict() for n, s in tasks.items()} for part, tasks in measured.items()}
+        found[name] = plain(measured)
     found["with_signals"] = watch.asked_again
     found["pull_back"] = told(watch.pull, flat)
     found["base_from"] = watch.taken
@@ -48,7 +48,8 @@ def save_trained(folder: Path | None, model: SensorModel, method: Method, before
     if folder is None:
         read_along(model.llm, before)
         return
-    for name, tensors in {"bridge": _state(model.senses, "bridge."), "trained": changed}.items():
+    parts = {"bridge": _state(model.senses, "bridge."), "trained": changed, "carried": method.carried()}
+    for name, tensors in parts.items():
         if tensors:
             save_tensors(folder / f"{name}.safetensors", tensors)
     if isinstance(model.llm, DormantModel):

@@ -22,7 +22,7 @@ from pairalign.finetune.base_cache import open_base_cache
 from pairalign.finetune.check import check_tasks
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
-from pairalign.finetune.fit import fit_tasks
+from pairalign.finetune.fit import fit_tasks, measure_origin
 from pairalign.finetune.fsdp import is_shared, loaded_dtype, prepare_shared
 from pairalign.finetune.identity import recompose_identity
 from pairalign.finetune.installed import check_installed
@@ -33,6 +33,7 @@ from pairalign.finetune.prepare import read_tasks as read_tasks
 from pairalign.finetune.questions import sample_question
 from pairalign.finetune.results import save_trained, summarise
 from pairalign.finetune.rules import check_config
+from pairalign.finetune.start import begin, check_start, measured_before
 from pairalign.masters import drop_masters
 from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
@@ -53,6 +54,7 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
     _check(config)
     if fresh or not RunFolder(Path(config.out), "recompose", RecomposeConfig).trained:
         check_installed(config)
+        check_start(config)
         check_tasks(config)
     folder, work = Path(config.out), partial(_recompose, config, progress=progress, fresh=fresh)
     return launch(config.train, work, checkpoint=folder / CHECKPOINT, reload=partial(load_recomposed, folder))
@@ -82,17 +84,20 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     if runtime.main and not resumed and any(made.measured.values()):
         hashes, own = before or fingerprint_base(model.llm, dtype), config.cache is None
         cache = open_base_cache(config.cache or place, model, made.processor, hashes, runtime, dtype, own=own)
+    origin = None
+    if config.start is not None and not resumed:
+        origin = measure_origin(config, made, runtime, cache, measured_before(config))
     setup = made.setup._replace(chosen=None if mine.fresh else place, write=runtime.main)
     if shared:
         model.llm = prepare_shared(model.llm, method, setup, config, runtime)
     else:
-        model.llm = method.prepare(model.llm, setup)
+        model.llm = begin(config, model, method, setup)
     if config.train.gradient_checkpointing:
         model.llm.gradient_checkpointing_enable()  # type: ignore[operator]
     mine.begin()
-    if isinstance(model.llm, DormantModel):
+    if isinstance(model.llm, DormantModel) and config.start is None:
         chosen.keep_chosen(place, setup.key(), model.llm, runtime)
-    watch = fit_tasks(config, made, runtime, cache, done=done, progress=progress)
+    watch = fit_tasks(config, made, runtime, cache, origin, done=done, progress=progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = watch.pull.finish(method, model.llm)
     drop_masters(model.parameters())
@@ -132,6 +137,7 @@ def plan_recompose(config: RecomposeConfig) -> RunPlan:
     device = find_device(config.train.accelerator, "train.accelerator")
     check_trainer(config.train, device)
     check_installed(config)
+    check_start(config)
     made = prepare(config, device, check_tasks(config))
     measured = [questions.task for part in made.measured.values() for questions in part]
     parts = made.method, made.setup, made.tasks, measured, Collator(made.processor), made.calibration

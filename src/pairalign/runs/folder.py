@@ -37,7 +37,7 @@ CHECKPOINT = "last.ckpt"
 DONE = {"align": "model.safetensors", "recompose": "results.json"}  # written last
 NAMES = (
     *(RECORD, CONFIG, "versions.json", METRICS, CHECKPOINT, *DONE.values()),
-    *("bridge.safetensors", "trained.safetensors", "receipt.json"),
+    *("bridge.safetensors", "trained.safetensors", "carried.safetensors", "receipt.json"),
     *(
         "dormant/dormant_model.safetensors",
         "dormant/dormant_config.json",

@@ -17,7 +17,8 @@ from pairalign.core.errors import IdentityError, PairalignError
 FREE = ("out", "cache", "score_cache", "plugins", "root", "trust_remote_code")
 FREE_DATA = ("root", "memory", "cache", "cache_gb")
 FREE_TRAIN = ("accelerator", "devices", "nodes", "threads", "checkpoint_every", "memory", "workers")
-PLACES = re.compile(r"(^|\.)(shards|images)(\.\d+(\.path)?)?$")  # the same data may lie elsewhere; hashes tell of it
+# the same data may lie elsewhere, and so may a run that another starts from; hashes tell of them
+PLACES = re.compile(r"(^|\.)(shards|images)(\.\d+(\.path)?)?$|^start\.run$")
 GONE = "gone"
 
 

@@ -15,7 +15,7 @@ from pairalign.core.bounds import Count
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.pulled import End
-from pairalign.finetune.methods.method import Method, Setup, register_method, write_weights
+from pairalign.finetune.methods.method import Left, Method, Setup, register_method, write_weights
 
 PARTS = ("router", "down", "up")
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
@@ -60,6 +60,10 @@ class MixtureOfLoRA(Method):
             made.base.to(dtype)
             setattr(llm.get_submodule(parent), last, made)
         return llm
+
+    def proceed(self, llm: nn.Module, setup: Setup, left: Left) -> nn.Module:
+        """The experts as they were left."""
+        return write_weights(self.prepare(llm, setup), left.changed)
 
     @property
     def can_pull_back(self) -> bool:

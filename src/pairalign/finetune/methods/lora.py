@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from pairalign.core.bounds import Count, Positive
-from pairalign.core.errors import ConfigError
+from pairalign.core.errors import CheckpointError, ConfigError
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.pulled import End
-from pairalign.finetune.methods.method import Method, Setup, register_method, remembered
+from pairalign.finetune.methods.method import Left, Method, Setup, register_method, remembered
 from pairalign.sharding import whole
 
 APART = (True, False, "gaussian")  # starts that leave the base's weights as they are
@@ -29,6 +29,7 @@ class LoRA(Method):
 
     def __init__(self, rank: Count = 16, alpha: Positive | None = None, **options: Any) -> None:
         self.start: dict[str, Tensor] = {}
+        self.adapter: dict[str, Tensor] = {}
         self.options = {"r": rank, "lora_alpha": 2 * rank if alpha is None else alpha, **options}
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
@@ -47,6 +48,29 @@ class LoRA(Method):
         except (TypeError, ValueError) as error:  # an option of another name or value
             raise ConfigError(f"method 'lora': options={self.options}: {str(error).splitlines()[0]}") from error
         return model
+
+    def proceed(self, llm: nn.Module, setup: Setup, left: Left) -> nn.Module:
+        """The adapter as it was left, on the base; or another one, on what the run before merged into it."""
+        if left.updates == "new":
+            return super().proceed(llm, setup, left)
+        if not self._begins_apart or not left.carried:
+            raise ConfigError(
+                "start.updates='same': an adapter that was taken out of the base's weights, or that the run before did "
+                "not keep, cannot go on: give 'new', which merges it first."
+            )
+        from peft import set_peft_model_state_dict
+
+        model = self.prepare(llm, setup)
+        found: Any = set_peft_model_state_dict(model, dict(left.carried))
+        if found.unexpected_keys:
+            raise CheckpointError(
+                f"the adapter in {str(left.folder)!r} is of other layers: {found.unexpected_keys[0]}."
+            )
+        return model
+
+    def carried(self) -> dict[str, Tensor]:
+        """The adapter."""
+        return self.adapter
 
     @contextmanager
     def settled(self, llm: nn.Module) -> Iterator[None]:
@@ -92,6 +116,10 @@ class LoRA(Method):
 
     def finish(self, llm: nn.Module) -> nn.Module:
         """The plain model with the updates in its weights."""
+        from peft import get_peft_model_state_dict
+
+        found = get_peft_model_state_dict(llm)  # type: ignore[arg-type]
+        self.adapter = {name: whole(t.detach()).cpu().clone().contiguous() for name, t in found.items()}
         merged: nn.Module = llm.merge_and_unload()  # type: ignore[operator]
         return merged
 

@@ -101,6 +101,16 @@ class Setup(NamedTuple):
 Leaves = Literal["base", "delta", "weights", "modules"]
 
 
+class Left(NamedTuple):
+    """What a finished run left, from which another one goes on: its folder, what `changed` and `carried` gave, and
+    whether what it trained beside the base trains on ("same") or something new does."""
+
+    folder: Path
+    changed: Mapping[str, Tensor]
+    carried: Mapping[str, Tensor]
+    updates: Literal["same", "new"] = "same"
+
+
 class Method:
     """The interface, and the method that trains nothing.
 
@@ -113,6 +123,14 @@ class Method:
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The language model as it trains; only what is to train requires a gradient."""
         return llm.requires_grad_(False)
+
+    def proceed(self, llm: nn.Module, setup: Setup, left: Left) -> nn.Module:
+        """As `prepare`, of a base that it gives what a run before has left; raise `ConfigError` where it cannot."""
+        return self.prepare(write_weights(llm, left.changed), setup)
+
+    def carried(self) -> dict[str, Tensor]:
+        """What `proceed` needs beside what a finished run leaves anyway; asked after `finish`."""
+        return {}
 
     def penalty(self, model: SensorModel, batch: Taught, logits: Tensor, labels: Tensor) -> Tensor | None:
         """What is added to the loss of a batch: a mean over its answer tokens, or a number that weights alone decide.
@@ -194,6 +212,10 @@ class Dormant(Method):
         given = load_scores(setup.scores) if setup.scores else self._cached(llm, setup)
         how: dict[str, Any] = {"sensor": setup.sensor, "scores": given, "reserved": setup.reserved}
         return get_dormant_model(llm, setup.dormant, setup.calibration, **how)
+
+    def proceed(self, llm: nn.Module, setup: Setup, left: Left) -> nn.Module:
+        """Values where they were chosen for the run before, rounded to the base's dtype, as that run left them."""
+        return DormantModel.from_pretrained(llm, left.folder / "dormant", trainable=True)
 
     @contextmanager
     def as_base(self, llm: nn.Module) -> Iterator[bool]:
