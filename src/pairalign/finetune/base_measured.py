@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pairalign.finetune.base_answers import BaseAnswers
+from pairalign.finetune.bias import own_mass
 from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task, remember_base
 from pairalign.finetune.questions import Questions
 from pairalign.runtime import Runtime
@@ -34,15 +35,18 @@ def measure_base(
     drift: bool,
     vocabulary: Sequence[int] | None = None,
     tokens: int = 0,
+    own: bool = False,
     runtime: Runtime = ALONE,
 ) -> BaseMeasured:
     """Measure a task with the model as it is now; every process of the run takes part and gets all.
 
     drift: remember the answers, too. vocabulary: tokens of the answer-bias probe. tokens: longest free answer, 0 for
-    none.
+    none. own: probe along the base's own words, too.
     """
     answers = remember_base(model, questions, runtime) if drift else None
     score = measure_task(model, questions, vocabulary=vocabulary, base=answers, runtime=runtime)
     if tokens:
         score = replace(score, contains=free_answers(model, questions, tokens, runtime))
+    if own and vocabulary:
+        score = replace(score, own_mass=own_mass(model, questions, vocabulary, tokens, runtime))
     return BaseMeasured(score, answers, datetime.now().astimezone().isoformat(timespec="seconds"))

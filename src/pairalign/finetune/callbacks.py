@@ -22,6 +22,7 @@ from pairalign.files import append_line
 from pairalign.finetune.base_answers import BaseAnswers
 from pairalign.finetune.base_cache import BaseCache, measured_once
 from pairalign.finetune.base_measured import BaseMeasured
+from pairalign.finetune.bias import own_mass
 from pairalign.finetune.gate import Best, Gate, Measured, forgotten
 from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task
 from pairalign.finetune.methods.method import Method
@@ -51,7 +52,8 @@ class Watch(L.Callback):
 
     max_forgetting: points of held-out accuracy that may be lost; beyond them training stops, and the best weights
     within the bound come back, or those of the start: `verdict` says why, `kept` the step. vocabulary: tokens of the
-    answer-bias probe. tokens: longest free answer, of the base and of what is kept; 0 for none. cache: what other
+    answer-bias probe. tokens: longest free answer, of the base and of what is kept; 0 for none. own: probe along what
+    these two say themselves, too. cache: what other
     runs measured of the base, on the main process; `taken` says of what comes from there where it lies and when it was
     measured, by task. again: how held-out tasks are asked once more of what is kept, which is `asked_again` then.
     pull_back: see `pairalign.finetune.pull_back`, `pull` knows how far; where validation chooses
@@ -71,6 +73,7 @@ class Watch(L.Callback):
         max_forgetting: float | None = None,
         vocabulary: Sequence[int] | None = None,
         tokens: int = 0,
+        own: bool = False,
         runtime: Runtime = ALONE,
         cache: BaseCache | None = None,
         again: WithSignals | None = None,
@@ -79,6 +82,7 @@ class Watch(L.Callback):
     ) -> None:
         self.model, self.method, self.sets, self.path, self.every = model, method, sets, path, every
         self.gate, self.vocabulary, self.tokens = Gate(max_forgetting), vocabulary, tokens
+        self.own = own and bool(vocabulary and tokens)
         self.runtime, self.cache, self.again = runtime, cache, again
         self.pull = PullBack(pull_back)
         self.taken: dict[str, dict[str, str]] = {}
@@ -213,6 +217,7 @@ class Watch(L.Callback):
     def _base(self, part: str, asked: Questions, exact: bool) -> BaseMeasured:
         """What the base answers; `exact`: whether what is there is the base to the bit, as the cache's are."""
         how = {"drift": part == "held_out", "vocabulary": self.vocabulary, "tokens": self.tokens}
+        how |= {"own": True} if self.own else {}  # another name in the cache
         found, place = measured_once(self.cache if exact else None, self.model, asked, self.runtime, **how)
         if part and place is not None:
             self.taken[f"{part}/{asked.task.name}"] = {"from": place, "when": found.when}
@@ -260,7 +265,10 @@ class Watch(L.Callback):
 
         def said(part: str, asked: Questions) -> TaskScore:
             contains = free_answers(self.model, asked, self.tokens, self.runtime)
-            return replace(found[part][asked.task.name], contains=contains)
+            own = None
+            if self.own and self.vocabulary:
+                own = own_mass(self.model, asked, self.vocabulary, self.tokens, self.runtime)
+            return replace(found[part][asked.task.name], contains=contains, own_mass=own)
 
         return {part: {q.task.name: said(part, q) for q in asked} for part, asked in self.sets.items()}
 
@@ -310,7 +318,7 @@ def flat(found: Measured) -> dict[str, float]:
         for name, score in tasks.items():
             lines[f"{part}/{name}/accuracy"] = score.accuracy
             lines[f"{part}/{name}/loss"] = score.loss
-            for extra in ("mass", "drift"):
+            for extra in ("mass", "drift", "own_mass"):
                 if getattr(score, extra) is not None:
                     lines[f"{part}/{name}/{extra}"] = getattr(score, extra)
             if score.contains is not None:

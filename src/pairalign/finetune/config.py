@@ -86,6 +86,21 @@ class StartConfig(Strict):
 
 
 @dataclass(frozen=True)
+class ProbeConfig(Strict):
+    """The answer-bias probe: how much probability a model gives to a set of words wherever it answers, see
+    `pairalign.finetune.bias`.
+
+    words: "answers", the words of all validation answers; "numbers", digits, ordinals, decimals and number words, as
+        the probe's source has them; or a list of words.
+    own: probe along what the model itself says, too, of the base and of what is kept; costs one more round of answers,
+        `train.measure_tokens` long. Along the right answers it is always probed.
+    """
+
+    words: Literal["answers", "numbers"] | tuple[Text, ...] = "answers"
+    own: bool = False
+
+
+@dataclass(frozen=True)
 class RehearseConfig(Strict):
     """Prompts of other things with a signal put in, held to what the base says: what a signal that has nothing to do
     with a question would else do to its answer.
@@ -183,6 +198,7 @@ class RecomposeConfig(Strict):
     installed: folders of sensor packs, or of deltas, for the same base, relative to `root`: their weights are left to
         them, so that all of them can be merged into one model, or act everywhere together. Packs that act from their
         sensor on install together without it.
+    probe: see `ProbeConfig`.
     start: see `StartConfig`; null begins at the base. All figures, and max_forgetting, stay those against the base.
     max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the best
         measurement; the final weights are held to it, too.
@@ -210,6 +226,7 @@ class RecomposeConfig(Strict):
     cache: Text | None = None
     score_cache: Text | None = None
     installed: tuple[Text, ...] = ()
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     start: StartConfig | None = None
     max_forgetting: Amount | None = None
     root: Text = "."

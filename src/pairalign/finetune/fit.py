@@ -6,13 +6,13 @@ import itertools
 from pathlib import Path
 
 from pairalign.finetune.base_cache import BaseCache
+from pairalign.finetune.bias import probe_tokens
 from pairalign.finetune.callbacks import Origin, Watch
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import is_shared
 from pairalign.finetune.gate import Measured
 from pairalign.finetune.irrelevant import gather_signals
-from pairalign.finetune.measure import answer_words
 from pairalign.finetune.methods import Method
 from pairalign.finetune.prepare import Prepared
 from pairalign.finetune.rehearse import build_rehearsal
@@ -100,8 +100,9 @@ def _watch(
         path,
         every=config.train.validate_every,
         max_forgetting=config.max_forgetting,
-        vocabulary=answer_words(answers, made.processor.tokenizer) or None,
+        vocabulary=probe_tokens(config.probe, answers, made.processor.tokenizer) or None,
         tokens=config.train.measure_tokens,
+        own=config.probe.own,
         runtime=runtime,
         cache=cache,
         again=_asked_again(config, made),

@@ -35,7 +35,8 @@ ALONE = Runtime()
 class TaskScore:
     """kinds: exact answers by kind, with 95 % intervals. accuracy: their mean. loss: nats per answer token. mass: mean
     probability of the probe's vocabulary along the answers. drift: mean KL from the base in nats, along the answers.
-    contains: free answers that have the right words in them; `None` where none was asked for.
+    contains: free answers that have the right words in them; `None` where none was asked for. own_mass: as mass, along
+    what the model says itself.
     """
 
     kinds: dict[str, Score]
@@ -44,6 +45,7 @@ class TaskScore:
     mass: float | None = None
     drift: float | None = None
     contains: Score | None = None
+    own_mass: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers."""

@@ -42,6 +42,10 @@ def check_config(config: RecomposeConfig) -> None:
             "or train with method dormant."
         )
     floating(config.dtype, torch.float32)
+    if config.probe.own and not config.train.measure_tokens:
+        raise ConfigError(
+            "probe.own: train.measure_tokens=0 lets the model say nothing: give it some, or leave it out."
+        )
     _check_load_in(config)
     _check_gate(config)
 

@@ -31,6 +31,7 @@ from pairalign.sensors.model import SensorModel
 
 ALIKE = ("dtype", "load_in", "method", "options", "installed")
 MEASURED = ("validation", "held_out")
+ASKED = (*MEASURED, "probe")
 
 
 def begin(config: RecomposeConfig, model: SensorModel, method: Method, setup: Setup) -> nn.Module:

@@ -71,7 +71,9 @@ def ask_model(
     text = processor.apply_chat_template(talk, add_generation_prompt=True)
     inputs = processor(text, signals=processor.signals_of(talk), **({"images": pictures} if pictures else {}))
     inputs = to_device(inputs, model.device)
-    said = model.generate(**inputs, max_new_tokens=tokens, **{"do_sample": False, **_ends(model, processor), **options})
+    said = model.generate(
+        **inputs, max_new_tokens=tokens, **{"do_sample": False, **ends_of(model, processor), **options}
+    )
     text = processor.decode(said, inputs["input_ids"])[0]
     return Said(text, "" if text else _silence(processor, said[0, inputs["input_ids"].shape[1] :].tolist()))
 
@@ -95,11 +97,11 @@ def answer_all(
 ) -> list[str]:
     """Greedy answers, at most `tokens` long, to a batch of prompts that the processor made, padded on the left."""
     moved = to_device(inputs, model.device)
-    said = model.generate(**moved, max_new_tokens=tokens, **GREEDY, **_ends(model, processor), **options)
+    said = model.generate(**moved, max_new_tokens=tokens, **GREEDY, **ends_of(model, processor), **options)
     return processor.decode(said, moved["input_ids"])
 
 
-def _ends(model: SensorModel, processor: SensorProcessor) -> dict[str, Any]:
+def ends_of(model: SensorModel, processor: SensorProcessor) -> dict[str, Any]:
     """What fills up and what ends an answer: also the tokenizer's end token, which is what answers are taught to end
     with, where the model's own settings name another or none."""
     end, padding = processor.tokenizer.eos_token_id, {"pad_token_id": processor.tokenizer.pad_token_id}
