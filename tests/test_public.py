@@ -37,10 +37,12 @@ PUBLIC = [
     "load_plugin",
     "load_recomposed",
     "load_sensor_model",
+    "measure_translation",
     "pack_pairs",
     "read_signal",
     "recompose_mllm",
     "register_encoder",
+    "translate",
     "uninstall_pack",
 ]
 HEAVY = ("torch", "torch_geometric", "open_clip", "transformers", "lightning")

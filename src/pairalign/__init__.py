@@ -39,10 +39,12 @@ _HOME = {
     "load_plugin": "pairalign.core.registry",
     "load_recomposed": "pairalign.finetune.run",
     "load_sensor_model": "pairalign.export.sensor_pack",
+    "measure_translation": "pairalign.translation.measure",
     "pack_pairs": "pairalign.data.pack",
     "read_signal": "pairalign.data.decode",
     "recompose_mllm": "pairalign.finetune.run",
     "register_encoder": "pairalign.core.registry",
+    "translate": "pairalign.translation.run",
     "uninstall_pack": "pairalign.export.sensor_pack",
 }
 
@@ -80,6 +82,8 @@ if TYPE_CHECKING:
     from pairalign.sensors.answer import answer as answer
     from pairalign.sensors.model import SensorModel as SensorModel
     from pairalign.sensors.processor import SensorProcessor as SensorProcessor
+    from pairalign.translation.measure import measure_translation as measure_translation
+    from pairalign.translation.run import translate as translate
 
 
 moved.install()

@@ -9,7 +9,20 @@ import pytest
 from pairalign.cli import align
 from pairalign.cli.main import main
 
-VERBS = ["demo", "encoders", "data", "plan", "align", "evaluate", "score", "recompose", "export", "ask", "describe"]
+VERBS = [
+    "demo",
+    "encoders",
+    "data",
+    "plan",
+    "align",
+    "evaluate",
+    "translate",
+    "score",
+    "recompose",
+    "export",
+    "ask",
+    "describe",
+]
 
 
 @pytest.mark.parametrize(

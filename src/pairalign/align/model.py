@@ -189,11 +189,13 @@ class PairAligner(nn.Module):
         unit, head = nn.functional.normalize(pooled, dim=1), self.heads[modality]
         return unit - (head.mean if isinstance(head, AnchorHead) else unit.mean(0))
 
-    def _reconstruct(self, modality: str, latents: Latents, side: Side, pooled: Tensor) -> Tensor:
+    def decoder_input(self, modality: str, latents: Latents) -> Tensor:
+        """What a decoder reads (B, d_s + d_p): `shared` through the union of its gates, and `private`."""
         shared = latents.shared * self.gates.union(modality)
-        if self.loss.detach:
-            shared = shared.detach()
-        latent = torch.cat([shared, latents.private], dim=-1)
+        return torch.cat([shared.detach() if self.loss.detach else shared, latents.private], dim=-1)
+
+    def _reconstruct(self, modality: str, latents: Latents, side: Side, pooled: Tensor) -> Tensor:
+        latent = self.decoder_input(modality, latents)
         if self.training and self.loss.noise:
             latent = jitter(latent, self.loss.noise)
         decoder: Any = self.decoders[modality]

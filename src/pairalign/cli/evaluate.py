@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.evaluate.run import evaluate_run
 
     found = evaluate_run(
-        _run_folder(args),
+        run_folder(args),
         args.pairs,
         split=args.split or "test",
         out=args.out,
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_folder(args: argparse.Namespace) -> Any:
+def run_folder(args: argparse.Namespace) -> Any:
     """The folder, or, with plugins named for it, the run loaded with these."""
     from pairalign.align.run import load_aligned
 
@@ -84,7 +84,7 @@ def _protocol(args: argparse.Namespace) -> int:
     settings: dict[str, Any] = {"split": args.split[0]} if args.split else {}
     settings |= read_settings(args.set or (), "--set")
     found = evaluate_protocol(
-        _run_folder(args),
+        run_folder(args),
         args.pairs[0],
         args.protocol,
         settings=settings,

@@ -22,12 +22,25 @@ from pairalign.core.secrets import hide
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; every verb sets `run`, a function from the parsed arguments to an exit code."""
-    from pairalign.cli import align, ask, data, demo, describe, encoders, evaluate, export, plan, recompose, score
+    from pairalign.cli import (
+        align,
+        ask,
+        data,
+        demo,
+        describe,
+        encoders,
+        evaluate,
+        export,
+        plan,
+        recompose,
+        score,
+        translate,
+    )
 
     parser = Parser(prog="pairalign", description="Give a pretrained multimodal LLM a new sense, from pairs only.")
     parser.add_argument("--version", action="version", version=f"pairalign {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (demo, encoders, data, plan, align, evaluate, score, recompose, export, ask, describe):
+    for verb in (demo, encoders, data, plan, align, evaluate, translate, score, recompose, export, ask, describe):
         verb.register(verbs)
     return parser
 
@@ -96,7 +109,8 @@ def _explained(error: Exception) -> str | None:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse, with settings such as `train.lr=1e-3` allowed between and after options, which argparse alone is not."""
+    """Parse, with settings such as `train.lr=1e-3`, and files, allowed between and after options, which argparse alone
+    does not."""
     from pairalign.cli.ask import split_signals
 
     parser = build_parser()
@@ -107,6 +121,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         args.signals = signals
         return args
     args, rest = parser.parse_known_args(argv)
+    if hasattr(args, "files") and not any(word.startswith("-") for word in rest):
+        args.files = [*args.files, *rest]
+        return args
     settings = [word for word in rest if "=" in word and not word.startswith("-")]
     if not hasattr(args, "overrides") or len(settings) < len(rest):
         return parser.parse_args(argv)  # prints what is wrong, and leaves

@@ -92,11 +92,11 @@ def draw_neighbours(
         for ax in line[1:]:
             ax.axis("off")
         draw_signal(line[0], query[1], row.query)
-        _frame(line[0], False)
+        frame(line[0], False)
         for ax, value, right in zip(line[2:], row.found, row.right, strict=False):
             ax.axis("on")
             draw_signal(ax, target[1], value)
-            _frame(ax, bool(right))
+            frame(ax, bool(right))
     axes[0, 0].set_title(f"{query[0]}, the query", fontsize=9, color=INK, parse_math=False)
     for place, ax in enumerate(axes[0, 2:], 1):
         ax.set_title(f"nearest {target[0]}" if place == 1 else str(place), fontsize=9, color=INK, parse_math=False)
@@ -189,7 +189,7 @@ def _recall_legend(ax: Axes, emergent: bool, trained: bool) -> None:
     )
 
 
-def _frame(ax: Axes, right: bool) -> None:
+def frame(ax: Axes, right: bool) -> None:
     for spine in ax.spines.values():
         spine.set_visible(True)
         spine.set_color(HIT if right else LINE)

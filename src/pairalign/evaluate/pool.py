@@ -149,7 +149,7 @@ def encode_pool(
         keys,
         latents,
         content,
-        _factors(metas),
+        factors_of(metas),
         groups if all(g is not None for g in groups) else None,
         clusters_of(metas),
         kept,
@@ -218,15 +218,7 @@ def _encode(
     good = []
     for sample in batch:
         try:
-            row = {}
-            for m, name in present.items():
-                encoder, value = run.aligner.encoder(m), sample.values[name]
-                texts = several_texts(value) if encoder.signal.kind == "text" else None
-                recorded = with_meta(asdict(stored[name]), sample.meta, encoder.sensors)
-                raws = [encoder.conform(one, recorded) for one in texts or [value]]
-                row[m] = [encoder.preprocess(raw) for raw in raws]
-                for one in row[m]:
-                    encoder.signal.check(one, f"sample {sample.key!r}, field {name!r}")
+            row = read_row(run, sample, present, stored)
         except SignalError as error:
             bad.append((sample.key, str(error)))
             continue
@@ -241,7 +233,25 @@ def _encode(
     return good
 
 
-def _factors(metas: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def read_row(
+    run: AlignRun, sample: RawSample, present: Mapping[str, str], stored: Mapping[str, ModalityInfo]
+) -> dict[str, list[Tensor]]:
+    """A stored sample as the run's encoders take it, by modality; of several captions all. Raise `SignalError` where it
+    breaks a declared signal. present: modality -> field. stored: what the index records of each field."""
+    row = {}
+    for m, name in present.items():
+        encoder, value = run.aligner.encoder(m), sample.values[name]
+        texts = several_texts(value) if encoder.signal.kind == "text" else None
+        recorded = with_meta(asdict(stored[name]), sample.meta, encoder.sensors)
+        raws = [encoder.conform(one, recorded) for one in texts or [value]]
+        row[m] = [encoder.preprocess(raw) for raw in raws]
+        for one in row[m]:
+            encoder.signal.check(one, f"sample {sample.key!r}, field {name!r}")
+    return row
+
+
+def factors_of(metas: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Factor -> the label of every sample, of those that all samples have; a plain label is the one factor "label"."""
     labels: list[Any] = [meta.get("label") for meta in metas]
     if all(isinstance(label, dict) for label in labels):
         names = [name for name in labels[0] if all(name in label for label in labels)]

@@ -149,7 +149,7 @@ def plain(value: Any) -> Any:
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> str:
     """The table for a terminal, aligned; a `Score` reads `0.93 [0.91, 0.95] / 0.05`, chance last."""
     _check_table(headers, rows)
-    cells = [[_plain_cell(c) for c in row] for row in rows]
+    cells = [[plain_cell(c) for c in row] for row in rows]
     widths = [max(len(h), *(len(row[i]) for row in cells), 0) for i, h in enumerate(headers)]
     right = [all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))]
 
@@ -186,7 +186,7 @@ def inline_svg(figure: Figure) -> str:
 def _cell(value: Any) -> str:
     """One cell as HTML; a `Score` as its value, a bar with interval and chance mark, and both in figures."""
     if not isinstance(value, Score):
-        return _inline(_plain_cell(value))
+        return _inline(plain_cell(value))
     parts = [value.value, value.low, value.high] + ([] if value.chance is None else [value.chance])
     digits = [re.sub(r"^(-?)0\.", r"\1.", _number(part)) for part in parts]
     note = f"{digits[1]}–{digits[2]}" + (f" · chance {digits[3]}" if value.chance is not None else "")
@@ -203,7 +203,8 @@ def _bar(value: float, low: float, high: float, chance: float | None = None) -> 
     )
 
 
-def _plain_cell(value: Any) -> str:
+def plain_cell(value: Any) -> str:
+    """A cell as text: `0.93 [0.91, 0.95] / 0.05` of a `Score`, chance last."""
     if value is None:
         return "–"
     if isinstance(value, Score):
