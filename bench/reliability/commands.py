@@ -71,6 +71,7 @@ def _others(work: Path) -> Iterator[Case]:
     pairs, lessons = work / "pairs", work / "stage_two" / "lessons"
     shown = ("--calibration", str(lessons / "image"), "--prompt", "{image} {question}", "--count", "8")
     asked = ("--pairs", str(lessons / "touch"), "--split", "val", "--prompt", "{touch} {question}")
+    asked += ("--reference", "{answer}")
     run, taught = str(work / "aligned" / OUT), str(work / "taught" / OUT)
     quiet = ("--quiet", "--device", "cpu")
     found = {

@@ -55,6 +55,12 @@ class IdentityError(CheckpointError):
     exit_code = 3
 
 
+class LostError(PairalignError):
+    """Another process of the run is gone before it began: nothing of what was asked for is wrong."""
+
+    exit_code = 70
+
+
 class StorageError(PairalignError):
     """A file or folder that cannot be written: a full disk, a quota, missing permission, or another run's work."""
 

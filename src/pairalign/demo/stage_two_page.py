@@ -113,8 +113,8 @@ def draw_change(runs: Mapping[str, RecomposeRun]) -> Figure:
         for n, value in enumerate(values.values()):
             y = n + (k - (len(told) - 1) / 2) * height
             ax.barh(y, value, height=0.85 * height, color=colour, label=None if n else kind)
-            ax.text(value + (1 if value >= 0 else -1), y, f"{value:+.1f}" if round(value, 1) else "0", va="center", fontsize=8, color=INK,
-                    ha="left" if value >= 0 else "right")  # fmt: skip
+            side, said = (1, "left") if value >= 0 else (-1, "right"), f"{value:+.1f}" if round(value, 1) else "0"
+            ax.text(value + side[0], y, said, va="center", ha=side[1], fontsize=8, color=INK)
     ax.axvline(0, color=LINE)
     ax.set_yticks(range(len(runs)), list(runs))
     ax.invert_yaxis()

@@ -38,6 +38,7 @@ from lightning.fabric.plugins.environments import (
 from pairalign.core.errors import ConfigError
 from pairalign.processes.fork import fork
 from pairalign.processes.heartbeat import LOST, Heartbeat
+from pairalign.processes.meeting import meeting
 from pairalign.processes.stopping import Stopping, signal_of
 from pairalign.runtime import Runtime, find_device
 
@@ -230,20 +231,14 @@ def _connect(environment: ClusterEnvironment, device: torch.device, rank: int, w
         return Runtime(device, launcher=name, environment=environment)
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
-    try:
+    with meeting(rank, world, name):
         store, _, _ = next(iter(dist.rendezvous("env://", rank, world, timeout=JOIN)))
         dist.init_process_group(backend, store=store, rank=rank, world_size=world)
         group = dist.new_group(backend="gloo", timeout=LONG)
         _met.set()
-    except (RuntimeError, ValueError) as error:
-        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise ConfigError(
-            f"process {rank} of {world} ({name}) could not meet the others at {where} ({str(error).splitlines()[0]}): "
-            "start all of them, under SLURM with srun."
-        ) from error
-    atexit.register(_leave)
-    here = Runtime(device, rank, local_rank, world, 1, name, environment, group)
-    places = here.all_gather_object((environment.node_rank(), socket.gethostname()))
+        atexit.register(_leave)
+        here = Runtime(device, rank, local_rank, world, 1, name, environment, group)
+        places = here.all_gather_object((environment.node_rank(), socket.gethostname()))
     nodes = len(set(places))
     if world % nodes or any(places.count(place) != world // nodes for place in places):
         raise ConfigError(f"{world} processes on {nodes} nodes ({name}): give every node as many.")
@@ -286,7 +281,8 @@ def _wanted(train: Asked) -> int:
 
 
 def _together(runtime: Runtime, work: Callable[[Runtime], T]) -> T:
-    heart = _heartbeat(runtime)
+    with meeting(runtime.rank, runtime.world, runtime.launcher):
+        heart = _heartbeat(runtime)
     runtime.stopping.claim, runtime.stopping.leave = heart.claim, heart.leave
     try:
         result = work(runtime)
