@@ -52,7 +52,8 @@ def fork_command(
             code = main(list(words))
         except KeyboardInterrupt:
             code = 99 if begun else 128 + signal.SIGINT  # what comes before the command is not the command's
-            traceback.print_exc()
+            if begun:
+                traceback.print_exc()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
         except BaseException:
