@@ -52,6 +52,11 @@ def pack_touch(data: Path, out: Path, fold: int | None = None) -> Path:
     return out
 
 
+def contact_rows(data: Path, fold: int | None = None) -> Iterator[dict[str, Any]]:
+    """The peak frame of every contact with both cameras, as rows to pack, in an order of their own."""
+    return _rows(data / "touch", False, fold)
+
+
 def _rows(folder: Path, frames: bool, fold: int | None) -> Iterator[dict[str, Any]]:
     lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     contacts = [row for row in map(json.loads, lines) if row["set"] == "objectfolder_real_contacts"]

@@ -1,0 +1,89 @@
+"""Every shard folder that a run reads, packed once under WORK/lessons.
+
+`fold` and `whole` have the touches, the former for choosing settings; the rest is what the base can do already. Facts
+and pictures are split in two halves of one size: "val" is looked at while settings are chosen, "test" at the end.
+Where it bites: a folder that is there is not packed again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+from pairalign.data.pack import pack_pairs
+from real.contacts import ASKED, about_one, about_two
+from real.pictures import NAME, TEST, find_pictures
+from real.talk import COMPARED, SENTENCE, SHOWN, TOLD, TRUE, WORD
+
+FOLDS = {"fold": 0, "whole": None}
+MEASURED = {0: "test", 1: "val"}  # which of a class's held-out pictures is asked about when
+PASSAGE = 300  # characters
+
+
+def pack_lessons(data: Path, pictures: Path, facts: Path, work: Path) -> Path:
+    """Pack what is missing; the folder of all."""
+    home = work / "lessons"
+    for name, fold in FOLDS.items():
+        _pack(home / name / "object", about_one(data, ["object"], fold), ["touch", "question", "answer"])
+        _pack(home / name / "many", about_one(data, list(ASKED), fold), ["touch", "question", "answer"])
+        _pack(home / name / "pairs", about_two(data, fold), ["first", "second", "question", "answer"])
+    _pack(home / "pictures", _pictures(pictures), ["image", "question", "answer"])
+    _pack(home / "facts", halved(read_facts(facts)), ["question", "answer"])
+    _pack(home / "shown", ({"question": one, "split": "train"} for one in SHOWN), ["question"])
+    _pack(home / "passages", ({"text": one, "split": "train"} for one in passages(96)), ["text"])
+    for name, asked in (("yes or no", TRUE), ("compared", COMPARED)):
+        _pack(home / name, halved([{"question": q, "answer": a} for q, a in asked]), ["question", "answer"])
+    return home
+
+
+def _pack(out: Path, rows: Iterator[dict[str, Any]], modalities: list[str]) -> None:
+    if not (out / "index.json").exists():
+        keyed = ({"key": f"{out.name.replace(' ', '-')}-{n}", **row} for n, row in enumerate(rows))
+        pack_pairs(keyed, out, modalities=modalities, progress=False)
+
+
+def _pictures(root: Path) -> Iterator[dict[str, Any]]:
+    """Training pictures, and of each class one to choose by and one to measure with."""
+    seen: dict[str, int] = {}
+    for picture in find_pictures(root):
+        place = seen[picture.name] = seen.get(picture.name, -1) + 1
+        split = "train" if place >= TEST else MEASURED.get(place)
+        if split is not None:
+            yield {"image": root / picture.path, "question": NAME, "answer": picture.name, "split": split}
+
+
+def read_facts(path: Path) -> list[dict[str, Any]]:
+    """Questions with the word that a right answer holds: of several, the one that the base said."""
+    found = []
+    for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        keys = row["keys"].split(",")
+        answer = next((key for key in keys if key.casefold() in row["answer"].casefold()), keys[0])
+        found.append({"question": row["question"], "answer": answer})
+    return found
+
+
+def halved(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same in an order of their own, every other one to choose by."""
+    order = random.Random(0).sample(range(len(rows)), len(rows))
+    for n, place in enumerate(order):
+        yield {**rows[place], "split": "val" if n % 2 else "test"}
+
+
+def instructed() -> list[dict[str, str]]:
+    """Questions that ask for a form: one word, or a sentence."""
+    return [
+        {"question": start + one, "form": form}
+        for form, start in (("word", WORD), ("sentence", SENTENCE))
+        for one in TOLD
+    ]
+
+
+def passages(count: int, size: int = PASSAGE, first: int = 0) -> list[str]:
+    """English prose of the interpreter's own manual."""
+    whole = (" ".join(part.split()) for name in sorted(topics) for part in topics[name].split("\n\n"))
+    prose = [text for text in dict.fromkeys(whole) if len(text) > size and text.count('"') < 10 and "::" not in text]
+    return [text[:size] for text in prose[first : first + count]]

@@ -1,0 +1,97 @@
+"""One run as the product's own configuration.
+
+`fold` chooses: touches, pictures and facts that the end never sees. `whole` measures: all training contacts, the test
+contacts, and the other halves of pictures and facts.
+Where it bites: all paths lie under WORK. Whatever a run does to the language model, its calibration is the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from real.arms import Arm
+from real.contacts import WHICH
+
+Where = Literal["fold", "whole"]
+MEASURED: dict[Where, str] = {"fold": "val", "whole": "test"}
+BATCH, STEPS, BRIDGE_RATE, SHOWN = 8, 40, 2e-3, 32
+
+
+class Run(NamedTuple):
+    """limit: of each held-out task so many questions; none for all."""
+
+    arm: Arm
+    rate: float
+    seed: int
+    where: Where
+    steps: int = STEPS
+    limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What its folder and record are called."""
+        words = f"{self.where} {self.arm.name} {self.rate:g} {self.steps} {self.seed}"
+        return "-".join("".join(c if c.isalnum() or c == "." else " " for c in words).split())
+
+
+def stage_one(work: Path, where: Where, seed: int) -> Path:
+    """The folder of a run of stage one."""
+    return work / "stage-one" / f"{where}-{seed}"
+
+
+def settings(run: Run, work: Path) -> dict[str, Any]:
+    """What `load_config(RecomposeConfig, …)` takes."""
+    tasks = {name: _taught(work, run.where, name, "train") for name in run.arm.lessons}
+    asked = {"object": _taught(work, run.where, "object", "test")}
+    asked |= {name: _taught(work, run.where, name, "test") for name in run.arm.lessons}
+    steps = round(run.steps * run.arm.steps)
+    return {
+        "base": str(work / "base"),
+        "dtype": "float32",
+        "root": str(work / "lessons"),
+        "out": str(work / "taught" / run.name),
+        "cache": str(work / "cache"),
+        "seed": run.seed,
+        "senses": {"touch": {"run": str(stage_one(work, run.where, run.seed)), "bridge": "mlp", "tokens": 4}},
+        "tasks": tasks,
+        "validation": asked,
+        "held_out": _held_out(MEASURED[run.where], run.limit),
+        "calibration": {
+            "pictures": {"shards": "pictures", "prompt": "{image} {question}", "answer": ""},
+            "questions": {"shards": "shown", "prompt": "{question}", "answer": ""},
+            "passages": {"shards": "passages", "prompt": "{text}", "answer": ""},
+        },
+        "calibration_size": SHOWN,
+        "method": run.arm.method,
+        "options": run.arm.options,
+        "dormant": run.arm.dormant,
+        "train": {
+            "steps": steps,
+            "batch_size": BATCH,
+            "lr": run.rate,
+            "bridge_lr": BRIDGE_RATE,
+            "warmup": min(5, steps),
+            "precision": "bf16-mixed",
+            "accelerator": "cpu",
+            "threads": 1,
+            **run.arm.train,
+        },
+    }
+
+
+def _taught(work: Path, where: Where, name: str, split: str) -> dict[str, Any]:
+    prompt = "{touch} " + WHICH if name == "object" else "{touch} {question}"
+    told = {"shards": f"{where}/{name}", "prompt": prompt, "answer": "{answer}", "split": split}
+    if name == "pairs":
+        shown = {"first": "touch", "second": "touch"}
+        return {**told, "prompt": "{first} and {second} {question}", "signals": shown}
+    return told
+
+
+def _held_out(split: str, limit: int | None) -> dict[str, Any]:
+    words = {name: {"shards": name, "prompt": "{question}"} for name in ("facts", "yes or no", "compared")}
+    found = {"pictures": {"shards": "pictures", "prompt": "{image} {question}"}, **words}
+    if limit is not None:
+        found = {name: {**found[name], "limit": limit} for name in ("pictures", "facts")}
+    return {name: {**task, "answer": "{answer}", "split": split} for name, task in found.items()}

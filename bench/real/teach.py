@@ -1,0 +1,84 @@
+"""One run from configuration to record, in a process of its own: WORK/records/NAME.json.
+
+Where it bites: a record that is there is not made again; a run that was killed goes on where it stopped, since the
+product does so, and its seconds are then of the last part. A run that went non-finite is a record too.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from real.settings import BATCH, Run, Where, settings, stage_one
+
+ROOT = Path(__file__).parents[2]
+SHORT = ("train.steps=20", "train.warmup=2")
+
+
+def record_of(run: Run, work: Path) -> dict[str, Any] | None:
+    """What was measured of a run, `None` where it has not run."""
+    path = work / "records" / f"{run.name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def teach(run: Run, data: Path, work: Path, quick: bool = False) -> dict[str, Any]:
+    """The record of a run, made now if it is missing."""
+    found = record_of(run, work)
+    if found is None:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # its memory is its own
+            found = pool.submit(_teach, run, data, work, quick).result()
+    return found
+
+
+def align_touch(data: Path, work: Path, where: Where, seed: int, quick: bool = False) -> Path:
+    """Stage one on the contacts and the hand camera, once for each seed."""
+    from pairalign.align.run import align_pairs
+    from pairalign.core.config import AlignConfig, load_config
+    from real_touch import pack_touch
+
+    packed = pack_touch(data, work / "contacts" / where, 0 if where == "fold" else None)
+    out = stage_one(work, where, seed)
+    told = [f"data.root={packed}", f"out={out}", f"seed={seed}", *(SHORT if quick else ())]
+    align_pairs(load_config(AlignConfig, ROOT / "configs" / "real" / "touch_image.yaml", told), progress=False)
+    return out
+
+
+def _read(path: Path) -> Any:
+    from PIL import Image
+
+    return Image.open(path).convert("RGB")
+
+
+def _teach(run: Run, data: Path, work: Path, quick: bool) -> dict[str, Any]:
+    import torch
+
+    from pairalign import RecomposeConfig, load_config, recompose_mllm
+    from pairalign.core.errors import DataError
+    from pairalign.files import write_json
+    from real.beyond import ask_beyond
+    from real_touch import contact_rows
+
+    torch.set_num_threads(1)
+    align_touch(data, work, run.where, run.seed, quick)
+    config, start = load_config(RecomposeConfig, settings(run, work)), (time.monotonic(), time.process_time())
+    about = {"arm": run.arm.name, "rate": run.rate, "seed": run.seed, "where": run.where, "batch_size": BATCH,
+             "steps": config.train.steps, "method": run.arm.method, "dormant": run.arm.dormant,
+             "options": run.arm.options, "train": run.arm.train, "lessons": run.arm.lessons}  # fmt: skip
+    try:
+        taught = recompose_mllm(config, progress=False)
+    except DataError as error:
+        found: dict[str, Any] = {"failed": str(error)}
+    else:
+        found = {"results": taught.results}
+        if run.where == "whole":
+            touches = [row["touch"] for row in contact_rows(data) if row["split"] == "test"]
+            found["beyond"] = ask_beyond(taught.model, taught.processor, [_read(path) for path in touches], quick)
+    found["seconds"], found["cpu_seconds"] = time.monotonic() - start[0], time.process_time() - start[1]
+    found["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    write_json(work / "records" / f"{run.name}.json", {**about, **found}, indent=1)
+    return {**about, **found}
