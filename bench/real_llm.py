@@ -23,7 +23,7 @@ from real.arms import ALWAYS, ARMS, FULL, SENSOR, TRIED, Arm
 from real.base import build_base
 from real.lessons import pack_lessons
 from real.settings import STEPS, Run
-from real.table import table
+from real.table import asked_first, table
 from real.teach import record_of, teach
 
 RATE, SEEDS = 1e-3, 3  # of the trials of rehearsal; of an arm at the rate that was chosen
@@ -52,7 +52,7 @@ def learned(record: dict[str, Any]) -> float:
     """What rates are chosen by: right answers about objects that validation has."""
     if "results" not in record:
         return float("-inf")
-    return record["results"]["after"]["validation"]["object"]["accuracy"]
+    return asked_first(record["results"]["after"]["validation"])["accuracy"]
 
 
 def chosen(arm: Arm, args: argparse.Namespace) -> float | None:

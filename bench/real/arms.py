@@ -16,8 +16,8 @@ ATTENTION, GATE_UP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up
 
 @dataclass(frozen=True)
 class Arm:
-    """lessons: which shards of touches are taught, a task each. steps: times those that are asked for. seeds: how many
-    at the rate that was chosen."""
+    """sense: of `real.senses`. lessons: which of its shards are taught, a task each, and asked. steps: times those that
+    are asked for. seeds: how many at the rate that was chosen."""
 
     name: str
     method: str = "dormant"
@@ -28,6 +28,7 @@ class Arm:
     lessons: tuple[str, ...] = ("object",)
     steps: float = 1.0
     seeds: int = 3
+    sense: str = "touch"
 
 
 def rows(acts: str, score: str = "splash", **more: Any) -> dict[str, Any]:
@@ -66,6 +67,9 @@ ARMS = (
     Arm("rows .1, highest Splash, from the sensor on", dormant=rows("sensor", choose="highest")),
     REHEARSED,
     replace(REHEARSED, name="the same, rehearsed, many kinds of questions", lessons=("many", "pairs"), steps=3),
+    replace(REHEARSED, name="the same, rehearsed, material of objects never touched", lessons=("apart",)),
+    replace(REHEARSED, name="sounds, rehearsed", lessons=("sound",), sense="sound"),
+    replace(FULL, name="sounds, full tuning", lessons=("sound",), sense="sound"),
 )
 # What is tried for rehearsal, at one rate and with one seed, on a part of the training contacts.
 TRIED = (

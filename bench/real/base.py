@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from pairalign.files import replacing
-from real.assemble import assemble
+from pairalign.files import replacing, write_json
+from real.assemble import PIXELS, assemble
 from real.pictures import find_pictures, of_split
 from real.projector import features, train
 
@@ -32,4 +32,5 @@ def build_base(language: Path, vision: Path, pictures: Path, work: Path, steps: 
         partial.mkdir()
         model.save_pretrained(partial)
         processor.save_pretrained(partial)
+    write_json(work / "base.json", {"projector_steps": steps, "pictures": len(shown), "pixels": PIXELS})
     return out

@@ -1,6 +1,6 @@
 """What no task of a run can ask: two turns, the form of an answer, and running text, of the taught model.
 
-Talks and forms are asked once as they are, and once with an irrelevant touch before all that the user says last.
+Talks and forms are asked once as they are, and once with an irrelevant signal before all that the user says last.
 Where it bites: free answers are greedy; nats are of text without any question, as it stands. What the untaught base
 answers is the record of a run of no steps.
 """
@@ -25,15 +25,15 @@ LONGEST, SIZE, PASSAGES, TOKENS = 24, 8, 24, 256
 
 
 @torch.no_grad()
-def ask_beyond(model: Any, processor: Any, touches: Sequence[Any], quick: bool = False) -> dict[str, Any]:
-    """Shares with intervals, and nats a token. touches: signals to put in front, in turn."""
+def ask_beyond(model: Any, processor: Any, sense: str, signals: Sequence[Any], quick: bool = False) -> dict[str, Any]:
+    """Shares with intervals, and nats a token. signals: of the sense, to put in front, in turn."""
     model.eval()
     few = 4 if quick else None
     found: dict[str, Any] = {"text, nats": nats(model, processor, 2 if quick else PASSAGES)}
-    for how, shown in (("without", ()), ("touch in front", touches)):
+    for how, shown in (("without", ()), ("signal in front", signals)):
         talks = two_turns()[:few]
-        said = say_all(model, processor, [talk for talk, _ in talks], shown)
-        found[how] = {"two turns": told(said, talks), "form": keeps_form(model, processor, shown, few)}
+        said = say_all(model, processor, [talk for talk, _ in talks], sense, shown)
+        found[how] = {"two turns": told(said, talks), "form": keeps_form(model, processor, sense, shown, few)}
     return found
 
 
@@ -46,17 +46,19 @@ def two_turns() -> list[tuple[list[dict[str, str]], str]]:
     ]  # fmt: skip
 
 
-def say_all(model: Any, processor: Any, talks: Sequence[list[dict[str, str]]], touches: Sequence[Any]) -> list[str]:
-    """What the model answers to each; with `touches`, one of them stands before what the user says last."""
+def say_all(
+    model: Any, processor: Any, talks: Sequence[list[dict[str, str]]], sense: str, signals: Sequence[Any]
+) -> list[str]:
+    """What the model answers to each; with `signals`, one of them stands before what the user says last."""
     parted = [[{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in talk] for talk in talks]
-    for n, talk in enumerate(parted if touches else ()):
-        talk[-1]["content"] = with_signal(talk[-1]["content"], "touch", touches[n % len(touches)], "before")
+    for n, talk in enumerate(parted if signals else ()):
+        talk[-1]["content"] = with_signal(talk[-1]["content"], sense, signals[n % len(signals)], "before")
     said = []
     for start in range(0, len(parted), SIZE):
         some = parted[start : start + SIZE]
+        shown = {sense: [value for talk in some for value in processor.signals_of(talk).get(sense, ())]}
         texts = processor.apply_chat_template(some, add_generation_prompt=True)
-        signals = {"touch": [value for talk in some for value in processor.signals_of(talk).get("touch", ())]}
-        inputs = processor(texts, signals=signals if touches else None, padding=True, padding_side="left")
+        inputs = processor(texts, signals=shown if signals else None, padding=True, padding_side="left")
         said += answer_all(model, processor, inputs, LONGEST)
     return said
 
@@ -66,12 +68,14 @@ def told(said: Sequence[str], right: Sequence[tuple[Any, str]]) -> dict[str, Any
     return vars(wilson(sum(has_words(text, word) for text, (_, word) in zip(said, right, strict=True)), len(said)))
 
 
-def keeps_form(model: Any, processor: Any, touches: Sequence[Any], few: int | None = None) -> dict[str, Any]:
+def keeps_form(
+    model: Any, processor: Any, sense: str, signals: Sequence[Any], few: int | None = None
+) -> dict[str, Any]:
     """By form the share of answers that have it."""
     found = {}
     for form in ("word", "sentence"):
         asked = [one["question"] for one in instructed() if one["form"] == form][:few]
-        said = say_all(model, processor, [[{"role": "user", "content": one}] for one in asked], touches)
+        said = say_all(model, processor, [[{"role": "user", "content": one}] for one in asked], sense, signals)
         found[form] = vars(wilson(sum(has_form(text, form) for text in said), len(said)))
     return found
 

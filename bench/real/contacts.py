@@ -1,4 +1,4 @@
-"""Touches of six real objects, and what may be asked of them.
+"""Touches and impact sounds of six real objects, and what may be asked of them.
 
 Names are what a person would say. Material and colour are of the whole object; hardness is the order of its materials.
 Where it bites: `fold` leaves the test contacts out and puts a quarter of the training contacts in their place, as
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from real_touch import contact_rows
+from real.senses import recordings
 
 WHICH = "Which object is it?"
 
@@ -41,21 +41,33 @@ ASKED = {
     "colour": ("What colour is the object?", "colour"),
     "description": ("Describe in one sentence what was touched.", "told"),
 }
+APART = ("Scoop", "Blue_Bowl")  # never taught where objects are apart: others are of their materials
 SAME, HARDER = "Are both of the same object?", "Which is harder, the first or the second?"
 
 
-def about_one(data: Path, kinds: Sequence[str], fold: int | None) -> Iterator[dict[str, Any]]:
-    """Every contact with one question of each kind: fields `touch`, `question`, `answer`."""
-    for row in contact_rows(data, fold):
+def about_one(data: Path, kinds: Sequence[str], fold: int | None, sense: str = "touch") -> Iterator[dict[str, Any]]:
+    """Every recording with one question of each kind: fields `touch` or `sound`, `question`, `answer`."""
+    for row in recordings(sense, data, fold):
         for kind in kinds:
             question, what = ASKED[kind]
             told = {"question": question, "answer": getattr(THINGS[row["group"]], what), "label": kind}
-            yield {**_common(row), "key": f"{row['key']}-{kind}", "touch": row["touch"], **told}
+            yield {**_common(row), "key": f"{row['key']}-{kind}", sense: row[sense], **told}
+
+
+def material_apart(data: Path, fold: int | None) -> Iterator[dict[str, Any]]:
+    """What it is made of, of every contact with objects that training does not touch as "test", all others "train".
+
+    With `fold`, nothing that is measured at the end: two other objects stand in for them.
+    """
+    left_out = APART if fold is None else ("Portion_Cup_White", "Glass_Red")
+    for row in about_one(data, ["material"], None):
+        if row["group"] in left_out or fold is None or row["group"] not in APART:
+            yield {**row, "split": "test" if row["group"] in left_out else "train"}
 
 
 def about_two(data: Path, fold: int | None, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Two contacts of one split, a question a contact in turn: fields `first`, `second`, `question`, `answer`."""
-    rows, draw = list(contact_rows(data, fold)), random.Random(seed)
+    rows, draw = list(recordings("touch", data, fold)), random.Random(seed)
     for n, row in enumerate(rows):
         others = [one for one in rows if one["split"] == row["split"] and one["key"] != row["key"]]
         mine = THINGS[row["group"]]

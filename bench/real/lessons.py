@@ -15,7 +15,7 @@ from pydoc_data.topics import topics
 from typing import Any
 
 from pairalign.data.pack import pack_pairs
-from real.contacts import ASKED, about_one, about_two
+from real.contacts import ASKED, about_one, about_two, material_apart
 from real.pictures import NAME, TEST, find_pictures
 from real.talk import COMPARED, SENTENCE, SHOWN, TOLD, TRUE, WORD
 
@@ -30,6 +30,8 @@ def pack_lessons(data: Path, pictures: Path, facts: Path, work: Path) -> Path:
     for name, fold in FOLDS.items():
         _pack(home / name / "object", about_one(data, ["object"], fold), ["touch", "question", "answer"])
         _pack(home / name / "many", about_one(data, list(ASKED), fold), ["touch", "question", "answer"])
+        _pack(home / name / "sound", about_one(data, ["object"], fold, "sound"), ["sound", "question", "answer"])
+        _pack(home / name / "apart", material_apart(data, fold), ["touch", "question", "answer"])
         _pack(home / name / "pairs", about_two(data, fold), ["first", "second", "question", "answer"])
     _pack(home / "pictures", _pictures(pictures), ["image", "question", "answer"])
     _pack(home / "facts", halved(read_facts(facts)), ["question", "answer"])

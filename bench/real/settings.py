@@ -12,10 +12,12 @@ from typing import Any, Literal, NamedTuple
 
 from real.arms import Arm
 from real.contacts import WHICH
+from real.senses import SENSES
 
 Where = Literal["fold", "whole"]
 MEASURED: dict[Where, str] = {"fold": "val", "whole": "test"}
 BATCH, STEPS, BRIDGE_RATE, SHOWN = 8, 40, 2e-3, 32
+ALONE = {"sound", "apart"}  # lessons beside which "which object is it?" is not asked
 
 
 class Run(NamedTuple):
@@ -35,16 +37,16 @@ class Run(NamedTuple):
         return "-".join("".join(c if c.isalnum() or c == "." else " " for c in words).split())
 
 
-def stage_one(work: Path, where: Where, seed: int) -> Path:
+def stage_one(work: Path, sense: str, where: Where, seed: int) -> Path:
     """The folder of a run of stage one."""
-    return work / "stage-one" / f"{where}-{seed}"
+    return work / "stage-one" / f"{sense}-{where}-{seed}"
 
 
 def settings(run: Run, work: Path) -> dict[str, Any]:
     """What `load_config(RecomposeConfig, …)` takes."""
-    tasks = {name: _taught(work, run.where, name, "train") for name in run.arm.lessons}
-    asked = {"object": _taught(work, run.where, "object", "test")}
-    asked |= {name: _taught(work, run.where, name, "test") for name in run.arm.lessons}
+    tasks = {name: _taught(run.where, name, "train") for name in run.arm.lessons}
+    first, sense = [] if run.arm.lessons[0] in ALONE else ["object"], SENSES[run.arm.sense]
+    asked = {name: _taught(run.where, name, "test") for name in dict.fromkeys([*first, *run.arm.lessons])}
     steps = round(run.steps * run.arm.steps)
     return {
         "base": str(work / "base"),
@@ -53,7 +55,8 @@ def settings(run: Run, work: Path) -> dict[str, Any]:
         "out": str(work / "taught" / run.name),
         "cache": str(work / "cache"),
         "seed": run.seed,
-        "senses": {"touch": {"run": str(stage_one(work, run.where, run.seed)), "bridge": "mlp", "tokens": 4}},
+        "senses": {sense.name: {"run": str(stage_one(work, sense.name, run.where, run.seed)), "tokens": 4}},
+        "plugins": sense.plugins,
         "tasks": tasks,
         "validation": asked,
         "held_out": _held_out(MEASURED[run.where], run.limit),
@@ -80,12 +83,13 @@ def settings(run: Run, work: Path) -> dict[str, Any]:
     }
 
 
-def _taught(work: Path, where: Where, name: str, split: str) -> dict[str, Any]:
-    prompt = "{touch} " + WHICH if name == "object" else "{touch} {question}"
+def _taught(where: Where, name: str, split: str) -> dict[str, Any]:
+    shown = "{sound}" if name == "sound" else "{touch}"
+    prompt = f"{shown} {WHICH}" if name in ("object", "sound") else f"{shown} {{question}}"
     told = {"shards": f"{where}/{name}", "prompt": prompt, "answer": "{answer}", "split": split}
     if name == "pairs":
-        shown = {"first": "touch", "second": "touch"}
-        return {**told, "prompt": "{first} and {second} {question}", "signals": shown}
+        of = {"first": "touch", "second": "touch"}
+        return {**told, "prompt": "{first} and {second} {question}", "signals": of}
     return told
 
 

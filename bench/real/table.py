@@ -52,7 +52,12 @@ def _row(key: tuple[Any, ...], found: Rows) -> Iterator[str]:
 
 
 def _object(result: Record, when: str) -> Record:
-    return next(iter(result[when]["validation"]["object"]["kinds"].values()))
+    return next(iter(asked_first(result[when]["validation"])["kinds"].values()))
+
+
+def asked_first(scores: Mapping[str, Any]) -> Record:
+    """Which object it is, or what else was asked."""
+    return scores.get("object") or next(iter(scores.values()))
 
 
 def held(result: Record, task: str, how: str, off: bool = False) -> Record | None:

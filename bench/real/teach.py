@@ -10,13 +10,15 @@ import json
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from real.senses import SENSES, Sense, recordings
 from real.settings import BATCH, Run, Where, settings, stage_one
 
-ROOT = Path(__file__).parents[2]
+FOLD: dict[Where, int | None] = {"fold": 0, "whole": None}
 SHORT = ("train.steps=20", "train.warmup=2")
 
 
@@ -35,36 +37,32 @@ def teach(run: Run, data: Path, work: Path, quick: bool = False) -> dict[str, An
     return found
 
 
-def align_touch(data: Path, work: Path, where: Where, seed: int, quick: bool = False) -> Path:
-    """Stage one on the contacts and the hand camera, once for each seed."""
+def align(sense: Sense, data: Path, work: Path, where: Where, seed: int, quick: bool = False) -> Path:
+    """Stage one on recordings and their pictures, once for each seed."""
     from pairalign.align.run import align_pairs
     from pairalign.core.config import AlignConfig, load_config
-    from real_touch import pack_touch
+    from pairalign.data.pack import pack_pairs
 
-    packed = pack_touch(data, work / "contacts" / where, 0 if where == "fold" else None)
-    out = stage_one(work, where, seed)
+    packed, out = work / "packed" / where, stage_one(work, sense.name, where, seed)
+    if not (packed / sense.shards / "index.json").exists():
+        rows = list(recordings(sense.name, data, FOLD[where]))
+        pack_pairs(rows, packed / sense.shards, modalities=["image", sense.name], progress=False)
     told = [f"data.root={packed}", f"out={out}", f"seed={seed}", *(SHORT if quick else ())]
-    align_pairs(load_config(AlignConfig, ROOT / "configs" / "real" / "touch_image.yaml", told), progress=False)
+    config = load_config(AlignConfig, sense.config, told)
+    align_pairs(replace(config, plugins=sense.plugins), progress=False)
     return out
-
-
-def _read(path: Path) -> Any:
-    from PIL import Image
-
-    return Image.open(path).convert("RGB")
 
 
 def _teach(run: Run, data: Path, work: Path, quick: bool) -> dict[str, Any]:
     import torch
 
-    from pairalign import RecomposeConfig, load_config, recompose_mllm
+    from pairalign import RecomposeConfig, load_config, read_signal, recompose_mllm
     from pairalign.core.errors import DataError
     from pairalign.files import write_json
     from real.beyond import ask_beyond
-    from real_touch import contact_rows
 
     torch.set_num_threads(1)
-    align_touch(data, work, run.where, run.seed, quick)
+    align(SENSES[run.arm.sense], data, work, run.where, run.seed, quick)
     config, start = load_config(RecomposeConfig, settings(run, work)), (time.monotonic(), time.process_time())
     about = {"arm": run.arm.name, "rate": run.rate, "seed": run.seed, "where": run.where, "batch_size": BATCH,
              "steps": config.train.steps, "method": run.arm.method, "dormant": run.arm.dormant,
@@ -76,8 +74,9 @@ def _teach(run: Run, data: Path, work: Path, quick: bool) -> dict[str, Any]:
     else:
         found = {"results": taught.results}
         if run.where == "whole":
-            touches = [row["touch"] for row in contact_rows(data) if row["split"] == "test"]
-            found["beyond"] = ask_beyond(taught.model, taught.processor, [_read(path) for path in touches], quick)
+            name = run.arm.sense
+            signals = [read_signal(row[name]) for row in recordings(name, data) if row["split"] == "test"]
+            found["beyond"] = ask_beyond(taught.model, taught.processor, name, signals, quick)
     found["seconds"], found["cpu_seconds"] = time.monotonic() - start[0], time.process_time() - start[1]
     found["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write_json(work / "records" / f"{run.name}.json", {**about, **found}, indent=1)
