@@ -21,13 +21,14 @@ from typing import Any
 
 from real.arms import ALWAYS, ARMS, FULL, SENSOR, TRIED, Arm
 from real.base import build_base
-from real.lessons import pack_lessons
+from real.lessons import pack_lessons, sensed
 from real.settings import STEPS, Run
-from real.table import asked_first, table
+from real.table import asked_first, kinds_table, table
 from real.teach import record_of, teach
 
 RATE, SEEDS = 1e-3, 3  # of the trials of rehearsal; of an arm at the rate that was chosen
 PROJECTOR = 120  # steps
+CHOSEN, MEASURED = "Chosen by, on a part of the training contacts", "Measured, on the test contacts"
 SECTIONS = ("base", "rehearse", "rates", "arms")
 
 
@@ -80,12 +81,13 @@ def write_table(args: argparse.Namespace) -> None:
 
     parts = []
     for title, runs in (
-        ("Chosen by validation", [*trials(args), *rates(args), *choices(args)]),
-        ("Measured", list(final(args))),
+        (CHOSEN, [*trials(args), *rates(args), *choices(args)]),
+        (MEASURED, list(final(args))),
     ):
         named = {run.name: record_of(run, args.out) for run in runs}
         if found := [record for record in named.values() if record is not None]:
-            parts.append(f"## {title}\n\n{table(found)}\n")
+            asked = sensed(args.data, 0 if title == CHOSEN else None)
+            parts.append(f"## {title}\n\n{table(found)}\n\n{kinds_table(found, asked)}\n")
     write_text(args.table or args.out / "table.md", "\n".join(parts))
 
 

@@ -28,11 +28,9 @@ def pack_lessons(data: Path, pictures: Path, facts: Path, work: Path) -> Path:
     """Pack what is missing; the folder of all."""
     home = work / "lessons"
     for name, fold in FOLDS.items():
-        _pack(home / name / "object", about_one(data, ["object"], fold), ["touch", "question", "answer"])
-        _pack(home / name / "many", about_one(data, list(ASKED), fold), ["touch", "question", "answer"])
-        _pack(home / name / "sound", about_one(data, ["object"], fold, "sound"), ["sound", "question", "answer"])
-        _pack(home / name / "apart", material_apart(data, fold), ["touch", "question", "answer"])
-        _pack(home / name / "pairs", about_two(data, fold), ["first", "second", "question", "answer"])
+        for lesson, rows in sensed(data, fold).items():
+            shown = [field for field in ("touch", "first", "second", "sound") if field in rows[0]]
+            _pack(home / name / lesson, iter(rows), [*shown, "question", "answer"])
     _pack(home / "pictures", _pictures(pictures), ["image", "question", "answer"])
     _pack(home / "facts", halved(read_facts(facts)), ["question", "answer"])
     _pack(home / "shown", ({"question": one, "split": "train"} for one in SHOWN), ["question"])
@@ -40,6 +38,18 @@ def pack_lessons(data: Path, pictures: Path, facts: Path, work: Path) -> Path:
     for name, asked in (("yes or no", TRUE), ("compared", COMPARED)):
         _pack(home / name, halved([{"question": q, "answer": a} for q, a in asked]), ["question", "answer"])
     return home
+
+
+def sensed(data: Path, fold: int | None) -> dict[str, list[dict[str, Any]]]:
+    """What is taught and asked about signals, by lesson."""
+    found = {
+        "object": about_one(data, ["object"], fold),
+        "many": about_one(data, list(ASKED), fold),
+        "sound": about_one(data, ["object"], fold, "sound"),
+        "apart": material_apart(data, fold),
+        "pairs": about_two(data, fold),
+    }
+    return {lesson: list(rows) for lesson, rows in found.items()}
 
 
 def _pack(out: Path, rows: Iterator[dict[str, Any]], modalities: list[str]) -> None:

@@ -85,6 +85,37 @@ def commonest(answers: Sequence[str]) -> tuple[str, float, float]:
     return answer, count / len(answers), 1 / len(counts)
 
 
+def kinds_table(records: Rows, asked: Mapping[str, Rows]) -> str:
+    """What was learned by kind of question, beside chance and the commonest answer of the questions `asked`, by lesson
+    rows with `label`, `answer` and `split`."""
+    lines = ["| question | n | chance | commonest | arm | before | after |", f"|{'---|' * 7}"]
+    for lesson, rows in asked.items():
+        for kind in dict.fromkeys(row["label"] for row in rows):
+            answers = [row["answer"] for row in rows if row["label"] == kind and row["split"] == "test"]
+            answer, share, chance = commonest(answers)
+            for arm, found in _by_arm(records).items():
+                scores = [[_kind(one["results"], when, lesson, kind) for one in found] for when in ("base", "after")]
+                if any(scores[1]):
+                    cells = (f"{lesson}: {kind}", len(answers), f"{chance:.2f}", f"{share:.2f} {answer}", arm,
+                             _pooled(scores[0]), _pooled(scores[1], True))  # fmt: skip
+                    lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _by_arm(records: Rows) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for one in records:
+        if "results" in one:
+            found.setdefault(one["arm"], []).append(one)
+    return found
+
+
+def _kind(result: Record, when: str, lesson: str, kind: str) -> Record | None:
+    """A task of one kind calls it by its own name, whatever the label says."""
+    kinds = result[when]["validation"].get(lesson, {}).get("kinds", {})
+    return kinds.get(kind) or (next(iter(kinds.values())) if len(kinds) == 1 else None)
+
+
 def kept_share(result: Record) -> dict[str, float | None]:
     """By task, answers with a touch in the prompt after training / with updates off, both places together."""
     found = {}

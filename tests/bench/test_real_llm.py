@@ -143,7 +143,7 @@ def test_the_rate_is_validations_and_of_equals_the_smallest(tmp_path: Path, monk
 
 
 def test_the_table_pools_seeds_and_says_what_was_lost() -> None:
-    from real.table import commonest, kept_share, table
+    from real.table import commonest, kept_share, kinds_table, table
 
     runs = [record("rows", 1e-3, 0, 0.5), record("rows", 1e-3, 1, 0.7), {**record("full", 1e-4, 0, 0), "failed": "nan"}]
     del runs[2]["results"]
@@ -155,6 +155,9 @@ def test_the_table_pools_seeds_and_says_what_was_lost() -> None:
     assert "0.80 → 0.40 (0.30 to 0.51, n 80)" in lines[2]
     assert "nan" in lines[3]
     assert kept_share(runs[0]["results"]) == {"pictures": pytest.approx(0.5), "facts": pytest.approx(1.0)}
+    asked = [{"label": "which", "answer": answer, "split": "test"} for answer in ("fork", "fork", "bowl")]
+    kinds = kinds_table(runs, {"object": [*asked, {"label": "which", "answer": "cup", "split": "train"}]}).splitlines()
+    assert kinds[2:] == ["| object: which | 3 | 0.50 | 0.67 fork | rows | 0.60 | 0.60 (0.49 to 0.70, n 80) |"]
     assert commonest(["a", "b", "a", "c"]) == ("a", 0.5, 1 / 3)
 
 
