@@ -72,7 +72,7 @@ def final(args: argparse.Namespace) -> Iterator[Run]:
         for arm in ARMS:
             rate = chosen(arm, args)
             if rate is not None and seed < arm.seeds:
-                yield Run(arm, rate, seed, "whole", args.steps)
+                yield Run(arm, rate, seed, "whole", args.steps, args.limit if args.quick else None)
 
 
 def write_table(args: argparse.Namespace) -> None:

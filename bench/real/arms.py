@@ -75,12 +75,14 @@ ARMS = (
 TRIED = (
     SENSOR,
     REHEARSED,
+    replace(SENSOR, name="rehearsed .5, twice the steps", train=rehearsed(0.5), steps=2),
+    replace(SENSOR, name="rehearsed .25, twice the steps", train=rehearsed(0.25), steps=2),
+    replace(REHEARSED, name="many kinds of questions, rehearsed .25", lessons=("many", "pairs")),
     replace(SENSOR, name="rehearsed .5", train=rehearsed(0.5)),
     replace(SENSOR, name="rehearsed .25, weight 3", train=rehearsed(0.25, 3.0)),
-    replace(SENSOR, name="rehearsed .25, twice the steps", train=rehearsed(0.25), steps=2),
     replace(SENSOR, name="rehearsed .25, reference signal", train=rehearsed(0.25, reference="signal")),
     replace(SENSOR, name="rehearsed .25, prompts written", train=rehearsed(0.25, prompts="written")),
     replace(SENSOR, name="rehearsed .25, 8 tokens", train=rehearsed(0.25, tokens=8)),
-    replace(SENSOR, name="many kinds of questions", lessons=("many", "pairs"), steps=2),
-    replace(REHEARSED, name="many kinds, rehearsed .25, twice the steps", lessons=("many", "pairs"), steps=2),
+    replace(SENSOR, name="many kinds of questions", lessons=("many", "pairs")),
+    replace(SENSOR, name="not rehearsed, twice the steps", steps=2),
 )

@@ -33,7 +33,8 @@ class Run(NamedTuple):
     @property
     def name(self) -> str:
         """What its folder and record are called."""
-        words = f"{self.where} {self.arm.name} {self.rate:g} {self.steps} {self.seed}"
+        few = "" if self.limit is None else f"first {self.limit}"
+        words = f"{self.where} {self.arm.name} {self.rate:g} {self.steps} {self.seed} {few}"
         return "-".join("".join(c if c.isalnum() or c == "." else " " for c in words).split())
 
 
@@ -59,7 +60,7 @@ def settings(run: Run, work: Path) -> dict[str, Any]:
         "plugins": sense.plugins,
         "tasks": tasks,
         "validation": asked,
-        "held_out": _held_out(MEASURED[run.where], run.limit),
+        "held_out": _held_out(run.where, run.limit),
         "calibration": {
             "pictures": {"shards": "pictures", "prompt": "{image} {question}", "answer": ""},
             "questions": {"shards": "shown", "prompt": "{question}", "answer": ""},
@@ -78,6 +79,7 @@ def settings(run: Run, work: Path) -> dict[str, Any]:
             "precision": "bf16-mixed",
             "accelerator": "cpu",
             "threads": 1,
+            "prefix_memory": 1.0,
             **run.arm.train,
         },
     }
@@ -93,9 +95,10 @@ def _taught(where: Where, name: str, split: str) -> dict[str, Any]:
     return told
 
 
-def _held_out(split: str, limit: int | None) -> dict[str, Any]:
-    words = {name: {"shards": name, "prompt": "{question}"} for name in ("facts", "yes or no", "compared")}
-    found = {"pictures": {"shards": "pictures", "prompt": "{image} {question}"}, **words}
-    if limit is not None:
-        found = {name: {**found[name], "limit": limit} for name in ("pictures", "facts")}
-    return {name: {**task, "answer": "{answer}", "split": split} for name, task in found.items()}
+def _held_out(where: Where, limit: int | None) -> dict[str, Any]:
+    """Pictures and facts; at the end also questions of other kinds."""
+    kinds = ("facts",) if where == "fold" else ("facts", "yes or no", "compared")
+    found = {"pictures": {"shards": "pictures", "prompt": "{image} {question}"}}
+    found |= {name: {"shards": name, "prompt": "{question}"} for name in kinds}
+    more = {} if limit is None else {"limit": limit}
+    return {name: {**task, "answer": "{answer}", "split": MEASURED[where], **more} for name, task in found.items()}
