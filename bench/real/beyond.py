@@ -1,7 +1,7 @@
-"""What no task of a run can ask: two turns, the form of an answer, and running text, of the taught model.
+"""What no task of a run can ask: two turns, the form of an answer, running text, and which name a picture's would be.
 
 Talks and forms are asked once as they are, and once with an irrelevant signal before all that the user says last.
-Where it bites: free answers are greedy; nats are of text without any question, as it stands. What the untaught base
+Where it bites: of names only the first tokens are compared, and those that share theirs count as one; free answers are greedy; nats are of text without any question, as it stands. What the untaught base
 answers is the record of a run of no steps.
 """
 
@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from pairalign.evaluate.intervals import wilson
+from pairalign.finetune.collator import Collator
+from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.irrelevant import with_signal
 from pairalign.finetune.measure import has_words
+from pairalign.finetune.tasks import Task
 from pairalign.sensors.answer import answer_all
+from pairalign.sensors.processor import to_device
 from real.lessons import instructed, passages
 from real.talk import TURNS
 
@@ -25,16 +30,33 @@ LONGEST, SIZE, PASSAGES, TOKENS = 24, 8, 24, 256
 
 
 @torch.no_grad()
-def ask_beyond(model: Any, processor: Any, sense: str, signals: Sequence[Any], quick: bool = False) -> dict[str, Any]:
-    """Shares with intervals, and nats a token. signals: of the sense, to put in front, in turn."""
+def ask_beyond(
+    model: Any, processor: Any, sense: str, signals: Sequence[Any], lessons: Path, quick: bool = False
+) -> dict[str, Any]:
+    """Shares with intervals, and nats a token. signals: of the sense, to put in front, in turn. lessons: shards."""
     model.eval()
     few = 4 if quick else None
     found: dict[str, Any] = {"text, nats": nats(model, processor, 2 if quick else PASSAGES)}
+    found["likeliest name"] = likeliest_name(model, processor, lessons, few)
     for how, shown in (("without", ()), ("signal in front", signals)):
         talks = two_turns()[:few]
         said = say_all(model, processor, [talk for talk, _ in talks], sense, shown)
         found[how] = {"two turns": told(said, talks), "form": keeps_form(model, processor, sense, shown, few)}
     return found
+
+
+def likeliest_name(model: Any, processor: Any, lessons: Path, few: int | None = None) -> dict[str, Any]:
+    """The share of held-out pictures whose own name begins likelier than all other names."""
+    told = TaskConfig(shards="pictures", prompt="{image} {question}", answer="{answer}", split="test")
+    examples, collate = list(Task("pictures", told, lessons, ()).read()), Collator(processor)
+    starts = {e.answer: processor.tokenizer(e.answer, add_special_tokens=False)["input_ids"][0] for e in examples}
+    ids, hits, asked = torch.tensor(sorted(set(starts.values()))), 0, examples[:few]
+    for start in range(0, len(asked), SIZE):
+        some = asked[start : start + SIZE]
+        last = model(**to_device(collate.prompts(some), model.device)).logits[:, -1]
+        found = ids[last[:, ids].argmax(-1).cpu()].tolist()
+        hits += sum(one == starts[example.answer] for one, example in zip(found, some, strict=True))
+    return vars(wilson(hits, len(asked), chance=1 / len(ids)))
 
 
 def two_turns() -> list[tuple[list[dict[str, str]], str]]:

@@ -76,7 +76,7 @@ def _teach(run: Run, data: Path, work: Path, quick: bool) -> dict[str, Any]:
         if run.where == "whole":
             name = run.arm.sense
             signals = [read_signal(row[name]) for row in recordings(name, data) if row["split"] == "test"]
-            found["beyond"] = ask_beyond(taught.model, taught.processor, name, signals, quick)
+            found["beyond"] = ask_beyond(taught.model, taught.processor, name, signals, work / "lessons", quick)
     found["seconds"], found["cpu_seconds"] = time.monotonic() - start[0], time.process_time() - start[1]
     found["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write_json(work / "records" / f"{run.name}.json", {**about, **found}, indent=1)
