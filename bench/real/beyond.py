@@ -1,8 +1,9 @@
 """What no task of a run can ask: two turns, the form of an answer, running text, and which name a picture's would be.
 
 Talks and forms are asked once as they are, and once with an irrelevant signal before all that the user says last.
-Where it bites: of names only the first tokens are compared, and those that share theirs count as one; free answers are greedy; nats are of text without any question, as it stands. What the untaught base
-answers is the record of a run of no steps.
+Where it bites: of names only the first tokens are compared, and those that share theirs count as one; free answers are
+greedy; nats are of text without any question, as it stands. What the untaught base answers is the record of a run of no
+steps.
 """
 
 from __future__ import annotations
