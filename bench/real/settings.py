@@ -21,7 +21,8 @@ ALONE = {"sound", "apart"}  # lessons beside which "which object is it?" is not 
 
 
 class Run(NamedTuple):
-    """limit: of each held-out task so many questions; none for all."""
+    """limit: of each held-out task so many questions; none for all. signals: whether they are also asked with a signal
+    in the prompt, which no rate is chosen by. dtype: of the base; in 16 bits full tuning loses its smallest steps."""
 
     arm: Arm
     rate: float
@@ -29,12 +30,15 @@ class Run(NamedTuple):
     where: Where
     steps: int = STEPS
     limit: int | None = None
+    signals: bool = True
+    dtype: str = "float32"
 
     @property
     def name(self) -> str:
         """What its folder and record are called."""
         few = "" if self.limit is None else f"first {self.limit}"
-        words = f"{self.where} {self.arm.name} {self.rate:g} {self.steps} {self.seed} {few}"
+        kind = "" if self.dtype == "float32" else self.dtype
+        words = f"{self.where} {self.arm.name} {self.rate:g} {self.steps} {self.seed} {few} {kind}"
         return "-".join("".join(c if c.isalnum() or c == "." else " " for c in words).split())
 
 
@@ -51,7 +55,7 @@ def settings(run: Run, work: Path) -> dict[str, Any]:
     steps = round(run.steps * run.arm.steps)
     return {
         "base": str(work / "base"),
-        "dtype": "float32",
+        "dtype": run.dtype,
         "root": str(work / "lessons"),
         "out": str(work / "taught" / run.name),
         "cache": str(work / "cache"),
@@ -80,6 +84,7 @@ def settings(run: Run, work: Path) -> dict[str, Any]:
             "accelerator": "cpu",
             "threads": 1,
             "prefix_memory": 1.0,
+            "measure_with_signals": run.signals,
             **run.arm.train,
         },
     }

@@ -62,8 +62,9 @@ def asked_first(scores: Mapping[str, Any]) -> Record:
 
 def held(result: Record, task: str, how: str, off: bool = False) -> Record | None:
     """The score of a task: exact answers of pictures, the right word in a free answer of what is said in words."""
-    told = result["with_signals"]["tasks"][task]
-    scores = (told["updates_off"] or {}) if off else told
+    told = ((result["with_signals"] or {}).get("tasks") or {}).get(task, {})
+    plain = {"base": result["base"]["held_out"][task], "without": result["after"]["held_out"][task]}
+    scores = (told.get("updates_off") or {}) if off else {**plain, **told}
     if how not in scores:
         return None
     return scores[how]["contains"] if task != "pictures" else next(iter(scores[how]["kinds"].values()))

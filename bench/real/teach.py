@@ -64,8 +64,8 @@ def _teach(run: Run, data: Path, work: Path, quick: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
     align(SENSES[run.arm.sense], data, work, run.where, run.seed, quick)
     config, start = load_config(RecomposeConfig, settings(run, work)), (time.monotonic(), time.process_time())
-    about = {"arm": run.arm.name, "rate": run.rate, "seed": run.seed, "where": run.where, "batch_size": BATCH,
-             "steps": config.train.steps, "method": run.arm.method, "dormant": run.arm.dormant,
+    about = {"arm": run.arm.name, "rate": run.rate, "seed": run.seed, "where": run.where, "dtype": run.dtype,
+             "batch_size": BATCH, "steps": config.train.steps, "method": run.arm.method, "dormant": run.arm.dormant,
              "options": run.arm.options, "train": run.arm.train, "lessons": run.arm.lessons}  # fmt: skip
     try:
         taught = recompose_mllm(config, progress=False)

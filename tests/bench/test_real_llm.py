@@ -31,7 +31,8 @@ def record(name: str, rate: float, seed: int, felt: float) -> dict[str, Any]:
     off = {place: {"kinds": {"it": scored(0.8)}, "contains": scored(0.5)} for place in ("before", "behind")}
     task |= {place: {"kinds": {"it": scored(0.4)}, "contains": scored(0.5)} for place in ("before", "behind")}
     task["updates_off"] = off
-    validation = {"validation": {"object": {"accuracy": felt, "kinds": {"which": scored(felt)}}}}
+    whole = {"pictures": task["base"], "facts": task["base"]}
+    validation = {"validation": {"object": {"accuracy": felt, "kinds": {"which": scored(felt)}}}, "held_out": whole}
     results = {"base": validation, "after": validation, "with_signals": {"tasks": {"pictures": task, "facts": task}}}
     told = {"arm": name, "rate": rate, "seed": seed, "steps": 40, "cpu_seconds": 9.0, "peak_gib": 2.0}
     return {**told, "seconds": 10.0, "results": results}
@@ -133,7 +134,7 @@ def test_the_rate_is_validations_and_of_equals_the_smallest(tmp_path: Path, monk
     sys.modules.pop("real_llm", None)
     import real_llm
 
-    args = argparse.Namespace(out=tmp_path, steps=40, limit=None, seeds=1)
+    args = argparse.Namespace(out=tmp_path, steps=40, limit=None, seeds=1, dtype="float32")
     (tmp_path / "records").mkdir()
     assert real_llm.chosen(SENSOR, args) is None
     for rate, felt in zip(SENSOR.rates, (0.2, 0.6, 0.6), strict=True):
@@ -147,6 +148,9 @@ def test_the_table_pools_seeds_and_says_what_was_lost() -> None:
 
     runs = [record("rows", 1e-3, 0, 0.5), record("rows", 1e-3, 1, 0.7), {**record("full", 1e-4, 0, 0), "failed": "nan"}]
     del runs[2]["results"]
+    plain = record("plain", 1e-3, 0, 0.5)
+    plain["results"]["with_signals"] = None
+    assert "| 0.50 → 0.50 | 0.25 → 0.25 | not kept → – |" in table([plain])
     lines = table(runs).splitlines()
     assert len(lines) == 4
     assert lines[2].startswith(
