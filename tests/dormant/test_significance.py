@@ -15,7 +15,6 @@ from pairalign.core.errors import DormantError
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.significance import dowser, input_moments, score_model
 from pairalign.dormant.significance.dowser import written_prompts
-from pairalign.dormant.significance.mnaft import measure_importance, neuron_scores
 
 
 def seen_inputs(model: nn.Module, padded: bool) -> dict[str, Tensor]:
@@ -299,55 +298,3 @@ def test_fisher_squares_the_gradient_of_each_sample(budget: int) -> None:
         torch.testing.assert_close(scores[name], wanted[name], rtol=1e-3, atol=1e-10)
     with pytest.raises(DormantError, match="score='fisher' needs labels"):
         dict(score_model("fisher", model, linears, token_batches()))
-
-
-def labelled(count: int = 2) -> list[dict[str, Tensor]]:
-    batches = token_batches(count)
-    return [{**b, "labels": b["input_ids"].masked_fill(b["attention_mask"] == 0, -100)} for b in batches]
-
-
-def test_mnaft_importance_is_activation_times_gradient_per_modality() -> None:
-    model = tiny_llama()
-    model.config.image_token_id = 5
-    batches = [{**b, "input_ids": b["input_ids"].index_fill(1, torch.tensor([1, 2]), 5)} for b in labelled()]
-    name = "model.layers.1.mlp.down_proj"
-    down = model.get_submodule(name)
-    kept: dict[str, list[Tensor]] = {"image": [], "text": []}
-    held: list[Tensor] = []
-    hook = down.register_forward_pre_hook(lambda _, args: (args[0].retain_grad(), held.append(args[0]))[0])
-    for batch in batches:
-        held.clear()
-        model(**batch).loss.backward()
-        effect = (held[0] * held[0].grad).abs().detach()
-        for row, ids, real in zip(effect, batch["input_ids"], batch["attention_mask"], strict=True):
-            for token, number, is_real in zip(row, ids, real, strict=True):
-                if is_real:
-                    kept["image" if number == 5 else "text"].append(token)
-    hook.remove()
-    found = measure_importance(model, {name: down}, batches)[name]
-    for kind, tokens in kept.items():
-        torch.testing.assert_close(found[kind], torch.stack(tokens).mean(0), rtol=1e-4, atol=1e-12)
-
-
-def test_mnaft_ranks_agnostic_then_protected_then_the_rest() -> None:
-    importance = {"text": torch.tensor([9.0, 1.0, 0.1, 0.3]), "image": torch.tensor([9.0, 0.2, 1.1, 0.3])}
-    order = neuron_scores(importance, 0.25, 0.9, ("text",)).argsort().tolist()
-    assert order == [2, 3, 1, 0]  # the image's own, equal for both, the text's own, agnostic
-    assert neuron_scores(importance, 0.25, 0.9, ()).argsort().tolist() == [3, 1, 2, 0]
-    with pytest.raises(DormantError, match=r"protect=\['touch'\]: the calibration data has text, image tokens only"):
-        neuron_scores(importance, 0.25, 0.9, ("touch",))
-
-
-def test_mnaft_scores_whole_neurons() -> None:
-    model = tiny_llama()
-    mlps = find_linears(model, ("gate_proj", "up_proj", "down_proj"))
-    scores = score_model("mnaft", model, mlps, labelled())
-    for layer in range(2):
-        gate, up, down = (scores[f"model.layers.{layer}.mlp.{part}_proj"] for part in ("gate", "up", "down"))
-        assert gate.equal(up)
-        assert down.equal(gate.mT)
-        assert (gate.std(1) < 1e-6).all()
-    with pytest.raises(DormantError, match="a neuron needs exactly"):
-        score_model("mnaft", model, find_linears(model), labelled())
-    with pytest.raises(DormantError, match="score='mnaft' needs labels"):
-        score_model("mnaft", model, mlps, token_batches())

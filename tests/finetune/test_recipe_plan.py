@@ -42,7 +42,7 @@ PAPERS: dict[str, tuple[str, int, set[int], set[str]]] = {
     "model_dowser": ("llava", 32, set(range(12, 32)), ATTENTION | GATED),
     "sa_proj": ("llava_onevision", 28, set(range(28)), ATTENTION),
     "gate_up": ("llava_onevision", 28, set(range(28)), {"gate_proj", "up_proj"}),
-    "mnaft": ("internvl", 24, set(range(24)), GATED),
+    "mnaft": ("internvl", 24, set(range(24)), GATED | {"fc1", "fc2"}),
     "pairwise": ("llava", 32, set(range(32)), ATTENTION | GATED),
 }
 
@@ -72,10 +72,12 @@ def test_a_recipe_tunes_what_its_paper_says_of_the_real_model(name: str) -> None
     assert {layer_of(layer.name) for layer in plan.layers} == layers
     assert {layer.name.rpartition(".")[2] for layer in plan.layers} == kinds
     assert len(plan.layers) == len(layers) * len(kinds)
+    assert plan.exact == (name != "mnaft")  # which neurons it marks depends on the base's weights
+    if name == "mnaft":
+        return
     share = plan.trained / sum(layer.entries for layer in plan.layers)
     asked = 1 if config.dormant.structure == "matrices" else config.dormant.density
     assert share == pytest.approx(asked, abs=0.001)
-    assert plan.exact
     text = build_on_meta(find_architecture(config.base, ARCHITECTURES)).config.get_text_config()
     assert text.num_hidden_layers == count
 
@@ -84,6 +86,8 @@ def test_a_recipe_tunes_what_its_paper_says_of_the_real_model(name: str) -> None
 def test_its_settings_choose_the_same_layers_of_a_tiny_model_of_the_class(name: str) -> None:
     family, count, layers, kinds = PAPERS[name]
     settings = {**vars(recipe(name).dormant), "score": "random", "options": {}}
+    if settings["choose"] == "relevant":  # what is marked is another test's
+        settings["choose"] = "lowest"
     base = _deep(family, count)
     plan = plan_dormant(base, pa.DormantConfig(**settings))
     model = pa.get_dormant_model(base, pa.DormantConfig(**settings), sensor="touch")

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pairalign.dormant.provenance import Calibration, Seen, fingerprint, read_by
+from pairalign.dormant.provenance import Calibration, Seen, fingerprint, read_by, tasks_of
 from pairalign.dormant.receipt import fingerprint_base
 from pairalign.dormant.significance import Batch, check_score, load_scores, save_scores, score_model
 from pairalign.dormant.significance.file import StoredScores
-from pairalign.dormant.significance.scores import Linears
+from pairalign.dormant.significance.scores import Linears, compares_tasks
 from pairalign.files import sha256_text
 from pairalign.runs.lock import alone
 
@@ -41,7 +41,8 @@ def cached_scores(
     check_score(score, options or {})
     told, samples = dict(options or {}), getattr(calibration, "samples", ())
     if calibration is not None:  # it may be read once only
-        calibration = Calibration([dict(batch) for batch in calibration], samples)
+        tasks = tasks_of(calibration)
+        calibration = Calibration([dict(batch) for batch in calibration], samples, tasks)
     path = score_path(folder, score, model, linears, calibration, seed=seed, options=told)
     if path.exists():
         return load_scores(path)
@@ -66,6 +67,7 @@ def score_path(
     """The file of `cached_scores`, there or not."""
     batches = None if calibration is None else [dict(batch) for batch in calibration]
     parts = [score, list(linears), dict(options or {}), seed, fingerprint_base(model), batches]
+    parts += [tasks_of(calibration)] if compares_tasks(score) else []
     return Path(folder) / f"{score}-{key_of(parts)}.safetensors"
 
 

@@ -21,9 +21,11 @@ class DormantConfig(Strict):
     budget: where the share is counted out: "per_row", "per_matrix", "global" or "owl"; null for per_row with entries
         and per_matrix with the rest.
     choose: "lowest" scores or least used directions; "highest" as a control. For random ones, score="random".
+        "relevant": the neurons that the score itself marks, whatever the density, which score="mnaft" does; "random":
+        as many neurons of each layer at random, its control.
     target_modules, exclude_modules, layers_to_transform: which linear layers, as in PEFT; null for attention and gated
-        MLP projections of every layer of the text decoder; a negative layer counts from the last. Nothing is protected
-        unless asked.
+        MLP projections of every layer of the text decoder; "neurons" for MLPs of all towers, the vision tower's too. A
+        negative layer counts from the last. Nothing is protected unless asked.
     acts: where trained weights act. "sensor": from the first token of the sensor on, so that every prompt without it
         gets the base's logits, bit for bit; "always": everywhere, as published methods do. null: "sensor" in a run of
         stage two, "always" by `get_dormant_model` alone, which knows of no sensors.
@@ -36,7 +38,7 @@ class DormantConfig(Strict):
     density: Annotated[float, Within(0, 1, open=True)] = 0.1
     structure: Text = "weights"
     budget: Budget | None = None
-    choose: Literal["lowest", "highest"] = "lowest"
+    choose: Literal["lowest", "highest", "relevant", "random"] = "lowest"
     target_modules: Text | tuple[Text, ...] | None = None
     exclude_modules: Text | tuple[Text, ...] | None = None
     layers_to_transform: tuple[Annotated[int, Within(-LARGEST, LARGEST, whole=True)], ...] | None = None

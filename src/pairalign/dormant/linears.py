@@ -14,9 +14,10 @@ from torch import nn
 
 from pairalign.core.errors import DormantError, did_you_mean
 from pairalign.dormant.quantised import form_of, is_plain
+from pairalign.dormant.selection.neurons import find_neurons
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
+LAYER = re.compile(r"(?:^|\.)(?:layers|layer|blocks|h)\.(\d+)\.")
 
 
 def find_linears(
@@ -27,15 +28,20 @@ def find_linears(
 ) -> dict[str, nn.Linear]:
     """Linear layers by full module name, in the model's order.
 
-    target_modules: name endings; "all-linear" for every linear of the decoder's layers; another string is a regular
-    expression that a full name must match; `None` for attention and gated MLP projections. exclude_modules: likewise.
-    layers_to_transform: positions of decoder layers, negative ones from the end.
+    target_modules: name endings; "all-linear" for every linear of the decoder's layers; "neurons" for the MLPs of the
+    layers of all towers, the vision tower's too; another string is a regular expression that a full name must match;
+    `None` for attention and gated MLP projections. exclude_modules: likewise.
+    layers_to_transform: positions of layers, in each tower, negative ones from its end.
     Raise `DormantError` if nothing is found, and for a weight that is tied to another or quantised in an unknown form.
     """
     prefix = decoder_prefix(model)
     targets = PROJECTIONS if target_modules is None else target_modules
     linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    named = {name: module for name, module in linears.items() if _matches(name, targets, prefix)}
+    if targets == "neurons":
+        inside = {weight for group in find_neurons(linears)[0].values() for weight in group}
+        named = {name: module for name, module in linears.items() if name in inside and layer_of(name) is not None}
+    else:
+        named = {name: module for name, module in linears.items() if _matches(name, targets, prefix)}
     if exclude_modules:
         named = {name: module for name, module in named.items() if not _matches(name, exclude_modules, prefix)}
     if not named:
@@ -69,6 +75,11 @@ def layer_name(name: str) -> str | None:
     return name[: found[-1].end() - 1] if found else None
 
 
+def tower_of(name: str) -> str:
+    """Name of the list of layers that a module belongs to, such as "model.visual.blocks"; empty outside of layers."""
+    return (layer_name(name) or "").rpartition(".")[0]
+
+
 def _matches(name: str, targets: str | Sequence[str], prefix: str) -> bool:
     inside = not prefix or name.startswith(prefix + ".")
     if targets == "all-linear":
@@ -81,13 +92,16 @@ def _matches(name: str, targets: str | Sequence[str], prefix: str) -> bool:
 def _of_layers(named: dict[str, nn.Linear], layers: Sequence[int] | None) -> dict[str, nn.Linear]:
     if layers is None:
         return named
-    places = {name: layer_of(name) for name in named}
-    count = 1 + max((place for place in places.values() if place is not None), default=-1)
+    towers: dict[str, int] = {}
+    for name in named:
+        if (place := layer_of(name)) is not None:
+            towers[tower_of(name)] = max(towers.get(tower_of(name), 0), place + 1)
+    most = max(towers.values(), default=0)
     for layer in layers:
-        if not -count <= layer < count:
-            raise DormantError(f"layers_to_transform: {layer} is no layer of {count}.")
-    wanted = {layer % count for layer in layers}
-    return {name: module for name, module in named.items() if places[name] in wanted}
+        if not -most <= layer < most:
+            raise DormantError(f"layers_to_transform: {layer} is no layer of {most}.")
+    wanted = {tower: {n % count for n in layers if -count <= n < count} for tower, count in towers.items()}
+    return {name: module for name, module in named.items() if layer_of(name) in wanted.get(tower_of(name), ())}
 
 
 def _check(model: nn.Module, named: dict[str, nn.Linear]) -> None:

@@ -45,6 +45,7 @@ from pairalign.dormant.pulled import pull_back, update_ends
 from pairalign.dormant.quantised import count_of, dense, form_of, shape_of
 from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.mask import Mask
+from pairalign.dormant.selection.relevant import BY_MARK, check_choice, is_relevance, select_relevant
 from pairalign.dormant.selection.select import check_settings, count_out, select_dormant
 from pairalign.dormant.significance import Batch, ScoresOf, check_score, input_moments, score_model
 from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
@@ -287,6 +288,8 @@ def choose_parts(
     """Choose as `get_dormant_model` does, which says what is given; the base is left as it is."""
     check_settings(config.structure, config.counted, config.density)
     check_score(config.score, config.options)
+    if scores is None and masks is None:
+        check_choice(config.score, config.structure, config.choose)
     linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
     check_forms(linears, config.structure)
     seen, beside = None if calibration is None else Seen(calibration), tuple(reserved.owned) if reserved else ()
@@ -320,6 +323,10 @@ def choose_masks(
         return {n: Mask("rows", shape_of(m.weight), torch.arange(m.out_features)) for n, m in linears.items()}
     if scores is None:
         scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
+    check_choice("mnaft" if is_relevance(scores) else None, config.structure, config.choose)
+    if config.choose in BY_MARK:
+        owned = _taken(linears, config, reserved)
+        return select_relevant(ScoresOf(linears, scores), config.choose == "random", config.seed, owned)
     return select_dormant(
         ScoresOf(linears, scores),
         config.structure,

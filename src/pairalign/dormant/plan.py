@@ -20,8 +20,9 @@ from pairalign.dormant.model import DormantModel, check_forms, choose_masks
 from pairalign.dormant.quantised import dtype_of
 from pairalign.dormant.selection.encoding import encode_places
 from pairalign.dormant.selection.mask import Mask
+from pairalign.dormant.selection.relevant import NeuronLayer, check_choice, neuron_layers, neuron_rows
 from pairalign.dormant.selection.select import check_settings, count_out
-from pairalign.dormant.significance import Batch, check_score
+from pairalign.dormant.significance import Batch, check_score, score_model
 
 TRAIN_BYTES = 16  # fp32 master, gradient and two moments of Adam
 
@@ -47,9 +48,10 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class DormantPlan:
-    """All layers of a plan; `str` of it is a table."""
+    """All layers of a plan, and what a score that marks neurons says of each MLP; `str` of it is a table."""
 
     layers: tuple[LayerPlan, ...]
+    neurons: tuple[NeuronLayer, ...] = ()
 
     def __str__(self) -> str:
         rows = [["layer", "entries", "trained", "share", "memory", "delta"]]
@@ -62,7 +64,8 @@ class DormantPlan:
             ("all", entries, trained, memory, delta),
         ]:
             rows.append(_row(name, *numbers))
-        return "\n".join(line.rstrip() for line in aligned(rows))
+        tables = [aligned(rows), *([aligned(neuron_rows(self.neurons))] if self.neurons else [])]
+        return "\n\n".join("\n".join(line.rstrip() for line in table) for table in tables)
 
 
 def plan_dormant(model: nn.Module, config: DormantConfig, calibration: Iterable[Batch] | None = None) -> DormantPlan:
@@ -77,8 +80,12 @@ def plan_dormant(model: nn.Module, config: DormantConfig, calibration: Iterable[
     check_forms(linears, config.structure)
     if config.structure == "directions":
         return DormantPlan(tuple(plan_directions(name, module, config.density) for name, module in linears.items()))
-    masks = choose_masks(base, linears, config, calibration)
-    return DormantPlan(tuple(_layer(name, linears[name], mask) for name, mask in masks.items()))
+    check_choice(config.score, config.structure, config.choose)
+    scores = None
+    if config.structure != "matrices":
+        scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
+    masks = choose_masks(base, linears, config, calibration, scores)
+    return DormantPlan(tuple(_layer(n, linears[n], mask) for n, mask in masks.items()), neuron_layers(scores))
 
 
 def plan_installed(model: DormantModel) -> tuple[LayerPlan, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,41 @@ from torch import Tensor
 
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.quantised import bits_of
+from pairalign.dormant.selection.relevant import neuron_layers
 from pairalign.dormant.updates import Replacement
 
 KEYS = 1000  # written out; of more samples only the hash and the first so many
 
 
 class Calibration(list[dict[str, Any]]):
-    """Batches of a model's inputs that know their samples. samples: a record for each set, see `record_samples`."""
+    """Batches of a model's inputs that know their samples. samples: a record for each set, see `record_samples`; tasks:
+    the task of each batch, for scores that compare tasks; empty where nobody says it."""
 
-    def __init__(self, batches: Iterable[dict[str, Any]] = (), samples: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        batches: Iterable[dict[str, Any]] = (),
+        samples: Iterable[dict[str, Any]] = (),
+        tasks: Iterable[str] = (),
+    ) -> None:
         super().__init__(batches)
-        self.samples = list(samples)
+        self.samples, self.tasks = list(samples), list(tasks)
+
+    def extend_by(self, other: Calibration) -> None:
+        """Add another set's batches with all that is known of them."""
+        self += other
+        self.samples += other.samples
+        self.tasks += other.tasks
+
+    @classmethod
+    def by_task(cls, batches: Mapping[str, Iterable[dict[str, Any]]]) -> Calibration:
+        """Of batches by the name of their task."""
+        told = [(task, batch) for task, those in batches.items() for batch in those]
+        return cls([batch for _, batch in told], (), [task for task, _ in told])
+
+
+def tasks_of(batches: Any) -> list[str]:
+    """The task of each batch of a calibration set; none where nobody says it."""
+    return list(getattr(batches, "tasks", ()))
 
 
 def record_samples(keys: Sequence[str], **about: Any) -> dict[str, Any]:
@@ -41,7 +66,7 @@ class Seen(Iterable[Mapping[str, Any]]):
     """Batches on their way into a score, which may look at them or not."""
 
     def __init__(self, batches: Iterable[Mapping[str, Any]]) -> None:
-        self.batches = batches
+        self.batches, self.tasks = batches, tasks_of(batches)
         self.count, self.tokens = 0, ""
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
@@ -66,12 +91,14 @@ def origin_of(
     beside: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What is kept of a choice: "sha256" of what was chosen, "scores" (what a score file says of itself, or `None`),
-    "calibration", which was read now, or by what wrote that file, and "beside", the sensors whose weights were left to
-    them, where there are some."""
+    "calibration", which was read now, or by what wrote that file, "neurons", what marks say of each MLP, and "beside",
+    the sensors whose weights were left to them, where there are some."""
     about = dict(getattr(scores, "about", {}))
     stored = about.pop("calibration", None)
     about.pop("layers", None)  # a hash for each weight, which a delta has itself
     found = {"sha256": chosen_hash(updates), "scores": about or None, "calibration": read_by(scores, seen) or stored}
+    if neurons := neuron_layers(scores):
+        found["neurons"] = [asdict(one) for one in neurons]
     return {**found, "beside": list(beside)} if beside else found
 
 

@@ -48,11 +48,8 @@ def assemble(
 
     for plugin in config.plugins:
         load_plugin(plugin)
-    how = Loading(
-        config.device_map, config.attn_implementation, config.revision, config.trust_remote_code, config.load_in
-    )
     place = CPU if mapped else device
-    llm, processor = load_base(config.base, "auto" if mapped else config.dtype, place, how)
+    llm, processor = load_base(config.base, "auto" if mapped else config.dtype, place, loading_of(config))
     check_beside(config.method, llm, mapped)
     model = SensorModel(llm)
     sensing = SensorProcessor(processor, {})
@@ -61,6 +58,13 @@ def assemble(
         model.add(name, made, sensing.add(name, made))
     model.senses.to(device)
     return model.eval(), sensing
+
+
+def loading_of(config: RecomposeConfig) -> Loading:
+    """How the configuration loads its base."""
+    return Loading(
+        config.device_map, config.attn_implementation, config.revision, config.trust_remote_code, config.load_in
+    )
 
 
 def check_beside(method: str, llm: nn.Module, mapped: bool = False) -> None:

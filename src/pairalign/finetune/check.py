@@ -13,10 +13,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from pairalign.core.errors import ConfigError, DataError, PairalignError, SignalError
 from pairalign.data.index import load_index
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import read_samples
+from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import RecomposeConfig
@@ -43,7 +46,7 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
     Looked at: shards, fields, splits and limits of each; that training shows every sensor; places in a batch; enough
     calibration samples; that a score file can be read.
     """
-    found = {part: _named(config, part) for part in PARTS}
+    found = {part: named_tasks(config, part) for part in PARTS}
     _check_shown(config, found["tasks"])
     _check_taught(config, found["tasks"])
     share, weights = config.train.rehearse.share, [task.config.weight for task in found["tasks"]]
@@ -55,7 +58,8 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
     return found
 
 
-def _named(config: RecomposeConfig, part: str) -> list[Task]:
+def named_tasks(config: RecomposeConfig, part: str) -> list[Task]:
+    """The tasks of one part of the configuration, each checked against its shards."""
     sensors, tasks = list(config.senses), []
     for name, one in getattr(config, part).items():
         try:
@@ -93,6 +97,22 @@ def _check_taught(config: RecomposeConfig, tasks: Sequence[Task]) -> None:
                 "sensor on learn nothing from it: leave it out, let train.rehearse hold what the base does, or set "
                 "dormant.acts=always."
             )
+
+
+def check_towers(config: RecomposeConfig, llm: nn.Module, tasks: Sequence[Task]) -> None:
+    """Raise `ConfigError` for weights outside of the text decoder that no training task's picture reaches."""
+    which = config.dormant
+    if config.method != "dormant" or not config.train.steps or any(task.shows_pictures for task in tasks):
+        return
+    prefix = decoder_prefix(llm)
+    named = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
+    outside = [name for name in named if prefix and not name.startswith(f"{prefix}.")]
+    if outside:
+        raise ConfigError(
+            f"dormant.target_modules={which.target_modules!r}: {outside[0]} and {len(outside) - 1} more layers read "
+            "pictures, and no training task shows one, so they would learn nothing: add such a task, or leave them out "
+            "with dormant.exclude_modules."
+        )
 
 
 def check_signals(tasks: Tasks, senses: Mapping[str, Sense]) -> None:

@@ -182,13 +182,14 @@ def check_enough(task: Task, count: int) -> None:
 
 
 def calibration_batches(task: Task, collate: Collator, count: int, size: int = 8) -> Calibration:
-    """The model's inputs for `count` examples, answers and labels included, with the keys of these; raise `DataError`
-    if the task has fewer."""
+    """The model's inputs for `count` examples, answers and labels included, with the keys of these and the task's name,
+    a source's aside; raise `DataError` if the task has fewer."""
     check_enough(task, count)
     found, keys = Calibration(), list[str]()
     for batch in batches(task, collate, size, count):
         answered = bool((batch.labels != IGNORED).any())
         found.append({**batch.inputs, **({"labels": batch.labels} if answered else {})})
+        found.tasks.append(task.name.partition("/")[0])
         keys += batch.keys
     told = {name: getattr(task.config, name) for name in ("shards", "split", "prompt", "answer")}
     content = load_index(task.folder).content_hash

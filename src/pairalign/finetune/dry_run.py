@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.plan import LayerPlan, aligned, format_bytes, plan_installed
 from pairalign.dormant.quantised import bytes_of, count_of, stored_parts
+from pairalign.dormant.selection.relevant import NeuronLayer, neuron_rows
 from pairalign.finetune.collator import Batch, Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits
@@ -46,7 +47,7 @@ class RunPlan:
     layers: of dormant tuning, empty for other methods. memory: bytes at the peak, `counted` whether the device counted
     them. delta: bytes of what is saved, None where the method's model cannot be. tokens: of a sample by task, mean;
     before: those before the first signal that are read without gradients, 0 where prompts are read whole.
-    prepare: seconds before the first step; step: of each of `steps`.
+    prepare: seconds before the first step; step: of each of `steps`. neurons: of MLPs whose neurons a score marks.
     """
 
     method: str
@@ -63,6 +64,7 @@ class RunPlan:
     prepare: float
     step: float
     steps: int
+    neurons: tuple[NeuronLayer, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -71,13 +73,20 @@ class RunPlan:
 
     def record(self) -> dict[str, Any]:
         """Everything, as plain values for JSON."""
-        return {**asdict(self), "layers": [asdict(layer) for layer in self.layers], "seconds": self.seconds}
+        neurons = [{**asdict(one), "trained": one.trained} for one in self.neurons]
+        return {
+            **asdict(self),
+            "layers": [asdict(layer) for layer in self.layers],
+            "neurons": neurons,
+            "seconds": self.seconds,
+        }
 
     def __str__(self) -> str:
         total = sum(self.trained.values())
         lines = [f"method {self.method} on {self.device}; base of {self.parameters:,} parameters", ""]
         if self.layers:
             lines += aligned([("module", "layers", "entries", "dormant", "share"), *kinds(self.layers)])
+            lines += ["", *aligned(neuron_rows(self.neurons))] if self.neurons else []
         else:
             lines += aligned([("module", "trained"), *_most(self.trained)])
         source = "counted by the device" if self.counted else "estimate: weights, gradients, moments, one step"
@@ -118,6 +127,8 @@ def try_out(
     prepare = time.perf_counter() - start
     trained = [(name, p.numel()) for name, p in model.llm.named_parameters() if p.requires_grad]
     layers = plan_installed(model.llm) if isinstance(model.llm, DormantModel) else ()
+    told = model.llm.origins.get(setup.sensor, {}) if isinstance(model.llm, DormantModel) else {}
+    neurons = tuple(NeuronLayer(**one) for one in told.get("neurons", ()))
     bridge = [p for p in model.senses.parameters() if p.requires_grad]
     tokens = {task.name: _tokens(task, collate) for task in tasks}
     cuts = StageTwo(model, method, config).prefixes is not None
@@ -131,7 +142,7 @@ def try_out(
     step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
     return RunPlan(
         config.method, str(model.device), base, _by_kind(trained), sum(p.numel() for p in bridge), layers, memory,
-        counted, _saved(model, method, layers), tokens, before, prepare, step * accumulate, config.train.steps,
+        counted, _saved(model, method, layers), tokens, before, prepare, step * accumulate, config.train.steps, neurons,
     )  # fmt: skip
 
 

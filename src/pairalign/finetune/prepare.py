@@ -11,7 +11,7 @@ import torch
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.reserved import read_reserved
 from pairalign.finetune.assemble import assemble
-from pairalign.finetune.check import check_signals, check_tasks, check_words
+from pairalign.finetune.check import check_signals, check_tasks, check_towers, check_words
 from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import loaded_dtype
@@ -57,6 +57,7 @@ def prepare(
     reserved = read_reserved(model.llm, installed_folders(config), loaded_dtype(config) if mapped else None)
     asked = check_tasks(config) if asked is None else asked
     tasks, measured, calibration = read_tasks(config, processor, asked)
+    check_towers(config, model.llm, tasks)
     folder = config.score_cache or config.cache
     cache = None if folder is None else Path(folder)
     remember = config.train.pull_back is not None
@@ -85,7 +86,5 @@ def read_tasks(
     sets = {part: [Questions(t, collate, size, memory) for t in of] for part, of in measured.items()}
     shown = Calibration()
     for one in asked["calibration"]:
-        part = calibration_batches(one, collate, config.calibration_size)
-        shown += part
-        shown.samples += part.samples
+        shown.extend_by(calibration_batches(one, collate, config.calibration_size))
     return asked["tasks"], sets, shown or None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pairalign.dormant.linears import layer_of
 from pairalign.dormant.plan import LayerPlan, aligned, format_bytes
+from pairalign.dormant.selection.relevant import neuron_rows
 from pairalign.finetune.recipe_plan import MetaPlan
 
 HEADS = ("recipe", "base", "weights that train", "of the layers", "of the model", "memory", "delta", "TFLOP a step")
@@ -19,7 +21,8 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
     lines = [f"{plan.model}: {plan.parameters:,} parameters in {kept}", ""]
     lines += aligned([("module", "layers", "entries", "dormant", "share"), *kinds(plan.layers)])
     if not plan.exact:
-        lines += ["about: under this budget the split over layers depends on scores; each stands at the mean share"]
+        lines += ["about: the split over layers depends on scores; each stands at the mean share"]
+    lines += ["", *aligned(neuron_rows(plan.neurons))] if plan.neurons else []
     sums = {
         "base weights": plan.base_bytes,
         "masters, gradients, moments": sum(layer.each * layer.trained for layer in plan.layers),
@@ -49,6 +52,7 @@ def record(plan: MetaPlan, tflops: float | None = None) -> dict[str, Any]:
         "parameters": plan.parameters,
         "exact": plan.exact,
         "dormant": {layer.name: layer.trained for layer in plan.layers},
+        "neurons": [{**asdict(one), "trained": one.trained} for one in plan.neurons],
         "trainable": plan.trained,
         "memory_bytes": plan.memory,
         "activation_bytes": plan.activations,

@@ -4,15 +4,17 @@ Counts are those of `select_dormant`, which chooses exactly k pieces whatever th
 a linear are 2 a weight and token, forward; again for the gradient of its input; and for the gradient of the trained
 values 2 a trained weight for whole rows and columns, 2 a weight of the matrix for single entries, whose gradient is
 formed in dense blocks (`Replacement.gradient`).
-Where it bites: under "global" and "owl" budgets the split over layers depends on scores, and so do the totals where
-pieces differ in size: the mean share stands there, marked "about". Activations and time are estimates; the vision
-tower's arithmetic, its activations and the bridge are left out. Places of single entries below a density of 1/8 are
-those of evenly spread ones.
+Where it bites: under "global" and "owl" budgets, and where a score marks neurons, the split over layers depends on
+scores, and so do the totals where pieces differ in size: the mean share stands there, marked "about", unless `scores`
+names a file of marks. Activations and time are estimates; the vision tower's arithmetic, its activations and the bridge
+are left out. Places of single entries below a density of 1/8 are those of evenly spread ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +27,11 @@ from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.plan import LayerPlan, cell_bytes, piece_bytes, plan_directions, rounded_bytes
 from pairalign.dormant.selection.encoding import SKIP
+from pairalign.dormant.selection.relevant import BY_MARK, NeuronLayer, neuron_layers
 from pairalign.dormant.selection.select import check_settings, count_out, parse_n_of_m
 from pairalign.dormant.selection.units import pieces_of
+from pairalign.dormant.significance import load_scores
+from pairalign.dormant.significance.mnaft import AGNOSTIC_SHARE, LAYER_SHARE
 from pairalign.finetune.architecture import build_on_meta, floating
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.installed import check_room
@@ -43,7 +48,8 @@ SUMS = {"spider": 4}  # bytes an entry of what is added up in float32
 
 @dataclass(frozen=True)
 class MetaPlan:
-    """A recipe on a model of known size. Memory in bytes; FLOPs a token; `exact` says whether counts are."""
+    """A recipe on a model of known size. Memory in bytes; FLOPs a token; `exact` says whether counts are.
+    neurons: of MLPs whose neurons a score file marks."""
 
     model: str
     dtype: torch.dtype
@@ -58,6 +64,7 @@ class MetaPlan:
     step_tokens: int
     steps: int
     load_in: str | None = None
+    neurons: tuple[NeuronLayer, ...] = ()
 
     @property
     def trained(self) -> int:
@@ -94,7 +101,8 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     linears = find_linears(model, dormant.target_modules, dormant.exclude_modules, dormant.layers_to_transform)
     if config.installed:
         check_room(config, linears)
-    layers = count_trained(model, config, linears, dtype)
+    neurons = marked_neurons(config)
+    layers = count_trained(model, config, linears, dtype, neurons)
     structure = dormant.structure if config.method == "dormant" else "matrices"
     forward, backward = count_flops(model, linears, layers, structure, tokens)
     if config.method == "lwf":  # the base answers, too
@@ -107,7 +115,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
         sum(p.numel() for p in model.parameters()),
         base_bytes(model, dtype, config.load_in),
         layers,
-        structure in ("matrices", "directions") or dormant.counted not in ("global", "owl"),
+        structure in ("matrices", "directions") or _is_exact(config, neurons),
         estimate_activations(model, tune.batch_size * tokens, dtype, tune.gradient_checkpointing),
         forward,
         backward,
@@ -115,6 +123,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
         tune.batch_size * tune.accumulate * tokens,
         tune.steps,
         config.load_in,
+        neurons,
     )
 
 
@@ -139,12 +148,16 @@ def _nf4_bytes(linear: nn.Linear) -> int:
 
 
 def count_trained(
-    model: nn.Module, config: RecomposeConfig, linears: dict[str, nn.Linear], dtype: torch.dtype
+    model: nn.Module,
+    config: RecomposeConfig,
+    linears: dict[str, nn.Linear],
+    dtype: torch.dtype,
+    neurons: tuple[NeuronLayer, ...] = (),
 ) -> tuple[LayerPlan, ...]:
     """What trains of each module under the configuration's method; see `COPIES` for what it holds beside."""
     method = create_method(config.method, config.options)
     if config.method == "dormant":
-        return count_layers(linears, config.dormant, dtype)
+        return count_layers(linears, config.dormant, dtype, neurons)
     if config.method == "bridge":
         return ()
     size = dtype.itemsize
@@ -161,25 +174,54 @@ def count_trained(
     return tuple(LayerPlan(name, n, n, 0, kept * n, size * n, entry_bytes(dtype)) for name, n in counts.items())
 
 
-def count_layers(linears: dict[str, nn.Linear], config: DormantConfig, dtype: torch.dtype) -> tuple[LayerPlan, ...]:
-    """What `plan_dormant` would say of each layer, without a score."""
+def marked_neurons(config: RecomposeConfig) -> tuple[NeuronLayer, ...]:
+    """What the score file says of each MLP, where neurons are chosen by marks; nothing where there is none yet."""
+    by_mark = config.method == "dormant" and config.dormant.choose in BY_MARK
+    if not by_mark or config.scores is None or not Path(config.scores).exists():
+        return ()
+    return neuron_layers(load_scores(config.scores))
+
+
+def _is_exact(config: RecomposeConfig, neurons: tuple[NeuronLayer, ...]) -> bool:
+    return bool(neurons) if config.dormant.choose in BY_MARK else config.dormant.counted not in ("global", "owl")
+
+
+def count_layers(
+    linears: dict[str, nn.Linear], config: DormantConfig, dtype: torch.dtype, neurons: tuple[NeuronLayer, ...] = ()
+) -> tuple[LayerPlan, ...]:
+    """What `plan_dormant` would say of each layer, without a score. neurons: what a score that marks them says; without
+    it each MLP stands at the mean share that the score's agnostic and layers ask for."""
     check_settings(config.structure, config.counted, config.density)
     if config.structure == "directions":
         return tuple(plan_directions(name, linear, config.density) for name, linear in linears.items())
     if config.structure == "neurons":
-        downs = {group[-1] for group in pieces_of("neurons", list(linears)).groups.values()}
+        groups = pieces_of("neurons", list(linears)).groups
+        downs = {group[-1] for group in groups.values()}
+        if config.choose in BY_MARK:
+            counts = {one.name: one.trained for one in neurons} or _mean_counts(linears, groups, config)
+            of = {weight: counts.get(name, 0) for name, group in groups.items() for weight in group}
+            return tuple(_layer(n, linears[n], config, dtype, n in downs, of[n]) for n in linears if of[n])
     else:
         downs = set(linears) if config.structure == "columns" else set()
     return tuple(_layer(name, linear, config, dtype, name in downs) for name, linear in linears.items())
 
 
-def _layer(name: str, linear: nn.Linear, config: DormantConfig, dtype: torch.dtype, columns: bool) -> LayerPlan:
+def _mean_counts(
+    linears: dict[str, nn.Linear], groups: Mapping[str, tuple[str, ...]], config: DormantConfig
+) -> dict[str, int]:
+    share = config.options.get("agnostic", AGNOSTIC_SHARE) * config.options.get("layers", LAYER_SHARE)
+    return {name: round(share * linears[group[-1]].in_features) for name, group in groups.items()}
+
+
+def _layer(
+    name: str, linear: nn.Linear, config: DormantConfig, dtype: torch.dtype, columns: bool, count: int = 0
+) -> LayerPlan:
     rows, inputs = linear.out_features, linear.in_features
     entries = rows * inputs
     pieces = config.structure in ("rows", "columns", "neurons", "matrices")
     if pieces:
         size, across = (inputs, rows) if columns else (rows, inputs)
-        k = size if config.structure == "matrices" else count_out(name, config.density, size, "pieces")
+        k = size if config.structure == "matrices" else count or count_out(name, config.density, size, "pieces")
         trained, (held, stored) = k * across, piece_bytes(k)
     else:
         trained = _entries(name, rows, inputs, config)
@@ -222,6 +264,7 @@ def count_flops(
         2 * text.num_hidden_layers * text.num_attention_heads * head * tokens
     )  # q·k and p·v, half of them causal
     forward = backward = 2 * weights
+    layers = tuple(layer for layer in layers if not inner or layer.name.startswith(f"{inner}."))
     trained = sum(layer.trained for layer in layers)
     if structure == "directions":
         ranks = ((layer.trained // linears[layer.name].out_features, linears[layer.name]) for layer in layers)

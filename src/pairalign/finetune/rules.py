@@ -11,6 +11,7 @@ import torch
 from pairalign.align.precision import check_names
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.model import BESIDE as STRUCTURES
+from pairalign.dormant.selection.relevant import check_choice
 from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score
 from pairalign.finetune.architecture import floating
@@ -36,6 +37,8 @@ def check_config(config: RecomposeConfig) -> None:
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)
         check_score(config.dormant.score, config.dormant.options)
+        if config.scores is None:
+            check_choice(config.dormant.score, config.dormant.structure, config.dormant.choose)
     if config.installed and config.method != "dormant":
         raise ConfigError(
             f"installed: method {config.method!r} owns no weights that others could leave alone: leave installed out, "

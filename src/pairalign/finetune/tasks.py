@@ -96,6 +96,13 @@ class Task:
         except DataError as error:
             raise ConfigError(f"task {name!r}: split={config.split!r}: {error}") from error
 
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether a prompt holds a picture for the base."""
+        stored = load_index(self.folder).modalities
+        asked = [field for field in FIELD.findall(self.config.prompt) if field not in self.sensor]
+        return any(not set(stored[field].ext) <= TEXTS for field in asked)
+
     def check_signals(self, senses: Mapping[str, Sense]) -> None:
         """Raise `SignalError` where a field is recorded in another unit or rate than its sensor's encoder declares."""
         stored = load_index(self.folder).modalities

@@ -14,13 +14,15 @@ import pairalign as pa
 from pairalign.core.errors import ConfigError, DormantError
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.plan import plan_dormant
+from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.significance import score_model
 from pairalign.dormant.significance.scores import _SCORES
 from pairalign.finetune.methods import create_method
 
 OPTIONS: dict[str, dict[str, Any]] = {"dowser": {"probes": 2}, "splash": {"tokens": "relative"}}  # "all" counts padding
-SCORES = sorted(set(_SCORES) - {"mnaft"})
-LABELLED = ("fisher",)
+SCORES = sorted(_SCORES)
+LABELLED = ("fisher", "mnaft", "taylor")
+NEURONS = ("mnaft", "taylor")
 ANSWER = 2  # tokens at the end of each prompt
 
 
@@ -66,8 +68,23 @@ def _labels(family: str) -> list[tuple[list[int], Tensor]]:
     return [(row, both[n : n + 1, both.shape[1] - len(row) :]) for n, row in enumerate(rows_of(family))]
 
 
+def linears_of(score: str, model: nn.Module) -> dict[str, nn.Linear]:
+    return find_linears(model, "neurons" if score in NEURONS else None)
+
+
 def scored(score: str, model: nn.Module, batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return dict(score_model(score, model, find_linears(model), batches, **OPTIONS.get(score, {})))
+    """mnaft: of two tasks, the batches and the same ones of fewer answer tokens."""
+    given = batches
+    if score == "mnaft" and batches and "labels" in batches[0]:
+        fewer = [{**batch, "labels": last_only(batch["labels"])} for batch in batches]
+        given = Calibration.by_task({"long": batches, "short": fewer})
+    return dict(score_model(score, model, linears_of(score, model), given, **OPTIONS.get(score, {})))
+
+
+def last_only(labels: Tensor) -> Tensor:
+    """Labels of the last answer token of each row alone."""
+    behind = (labels != -100).flip(1).cumsum(1).flip(1)
+    return labels.masked_fill(behind != 1, -100)
 
 
 def same(found: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float = 1e-4) -> None:
@@ -85,9 +102,10 @@ def test_neither_padding_nor_how_samples_are_batched_changes_a_score(family: str
     model = model_of(family)
     for score in SCORES:
         left = scored(score, model, padded(family, left=True))
-        assert set(left) == set(find_linears(model))
-        assert all(value.shape == find_linears(model)[name].weight.shape for name, value in left.items())
-        assert score == "random" or all(float(value.max()) > 0 for value in left.values())
+        linears = linears_of(score, model)
+        assert set(left) == set(linears)
+        assert all(value.shape == linears[name].weight.shape for name, value in left.items())
+        assert max(float(value.max()) for value in left.values()) > 0
         same(scored(score, model, padded(family, left=False)), left)
         if score != "dowser":  # its probes are drawn for each batch
             same(scored(score, model, one_by_one(family)), left)

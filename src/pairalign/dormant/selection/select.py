@@ -1,8 +1,8 @@
 """Choose the dormant part of every weight from significance scores: two settings say everything.
 
 structure: what is chosen as one piece. "weights" single entries; "n:m", for example "1:4", n of every m neighbouring
-inputs; "rows" an output with all its inputs; "columns" an input; "neurons" a row of gate and up together with the
-column of down. budget: where the share `density` is counted out: "per_row" of an output row (entries only),
+inputs; "rows" an output with all its inputs; "columns" an input; "neurons" an activation of an MLP and its weights, see
+`neurons`. budget: where the share `density` is counted out: "per_row" of an output row (entries only),
 "per_matrix", "global" over all matrices, "owl" per matrix with one share for each decoder layer, lower where more of
 the layer's scores are outliers (Yin et al. 2024, arXiv:2310.05175).
 The lowest scores are chosen: exactly k of them, and among equal scores those that come first.

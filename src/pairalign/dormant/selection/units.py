@@ -1,7 +1,7 @@
 """What a structure chooses as one piece, and the exact lowest k of pieces spread over many matrices.
 
-A piece is an entry, a row, a column, or a neuron: a row of gate and up with the column of down. The score of a piece is
-the mean over its entries (for a neuron the mean of its three means).
+A piece is an entry, a row, a column, or a neuron of an MLP, see `neurons`. The score of a piece is the mean over its
+entries (for a neuron the mean of its two or three means).
 Where it bites: pieces are numbered in the order of the scores' names, and that order breaks ties.
 """
 
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pairalign.core.errors import DormantError
 from pairalign.dormant.selection.mask import Mask
+from pairalign.dormant.selection.neurons import MLPS, find_neurons
 
 BINS = 1 << 16
-GATED = ("gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Pieces:
             if self.structure == "weights":
                 yield name, scores[name].float().flatten()
             elif self.structure == "neurons":
-                gate, up, down = (scores[weight].float() for weight in weights)
-                yield name, (gate.mean(1) + up.mean(1) + down.mean(0)) / 3
+                *rows, last = (scores[weight].float() for weight in weights)
+                yield name, sum((one.mean(1) for one in rows[1:]), rows[0].mean(1)).add(last.mean(0)) / len(weights)
             else:
                 yield name, scores[name].float().mean(1 if self.structure == "rows" else 0)
 
@@ -50,21 +50,16 @@ class Pieces:
 
 
 def pieces_of(structure: str, names: list[str]) -> Pieces:
-    """Pieces of the weights `names`; raise `DormantError` if neurons lack one of their three matrices."""
+    """Pieces of the weights `names`; raise `DormantError` if neurons lack one of their matrices."""
     if structure != "neurons":
         return Pieces(structure, {name: (name,) for name in names})
-    parents: dict[str, dict[str, str]] = {}
-    for name in names:
-        parent, _, last = name.removesuffix(".weight").rpartition(".")
-        parents.setdefault(parent, {})[last] = name
-    groups = {}
-    for parent, members in parents.items():
-        if set(members) != set(GATED):
-            raise DormantError(
-                f"structure='neurons': {parent} has {', '.join(sorted(members))}; a neuron needs exactly "
-                f"{', '.join(GATED)}. Choose them with target_modules={list(GATED)}."
-            )
-        groups[parent] = tuple(members[part] for part in GATED)
+    groups, others = find_neurons(names)
+    for parent, members in others.items():
+        raise DormantError(
+            f"structure='neurons': {parent} has {', '.join(members)}; a neuron needs exactly "
+            f"{'; or '.join(', '.join(parts) for parts in MLPS)}. Choose them with target_modules=['gate_proj', "
+            "'up_proj', 'down_proj'], or those of vision towers too with target_modules='neurons'."
+        )
     return Pieces(structure, groups)
 
 

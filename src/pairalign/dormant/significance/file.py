@@ -1,7 +1,8 @@
 """Significance scores on disk: one safetensors file, written and read one matrix at a time.
 
-Scores that are `abs(W)` times a factor of each input and output (magnitude, Wanda, Splash) are kept as these factors,
-and computed again from the base's weights, to the bit; others as float32 matrices, 4 bytes a weight.
+Scores that are `abs(W)` times a factor of each input and output (magnitude, Wanda, Splash), or factors alone (those of
+neurons), are kept as these factors, and computed again with the base's weights, to the bit; others as float32 matrices,
+4 bytes a weight.
 Where it bites: the file says which score, settings and shapes it holds, and by hashes which scores and which weights
 these are. Factors are compared with the base when they are used; of matrices nobody compares the hashes, so keep them
 beside the base that they were made from.
@@ -24,11 +25,13 @@ from pairalign.core.errors import DormantError
 from pairalign.core.record import as_record, parse_record
 from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.quantised import shape_of
+from pairalign.dormant.selection.neurons import find_neurons
+from pairalign.dormant.selection.relevant import is_relevance
 from pairalign.dormant.significance.scores import Factored, Linears, base_weight, factored
 from pairalign.files import replacing, save_tensors
 
 ALIGN = 8
-FORMULA = "abs(W) * inputs * outputs"
+FORMULA, WHOLE = "abs(W) * inputs * outputs", "inputs * outputs"
 UNKNOWN = "?" * 64  # holds the place of a hash until all is written
 
 
@@ -44,9 +47,11 @@ def save_scores(
     path = Path(path)
     hashes = {name: fingerprint(base_weight(module)) for name, module in linears.items()}
     weights = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    if is_relevance(scores):
+        about["relevance"] = True
     about = {"kind": "significance", **about, "weights": weights, "sha256": UNKNOWN}
     if isinstance(scores, Factored):
-        _save_factors(scores, path, {**about, "formula": FORMULA, "layers": hashes})
+        _save_factors(scores, path, {**about, "formula": FORMULA if scores.of_weight else WHOLE, "layers": hashes})
     else:
         _save_matrices(scores, linears, path, about, progress)
 
@@ -54,10 +59,10 @@ def save_scores(
 def _save_factors(scores: Factored, path: Path, about: dict[str, Any]) -> None:
     kinds = {"inputs": scores.inputs, "outputs": scores.outputs}
     tensors = {
-        f"{name}.{kind}": factors[name].detach().to("cpu", torch.float32).contiguous()
+        f"{name}.{kind}": factors[name].detach().to("cpu", torch.float32, copy=True).contiguous()
         for name in about["layers"]
         for kind, factors in kinds.items()
-        if factors is not None
+        if name in factors
     }
     digest = hashlib.sha256(b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors))).hexdigest()
     save_tensors(path, tensors, {"pairalign": json.dumps({**about, "sha256": digest})})
@@ -111,10 +116,16 @@ class StoredScores(Mapping[str, Tensor]):
             raise DormantError(f"scores {str(path)!r} is no file: write one with save_scores.") from error
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise DormantError(f"scores {str(path)!r} is damaged, or no significance file ({error}).") from error
-        self.factored = "formula" in self.about
-        if self.factored and self.about["formula"] != FORMULA:
+        self.factored, self.relevance = "formula" in self.about, bool(self.about.get("relevance"))
+        if self.factored and self.about["formula"] not in (FORMULA, WHOLE):
             raise DormantError(
-                f"scores {str(path)!r} follow {self.about['formula']!r}, this version knows {FORMULA!r}: score again."
+                f"scores {str(path)!r} follow {self.about['formula']!r}, this version knows {FORMULA!r} and {WHOLE!r}: "
+                "score again."
+            )
+        if self.about.get("method") == "mnaft" and not self.relevance:
+            raise DormantError(
+                f"scores {str(path)!r} are MNAFT's as earlier versions understood it, which trained the least "
+                "important neurons: score again."
             )
         self.names = list(self.layers) if self.factored else sorted(self.stored)
 
@@ -135,7 +146,17 @@ class StoredScores(Mapping[str, Tensor]):
             return self._fitting(name, read["scores"], None)
         weight = self._weight(name)
         sizes = {"outputs": weight.shape[0], "inputs": weight.shape[1]}
+        weight = weight if self.about["formula"] == FORMULA else torch.ones_like(weight)
         return factored(weight, **{kind: self._fitting(name, one, (sizes[kind],)) for kind, one in read.items()})
+
+    def marks(self) -> dict[str, Tensor]:
+        """(neurons,) by MLP, of scores that are marks; asks for no layers."""
+        readers = {name: f"{weights[-1]}.inputs" for name, weights in find_neurons(self.names)[0].items()}
+        try:
+            with safe_open(self.path, "pt") as file:
+                return {name: file.get_tensor(key) for name, key in readers.items()}
+        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+            raise DormantError(f"scores {str(self.path)!r}: their marks are damaged ({error}).") from error
 
     def _fitting(self, name: str, found: Tensor, shape: tuple[int, ...] | None) -> Tensor:
         """The tensor; raise `DormantError` for another shape, or what is no number."""

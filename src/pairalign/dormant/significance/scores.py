@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pairalign.core.errors import DormantError, did_you_mean
 from pairalign.core.parameters import check_values, settings_of
+from pairalign.dormant.provenance import tasks_of
 from pairalign.dormant.quantised import dense, shape_of
 
 Batch = Mapping[str, Any]
@@ -23,15 +24,21 @@ Linears = Mapping[str, nn.Linear]
 ScoreFunction = Callable[..., Mapping[str, Tensor]]
 
 _SCORES: dict[str, ScoreFunction] = {}
+_BY_TASK: set[str] = set()
 
 
-def register_score(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
-    """Register `function(model, linears, calibration, *, seed, **options) -> scores` under a name."""
+def register_score(name: str, *, by_task: bool = False) -> Callable[[ScoreFunction], ScoreFunction]:
+    """Register `function(model, linears, calibration, *, seed, **options) -> scores` under a name.
+
+    by_task: whether it tells the calibration's tasks apart, which `tasks_of` then says.
+    """
 
     def register(function: ScoreFunction) -> ScoreFunction:
         if name in _SCORES:
             raise DormantError(f"score {name!r} is registered already, by {_SCORES[name].__module__}.")
         _SCORES[name] = function
+        if by_task:
+            _BY_TASK.add(name)
         return function
 
     return register
@@ -55,6 +62,11 @@ def score_model(
     return _SCORES[name](model, linears, placed(calibration, model), seed=seed, **options)
 
 
+def compares_tasks(name: str) -> bool:
+    """Whether a score tells the calibration's tasks apart, so that it is another one for other tasks."""
+    return name in _BY_TASK
+
+
 def check_score(name: str, options: Mapping[str, Any]) -> None:
     """Raise `DormantError` for a score that is not registered, or an option that it does not take, or not as this."""
     if name not in _SCORES:
@@ -74,7 +86,7 @@ def placed(calibration: Iterable[Batch] | None, model: nn.Module) -> Iterable[Ba
 
 class _Placed(Iterable[Batch]):
     def __init__(self, batches: Iterable[Batch], device: torch.device) -> None:
-        self.batches, self.device = batches, device
+        self.batches, self.device, self.tasks = batches, device, tasks_of(batches)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.batches:
@@ -82,16 +94,23 @@ class _Placed(Iterable[Batch]):
 
 
 class Factored(Mapping[str, Tensor]):
-    """Scores `abs(W) · outputs · inputs`. outputs (out,) and inputs (in,) by module name; what is missing is 1."""
+    """Scores `abs(W) · outputs · inputs`. outputs (out,) and inputs (in,) by module name; what is missing is 1.
+
+    of_weight: whether abs(W) is a factor; without it a score is of whole outputs or inputs, such as neurons.
+    """
+
+    of_weight = True
 
     def __init__(
         self, linears: Linears, inputs: Mapping[str, Tensor] | None = None, outputs: Mapping[str, Tensor] | None = None
     ) -> None:
-        self.linears, self.inputs, self.outputs = linears, inputs, outputs
+        self.linears, self.inputs, self.outputs = linears, inputs or {}, outputs or {}
 
     def __getitem__(self, name: str) -> Tensor:
-        inputs, outputs = (None if factors is None else factors[name] for factors in (self.inputs, self.outputs))
-        return factored(base_weight(self.linears[name]), inputs, outputs)
+        weight = base_weight(self.linears[name])
+        return factored(
+            weight if self.of_weight else torch.ones_like(weight), self.inputs.get(name), self.outputs.get(name)
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.linears)

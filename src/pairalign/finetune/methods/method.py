@@ -22,11 +22,12 @@ from pairalign.dormant.cache import cached_scores, key_of
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.model import DormantModel, get_dormant_model
+from pairalign.dormant.provenance import tasks_of
 from pairalign.dormant.pulled import End, update_ends
 from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.select import UNSCORED
 from pairalign.dormant.significance import Batch, load_scores, score_model
-from pairalign.dormant.significance.scores import Linears
+from pairalign.dormant.significance.scores import Linears, compares_tasks
 from pairalign.finetune.chosen import load_chosen
 from pairalign.finetune.collator import Batch as Taught
 from pairalign.masters import exact, write
@@ -86,7 +87,8 @@ class Setup(NamedTuple):
     def key(self) -> str:
         """A hash of what dormant weights are chosen by, the base aside."""
         batches = None if self.calibration is None else [dict(batch) for batch in self.calibration]
-        beside = [] if self.reserved is None else [self.reserved.sha256]
+        beside: list[Any] = [] if self.reserved is None else [self.reserved.sha256]
+        beside += [tasks_of(self.calibration)] if compares_tasks(self.dormant.score) else []
         return key_of([to_dict(self.dormant), self.sensor, self.scores, batches, *beside])[:16]
 
     def score(self, name: str, llm: nn.Module, linears: Linears, **options: Any) -> Mapping[str, Tensor]:
