@@ -84,7 +84,7 @@ def test_time_is_that_of_all_steps(setup: Path, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"method": "ewc", "calibration": {"it": {**IMAGE, "answer": ""}}}, r"needs labels"),
-        ({"method": "full", "options": {"rank": 3}}, r"method 'full': options"),
+        ({"method": "full", "options": {"rank": 3}}, r"method 'full' has no option 'rank'"),
         ({"dormant": {"score": "splish"}}, r"score='splish'. Did you mean 'splash'"),
         ({"calibration": {}}, r"calibration"),
     ],
