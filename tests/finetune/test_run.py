@@ -142,7 +142,7 @@ def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
         ({"senses": {}}, r"senses: is empty"),
         ({"tasks": {}}, r"tasks: is empty"),
         ({"method": "dorment"}, r"method='dorment'. Did you mean 'dormant'"),
-        ({"options": {"rank": 3}}, r"method 'dormant': options=\{'rank': 3\}"),
+        ({"options": {"rank": 3}}, r"method 'dormant' has no option 'rank'"),
         ({"tasks": {"t": {**TOUCH, "prompt": "{tuch}"}}}, r"task 't': .* holds no field 'tuch'. Did you mean 'touch'"),
         ({"tasks": {"t": {**PAIRS, "signals": {"first": "toch"}}}}, r"sensor 'toch'. Did you mean 'touch'"),
         ({"tasks": {"touch": TOUCH, "t": {**PAIRS, "signals": {}}}, "dormant": {**DORMANT, "acts": "always"}}, r""),
