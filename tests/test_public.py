@@ -21,6 +21,7 @@ PUBLIC = [
     "RecomposeConfig",
     "SensorModel",
     "SensorProcessor",
+    "SequenceConfig",
     "Signal",
     "__version__",
     "align_pairs",
@@ -42,6 +43,7 @@ PUBLIC = [
     "read_signal",
     "recompose_mllm",
     "register_encoder",
+    "teach_sequence",
     "translate",
     "uninstall_pack",
 ]

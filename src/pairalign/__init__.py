@@ -23,6 +23,7 @@ _HOME = {
     "PairalignError": "pairalign.core.errors",
     "Signal": "pairalign.core.types",
     "RecomposeConfig": "pairalign.finetune.config",
+    "SequenceConfig": "pairalign.finetune.sequence.config",
     "SensorModel": "pairalign.sensors.model",
     "SensorProcessor": "pairalign.sensors.processor",
     "align_pairs": "pairalign.align.run",
@@ -44,6 +45,7 @@ _HOME = {
     "read_signal": "pairalign.data.decode",
     "recompose_mllm": "pairalign.finetune.run",
     "register_encoder": "pairalign.core.registry",
+    "teach_sequence": "pairalign.finetune.sequence.run",
     "translate": "pairalign.translation.run",
     "uninstall_pack": "pairalign.export.sensor_pack",
 }
@@ -79,6 +81,8 @@ if TYPE_CHECKING:
     from pairalign.finetune.config import RecomposeConfig as RecomposeConfig
     from pairalign.finetune.run import load_recomposed as load_recomposed
     from pairalign.finetune.run import recompose_mllm as recompose_mllm
+    from pairalign.finetune.sequence.config import SequenceConfig as SequenceConfig
+    from pairalign.finetune.sequence.run import teach_sequence as teach_sequence
     from pairalign.sensors.answer import answer as answer
     from pairalign.sensors.model import SensorModel as SensorModel
     from pairalign.sensors.processor import SensorProcessor as SensorProcessor

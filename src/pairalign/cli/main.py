@@ -34,13 +34,28 @@ def build_parser() -> argparse.ArgumentParser:
         plan,
         recompose,
         score,
+        sequence,
         translate,
     )
 
     parser = Parser(prog="pairalign", description="Give a pretrained multimodal LLM a new sense, from pairs only.")
     parser.add_argument("--version", action="version", version=f"pairalign {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (demo, encoders, data, plan, align, evaluate, translate, score, recompose, export, ask, describe):
+    for verb in (
+        demo,
+        encoders,
+        data,
+        plan,
+        align,
+        evaluate,
+        translate,
+        score,
+        recompose,
+        sequence,
+        export,
+        ask,
+        describe,
+    ):
         verb.register(verbs)
     return parser
 

@@ -58,7 +58,7 @@ def load_recomposed(
         raise CheckpointError(f"run {str(folder)!r} is not finished: run the same `pairalign recompose` to go on.")
     config = run.read_config()
     config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
-    results = _results(folder / "results.json")
+    results = read_results(folder / "results.json")
     model, processor = assemble(replace(config, trust_remote_code=trust_remote_code), find_device(device))
     load_bridges(model, folder)
     method = create_method(config.method, config.options)
@@ -69,7 +69,8 @@ def load_recomposed(
     return RecomposeRun(folder, config, model.eval(), processor, results)
 
 
-def _results(path: Path) -> dict[str, Any]:
+def read_results(path: Path) -> dict[str, Any]:
+    """What a finished run measured; raise `CheckpointError` where the file is damaged."""
     try:
         return dict(parse_json(path.read_bytes(), "the results", "table"))
     except (OSError, ValueError, TypeError) as error:

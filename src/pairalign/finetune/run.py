@@ -50,7 +50,7 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
 
     Raise `ConfigError`, `DataError`, `DormantError`, … before training starts where something does not fit.
     """
-    config = _acting(config)
+    config = acting(config)
     _check(config)
     if fresh or not RunFolder(Path(config.out), "recompose", RecomposeConfig).trained:
         check_installed(config)
@@ -113,7 +113,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     return RecomposeRun(path, config, model, made.processor, results)
 
 
-def _acting(config: RecomposeConfig) -> RecomposeConfig:
+def acting(config: RecomposeConfig) -> RecomposeConfig:
     """Where nothing else is said, what is trained acts from the sensor on."""
     if config.method != "dormant" or config.dormant.acts is not None:
         return config
@@ -132,7 +132,7 @@ def plan_recompose(config: RecomposeConfig) -> RunPlan:
     """What a run would train, need and save, tried out with its method; writes nothing, raises what the run would."""
     from pairalign.finetune.dry_run import try_out
 
-    config = _acting(config)
+    config = acting(config)
     _check(config)
     device = find_device(config.train.accelerator, "train.accelerator")
     check_trainer(config.train, device)

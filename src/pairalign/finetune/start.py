@@ -9,7 +9,6 @@ rounded to the base's dtype.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,13 @@ from typing import Any
 from torch import nn
 
 from pairalign.core.config import to_dict
-from pairalign.core.errors import CheckpointError, ConfigError
+from pairalign.core.errors import ConfigError
 from pairalign.finetune.callbacks import scored
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import FSDP2
 from pairalign.finetune.gate import Measured
 from pairalign.finetune.identity import RESULTS, base_hash, recompose_identity
-from pairalign.finetune.load import load_bridges, read_weights
+from pairalign.finetune.load import load_bridges, read_results, read_weights
 from pairalign.finetune.methods.method import METHODS, Left, Method, Setup
 from pairalign.runs.folder import RunFolder
 from pairalign.sensors.model import SensorModel
@@ -115,10 +114,7 @@ def measured_before(config: RecomposeConfig) -> Measured | None:
     record = RunFolder(folder, "recompose", RecomposeConfig).record().get("made_from", {})
     if not same or _shards(record) != _shards(recompose_identity(replace(config, start=None)).made_from):
         return None
-    try:
-        return scored(json.loads((folder / RESULTS).read_text())["after"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{str(folder / RESULTS)!r} is damaged ({error}): copy that run again.") from error
+    return scored(read_results(folder / RESULTS)["after"])
 
 
 def _shards(made_from: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""`pairalign sequence config.yaml [section.key=value …]`: teach skills one after the other; tell what becomes of each.
+
+Where it bites: the same command goes on after a kill, and stages that have finished are not made again; settings that
+change a stage need another `out`, or --fresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pairalign.cli.device import add_device_argument, add_trust_argument, read_device
+from pairalign.core.config import load_config
+
+if TYPE_CHECKING:
+    from pairalign.finetune.sequence.config import SequenceConfig
+
+_EXIT = """exit codes: 0; 4, in some stage nothing within max_forgetting was learned, and the next began where it had;
+2, something does not fit."""
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "sequence", help="stage two, skill after skill: learning, forgetting, recovery", epilog=_EXIT
+    )
+    parser.add_argument("config", help="YAML file of a SequenceConfig")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
+    parser.add_argument("--dry-run", action="store_true", help="list stages and what they would take; no more")
+    parser.add_argument("--json", action="store_true", help="results, or the plan, as JSON")
+    parser.add_argument("--fresh", action="store_true", help="set aside every stage as OUT.old-N, and start over")
+    add_device_argument(parser)
+    add_trust_argument(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run)
+
+
+def read_sequence(args: argparse.Namespace) -> SequenceConfig:
+    """The configuration, with what the command line says of every stage."""
+    from pairalign.finetune.sequence.config import SequenceConfig
+
+    settings = [f"defaults.train.accelerator={args.device}"] if args.device is not None else []
+    if args.trust_remote_code:
+        settings.append("defaults.trust_remote_code=true")
+    if args.plugin:
+        plugins = [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
+        settings.append(f"defaults.plugins={json.dumps(plugins)}")
+    return load_config(SequenceConfig, args.config, [*args.overrides, *settings])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Teach, then print the table."""
+    config = read_sequence(args)
+    from pairalign.finetune.sequence.run import plan_sequence, teach_sequence
+    from pairalign.finetune.sequence.stages import stages_of
+
+    read_device(args, stages_of(config)[0].config.train.accelerator)
+    if args.dry_run:
+        plan = plan_sequence(config)
+        print(json.dumps(plan.record(), indent=1) if args.json else plan)
+        return 0
+    from pairalign.evaluate.report import text_table
+    from pairalign.finetune.sequence.report import arm_table, bias_table
+    from pairalign.processes.launch import current
+
+    done = teach_sequence(config, progress=not args.quiet, fresh=args.fresh)
+    kept = [stage["kept"]["learned"] for run in done.results["runs"] for stage in run["stages"]]
+    code = 0 if all(kept) else 4
+    if not current().main:
+        return code
+    if args.json:
+        print(json.dumps({"run": str(done.folder), **done.results}, indent=1))
+        return code
+    print(text_table(*arm_table(done.results)), text_table(*bias_table(done.results)), sep="\n\n")
+    print(f"\nreport: {done.report}")
+    return code

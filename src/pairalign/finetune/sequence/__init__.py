@@ -1,0 +1,1 @@
+"""Skills taught one after the other, and what becomes of each."""
