@@ -6,7 +6,7 @@ Where it bites: objects here are of worlds of their own, so that stage one's enc
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,15 @@ UNKNOWN = "whether"  # the base answers yes-or-no questions hardly better than c
 WORLDS = {"train": 501, "val": 502, "test": 503}
 
 
-def about_one(modality: str, count: int, split: str, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """One object and one question a row, kinds in turn: key, the modality, question, answer, label (the kind)."""
+def about_one(
+    modality: str, count: int, split: str, seed: int = 0, kinds: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """One object and one question a row, kinds in turn: key, the modality, question, answer, label (the kind).
+
+    kinds: only these of the modality's, by default all that the base can answer.
+    """
     world, draw = World(seed=WORLDS[split] + 1000 * seed), random.Random(f"{modality} {split} {seed}")
-    kinds = [kind for kind in kinds_of(modality) if not kind.endswith(UNKNOWN)]
+    kinds = kinds or [kind for kind in kinds_of(modality) if not kind.endswith(UNKNOWN)]
     for n in range(count):
         sample = world.sample(n, _factors(draw), (modality,))
         asked = ask_kind(kinds[n % len(kinds)], sample["factors"], draw)
@@ -65,9 +70,21 @@ def _row(key: str, asked: Asked, split: str) -> dict[str, Any]:
     }
 
 
-def pack_lessons(folder: Path, name: str, sizes: dict[str, int], seed: int = 0) -> None:
-    """Pack the rows of `name` ("touch", "touch_pairs", "image", "text", "words", …) with so many of each split."""
-    if (folder / name / "index.json").exists():
+def pack_lessons(
+    folder: Path,
+    name: str,
+    sizes: dict[str, int],
+    seed: int = 0,
+    *,
+    kinds: Sequence[str] | None = None,
+    called: str | None = None,
+) -> None:
+    """Pack the rows of `name` ("touch", "touch_pairs", "image", "text", "words", …) with so many of each split.
+
+    kinds: of questions about one object, see `about_one`. called: the shard folder, where it is not `name`.
+    """
+    place = folder / (called or name)
+    if (place / "index.json").exists():
         return
     modality, _, pairs = name.partition("_")
 
@@ -75,13 +92,15 @@ def pack_lessons(folder: Path, name: str, sizes: dict[str, int], seed: int = 0) 
         for split, count in sizes.items():
             if name == "words":
                 yield from about_words(count, split, seed)
+            elif pairs:
+                yield from about_two(modality, count, split, seed)
             else:
-                yield from (about_two if pairs else about_one)(modality, count, split, seed)
+                yield from about_one(modality, count, split, seed, kinds)
 
     fields = ["first", "second"] if pairs else [modality] if modality in VISIBLE else []
     pack_pairs(
         rows(),
-        folder / name,
+        place,
         modalities=[*fields, "question", "answer"],
         units=dict.fromkeys(fields, POINTS) if modality == "points" else None,
         image=ImageFormat("png"),
