@@ -18,10 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,9 +26,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from dormant_step import lora, spread, status
+from dormant_step import lora
+from fresh import in_turn, spread, status, write
 
 ARMS = ("LoRA", "always", "whole", "anew", "kept", "LoRA, first", "always, first", "sensor, first", "generate")
 VOCAB, TOUCH, ANSWER, SIGNAL = 16384, 16390, 16, 10
@@ -201,14 +198,8 @@ def main() -> None:
         torch.set_num_threads(args.threads)
         print(json.dumps(measure(args.arm, args)))
         return
-    kept = ("arm", "arms", "out", "repeats")
-    options = [f"--{name}={value}" for name, value in vars(args).items() if name not in kept]
-    records = []
-    for _, arm in tqdm([(r, a) for r in range(args.repeats) for a in args.arms], desc="fresh processes"):
-        command = [sys.executable, __file__, "--arm", arm, *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
-        records.append(json.loads(done.stdout.splitlines()[-1]))
+    names = [name for name in vars(args) if name not in ("arm", "arms", "out", "repeats")]
+    records = in_turn(__file__, args, names)
     report(records, args)
 
 
@@ -231,10 +222,7 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> None:
         if asked:
             ratios = [one[name] / one["bare"] for one in asked]
             print(f"{f'generate, {name} a sensor / bare':36} {spread(ratios, 'x')}   to reach {reach}")
-    if args.out:
-        partial = args.out.with_suffix(".partial")
-        partial.write_text(json.dumps({"settings": {k: str(v) for k, v in vars(args).items()}, "records": records}))
-        partial.replace(args.out)
+    write(args.out, args, records)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dormant_step import spread
+from fresh import spread
 from shard_reading import drop
 
 FRAMES = 100

@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +22,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
+
+from fresh import in_turn, spread, status, write
 
 OTHERS = ("LoRA", "hooks", "full", "frozen")
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -148,12 +146,6 @@ def measure(arm: str, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def status(field: str) -> int:
-    """A field of /proc/self/status, in KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith(field)))
-
-
 def main() -> None:
     """Measure every arm in turn and print ratios, or one arm in this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,14 +163,8 @@ def main() -> None:
         torch.set_num_threads(args.threads)
         print(json.dumps(measure(args.arm, args)))
         return
-    options = [f"--{name}={getattr(args, name)}" for name in ("density", "layers", "width", "steps", "threads")]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "CUDA_VISIBLE_DEVICES": ""}
-    records = []
-    for _, arm in tqdm([(r, a) for r in range(args.repeats) for a in args.arms], desc="fresh processes"):
-        done = subprocess.run(
-            [sys.executable, __file__, "--arm", arm, *options], env=environment, check=True, stdout=subprocess.PIPE
-        )
-        records.append(json.loads(done.stdout.splitlines()[-1]))
+    names = ["density", "layers", "width", "steps", "threads"]
+    records = in_turn(__file__, args, names, CUDA_VISIBLE_DEVICES="")
     report(records, args)
 
 
@@ -196,15 +182,7 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> None:
                     label = f"{kind}, {arm} / {other}"
                     reach = f"   to reach {REACH[label]}" if label in REACH else ""
                     print(f"{label:28} {spread(ratios, 'x')}{reach}")
-    if args.out:
-        partial = args.out.with_suffix(".partial")
-        partial.write_text(json.dumps({"settings": {k: str(v) for k, v in vars(args).items()}, "records": records}))
-        partial.replace(args.out)
-
-
-def spread(values: list[float], unit: str) -> str:
-    """Median with the lowest and highest."""
-    return f"{statistics.median(values):.3g}{unit} [{min(values):.3g}, {max(values):.3g}]"
+    write(args.out, args, records)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dormant_step import decoder, spread, status
+from dormant_step import decoder
+from fresh import spread, status
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.significance import save_scores, score_model
 
