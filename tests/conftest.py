@@ -79,28 +79,40 @@ def recorded_as(folder: Path, copy: Path, modality: str, **facts: Any) -> Path:
     return copy
 
 
-@pytest.fixture
-def pair_folder(tmp_path: Path) -> Path:
-    """Shards of 96 training and 32 validation pairs for a–b and b–c."""
+@pytest.fixture(scope="session")
+def packed_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of 96 training and 32 validation pairs for a–b and b–c, packed once: nobody writes here."""
     from pairalign.data.pack import pack_pairs
 
+    folder = tmp_path_factory.mktemp("packed")
     for edge in (("a", "b"), ("b", "c")):
         units = {end: {"unit": "N"} for end in edge}
         rows = [*vector_pairs(96, edge), *vector_pairs(32, edge, split="val")]
-        pack_pairs(rows, tmp_path / "shards" / "-".join(edge), units=units, shard_samples=40, progress=False)
-    return tmp_path / "shards"
+        pack_pairs(rows, folder / "-".join(edge), units=units, shard_samples=40, progress=False)
+    return folder
+
+
+@pytest.fixture
+def pair_folder(packed_pairs: Path, tmp_path: Path) -> Path:
+    """A copy of `packed_pairs` of the test's own."""
+    return Path(shutil.copytree(packed_pairs, tmp_path / "shards"))
 
 
 @pytest.fixture
 def align_settings(pair_folder: Path, tmp_path: Path) -> dict[str, Any]:
     """A configuration, as a mapping, of a small run over a–b and b–c."""
+    return small_alignment(pair_folder, tmp_path / "run")
+
+
+def small_alignment(pairs: Path, out: Path) -> dict[str, Any]:
+    """What `align_settings` are, for fixtures that live longer than a test."""
     return {
         "modalities": {end: {"encoder": "tiny_vector"} for end in "abc"},
         "edges": [{"between": ["a", "b"], "shards": "a-b"}, {"between": ["b", "c"], "shards": "b-c"}],
-        "out": str(tmp_path / "run"),
+        "out": str(out),
         "latent": {"shared": 8, "private": 4, "hidden": 32},
         "train": {"steps": 12, "batch_size": 16, "warmup": 2, "checkpoint_every": 4, "accelerator": "cpu"},
-        "data": {"root": str(pair_folder), "shuffle": 50},
+        "data": {"root": str(pairs), "shuffle": 50},
     }
 
 

@@ -32,7 +32,9 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def work(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
-    (folder / "stage_two.yaml").write_text(yaml.safe_dump(values(setup, folder / "run")))
+    told = values(setup, folder / "run")
+    told["train"] |= {"measure_with_signals": True}
+    (folder / "stage_two.yaml").write_text(yaml.safe_dump(told))
     sample = World(seed=9).sample(0, None, ("touch", "image"))
     sample["touch"].save(folder / "touch.png")
     sample["image"].save(folder / "image.png")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import recorded_as, vector_pairs
+from conftest import TinyVector, recorded_as, small_alignment, vector_pairs
 from pairalign.align.run import AlignRun, align_pairs
 from pairalign.cli.main import main
+from pairalign.core import registry
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.pack import pack_pairs
@@ -20,13 +22,16 @@ from pairalign.evaluate.pool import encode_pool
 from pairalign.evaluate.run import evaluate_run, measure_pool
 
 
-@pytest.fixture
-def run(align_settings: dict[str, Any]) -> AlignRun:
-    return align_pairs(load_config(AlignConfig, align_settings, ["train.steps=80", "train.lr=5e-3"]), progress=False)
+@pytest.fixture(scope="module")
+def run(packed_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> AlignRun:
+    """One run that learned, for all tests: whoever damages it takes a copy."""
+    registry._registered["tiny_vector"] = TinyVector
+    told = small_alignment(packed_pairs, tmp_path_factory.mktemp("learned") / "run")
+    return align_pairs(load_config(AlignConfig, told, ["train.steps=80", "train.lr=5e-3"]), progress=False)
 
 
-@pytest.fixture
-def pool(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty samples that all three sensors see, sharing three numbers, in six groups."""
     rng = np.random.default_rng(5)
     rows = []
@@ -36,8 +41,9 @@ def pool(tmp_path: Path) -> Path:
         label = {"sign": int(shared[0] > 0), "kind": "one"}
         rows.append({"key": f"p{i:03d}", **sides, "split": "test", "label": label, "group": f"g{i % 6}"})
     units = {m: {"unit": "N"} for m in "abc"}
-    pack_pairs(rows, tmp_path / "pool", modalities=list("abc"), units=units, progress=False, synthetic=True)
-    return tmp_path / "pool"
+    pool = tmp_path_factory.mktemp("pools") / "pool"
+    pack_pairs(rows, pool, modalities=list("abc"), units=units, progress=False, synthetic=True)
+    return pool
 
 
 def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool: Path) -> None:
@@ -136,13 +142,14 @@ def test_a_pool_without_a_usable_sample_says_why(run: AlignRun, tmp_path: Path) 
 def test_unfinished_and_foreign_runs_are_refused(run: AlignRun, pool: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.yaml"):
         evaluate_run(tmp_path, pool, progress=False)
-    weights = run.folder / "model.safetensors"
+    copy = shutil.copytree(run.folder, tmp_path / "copy")
+    weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="damaged"):
-        evaluate_run(run.folder, pool, progress=False)
+        evaluate_run(copy, pool, progress=False)
     weights.unlink()
     with pytest.raises(CheckpointError, match="is not finished"):
-        evaluate_run(run.folder, pool, progress=False)
+        evaluate_run(copy, pool, progress=False)
 
 
 def test_samples_that_break_the_signal_are_left_out_and_listed(run: AlignRun, tmp_path: Path) -> None:

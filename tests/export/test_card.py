@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from stage_two import TOUCH, short_run
+from stage_two import TOUCH, short_run, values
 
 import pairalign as pa
 from pairalign.cli.main import main
@@ -56,6 +56,7 @@ def place(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         tasks={"glove": task},
         validation={"glove": {**task, "split": "val"}},
         dormant={"score": "magnitude", "structure": "rows", "density": 0.2},
+        train={**values(setup, place)["train"], "measure_with_signals": True},
     )
     return place
 

@@ -33,7 +33,7 @@ from pairalign.sensors.processor import load_base
 WORLD = 2
 WORKER = Path(__file__).parents[1] / "support" / "fsdp_worker.py"
 TRAIN = {"steps": 2, "batch_size": 8, "accumulate": 2, "warmup": 1, "lr": 1e-3, "accelerator": "cpu", "clip": 0.5}
-TRAIN |= {"validate_every": 1, "measure_tokens": 2}
+TRAIN |= {"validate_every": 1, "measure_tokens": 2, "measure_with_signals": True}
 
 
 def together(command: list[str], world: int = WORLD, *, fails: bool = False) -> list[str]:

@@ -182,6 +182,7 @@ def test_a_run_keeps_what_it_measured_at_its_share(setup: Path, tmp_path: Path, 
 def test_what_is_asked_with_a_signal_is_asked_of_what_is_kept(setup: Path, tmp_path: Path) -> None:
     """At 0 it is the base that answers, as with updates off; at 1 it is not."""
     train = {**values(setup, tmp_path)["train"], "lr": 0.1, "validate_every": 0, "measure_tokens": 0}
+    train["measure_with_signals"] = True
     for share in (0.0, 1.0):
         run = short_run(setup, tmp_path / str(share), train={**train, "pull_back": share})
         (found,) = run.results["with_signals"]["tasks"].values()

@@ -35,7 +35,9 @@ def config(setup: Path, out: Path, **changes: Any) -> RecomposeConfig:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_run_beside_it(setup: Path, tmp_path: Path, form: str) -> None:
     needs(form)
-    run = recompose_mllm(config(setup, tmp_path / "run", load_in=form, dtype="bfloat16"), progress=False)
+    train = {**values(setup, tmp_path)["train"], "measure_with_signals": True}
+    told = config(setup, tmp_path / "run", load_in=form, dtype="bfloat16", train=train)
+    run = recompose_mllm(told, progress=False)
     assert form_of(run.model.llm.get_decoder().layers[0].mlp.up_proj.weight) == form
     receipt = parse_json((tmp_path / "run" / "receipt.json").read_bytes())
     assert receipt["clean"]

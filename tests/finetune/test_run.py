@@ -33,7 +33,9 @@ def answers(run: RecomposeRun) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", method_names())
 def test_every_method_trains_and_is_measured(setup: Path, tmp_path: Path, method: str) -> None:
-    run = short_run(setup, tmp_path / "run", method=method, dormant={**DORMANT, "acts": "always"})
+    train = {**values(setup, tmp_path)["train"], "measure_with_signals": True}
+    run = short_run(setup, tmp_path / "run", method=method, dormant={**DORMANT, "acts": "always"}, train=train)
+    assert run.results["with_signals"]["tasks"]["image"]["n"] == 24
     steps = [line["step"] for line in run.results["history"]]
     assert steps == [0, 3, 6]
     losses = [line["validation/touch/loss"] for line in run.results["history"]]

@@ -30,6 +30,7 @@ from pairalign.finetune.with_signals import Bits, WithSignals
 from pairalign.runtime import Runtime
 
 TRAIN = {"steps": 4, "batch_size": 8, "warmup": 1, "accelerator": "cpu", "lr": 0.01, "measure_tokens": 0}
+TRAIN |= {"measure_with_signals": True}
 ROWS = {"structure": "rows", "density": 0.25}
 WAYS: dict[str, dict[str, Any]] = {
     "sensor": {},

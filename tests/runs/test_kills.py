@@ -76,7 +76,13 @@ def align_words(align_settings: Settings, tmp_path: Path) -> list[str]:
 @pytest.fixture
 def recompose_words(setup: Path, tmp_path: Path) -> list[str]:
     told = values(setup, tmp_path, max_forgetting=100.0)
-    told["train"] |= {"steps": 7, "checkpoint_every": 2, "validate_every": 3, "threads": 1}
+    told["train"] |= {
+        "steps": 7,
+        "checkpoint_every": 2,
+        "validate_every": 3,
+        "threads": 1,
+        "measure_with_signals": True,
+    }
     (tmp_path / "two.yaml").write_text(yaml.safe_dump({**told, "out": "run"}))
     return ["recompose", str(tmp_path / "two.yaml"), "--quiet"]
 

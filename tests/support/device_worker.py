@@ -70,7 +70,7 @@ def _align(setup: Path, out: Path) -> dict[str, Any]:
 
 def _two(setup: Path, out: Path) -> dict[str, Any]:
     senses = {"touch": {"run": str(out / "run"), "tokens": 2}}
-    train = {**TRAIN, "validate_every": 1}
+    train = {**TRAIN, "validate_every": 1, "measure_with_signals": True}
     return values(setup, out / "taught", senses=senses, tasks={"touch": TOUCH}, calibration_size=8, train=train)
 
 
