@@ -15,147 +15,19 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pairalign.align.cache import AnchorCache
-from pairalign.align.captions import caption_id
-from pairalign.align.model import Side
-from pairalign.core.encoder import Encoder
-from pairalign.core.errors import DataError, SignalError, did_you_mean
-from pairalign.data.captions import draw_place, several_texts, text_at
+from pairalign.align.pair_batch import OpenBatch, PairBatch, Place
+from pairalign.align.side_source import SideSource
+from pairalign.core.errors import DataError, SignalError
+from pairalign.data.captions import draw_place
 from pairalign.data.graph import Edge, edge_name
-from pairalign.data.held import held
 from pairalign.data.index import load_index
-from pairalign.data.kinds import with_meta
 from pairalign.data.place import ShardPlace
 from pairalign.data.pool import Drawn, Part, PoolSample, pool_order, quotas, read_pool
-from pairalign.data.reader import RawSample
-
-REMEMBERED = 100_000  # captions whose ids are kept
-
-
-class Place(NamedTuple):
-    """Where a loader worker's stream stood: the epoch, and the position of the last sample that it gave."""
-
-    worker: int
-    epoch: int
-    position: int
-
-
-class PairBatch(NamedTuple):
-    """The same samples in every modality of a feed.
-
-    sides: by modality. keys: of the samples, with their source's name where there are several. sources: number of each
-    one's source. bad: (key, reason) of damaged samples met. place: where it ended.
-    """
-
-    sides: dict[str, Side]
-    keys: list[str]
-    sources: list[int]
-    bad: list[tuple[str, str]]
-    place: Place
-
-    @property
-    def a(self) -> Side:
-        """The first modality."""
-        return next(iter(self.sides.values()))
-
-    @property
-    def b(self) -> Side:
-        """The second modality."""
-        return list(self.sides.values())[1]
-
-
-@dataclass
-class SideSource:
-    """How one modality is read: its field in the shards, its encoder, and its anchor cache if it is frozen.
-
-    memory: bytes of preprocessed samples that are kept, so that each is preprocessed only once. recorded: what the
-    index, or the configuration, says of the field, see `Encoder.conform`. Of a sample with several captions, one is
-    read: that at a `place`.
-    """
-
-    field: str
-    encoder: Encoder
-    cache: AnchorCache | None = None
-    memory: int = 0
-    recorded: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    kept: dict[str, Tensor] = dataclasses.field(default_factory=dict, repr=False)
-    contents: dict[Any, int] = dataclasses.field(default_factory=dict, repr=False)
-
-    def needs_value(self, key: str) -> bool:
-        """Whether `read` looks at the stored value of this sample."""
-        drawn = self.is_text or type(self.encoder).view is not Encoder.view  # its views come from the value itself
-        return self.cache is None and (drawn or key not in self.kept)
-
-    @cached_property
-    def is_text(self) -> bool:
-        """Whether it is captions."""
-        return self.encoder.signal.kind == "text"
-
-    def content(self, sample: RawSample, place: int = 0) -> int:
-        """Id of what the encoder tells samples apart by; see `caption_id`."""
-        own = sample.ids[self.field]
-        if self.cache is not None:
-            return self.cache.content(sample.key, place, own)
-        if not self.is_text:
-            return own
-        caption = self._raw(sample, place)
-        if not isinstance(caption, str):
-            return own
-        if caption not in self.contents:
-            if len(self.contents) >= REMEMBERED:
-                self.contents.clear()
-            self.contents[caption] = caption_id(self.encoder, caption, own)
-        return self.contents[caption]
-
-    def read(self, sample: RawSample, generator: torch.Generator | None, place: int = 0) -> Tensor:
-        """One sample's tensor; with a generator a random training view, without one the plain sample."""
-        if self.cache is not None:
-            return self.cache.view(sample.key, generator, place)
-        where = f"sample {sample.key!r}, field {self.field!r}"
-        if generator is not None and type(self.encoder).view is not Encoder.view:
-            value = self.encoder.view(self._raw(sample, place), generator)
-            self.encoder.compact_signal.check(value, where)
-            return value
-        if self.is_text:
-            plain = self.encoder.preprocess(self._raw(sample, place))
-            self.encoder.signal.check(plain, where)
-        else:
-            plain = self._preprocessed(sample, where)
-        return plain if generator is None else self.encoder.augment(plain, generator)
-
-    def _raw(self, sample: RawSample, place: int = 0) -> Any:
-        value = sample.values[self.field]
-        texts = several_texts(value) if self.is_text else None
-        sensors = self.encoder.sensors
-        recorded = with_meta(self.recorded, sample.meta, sensors)
-        raw = self.encoder.conform(value if texts is None else text_at(texts, place), recorded)
-        name = raw.get("sensor") if sensors and isinstance(raw, dict) else None
-        if name and str(name).strip() not in (*sensors, "unknown"):
-            hint = did_you_mean(str(name), sensors)
-            raise SignalError(f"is of sensor {name!r}, and the encoder knows {', '.join(sensors)}.{hint}")
-        return raw
-
-    def _preprocessed(self, sample: RawSample, where: str) -> Tensor:
-        plain = self.kept.get(sample.key)
-        if plain is None:
-            plain = self.encoder.compact(self._raw(sample))
-            self.encoder.compact_signal.check(plain, where)
-            size = held(plain) + held(sample.key)
-            if size <= self.memory:
-                self.memory -= size
-                self.kept[sample.key] = plain
-        return plain
-
-    def collate(self, values: list[Tensor], ids: list[int]) -> Side:
-        """Stack one side of a batch."""
-        batch = torch.stack(values) if self.cache is not None else self.encoder.collate(values)
-        return Side(batch, torch.tensor(ids, dtype=torch.int64), self.cache is not None)
 
 
 @dataclass
@@ -235,7 +107,7 @@ class PairFeed(IterableDataset[PairBatch]):
             yield from self._validation(worker, stream, workers, bad)
 
     def _training(self, worker: int, stream: int, workers: int, bad: list[tuple[str, str]]) -> Iterator[PairBatch]:
-        batch = _Open(self.ends)
+        batch = OpenBatch(self.ends)
         _, epoch, position = self.places.get(worker, Place(worker, 0, -1))
         fruitful, fruitless, streams = epoch, 0, self.world_size * workers
         patience = 1 + streams * self.batch_size // max(1, sum(self.shares))  # epochs until each stream has its turn
@@ -259,7 +131,7 @@ class PairFeed(IterableDataset[PairBatch]):
                 fruitful = epoch
                 if len(batch.keys) == self.batch_size:
                     yield from self._close(batch, bad, Place(worker, epoch, position))
-                    batch = _Open(self.ends)
+                    batch = OpenBatch(self.ends)
             fruitless = 0 if given or position >= 0 else fruitless + 1
             self._give_up(bad, fruitless > patience)
             epoch, position = epoch + 1, -1
@@ -270,11 +142,11 @@ class PairFeed(IterableDataset[PairBatch]):
             size = self._validation_size(count)
             mine = {"stream": stream, "streams": streams, "block": size}
             drawn = pool_order([count], [count], shuffle=False, seed=self.seed, epoch=0, **mine)
-            batch, position = _Open(self.ends), -1
+            batch, position = OpenBatch(self.ends), -1
             for found in self._read([number], drawn, 0, bad):
                 if found.position // size > position // size:
                     yield from self._close(batch, bad, Place(worker, 0, position))
-                    batch = _Open(self.ends)
+                    batch = OpenBatch(self.ends)
                 given, position = given + 1, found.position
                 self._add(batch, found, bad)
             yield from self._close(batch, bad, Place(worker, 0, position))
@@ -319,7 +191,7 @@ class PairFeed(IterableDataset[PairBatch]):
                     "train on one that stays, or start over with --fresh."
                 )
 
-    def _add(self, batch: _Open, found: PoolSample, bad: list[tuple[str, str]]) -> bool:
+    def _add(self, batch: OpenBatch, found: PoolSample, bad: list[tuple[str, str]]) -> bool:
         """Put a sample into the batch; whether it was whole."""
         source, sample, name = self.sources[found.source], found.sample, self._name(found.source, found.sample.key)
         view = sample.key if len(self.sources) == 1 else f"{found.source}/{sample.key}"  # whatever the source is called
@@ -354,7 +226,7 @@ class PairFeed(IterableDataset[PairBatch]):
         digest = hashlib.blake2b(f"{self.seed}/{epoch}/{sample}/{modality}".encode(), digest_size=8).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
-    def _close(self, batch: _Open, bad: list[tuple[str, str]], place: Place) -> Iterator[PairBatch]:
+    def _close(self, batch: OpenBatch, bad: list[tuple[str, str]], place: Place) -> Iterator[PairBatch]:
         """The batch with the damaged samples met so far; none of one pair, which has no negatives."""
         if len(batch.keys) < 2:
             return
@@ -365,13 +237,3 @@ class PairFeed(IterableDataset[PairBatch]):
     def __str__(self) -> str:
         where = ", ".join(f"{source.split} of {source.folder}" for source in self.sources)
         return f"{', '.join(map(edge_name, self.edges))} ({where})"
-
-
-class _Open:
-    """A batch that is being filled."""
-
-    def __init__(self, ends: Sequence[str]) -> None:
-        self.values: dict[str, list[Tensor]] = {end: [] for end in ends}
-        self.ids: dict[str, list[int]] = {end: [] for end in ends}
-        self.keys: list[str] = []
-        self.sources: list[int] = []
