@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from operator import length_hint
 from pathlib import Path
 from typing import Any, Literal
@@ -23,13 +23,9 @@ from pairalign.core.bounds import Count, Whole
 from pairalign.core.errors import DataError, StorageError, did_you_mean
 from pairalign.data.encode import ImageFormat
 from pairalign.data.geometric import GeometricSamples, is_geometric
-from pairalign.data.index import (
-    INDEX_NAME,
-    ShardIndex,
-    load_index,
-    save_index,
-)
+from pairalign.data.index import ShardIndex, save_index
 from pairalign.data.manifest import Manifest
+from pairalign.data.pack_folder import check_free, prepare, remove_unnamed
 from pairalign.data.place import Remote, find_place
 from pairalign.data.preview import ROWS as PREVIEWED
 from pairalign.data.preview import preview
@@ -37,17 +33,15 @@ from pairalign.data.rates import of_one_rate
 from pairalign.data.remote.upload import Upload
 from pairalign.data.rows import Row, Split, check_modalities, rows_from
 from pairalign.data.summary import condensed, summarise
-from pairalign.data.tar import is_packed
 from pairalign.data.video import VideoFrames
 from pairalign.data.write import (
-    RECORDS,
     ShardTask,
     WriteOptions,
     finished_record,
     full_disk,
     write_shard,
 )
-from pairalign.files import DISK_FULL, remove_leftovers, write_text
+from pairalign.files import DISK_FULL
 from pairalign.runs.lock import alone
 
 NAMED = 20  # bad rows that a preview lists
@@ -122,24 +116,19 @@ def pack_pairs(
     with alone(out):
         if upload is not None:
             upload.check(overwrite)
-        _check_free(out, overwrite)
+        check_free(out, overwrite)
         samples, names = _samples(source, modalities, units or {}, seed, note, say)
         rows = _checked(rows_from(samples, names, split, seed or 0, note), units or {}, allow_constant)
         if say is not None:
             rows = _shown(rows, options, units or {}, say)
         if upload is not None:
             upload.prepare()
-        _prepare(out, resume=resume)
+        prepare(out, resume=resume)
         total = length_hint(samples if listed else source) or None
-        try:
+        with _disk_told(out):
             with tqdm(total=total, desc=f"pack {place.name}", unit="sample", disable=not progress) as bar:
-                records = []
-                for part, name, record in _write_all(_tasks(rows, out, shard_samples, options), workers, bar):
-                    if upload is not None:
-                        upload.send(name, record)
-                    records.append((part, name, condensed(part, record)))
-                    if on_shard is not None:
-                        on_shard(records[-1][2])
+                written = _write_all(_tasks(rows, out, shard_samples, options), workers, bar)
+                records = _recorded(written, upload, on_shard)
             described = {"licence": licence, "source": origin, "synthetic": synthetic}
             index = summarise(records, skipped, units or {}, described)
             if upload is not None:
@@ -148,13 +137,7 @@ def pack_pairs(
                 save_index(index, out)
                 if on_index is not None:
                     on_index(index)
-                _remove_leftovers(out, index)
-        except OSError as error:
-            if error.errno in DISK_FULL:
-                raise full_disk(error, repr(error.filename or str(out))) from error
-            raise
-        except StorageError as error:
-            raise DataError(f"{error} Finished shards are kept.") from error
+                remove_unnamed(out, index)
     return index
 
 
@@ -180,6 +163,35 @@ def preview_pairs(
     _shown(rows, options, units or {}, said.append)
     more = [f"… {len(skipped) - NAMED} more are bad"] if len(skipped) > NAMED else []
     return "\n".join([*said, *(f"skipped {key!r}: {reason}" for key, reason in skipped[:NAMED]), *more])
+
+
+@contextmanager
+def _disk_told(out: Path) -> Iterator[None]:
+    """Faults of the disk within it as what they are to a pack."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise full_disk(error, repr(error.filename or str(out))) from error
+        raise
+    except StorageError as error:
+        raise DataError(f"{error} Finished shards are kept.") from error
+
+
+def _recorded(
+    written: Iterable[tuple[str, str, dict[str, Any]]],
+    upload: Upload | None,
+    on_shard: Callable[[dict[str, Any]], None] | None,
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """What the index is made from, of all shards, each sent and told of when it is done."""
+    records = []
+    for part, name, record in written:
+        if upload is not None:
+            upload.send(name, record)
+        records.append((part, name, condensed(part, record)))
+        if on_shard is not None:
+            on_shard(records[-1][2])
+    return records
 
 
 def _shown(
@@ -220,62 +232,6 @@ def _samples(
     if seed is not None:
         random.Random(seed).shuffle(numbered)
     return numbered, names
-
-
-def is_finished(out: Path) -> bool:
-    """Whether a folder holds a finished pack: an index, and no records any more, which go last."""
-    return (out / INDEX_NAME).exists() and not (out / RECORDS).exists()
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    if is_finished(out) and not overwrite:
-        raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
-
-
-def _prepare(out: Path, *, resume: bool) -> None:
-    index = load_index(out) if (out / INDEX_NAME).exists() else None
-    _check_ours(out, index)
-    if not resume:
-        _remove_records(out)
-    try:
-        (out / RECORDS).mkdir(parents=True, exist_ok=True)
-        if index is not None:
-            _take_back(out, index)
-    except OSError as error:
-        raise full_disk(error, repr(str(out))) from error
-    for folder in (out, out / RECORDS):  # of a run that was killed
-        remove_leftovers(folder)
-
-
-def _check_ours(out: Path, index: ShardIndex | None) -> None:
-    """Raise `DataError` before anything is removed where an index names what no pack wrote: it may be a stranger's."""
-    shards = [] if index is None else [shard.name for split in index.splits.values() for shard in split.shards]
-    for name in shards:
-        if ((out / name).exists() or (out / name).is_symlink()) and not is_packed(out / name):
-            raise DataError(f"{str(out / name)!r} was not written by a pack, and is not replaced: give another folder.")
-    if (out / RECORDS).is_symlink():
-        raise DataError(f"{str(out / RECORDS)!r} is a link, which no pack makes: remove it, or choose another folder.")
-
-
-def _remove_records(out: Path) -> None:
-    """Remove what packing noted, and nothing else that lies there."""
-    for record in (out / RECORDS).glob("*.tar.json"):
-        record.unlink(missing_ok=True)
-    remove_leftovers(out / RECORDS)
-    with suppress(OSError):  # somebody else's files are there
-        (out / RECORDS).rmdir()
-
-
-def _take_back(out: Path, index: ShardIndex) -> None:
-    """Make a finished folder an interrupted pack: shards without a record are noted, then the index goes, then they."""
-    shards = [shard.name for split in index.splits.values() for shard in split.shards]
-    unknown = [name for name in shards if not (out / RECORDS / f"{name}.json").exists()]
-    for name in unknown:
-        write_text(out / RECORDS / f"{name}.json", "{}")  # so that no shard stays for ever, however this ends
-    for name in (INDEX_NAME, *unknown):
-        (out / name).unlink(missing_ok=True)
 
 
 def _checked(
@@ -330,12 +286,3 @@ def _write_all(
     from pairalign.data.parallel import write_in_processes
 
     yield from write_in_processes(tasks, workers, bar)
-
-
-def _remove_leftovers(out: Path, index: ShardIndex) -> None:
-    """Drop the records, and shards of an earlier plan that the index does not name."""
-    named = {shard.name for split in index.splits.values() for shard in split.shards}
-    for record in (out / RECORDS).glob("*.tar.json"):
-        if record.stem not in named and is_packed(out / record.stem):
-            (out / record.stem).unlink(missing_ok=True)
-    _remove_records(out)

@@ -23,7 +23,8 @@ from pairalign.data.convert.resize import reduced
 from pairalign.data.convert.spool import Changed, Spool
 from pairalign.data.encode import ImageFormat
 from pairalign.data.index import ShardIndex
-from pairalign.data.pack import is_finished, pack_pairs
+from pairalign.data.pack import pack_pairs
+from pairalign.data.pack_folder import check_free
 from pairalign.runs.lock import alone_at_out
 
 
@@ -56,7 +57,7 @@ def convert_data(
     layout, folder, out = find_layout(name), Path(folder), Path(out)
     check_options(layout, options or {})
     check_folder(layout, folder)
-    _check(out, overwrite)
+    check_free(out, overwrite)
     skipped, sizes, doubles = Skipped(strict), Counter[str](), list[dict[str, Any]]()
     listed = _listed(layout.read(folder, skipped, **(options or {})), layout, sizes, limit, progress)
     spool = _spooled(listed, out, seed, skipped, f"{str(folder)!r}: no sample of {layout.name}")
@@ -99,13 +100,6 @@ def group_of(sample: Mapping[str, Any], layout: Layout) -> str:
     """What the sample must not be torn apart from; its own key where the data set does not say."""
     value = sample.get(layout.whole)
     return str(sample["key"] if value is None else value)
-
-
-def _check(out: Path, overwrite: bool) -> None:
-    if is_finished(out) and not overwrite:
-        raise DataError(f"{str(out)!r} already holds a finished pack: choose another folder, or overwrite it.")
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{str(out)!r} is a file: give a folder to write shards into.")
 
 
 def _listed(
