@@ -1,8 +1,7 @@
-"""One process of test_distributed.py: `gloo_worker.py RANK WORLD FOLDER` saves the gradients left by DDP."""
+"""One process of test_distributed.py: `main(RANK, WORLD, FOLDER)` saves the gradients left by DDP."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
@@ -59,7 +58,7 @@ def refusal(rank: int, **options: Tensor | None) -> str:
     return ""
 
 
-def main(rank: int, world: int, folder: Path) -> None:
+def main(rank: int, world: int, folder: Path) -> int:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=world)
     share = ROWS // world
@@ -74,7 +73,4 @@ def main(rank: int, world: int, folder: Path) -> None:
     }
     torch.save({"results": results, "refusals": refusals}, folder / f"{rank}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    return 0

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import in_ranks
 
 from pairalign.align.distributed import gather_rows, rank, world_size
 
@@ -30,23 +28,8 @@ worker = load_worker()
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gloo")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(number), str(WORLD), str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(WORLD)
-    ]
-    try:
-        for process in processes:
-            _, stderr = process.communicate(timeout=600)
-            assert process.returncode == 0, stderr
-    finally:
-        for process in processes:
-            process.kill()
+    codes, said = in_ranks(lambda rank: worker.main(rank, WORLD, folder), folder, WORLD)
+    assert codes == [0] * WORLD, said
     return [torch.load(folder / f"{number}.pt") for number in range(WORLD)]
 
 

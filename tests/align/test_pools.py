@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,22 @@ BY_SIZE = (None, None)
 Settings = dict[str, Any]
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ "large" and "small", with the same keys: 60 and 12 training, 20 and 9 validation pairs of a–b."""
+    sets = tmp_path_factory.mktemp("sets")
     for name, counts in (("large", (60, 20)), ("small", (12, 9))):
         splits = zip(("train", "val"), counts, strict=True)
         rows = [row for split, count in splits for row in vector_pairs(count, EDGE, seed=ord(name[0]), split=split)]
         units = {end: {"unit": "N"} for end in EDGE}
-        pack_pairs(rows, tmp_path / "sets" / name, units=units, shard_samples=25, progress=False)
-    return tmp_path / "sets"
+        pack_pairs(rows, sets / name, units=units, shard_samples=25, progress=False)
+    return sets
+
+
+@pytest.fixture
+def folders(packed: Path, tmp_path: Path) -> Path:
+    """A copy of them that a test may add to."""
+    return Path(shutil.copytree(packed, tmp_path / "sets"))
 
 
 @pytest.fixture
@@ -142,7 +151,7 @@ def test_a_killed_run_of_a_pool_resumes_to_the_bit(
         {"path": f"{folder}/large", "weight": 1},
         {"path": f"{folder}/small", "weight": 3},
     ]
-    extra = (f"data.workers={workers}", f"train.accumulate={accumulate}", "train.steps=24")
+    extra = (f"data.workers={workers}", f"train.accumulate={accumulate}", "train.steps=12")
     align_pairs(run(settings, f"out={tmp_path / 'whole'}", *extra), progress=False)
 
     from pairalign.align.task import StageOne
@@ -150,7 +159,7 @@ def test_a_killed_run_of_a_pool_resumes_to_the_bit(
     step = StageOne.training_step
 
     def dying(self: StageOne, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 17:
+        if self.global_step == 9:
             raise RuntimeError("killed")
         return step(self, batch, batch_idx)
 
@@ -227,6 +236,13 @@ def test_the_plan_says_what_the_pool_is(settings: Settings, folders: Path) -> No
     assert [part["drawn"] for part in plan.record()["pools"]["a-b"]] == [18, 54]
 
 
+UNFIT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "TEXT": lambda row: {**row, "a": f"text of {row['key']}"},
+    "LONG": lambda row: {**row, "a": np.append(row["a"], 1).astype("float32")},
+    "FIELD": lambda row: {"key": row["key"], "a": row["a"], "c": row["b"]},
+}
+
+
 @pytest.mark.parametrize(
     ("entry", "error", "message"),
     [
@@ -249,14 +265,10 @@ def test_the_plan_says_what_the_pool_is(settings: Settings, folders: Path) -> No
 def test_a_source_that_does_not_fit_is_refused_by_name(
     settings: Settings, folders: Path, entry: dict[str, Any], error: type[Exception], message: str
 ) -> None:
+    if entry["path"] in UNFIT:
+        pack_pairs(map(UNFIT[entry["path"]], vector_pairs(6, EDGE)), folders / entry["path"], progress=False)
     recorded_as(folders / "small", folders / "UNIT", "a", unit="kPa")
     recorded_as(folders / "small", folders / "RATE", "b", rate=50.0)
-    rows = list(vector_pairs(6, EDGE))
-    pack_pairs([{**row, "a": f"text {n}"} for n, row in enumerate(rows)], folders / "TEXT", progress=False)
-    pack_pairs(
-        [{**row, "a": np.append(row["a"], 1).astype("float32")} for row in rows], folders / "LONG", progress=False
-    )
-    pack_pairs([{"key": row["key"], "a": row["a"], "c": row["b"]} for row in rows], folders / "FIELD", progress=False)
     settings["edges"][0]["shards"] = [f"{folders}/large", {**entry, "path": f"{folders}/{entry['path']}"}]
     for verb in (plan_run, align_pairs):
         with pytest.raises(error, match=message):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from dormant_worker import STRUCTURES, build, trained
+from dormant_worker import STRUCTURES, build, main, trained
+from ranks import in_ranks
 from recompose_models import tiny_llama
 
 WORLD = 2
@@ -18,24 +16,8 @@ WORLD = 2
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gloo")
-    worker = Path(__file__).parents[1] / "support" / "dormant_worker.py"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parent)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(worker), str(rank), str(WORLD), str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(WORLD)
-    ]
-    try:
-        for process in processes:
-            _, stderr = process.communicate(timeout=300)
-            assert process.returncode == 0, stderr
-    finally:
-        for process in processes:
-            process.kill()
+    codes, said = in_ranks(lambda rank: main(rank, WORLD, folder), folder, WORLD)
+    assert codes == [0] * WORLD, said
     return folder
 
 

@@ -171,6 +171,7 @@ def ruin(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("ruin")
     train = {"steps": 12, "batch_size": 8, "validate_every": 0, "warmup": 1, "accelerator": "cpu", "lr": 0.03}
+    train["measure_with_signals"] = True
     told = values(setup, folder / "run", base=str(base_folder()), dtype="float32", method="full", train=train)
     (folder / "ruin.yaml").write_text(yaml.safe_dump(told))
     return folder

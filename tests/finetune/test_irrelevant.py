@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from stage_two import IMAGE, TOUCH, settings
+from stage_two import IMAGE, TOUCH, Base
 
-from pairalign.finetune.assemble import assemble
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.irrelevant import (
@@ -23,15 +22,6 @@ from pairalign.finetune.irrelevant import (
 )
 from pairalign.finetune.questions import Asked, Questions
 from pairalign.finetune.tasks import Task, encode_once
-from pairalign.sensors.model import SensorModel
-from pairalign.sensors.processor import SensorProcessor
-
-Base = tuple[SensorModel, SensorProcessor]
-
-
-@pytest.fixture(scope="module")
-def base(setup: Path) -> Base:
-    return assemble(settings(setup, setup / "unused"))
 
 
 def task(setup: Path, name: str = "touch", **told: Any) -> Task:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +13,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from stage_two import IMAGE, TOUCH, settings, short_run, values
+from ranks import command_in_ranks
+from stage_two import IMAGE, TOUCH, Base, settings, short_run, values
 
 from pairalign.core.errors import DataError
 from pairalign.evaluate.forgetting import drift
 from pairalign.finetune import measure
-from pairalign.finetune.assemble import assemble
 from pairalign.finetune.base_answers import TOKENS, BaseAnswers
 from pairalign.finetune.collator import IGNORED, Batch, Collator
 from pairalign.finetune.config import TaskConfig
@@ -39,15 +36,6 @@ from pairalign.finetune.questions import Questions
 from pairalign.finetune.run import read_tasks
 from pairalign.finetune.tasks import Task
 from pairalign.runtime import Runtime
-from pairalign.sensors.model import SensorModel
-from pairalign.sensors.processor import SensorProcessor
-
-Base = tuple[SensorModel, SensorProcessor]
-
-
-@pytest.fixture(scope="module")
-def base(setup: Path) -> Base:
-    return assemble(settings(setup, setup / "unused"))
 
 
 def questions(setup: Path, base: Base, size: int, memory: float = 0.0, **task: Any) -> Questions:
@@ -255,9 +243,8 @@ def test_two_processes_measure_what_one_does(setup: Path, tmp_path: Path) -> Non
     told["train"] |= {"steps": 0, "measure_batch_size": 4, "measure_tokens": 3}
     found = [short_run(setup, tmp_path / "alone", **{k: told[k] for k in ("validation", "method", "train")}).results]
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
-    command = [sys.executable, "-m", "pairalign", "recompose", str(tmp_path / "run.yaml"), "--quiet", "train.devices=2"]
-    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    codes, said = command_in_ranks(["recompose", str(tmp_path / "run.yaml"), "--quiet"], tmp_path)
+    assert codes == [0, 0], said
     found.append(json.loads((tmp_path / "run" / "results.json").read_text()))
     for part, tasks in found[0]["base"].items():
         for name, score in tasks.items():

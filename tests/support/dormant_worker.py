@@ -1,8 +1,7 @@
-"""One process of test_dormant_processes.py: `dormant_worker.py RANK WORLD FOLDER` trains under DDP and under FSDP2."""
+"""One process of test_processes.py: `main(RANK, WORLD, FOLDER)` trains under DDP and under FSDP2."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
@@ -36,7 +35,7 @@ def trained(model: nn.Module, part: slice) -> dict[str, Tensor]:
     }
 
 
-def main(rank: int, world: int, folder: Path) -> None:
+def main(rank: int, world: int, folder: Path) -> int:
     from torch.distributed.fsdp import fully_shard
 
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
@@ -52,8 +51,4 @@ def main(rank: int, world: int, folder: Path) -> None:
         if rank == 0:
             torch.save(found, folder / f"{structure}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    return 0

@@ -27,9 +27,22 @@ def fork_command(
     group: int | None = None,
     before: Callable[[], object] = lambda: None,
 ) -> int:
-    """Process id of a fork that runs a command in `folder`, with what it prints at the end of the file `log` there.
+    """Process id of a fork that runs a command; see `fork`."""
+    return fork(lambda: main(list(words)), folder, environment, group, before)
+
+
+def fork(
+    work: Callable[[], int],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    group: int | None = None,
+    before: Callable[[], object] = lambda: None,
+    name: str = "log",
+) -> int:
+    """Process id of a fork that works in `folder` and ends with the code that `work` returns.
 
     group: of processes, that it joins; 0 for one of its own, None for this process's. before: done in the fork first.
+    name: of the file there at whose end is what it prints.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
@@ -42,14 +55,14 @@ def fork_command(
                 os.setpgid(0, group)
             os.chdir(folder)
             os.environ.update(environment or {})
-            log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            log = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             signal.signal(signal.SIGINT, signal.default_int_handler)
             before()
             begun = True
-            code = main(list(words))
+            code = work()
         except KeyboardInterrupt:
             code = 99 if begun else 128 + signal.SIGINT  # what comes before the command is not the command's
             if begun:

@@ -19,6 +19,10 @@ from pairalign.demo.run import DemoSize, demo_config, make_world
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import RecomposeRun, recompose_mllm
+from pairalign.sensors.model import SensorModel
+from pairalign.sensors.processor import SensorProcessor
+
+Base = tuple[SensorModel, SensorProcessor]
 
 ASKED = {"answer": "{answer}"}
 TOUCH = {"shards": "lessons/touch", "prompt": "{touch} {question}", **ASKED}
