@@ -33,6 +33,7 @@ class Family:
     build: Callable[[], nn.Module]
     image: list[int]
     images: Callable[[int], dict[str, Tensor]]
+    kinds: str = "mm_token_type_ids"
 
     def model(self) -> Any:
         torch.manual_seed(0)
@@ -40,7 +41,8 @@ class Family:
 
     def inputs(self, ids: Tensor, count: int) -> dict[str, Tensor]:
         """What goes with prompts that hold `count` images."""
-        kinds = {"mm_token_type_ids": (ids == IMAGE).int()} if self.image[0] == START and _wants_kinds() else {}
+        told = self.image[0] == START and (self.kinds == "token_type_ids" or _wants_kinds())
+        kinds = {self.kinds: (ids == IMAGE).int()} if told else {}
         return {**self.images(count), **kinds} if count else {}
 
 
@@ -146,6 +148,47 @@ def _idefics3() -> nn.Module:
     return Idefics3ForConditionalGeneration(config)
 
 
+def _gemma3() -> nn.Module:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, SiglipVisionConfig
+
+    vision = SiglipVisionConfig(**VISION, image_size=16, patch_size=4)
+    attention = {"sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]}
+    text = {**TEXT, "head_dim": 8, "query_pre_attn_scalar": 8, **attention}
+    tokens = {"image_token_index": IMAGE, "boi_token_index": START, "eoi_token_index": END, "mm_tokens_per_image": 4}
+    return Gemma3ForConditionalGeneration(Gemma3Config(vision_config=vision.to_dict(), text_config=text, **tokens))
+
+
+def _llava_next_video() -> nn.Module:
+    from transformers import (
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaNextVideoConfig,
+        LlavaNextVideoForConditionalGeneration,
+    )
+
+    vision = CLIPVisionConfig(**VISION, image_size=16, patch_size=8)
+    return LlavaNextVideoForConditionalGeneration(
+        LlavaNextVideoConfig(
+            vision_config=vision,
+            text_config=LlamaConfig(**TEXT),
+            image_token_index=IMAGE,
+            video_token_index=93,
+            image_grid_pinpoints=[[16, 16]],
+        )
+    )
+
+
+def paligemma() -> Any:
+    """A tiny PaliGemma, whose tokens of a prompt read each other in both directions."""
+    from transformers import GemmaConfig, PaliGemmaConfig, PaliGemmaForConditionalGeneration, SiglipVisionConfig
+
+    torch.manual_seed(0)
+    vision = SiglipVisionConfig(**VISION, image_size=16, patch_size=8, projection_dim=32)
+    text = GemmaConfig(**TEXT, head_dim=8)
+    config = PaliGemmaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE, projection_dim=32)
+    return PaliGemmaForConditionalGeneration(config).eval()
+
+
 def _tiles(n: int) -> dict[str, Tensor]:
     return {"pixel_values": _pixels(n, 2, 3, 16, 16), "image_sizes": torch.tensor([[16, 16]] * n)}
 
@@ -165,3 +208,14 @@ FAMILIES = {
     "smolvlm": Family(_smolvlm, [IMAGE] * 4, lambda n: {"pixel_values": _pixels(1, n, 3, 16, 16)}),
     "idefics3": Family(_idefics3, [IMAGE] * 4, lambda n: {"pixel_values": _pixels(1, n, 3, 16, 16)}),
 }
+
+MORE = {
+    "gemma3": Family(
+        _gemma3,
+        [START, *[IMAGE] * 4, END],
+        lambda n: {"pixel_values": _pixels(n, 3, 16, 16)},
+        kinds="token_type_ids",
+    ),
+    "llava_next_video": Family(_llava_next_video, [IMAGE] * 10, _tiles),
+}
+"""Families that are tried in fewer tests."""

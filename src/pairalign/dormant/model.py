@@ -55,6 +55,7 @@ REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
     "columns": Columns,
     "entries": Entries,
 }
+LIKE = 3  # a token id that every vocabulary has
 BESIDE = ("rows", "columns", "neurons", "directions")
 """Structures whose difference is added beside the base's own output, whatever that is stored as."""
 
@@ -123,6 +124,7 @@ class DormantModel(nn.Module):
             update.sensors = config.sensors_of(sensor)
         if config.acts == "sensor":
             _check_decoder(self.base_model, updates)
+            _check_causal(self.base_model)
         for name, update in updates.items():
             check_free(modules[name], sensor, update)
         for name, update in updates.items():
@@ -337,6 +339,27 @@ def choose_masks(
         owl_outlier=config.owl_outlier,
         owl_spread=config.owl_spread,
     )
+
+
+@torch.no_grad()
+def _check_causal(base: nn.Module) -> None:
+    """Raise `DormantError` for a language model whose tokens depend on what stands behind them: asked on four tokens,
+    of which the last is another one."""
+    embedding = getattr(base, "get_input_embeddings", lambda: None)()
+    if embedding is None or embedding.weight.is_meta or embedding.weight.shape[0] < LIKE + 2:
+        return
+    modes = [(module, module.training) for module in base.modules()]
+    ids = torch.tensor([[LIKE] * 4, [LIKE] * 3 + [LIKE + 1]], device=embedding.weight.device)
+    try:
+        one, other = base.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, 0].float()
+    finally:
+        for module, training in modes:
+            module.training = training
+    if float((one - other).abs().max()) > 1e-3 * float(one.abs().max()):
+        raise DormantError(
+            f"acts='sensor': {type(base).__name__} reads a prompt in both directions, so that what stands before a "
+            "sensor depends on it and would not stay the base's: set acts='always', or take a causal model."
+        )
 
 
 def _check_decoder(base: nn.Module, updates: Iterable[str]) -> None:

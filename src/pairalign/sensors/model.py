@@ -30,6 +30,7 @@ from pairalign.sensors.turns import Turns
 
 Signals = Mapping[str, Sensed | Tensor | Sequence[Tensor]]
 CACHES = ("past_key_values", "cache")  # before and since transformers 5.2x
+PREFIX_LMS = ("paligemma", "colpali")
 VISUAL = ("image", "video", "vision", "audio")
 
 
@@ -39,6 +40,7 @@ class SensorModel(nn.Module):
     def __init__(self, llm: nn.Module) -> None:
         super().__init__()
         check_multimodal(llm)
+        check_causal(llm)
         self.llm = llm
         self.senses = nn.ModuleDict()
         self.placeholders: dict[str, int] = {}
@@ -162,6 +164,21 @@ def check_multimodal(model: nn.Module) -> None:
         raise ConfigError(
             f"base {type(model).__name__} is a text-only model: give an image-text-to-text model, whose decoder has "
             "learned to read more than text."
+        )
+
+
+def check_causal(model: nn.Module) -> None:
+    """Raise `ConfigError` for a model whose prompts are read in both directions.
+
+    There a token before a sensor depends on what is behind it, and an answer that is taught would be read with its
+    prompt. Known ones are told by name, before anything is computed.
+    """
+    kind = getattr(getattr(model, "config", None), "model_type", "")
+    if kind in PREFIX_LMS:
+        raise ConfigError(
+            f"base {type(model).__name__} ({kind}) reads a prompt in both directions, so that what stands before a "
+            "sensor would not stay the base's, and answers would be read before they are said: give a causal model, "
+            "such as LLaVA, Qwen-VL, InternVL, SmolVLM or Gemma 3."
         )
 
 
