@@ -24,6 +24,7 @@ PUBLIC = [
     "SequenceConfig",
     "Signal",
     "__version__",
+    "ablate",
     "align_pairs",
     "answer",
     "convert_data",

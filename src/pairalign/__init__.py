@@ -26,6 +26,7 @@ _HOME = {
     "SequenceConfig": "pairalign.finetune.sequence.config",
     "SensorModel": "pairalign.sensors.model",
     "SensorProcessor": "pairalign.sensors.processor",
+    "ablate": "pairalign.evaluate.ablation",
     "align_pairs": "pairalign.align.run",
     "convert_data": "pairalign.data.convert.run",
     "create_encoder": "pairalign.core.registry",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from pairalign.dormant.config import DormantConfig as DormantConfig
     from pairalign.dormant.model import DormantModel as DormantModel
     from pairalign.dormant.model import get_dormant_model as get_dormant_model
+    from pairalign.evaluate.ablation import ablate as ablate
     from pairalign.evaluate.protocols.run import evaluate_protocol as evaluate_protocol
     from pairalign.evaluate.run import evaluate_run as evaluate_run
     from pairalign.export.sensor_pack import export_pack as export_pack

@@ -61,7 +61,15 @@ def test_all_six_pairs_are_measured_three_of_them_emergent(found: Evaluation) ->
 
 
 def test_the_report_says_synthetic_and_the_files_agree(made: Demo, found: Evaluation, folder: Path) -> None:
-    assert "drawn by a program" in (folder / "report.html").read_text().lower()
+    page = (folder / "report.html").read_text()
+    assert "drawn by a program" in page.lower()
+    assert "What each gate keeps: pool/test" in page
+    assert "Drawn from another sense" in page
+    assert page.index("touch → image: source, truth") < page.index(
+        "control: only image", page.index("touch → image: so")
+    )
+    drawn = json.loads((folder / "drawings" / "text-image" / "translation.json").read_text())
+    assert drawn["factors"]["colour"]["seen_by"] == {"text": True, "image": True}
     assert json.loads((folder / "metrics.json").read_text())["synthetic"] is True
     written = json.loads((folder / "figures.json").read_text())
     assert written == pytest.approx({**figures(found), **lesson_figures(made.lessons)})

@@ -60,7 +60,7 @@ def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool
     assert written["pools"]["pool/test"]["pairs"]["a-c"]["path"] == ["a", "b", "c"]
     assert written["synthetic"] is True
     page = found.report.read_text().lower()
-    for part in ("drawn by a program", "emergent", "linear probes", "which latent dimensions"):
+    for part in ("drawn by a program", "emergent", "linear probes", "what each gate keeps", "which latent dimensions"):
         assert part in page
     assert "a → b" in found.table
 

@@ -23,6 +23,7 @@ from pairalign.core.secrets import hide
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; every verb sets `run`, a function from the parsed arguments to an exit code."""
     from pairalign.cli import (
+        ablate,
         align,
         ask,
         data,
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         plan,
         align,
         evaluate,
+        ablate,
         translate,
         score,
         recompose,

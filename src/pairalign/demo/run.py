@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +27,7 @@ from pairalign.data.encode import ImageFormat
 from pairalign.data.graph import edge_name
 from pairalign.data.pack import pack_pairs
 from pairalign.data.world import VISIBLE, World, pairs, pool
+from pairalign.demo.drawings import add_drawings
 from pairalign.demo.stage_two import FAST_LESSONS, LessonSize, lesson_figures, teach
 from pairalign.demo.stage_two_page import write_page
 from pairalign.evaluate.report import write_metrics
@@ -88,9 +90,9 @@ def run_demo(
     make_world(out / "pairs", config, size, seed=seed, progress=progress, workers=workers)
     run = align_pairs(config, progress=progress)
     splits = ["test", "novel"]
-    found = evaluate_run(
-        run, out / "pairs" / "pool", split=splits, out=out, visible=VISIBLE, seed=seed, progress=progress
-    )
+    held = out / "pairs" / "pool"
+    draw = partial(add_drawings, pairs=held, out=out / "drawings", seed=seed, progress=progress)
+    found = evaluate_run(run, held, split=splits, out=out, visible=VISIBLE, seed=seed, progress=progress, add=draw)
     if size.lessons is None:
         write_metrics(out / "figures.json", figures(found))
         return Demo(found, {}, None)
@@ -101,8 +103,8 @@ def run_demo(
         export_pack(lessons["dormant"], out / "pack")
     if not (out / "touch.png").exists():
         sample = World(seed=seed + 1).sample(0, None, ("touch",))
-        with replacing(out / "touch.png") as partial:
-            sample["touch"].save(partial, "png")
+        with replacing(out / "touch.png") as new:
+            sample["touch"].save(new, "png")
     write_metrics(out / "figures.json", {**figures(found), **lesson_figures(lessons)})
     return Demo(found, lessons, page)
 

@@ -12,6 +12,7 @@ import torch
 
 from pairalign.align.run import AlignRun
 from pairalign.data.graph import edge_name
+from pairalign.evaluate.kept import kept_rows
 from pairalign.evaluate.measure import gate_table, measured_pairs, pair_embeddings
 from pairalign.evaluate.pool import EvalPool
 from pairalign.evaluate.report import Report
@@ -58,7 +59,31 @@ def _add_pool(report: Report, run: AlignRun, pool: EvalPool, record: Mapping[str
     ):
         if rows:
             report.section(f"{heading}: {pool.name}").table(head, rows, caption=caption)
+    _add_kept(report, pool, record)
     _add_map(report, run, pool)
+
+
+def _add_kept(report: Report, pool: EvalPool, record: Mapping[str, Any]) -> None:
+    """Which factors every gate keeps."""
+    from pairalign.evaluate.kept_picture import draw_kept
+
+    if not record.get("gates"):
+        return
+    report.section(
+        f"What each gate keeps: {pool.name}",
+        "A gate says which shared dimensions an edge compares. What both sides see should be in those that it keeps; "
+        "what one side alone sees has no use there.",
+    )
+    for edge, found in record["gates"].items():
+        dropped = len(found["gate"]) - found["kept"]
+        caption = f"{edge}: {found['kept']} dimensions kept (a gate of half the largest or more), {dropped} dropped. "
+        report.picture(draw_kept(edge, found), caption + "Dark: the factor can be told from that dimension alone.")
+    head, rows = kept_rows(record)
+    caption = (
+        "Linear discriminant on half of the pool, asked about the other half. The last column is the rank correlation, "
+    )
+    caption += "over dimensions, of the gate with how well a factor is told by that dimension alone."
+    report.table(head, rows, caption=caption)
 
 
 def _add_recall(report: Report, record: Mapping[str, Any]) -> None:

@@ -161,6 +161,13 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str
     return "\n".join([*([title] if title else []), line(headers), rule, *(line(row) for row in cells)])
 
 
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """The table's lines in Markdown, cells as in `text_table`."""
+    _check_table(headers, rows)
+    lines = [f"| {' | '.join(headers)} |", "|---" * len(headers) + "|"]
+    return [*lines, *(f"| {' | '.join(map(plain_cell, row))} |" for row in rows)]
+
+
 def inline_svg(figure: Figure) -> str:
     """The figure as an SVG element of an HTML page: text as text, ink in the page's colours."""
     import matplotlib

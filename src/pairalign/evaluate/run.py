@@ -7,7 +7,7 @@ pairs record, or its interval is far too narrow.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -20,6 +20,7 @@ from pairalign.core.bounds import Several, Whole
 from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.place import Remote, find_place
+from pairalign.evaluate.kept import measure_kept
 from pairalign.evaluate.measure import (
     Visible,
     encode_texts,
@@ -29,7 +30,7 @@ from pairalign.evaluate.measure import (
 )
 from pairalign.evaluate.page import build_report
 from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool, pooled
-from pairalign.evaluate.report import write_metrics
+from pairalign.evaluate.report import Report, write_metrics
 from pairalign.evaluate.tables import tables
 from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
 from pairalign.files import check_writable
@@ -64,6 +65,7 @@ def evaluate_run(
     seed: Whole = 0,
     device: DeviceLike | None = None,
     progress: bool = True,
+    add: Callable[[AlignRun, Report], None] | None = None,
 ) -> Evaluation:
     """Measure a run on held-out pairs.
 
@@ -73,6 +75,7 @@ def evaluate_run(
     visible: modality -> factors it can see; separates what an edge can carry from the controls. All, if `None`.
     classes: class names for zero-shot; default the distinct plain labels. templates: see `class_embeddings`;
         default those of each sensor's kind. same_group: also retrieve among samples of the same group only.
+    add: given the run and the report before that is written, to add sections of its own.
     limit: most samples of each pool. device: what encodes, see `find_device`; by default a folder's run takes the
         accelerator, if any, and a loaded run stays where it is.
     Raises `DataError` where there is nothing to measure, and `SignalError` for pairs of another unit or rate than the
@@ -115,7 +118,10 @@ def evaluate_run(
             "seconds": time.perf_counter() - start,
         }
         write_metrics(home / "metrics.json", metrics)
-        report = build_report(aligned, pools, metrics).write(home / "report.html")
+        page = build_report(aligned, pools, metrics)
+        if add is not None:
+            add(aligned, page)
+        report = page.write(home / "report.html")
     return Evaluation(metrics, "\n\n".join(tables(metrics)), report, pools)
 
 
@@ -138,6 +144,7 @@ def measure_pool(
         )
     if pool.factors and len(pool.keys) >= 20:
         record["probes"] = measure_probes(pool, seed=seed)
+        record["gates"] = measure_kept(run.aligner, pool, visible, seed)
     zero_shot = _zero_shot(run, pool, classes, templates, known, seed)
     if zero_shot:
         record["zero_shot"] = zero_shot

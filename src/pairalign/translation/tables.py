@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from pairalign.evaluate.report import plain_cell
+from pairalign.evaluate.report import markdown_table
 from pairalign.evaluate.tables import Rows
 
 PROBES = {"encoder": "the run's encoder", "numbers": "plain numbers"}
@@ -47,9 +47,9 @@ def markdown(record: Mapping[str, Any]) -> str:
     if record["synthetic"]:
         lines += ["Synthetic data, drawn by a program.", ""]
     head, rows = factor_rows(record)
-    lines += [*_table(head, rows), "", _KEY, ""] if rows else [record["note"], ""]
+    lines += [*markdown_table(head, rows), "", _KEY, ""] if rows else [record["note"], ""]
     head, rows = distance_rows(record)
-    lines += [*_table(head, rows), ""] if rows else []
+    lines += [*markdown_table(head, rows), ""] if rows else []
     if "refused" in record["frechet"]:
         lines += [f"No Fréchet distance: {record['frechet']['refused']}", ""]
     return "\n".join(lines)
@@ -60,8 +60,3 @@ _KEY = (
     "answers score when they are dealt out at random. The probe learnt from true samples alone. A control must be at "
     "chance in every column but those of true partners."
 )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return [*lines, *(f"| {' | '.join(map(plain_cell, row))} |" for row in rows)]
