@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from real.arms import ALWAYS, ARMS, FULL, SENSOR, TRIED, Arm
+from real.arms import ALWAYS, ARMS, FULL, QUICK, SENSOR, TRIED, Arm
 from real.base import build_base
 from real.doors import open_doors
 from real.lessons import pack_lessons, sensed
@@ -34,9 +34,22 @@ CHOSEN, MEASURED = "Chosen by, on a part of the training contacts", "Measured, o
 SECTIONS = ("base", "rehearse", "rates", "arms", "doors")
 
 
+def arms_of(args: argparse.Namespace) -> tuple[Arm, ...]:
+    """All, or a few."""
+    return QUICK if args.quick else ARMS
+
+
+def rates_of(arm: Arm, args: argparse.Namespace) -> tuple[float, ...]:
+    """All that are tried of an arm, or the first."""
+    return arm.rates[:1] if args.quick else arm.rates
+
+
 def trials(args: argparse.Namespace) -> list[Run]:
     """Settings of rehearsal, at one rate."""
-    return [Run(arm, args.rate, 0, "fold", args.steps, args.limit, dtype=args.dtype) for arm in TRIED]
+    return [
+        Run(arm, args.rate, 0, "fold", args.steps, args.limit, dtype=args.dtype)
+        for arm in TRIED[: 2 if args.quick else None]
+    ]
 
 
 def tried(arm: Arm, rate: float, args: argparse.Namespace) -> Run:
@@ -46,12 +59,13 @@ def tried(arm: Arm, rate: float, args: argparse.Namespace) -> Run:
 
 def rates(args: argparse.Namespace) -> list[Run]:
     """A grid of rates for weights that act always, from the sensor on, and all of them."""
-    return [tried(arm, rate, args) for arm in (SENSOR, ALWAYS, FULL) for rate in arm.rates]
+    return [tried(arm, rate, args) for arm in (SENSOR, ALWAYS, FULL) for rate in rates_of(arm, args)]
 
 
 def choices(args: argparse.Namespace) -> list[Run]:
     """Every arm at every rate, on a part of the training contacts."""
-    return [tried(arm, rate, args) for arm in ARMS for rate in arm.rates if len(arm.rates) > 1]
+    several = [arm for arm in arms_of(args) if len(rates_of(arm, args)) > 1]
+    return [tried(arm, rate, args) for arm in several for rate in rates_of(arm, args)]
 
 
 def learned(record: dict[str, Any]) -> float:
@@ -63,7 +77,7 @@ def learned(record: dict[str, Any]) -> float:
 
 def chosen(arm: Arm, args: argparse.Namespace) -> float | None:
     """The rate that learned most, of equals the smallest; `None` where one is missing."""
-    if len(arm.rates) < 2:
+    if len(rates_of(arm, args)) < 2:
         return next(iter(arm.rates), 0.0)
     found = [(record_of(tried(arm, rate, args), args.out), rate) for rate in arm.rates]
     if any(record is None for record, _ in found):
@@ -74,7 +88,7 @@ def chosen(arm: Arm, args: argparse.Namespace) -> float | None:
 def final(args: argparse.Namespace) -> Iterator[Run]:
     """Every arm whose rate is chosen, measured on what nothing was chosen by; the first seed of all comes first."""
     for seed in range(args.seeds):
-        for arm in ARMS:
+        for arm in arms_of(args):
             rate = chosen(arm, args)
             if rate is not None and seed < arm.seeds:
                 yield Run(arm, rate, seed, "whole", args.steps, args.limit if args.quick else None, dtype=args.dtype)

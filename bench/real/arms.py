@@ -45,8 +45,9 @@ SENSOR = Arm("rows .1, Splash, from the sensor on", dormant=rows("sensor"))
 REHEARSED = replace(SENSOR, name="the same, rehearsed", train=rehearsed(0.25))
 ALWAYS = Arm("rows .1, Splash, always", dormant=rows("always"))
 FULL = Arm("full tuning", "full", rates=SMALL)
+NOTHING = Arm("nothing", "bridge", rates=(), steps=0, seeds=1)
 ARMS = (
-    Arm("nothing", "bridge", rates=(), steps=0, seeds=1),
+    NOTHING,
     FULL,
     Arm("LoRA r 8", "lora", options={"rank": 8}),
     Arm("bridge only", "bridge", rates=()),
@@ -71,6 +72,7 @@ ARMS = (
     replace(REHEARSED, name="sounds, rehearsed", lessons=("sound",), sense="sound"),
     replace(FULL, name="sounds, full tuning", lessons=("sound",), sense="sound"),
 )
+QUICK = (NOTHING, FULL, ALWAYS, SENSOR, REHEARSED)
 # What is tried for rehearsal, at one rate and with one seed, on a part of the training contacts.
 TRIED = (
     SENSOR,

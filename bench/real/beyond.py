@@ -8,7 +8,6 @@ steps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,10 @@ from pairalign.finetune.measure import has_words
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.answer import answer_all
 from pairalign.sensors.processor import to_device
-from real.lessons import instructed, passages
+from real.lessons import SHOWN_PASSAGES, instructed, passages
 from real.talk import TURNS
 
-LONGEST, SIZE, PASSAGES, TOKENS = 24, 8, 24, 256
+LONGEST, SIZE, PASSAGES = 24, 8, 64
 
 
 @torch.no_grad()
@@ -112,9 +111,9 @@ def has_form(text: str, form: str) -> bool:
 def nats(model: Any, processor: Any, count: int) -> dict[str, Any]:
     """Mean loss a token of running text."""
     total = tokens = 0.0
-    for text in passages(count, 900, first=120):
-        ids = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][:, :TOKENS]
+    for text in passages(count, SHOWN_PASSAGES):
+        ids = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, :-1].float()
         total += float(F.cross_entropy(logits[0], ids[0, 1:], reduction="sum"))
         tokens += ids.shape[1] - 1
-    return {"value": total / tokens if tokens else math.nan, "n": int(tokens)}
+    return {"value": total / tokens, "n": int(tokens)}

@@ -21,7 +21,7 @@ from real.talk import COMPARED, SENTENCE, SHOWN, TOLD, TRUE, WORD
 
 FOLDS = {"fold": 0, "whole": None}
 MEASURED = {0: "test", 1: "val"}  # which of a class's held-out pictures is asked about when
-PASSAGE = 300  # characters
+PASSAGE, SHOWN_PASSAGES = 300, 96  # characters; how many calibration may show
 
 
 def pack_lessons(data: Path, pictures: Path, facts: Path, work: Path) -> Path:
@@ -34,7 +34,7 @@ def pack_lessons(data: Path, pictures: Path, facts: Path, work: Path) -> Path:
     _pack(home / "pictures", _pictures(pictures), ["image", "question", "answer"])
     _pack(home / "facts", halved(read_facts(facts)), ["question", "answer"])
     _pack(home / "shown", ({"question": one, "split": "train"} for one in SHOWN), ["question"])
-    _pack(home / "passages", ({"text": one, "split": "train"} for one in passages(96)), ["text"])
+    _pack(home / "passages", ({"text": one, "split": "train"} for one in passages(SHOWN_PASSAGES)), ["text"])
     for name, asked in (("yes or no", TRUE), ("compared", COMPARED)):
         _pack(home / name, halved([{"question": q, "answer": a} for q, a in asked]), ["question", "answer"])
     return home
@@ -94,8 +94,8 @@ def instructed() -> list[dict[str, str]]:
     ]
 
 
-def passages(count: int, size: int = PASSAGE, first: int = 0) -> list[str]:
-    """English prose of the interpreter's own manual."""
+def passages(count: int, first: int = 0) -> list[str]:
+    """English prose of the interpreter's own manual, a part of a paragraph each."""
     whole = (" ".join(part.split()) for name in sorted(topics) for part in topics[name].split("\n\n"))
-    prose = [text for text in dict.fromkeys(whole) if len(text) > size and text.count('"') < 10 and "::" not in text]
-    return [text[:size] for text in prose[first : first + count]]
+    prose = [text for text in dict.fromkeys(whole) if len(text) > PASSAGE and text.count('"') < 10 and "::" not in text]
+    return [text[:PASSAGE] for text in prose[first : first + count]]

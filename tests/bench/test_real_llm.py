@@ -99,11 +99,15 @@ def test_what_settings_are_chosen_by_holds_no_test_contact(contacts: Path) -> No
 
 
 def test_facts_and_rehearsed_prompts_have_nothing_in_common(tmp_path: Path) -> None:
-    from real.lessons import halved, read_facts
+    from real.beyond import PASSAGES
+    from real.lessons import SHOWN_PASSAGES, halved, passages, read_facts
     from real.talk import COMPARED, SHOWN, TRUE
 
     held = {question for question, _ in (*TRUE, *COMPARED)}
     assert not held & set(SHOWN)
+    read = passages(PASSAGES, SHOWN_PASSAGES)
+    assert len(read) == PASSAGES
+    assert not set(read) & set(passages(SHOWN_PASSAGES))
     path = tmp_path / "facts.jsonl"
     path.write_text(
         json.dumps({"question": "How many legs has a dog?", "keys": "4,four", "answer": "It has four legs."})
@@ -134,13 +138,17 @@ def test_the_rate_is_validations_and_of_equals_the_smallest(tmp_path: Path, monk
     sys.modules.pop("real_llm", None)
     import real_llm
 
-    args = argparse.Namespace(out=tmp_path, steps=40, limit=None, seeds=1, dtype="float32")
+    args = argparse.Namespace(out=tmp_path, steps=40, limit=None, seeds=1, dtype="float32", quick=False)
     (tmp_path / "records").mkdir()
     assert real_llm.chosen(SENSOR, args) is None
     for rate, felt in zip(SENSOR.rates, (0.2, 0.6, 0.6), strict=True):
         run = Run(SENSOR, rate, 0, "fold")
         (tmp_path / "records" / f"{run.name}.json").write_text(json.dumps(record(SENSOR.name, rate, 0, felt)))
     assert real_llm.chosen(SENSOR, args) == 3e-4
+    short = argparse.Namespace(**{**vars(args), "quick": True})
+    assert real_llm.chosen(SENSOR, short) == SENSOR.rates[0]
+    assert not real_llm.choices(short)
+    assert len(list(real_llm.final(short))) == 5
 
 
 def test_the_table_pools_seeds_and_says_what_was_lost() -> None:
