@@ -20,13 +20,27 @@ from pairalign.data.pack import pack_pairs
 
 ROOT = Path(__file__).parents[1]
 EVERY = sorted(p for p in (ROOT / "configs").rglob("*.yaml"))
-STAGE_ONE = ("tvl", "anytouch_masked", "anytouch", "anytouch_single", "uni3d", "text_points", "touch_text", "pairwise")
+STAGE_ONE = (
+    "tvl",
+    "splash",
+    "anytouch_masked",
+    "anytouch",
+    "anytouch_single",
+    "uni3d",
+    "text_points",
+    "touch_text",
+    "pairwise",
+)
 TINY = {
     "image": {"config": "tiny-vit"},
     "text": {"config": "tiny"},
     "touch": {"preset": "mini", "size": 32, "patch": 8},
     "points": {"points": 32, "channels": 4, "width": 16, "normalize": "unit_ball"},
 }
+TOWER = {"tower": "test_vit", "weights": "none", "size": 32}
+STAGE_TWO = sorted(p.stem for p in (ROOT / "configs" / "recompose").glob("*.yaml"))
+SHARDS = {"touch": "lessons/touch_image", "pairs": "lessons/touch_pairs", "image": "lessons/image"}
+SHARDS |= {"text": "lessons/words", "captions": "demo/pairs/image-text", "describe": "demo/pairs/image-text"}
 
 
 @pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -69,8 +83,9 @@ def pack_for(name: str, root: Path) -> list[str]:
     for folder, fields in folders.items():
         pack_pairs(rows(tuple(sorted(fields))), root / folder, progress=False)
     told = {m: s.get("options", {}) for m, s in settings["modalities"].items()}
+    tiny = TINY | ({"touch": TOWER} if "tower" in settings["modalities"].get("touch", {}).get("options", {}) else {})
     sensors = {m: {"sensors": options["sensors"]} if "sensors" in options else {} for m, options in told.items()}
-    words = [f"modalities.{m}.options={json.dumps(TINY[m] | sensors[m])}" for m in settings["modalities"]]
+    words = [f"modalities.{m}.options={json.dumps(tiny[m] | sensors[m])}" for m in settings["modalities"]]
     words += ["latent.shared=16", "train.steps=2", "train.batch_size=3", "train.warmup=1", "train.accelerator=cpu"]
     return [*words, "train.precision=32-true", "data.workers=0", f"data.root={root}/"]
 
@@ -100,3 +115,54 @@ def test_the_second_stage_of_anytouch_starts_from_its_first(tmp_path: Path) -> N
     names = [name for name in kept if name.startswith("encoders.touch.")]
     assert len(names) > 20
     assert all(kept[name].equal(learned[name]) for name in names)
+
+
+@pytest.fixture(scope="module")
+def lessons(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Questions about a touch and a picture, as Splash's prompts hold both."""
+    folder, rng = tmp_path_factory.mktemp("lessons") / "touch", np.random.default_rng(0)
+    size = (48, 48, 3)
+    made = (
+        {
+            "key": f"{n}",
+            "touch": Image.fromarray(rng.integers(0, 255, size, np.uint8)),
+            "image": Image.fromarray(rng.integers(0, 255, size, np.uint8)),
+            "question": "how hard is it?",
+            "answer": ("soft", "hard")[n % 2],
+            "split": "train",
+        }
+        for n in range(8)
+    )
+    pack_pairs(made, folder, modalities=["touch", "image", "question", "answer"], progress=False)
+    return folder
+
+
+def tiny_stage_two(name: str, setup: Path, touch: Path, out: Path) -> list[str]:
+    """What makes the run of a recipe of stage two tiny; all that the paper says of it stays."""
+    told = yaml.safe_load((ROOT / "configs" / "recompose" / f"{name}.yaml").read_text())
+    words = [f"base={setup / 'base'}", f"root={setup}", f"out={out}", "senses.touch.run=demo/run", "dtype=bfloat16"]
+    if told["senses"]["touch"].get("images"):
+        words += ["senses.touch.images=demo/pairs/image-text", "senses.touch.image_count=16"]
+    for part in ("tasks", "held_out", "validation", "calibration"):
+        for task in told.get(part, {}):
+            shards = touch if (part, task) == ("tasks", "touch") else SHARDS.get(task, "lessons/image")
+            words.append(f"{part}.{task}.shards={shards}")
+            words += [f"{part}.{task}.limit=4"] if part in ("held_out", "validation") else []
+    words += ["calibration_size=4", "train.steps=2", "train.batch_size=2", "train.warmup=0", "train.accelerator=cpu"]
+    words += ["train.validate_every=0", "train.measure_tokens=0", "train.measure_with_signals=false"]
+    words += ["train.epochs=null"] if "epochs" in told["train"] else []
+    if told.get("dormant", {}).get("layers_to_transform"):
+        words.append("dormant.layers_to_transform=[1]")
+    return words
+
+
+@pytest.mark.parametrize("name", STAGE_TWO)
+def test_a_recipe_of_stage_two_runs_end_to_end(name: str, setup: Path, lessons: Path, tmp_path: Path) -> None:
+    """Two steps on a tiny base, through the file itself."""
+    path, out = ROOT / "configs" / "recompose" / f"{name}.yaml", tmp_path / "run"
+    assert main(["recompose", str(path), *tiny_stage_two(name, setup, lessons, out), "--quiet"]) == 0
+    found = json.loads((out / "results.json").read_text())
+    assert found["kept"]["step"] == 2
+    assert found["after"]["held_out"]
+    assert json.loads((out / "receipt.json").read_text())
+    assert bool(found["tuned"]) == ("tune" in yaml.safe_load(path.read_text())["senses"]["touch"])

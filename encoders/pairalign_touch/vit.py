@@ -21,6 +21,7 @@ from pairalign.core.types import Features, Signal
 from pairalign.data.picture import check_pictures, conformed
 from pairalign_touch.gel import GelReader, jitter_gel, sensor_codes
 from pairalign_touch.sensor import SensorToken, check_sensor, with_sensor
+from pairalign_touch.tower import NONE, colours, load_tower
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mini": {"embed_dim": 48, "depth": 2, "num_heads": 3},
@@ -34,7 +35,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 class TouchViT(Encoder):
     """A ViT over each frame; tokens are patches of all frames, `pooled` the mean of the class tokens.
 
-    preset: "mini", "tiny", "small" or "base". size, patch: pixels. frames, background, sensors, levels: see
+    preset: "mini", "tiny", "small" or "base". size, patch: pixels. tower: a plain vision transformer of timm by name,
+    with its own sizes and colours, in the place of preset and patch; weights: a safetensors file of it, "none" for
+    random ones, null for those that timm publishes. frames, background, sensors, levels: see
     `GelReader`. masked: share of patches that training leaves out at random, as a masked autoencoder does
     (arXiv:2111.06377).
     """
@@ -51,17 +54,24 @@ class TouchViT(Encoder):
         sensors: Sequence[str] = (),
         masked: float = 0.0,
         levels: Sequence[float] | None = None,
+        tower: str | None = None,
+        weights: str | None = None,
     ) -> None:
+        if weights is not None and tower is None:
+            raise ConfigError(f"weights={weights!r}: are a tower's: name it as tower, such as 'vit_tiny_patch16_224'.")
         if preset not in PRESETS:
             raise ConfigError(f"preset={preset!r}.{did_you_mean(preset, PRESETS)}")
-        if size % patch:
+        if tower is None and size % patch:
             raise ConfigError(f"size={size} is no multiple of patch={patch}: choose one that is.")
         if not 0 <= masked < 1:
             raise ConfigError(f"masked={masked}: give a share from 0 to below 1.")
-        super().__init__(PRESETS[preset]["embed_dim"])
+        vit = None if tower is None else load_tower(tower, weights, size, masked)
+        super().__init__(PRESETS[preset]["embed_dim"] if vit is None else vit.embed_dim)
         self.reader = GelReader(size, frames, background, sensors, levels)
         self.signal, self.sensors = self.reader.signal, tuple(sensors)
-        self.vit = timm.models.VisionTransformer(
+        self.restorable = tower is not None and weights != NONE and not sensors
+        self.mean, self.spread = ((0.5,) * 3, (0.5,) * 3) if vit is None else colours(vit)
+        self.vit = vit or timm.models.VisionTransformer(
             img_size=size,
             patch_size=patch,
             num_classes=0,
@@ -101,6 +111,18 @@ class TouchViT(Encoder):
         """Bytes over 255."""
         return scale_bytes(batch)
 
+    @classmethod
+    def bare(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A tower without its weights."""
+        return {**options, "weights": NONE} if options.get("tower") else dict(options)
+
+    def _coloured(self, pictures: Tensor) -> Tensor:
+        """(N, 3, S, S) in [0, 1] as the tower was trained on them."""
+        if set(self.mean) == set(self.spread) == {0.5}:
+            return 2 * pictures - 1
+        mean, spread = (torch.tensor(value).to(pictures)[:, None, None] for value in (self.mean, self.spread))
+        return (pictures - mean) / spread
+
     def blocks(self) -> Sequence[nn.Module]:
         """The transformer blocks."""
         return list(self.vit.blocks)
@@ -108,8 +130,8 @@ class TouchViT(Encoder):
     def forward(self, batch: Tensor) -> Features:
         """(B, frames, 4, S, S) → tokens (B, frames · patches, D), fewer while masked in training; pooled (B, D)."""
         batch = self.as_float(batch)
-        x = self.vit.patch_embed(2 * batch[:, :, :3].flatten(0, 1) - 1)
-        x = self.vit.patch_drop(self.vit._pos_embed(x))
+        x = self.vit.patch_embed(self._coloured(batch[:, :, :3].flatten(0, 1)))
+        x = self.vit.norm_pre(self.vit.patch_drop(self.vit._pos_embed(x)))
         if self.token is not None:
             codes = sensor_codes(batch).repeat_interleave(batch.shape[1])
             x = torch.cat([x[:, :1] + self.token(codes)[:, None], x[:, 1:]], dim=1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from pairalign.core.errors import ConfigError, SignalError
 from pairalign.core.registry import create_encoder
@@ -135,3 +139,42 @@ def test_masking_leaves_patches_out_in_training_only() -> None:
     plain.load_state_dict(encoder.state_dict())  # nothing that is learned differs
     with pytest.raises(ConfigError, match=r"masked=1\.0"):
         create_encoder("touch_vit", **VIT, masked=1.0)
+
+
+def test_a_tower_of_timm_is_its_file(tmp_path: Path) -> None:
+    """Tokens are timm's own, with the colours that it was trained on."""
+    torch.manual_seed(3)
+    theirs = timm.create_model("test_vit", pretrained=False, img_size=32).eval()
+    file = tmp_path / "tower.safetensors"
+    save_file(theirs.state_dict(), file)
+    encoder = create_encoder("touch_vit", tower="test_vit", weights=str(file), size=32).eval()
+    assert encoder.restorable
+    batch = encoder.collate([encoder.compact(frame(level, 32)) for level in (30, 200)])
+    mean, std = (torch.tensor(theirs.pretrained_cfg[n])[:, None, None] for n in ("mean", "std"))
+    with torch.no_grad():
+        expected = theirs.forward_features((batch[:, 0, :3] / 255 - mean) / std)
+        found = encoder(batch)
+    torch.testing.assert_close(found.tokens, expected[:, 1:])
+    torch.testing.assert_close(found.pooled, expected[:, 0])
+    bare = type(encoder).bare({"tower": "test_vit", "weights": str(file), "size": 32})
+    shipped = create_encoder("touch_vit", **bare).eval()
+    assert not shipped.restorable
+    shipped.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        assert shipped(batch).tokens.equal(found.tokens)
+
+
+def test_a_tower_that_is_not_there_is_named(tmp_path: Path) -> None:
+    short = {k: v for k, v in timm.create_model("test_vit", img_size=32).state_dict().items() if "blocks.1" not in k}
+    save_file(short, tmp_path / "short.safetensors")
+    for options, said in (
+        ({"tower": "vit_tiny_patch16_225"}, "Did you mean 'vit_tiny_patch16_224'"),
+        ({"weights": "none"}, "name it as tower"),
+        ({"tower": "test_vit", "weights": "tower.pth"}, "give a .safetensors file"),
+        ({"tower": "test_vit", "weights": str(tmp_path / "gone.safetensors")}, "cannot be read"),
+        ({"tower": "test_vit", "weights": str(tmp_path / "short.safetensors")}, "does not fit"),
+        ({"tower": "no_such", "weights": "none"}, "timm knows no such model"),
+        ({"tower": "resnet18", "weights": "none"}, "tower='resnet18'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            create_encoder("touch_vit", size=32, **options)

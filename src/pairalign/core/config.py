@@ -23,6 +23,8 @@ from pairalign.core.secrets import hide_addresses
 from pairalign.core.sources import Shards, SourceConfig, pool_conflicts, sources_of
 
 T = TypeVar("T")
+Tune = Literal["none", "last", "all"]
+"""What of a sensor's encoder trains in stage two: nothing, its last block, or all of it."""
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,13 @@ class Encoder(nn.Module):
         """Map a batch (B, *signal.shape) to `Features(tokens (B, T, D), pooled (B, D))`."""
         raise SignalError(f"{type(self).__name__} has no forward(): write one that returns Features(tokens, pooled).")
 
+    @classmethod
+    def bare(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that build the same encoder without fetching its weights, which come from elsewhere then, as a
+        pack's do. Default: the same.
+        """
+        return dict(options)
+
     @property
     def frozen(self) -> bool:
         """True if no parameter is trained: then its features can be cached (see `pairalign.align.cache`)."""

@@ -13,6 +13,7 @@ import copy
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ from pairalign.files import save_tensors, sha256_file, write_json
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.load import RecomposeRun
 from pairalign.finetune.methods import create_method
+from pairalign.finetune.results import tuned_sensors
 from pairalign.runs.versions import git_commit
 from pairalign.sensors.sensor import Sense, SenseRecipe
 from pairalign.sharding import whole
@@ -136,8 +138,9 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merged: Merged | N
 def _recipe(name: str, sense: Sense) -> SenseRecipe:
     if sense.recipe is None:
         raise PackError(f"sensor {name!r} was put together by hand: give its Sense a recipe to export it.")
-    check_options(name, sense.recipe.options)
-    return sense.recipe
+    recipe = replace(sense.recipe, options=sense.encoder.bare(sense.recipe.options))
+    check_options(name, recipe.options)
+    return recipe
 
 
 def _write_delta(llm: nn.Module, folder: Path) -> str | None:
@@ -209,6 +212,7 @@ def _provenance(run: RecomposeRun, delta: str | None, others: Sequence[Manifest]
         "origin": llm.origins[delta] if isinstance(llm, DormantModel) and delta else None,
         "stage_one": stages,
         "tasks": {name: to_dict(task) for name, task in config.tasks.items()},
+        "tuned": tuned_sensors(run.model),
     }
     if others:
         told["merged_in"] = {"+".join(other.senses): other.provenance for other in others}

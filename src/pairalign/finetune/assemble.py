@@ -20,7 +20,7 @@ from torch import nn
 from pairalign.align.modality import load_modality
 from pairalign.align.model import PairAligner
 from pairalign.align.run import load_aligned
-from pairalign.core.errors import ConfigError
+from pairalign.core.errors import ConfigError, SignalError
 from pairalign.data.index import load_index
 from pairalign.data.kinds import main_value
 from pairalign.data.picture import rgb_picture
@@ -32,7 +32,7 @@ from pairalign.finetune.methods.method import beside_base
 from pairalign.sensors.bridges.recomposition import Recomposition, fit_recomposition
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import CPU, Loading, SensorProcessor, load_base
-from pairalign.sensors.sensor import Sense, SenseRecipe, build_bridge
+from pairalign.sensors.sensor import Sense, SenseRecipe, build_bridge, count_tokens
 
 ENCODED = 64
 
@@ -92,16 +92,23 @@ def _sense(
     folder = Path(root) / config.run
     run = load_modality(folder, config.modality or name, device, plugins=plugins)
     told = run.told
-    recipe = SenseRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, config.tokens)
+    try:
+        tokens = count_tokens(run.encoder) if config.tokens == "all" else config.tokens
+    except ConfigError as error:
+        raise ConfigError(f"senses.{name}.{error}") from error
+    recipe = SenseRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, tokens)
     if config.bridge != "recomposition":
-        bridge: nn.Module = build_bridge(run.encoder, run.head, llm, config.bridge, config.tokens)
+        bridge: nn.Module = build_bridge(run.encoder, run.head, llm, config.bridge, tokens)
     else:
         aligner = load_aligned(folder, device, plugins=plugins).aligner  # its pictures' encoder and gates are needed
         bridge = _recomposition(name, config, aligner, llm, processor, root, device)
         recipe = replace(recipe, sizes=bridge.sizes())
     if not config.trained:
         bridge.requires_grad_(False)
-    return Sense(run.encoder, run.head, bridge, recipe).eval()
+    try:
+        return Sense(run.encoder, run.head, bridge, recipe, config.tune).eval()
+    except (ConfigError, SignalError) as error:
+        raise ConfigError(f"senses.{name}.{error}") from error
 
 
 @torch.no_grad()

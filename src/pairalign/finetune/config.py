@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pairalign.core.bounds import Amount, Count, Share, Strict, Whole
-from pairalign.core.config import TrainerConfig
+from pairalign.core.bounds import Amount, Count, Positive, Share, Strict, Whole
+from pairalign.core.config import TrainerConfig, Tune
 from pairalign.core.errors import ConfigError
 from pairalign.core.names import Label, Name, Options, Prompt, SensorName, Text
 from pairalign.core.sources import Shards, pool_conflicts, sources_of
 from pairalign.dormant.config import DormantConfig
+
+STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,11 @@ class SenseConfig(Strict):
 
     bridge: "linear", "mlp" or "resampler"; or "recomposition", through the model's own image projector, which is fitted
         to `images` (a shard folder with a field `anchor`, the run's modality of pictures) and never trained.
-    tokens: vectors beside those of the latents, 0 or more; a resampler's queries. image_count: at most so many, from 1.
+    tokens: vectors beside those of the latents, 0 or more, the encoder's averaged in so many groups; "all" for one each
+        of the encoder's; a resampler's queries. image_count: at most so many, from 1.
+    tune: what of the encoder trains with the bridge: "none", its "last" block, or "all". A signal is then read anew at
+        every step, and the run, its checkpoints and packs hold the encoder as it has become. lr: of that, 0 or more;
+        null for train.lr.
     trained: whether the bridge trains; false keeps it as it is, fresh or as `start` left it, and then no training task
         has to show the sensor.
     """
@@ -28,11 +34,21 @@ class SenseConfig(Strict):
     run: Text
     modality: Name | None = None
     bridge: Literal["linear", "mlp", "resampler", "recomposition"] = "mlp"
-    tokens: Whole = 8
+    tokens: Whole | Literal["all"] = 8
     images: Text | None = None
     anchor: Name = "image"
     image_count: Count = 512
     trained: bool = True
+    tune: Tune = "none"
+    lr: Amount | None = None
+
+    def conflicts(self) -> Iterable[str]:
+        if self.tune != "none" and self.bridge == "recomposition":
+            yield f"tune is {self.tune!r}, and a recomposition is fitted to the sensor as it is: give another bridge"
+        if self.tune != "none" and not self.trained:
+            yield f"tune is {self.tune!r}, and trained is false: an encoder trains with its bridge or not at all"
+        if self.tune == "none" and self.lr is not None:
+            yield f"lr is {self.lr:g}, and nothing of the encoder trains: set tune to last or all, or leave lr out"
 
 
 @dataclass(frozen=True)
@@ -130,6 +146,8 @@ class TuneConfig(TrainerConfig):
 
     steps, batch_size, warmup: as in stage one; 0 steps measure what is there. The loss of a step is the mean over all
         answer tokens of all its batches in all processes, and so are penalties on answers; one on weights counts once.
+    epochs: passes over the samples of all training tasks together, above 0, instead of steps; a run's own configuration
+        says how many steps they were. Null for steps.
     lr: of the language model's trained weights; bridge_lr: of the bridge. weight_decay: AdamW's, of the former. Each 0
         or more.
     bridge_steps: steps before which only the bridge trains, 0 or more.
@@ -153,7 +171,8 @@ class TuneConfig(TrainerConfig):
         "auto" for what validation chooses within max_forgetting, see `pairalign.finetune.pull_back`; null for all.
     """
 
-    steps: Whole = 1000
+    steps: Whole = STEPS
+    epochs: Positive | None = None
     batch_size: Count = 16
     lr: Amount = 1e-3
     bridge_lr: Amount = 1e-3
@@ -175,7 +194,9 @@ class TuneConfig(TrainerConfig):
     pull_back: Share | Literal["auto"] | None = None
 
     def conflicts(self) -> Iterable[str]:
-        if self.bridge_steps > self.steps > 0:
+        if self.epochs is not None and self.steps != STEPS:
+            yield f"epochs is {self.epochs:g} and steps {self.steps}: give one of the two"
+        if self.epochs is None and self.bridge_steps > self.steps > 0:
             yield f"bridge_steps is {self.bridge_steps} and steps {self.steps}: give bridge_steps ≤ steps"
 
 

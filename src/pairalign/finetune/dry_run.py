@@ -29,6 +29,7 @@ from pairalign.finetune.methods import Method
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.recipe_page import kinds
 from pairalign.finetune.rehearse import build_rehearsal
+from pairalign.finetune.results import sense_weights, tuned_weights
 from pairalign.finetune.sampling import TaskFeed
 from pairalign.finetune.start import begin
 from pairalign.finetune.tasks import Task
@@ -43,7 +44,8 @@ SAMPLES = 8  # of each task, to count tokens
 class RunPlan:
     """What a run would train, need and save.
 
-    trained: parameters of the language model by kind of module; bridge: those of the bridges. parameters: of the base.
+    trained: parameters of the language model by kind of module; bridge: those of the bridges; sensors: those of the
+    sensors' encoders that train with them. parameters: of the base.
     layers: of dormant tuning, empty for other methods. memory: bytes at the peak, `counted` whether the device counted
     them. delta: bytes of what is saved, None where the method's model cannot be. tokens: of a sample by task, mean;
     before: those before the first signal that are read without gradients, 0 where prompts are read whole.
@@ -65,6 +67,7 @@ class RunPlan:
     step: float
     steps: int
     neurons: tuple[NeuronLayer, ...] = ()
+    sensors: int = 0
 
     @property
     def seconds(self) -> float:
@@ -96,7 +99,8 @@ class RunPlan:
             [
                 *(line.rstrip() for line in lines),
                 "",
-                f"trainable: {total:,} parameters of the language model, {self.bridge:,} of the bridge",
+                f"trainable: {total:,} parameters of the language model, {self.bridge:,} of the bridge"
+                + (f", {self.sensors:,} of the sensor" if self.sensors else ""),
                 f"memory at the peak: {format_bytes(self.memory)} ({source})",
                 f"delta and bridge on disk: {saved}",
                 f"tokens of a sample: {tokens}",
@@ -129,7 +133,9 @@ def try_out(
     layers = plan_installed(model.llm) if isinstance(model.llm, DormantModel) else ()
     told = model.llm.origins.get(setup.sensor, {}) if isinstance(model.llm, DormantModel) else {}
     neurons = tuple(NeuronLayer(**one) for one in told.get("neurons", ()))
-    bridge = [p for p in model.senses.parameters() if p.requires_grad]
+    tuned = tuned_weights(model)
+    senses = {n: p.numel() for n, p in model.senses.named_parameters() if p.requires_grad}
+    sensors = sum(count for name, count in senses.items() if name in tuned)
     tokens = {task.name: _tokens(task, collate) for task in tasks}
     cuts = StageTwo(model, method, config).prefixes is not None
     before = {task.name: _before(task, collate, model) if cuts else 0.0 for task in tasks}
@@ -141,8 +147,9 @@ def try_out(
     feed = TaskFeed(tasks, collate, size, config.seed, accumulate=accumulate, rehearsal=rehearsal)
     step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
     return RunPlan(
-        config.method, str(model.device), base, _by_kind(trained), sum(p.numel() for p in bridge), layers, memory,
-        counted, _saved(model, method, layers), tokens, before, prepare, step * accumulate, config.train.steps, neurons,
+        config.method, str(model.device), base, _by_kind(trained), sum(senses.values()) - sensors, layers, memory,
+        counted, _saved(model, method, layers), tokens, before, prepare, step * accumulate, config.train.steps,
+        neurons, sensors,
     )  # fmt: skip
 
 
@@ -204,7 +211,7 @@ def _precision(name: str, device: torch.device) -> Any:
 
 def _saved(model: SensorModel, method: Method, layers: Sequence[LayerPlan]) -> int | None:
     """Bytes of what the finished run keeps beside the base."""
-    bridge = sum(t.numel() * t.element_size() for n, t in model.senses.state_dict().items() if ".bridge." in n)
+    bridge = _bytes(sense_weights(model))
     if layers:
         return bridge + sum(layer.delta for layer in layers)
     model.llm = method.finish(model.llm)

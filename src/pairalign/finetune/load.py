@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -17,10 +17,12 @@ from pairalign.dormant.model import DormantModel
 from pairalign.finetune.assemble import assemble
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.methods import create_method
+from pairalign.finetune.results import tuned_weights
 from pairalign.runs.folder import RunFolder
 from pairalign.runtime import DeviceLike, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
+from pairalign.sensors.sensor import Sense
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,19 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def load_bridges(model: SensorModel, folder: Path) -> None:
-    """Give a model's senses the bridges of a finished run; raise `CheckpointError` where one is of another kind."""
+    """Give a model's senses the bridges of a finished run, and what of their encoders trained; raise `CheckpointError` where one is of another kind."""
     path = folder / "bridge.safetensors"
+    weights = read_weights(path)
     try:
-        missing = model.senses.load_state_dict(read_weights(path), strict=False)
+        missing = model.senses.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # of other sizes
         raise CheckpointError(f"{str(path)!r} does not fit: {str(error).splitlines()[-1].strip()}") from error
-    if missing.unexpected_keys or any(".bridge." in name for name in missing.missing_keys):
+    needed = tuned_weights(model)
+    if missing.unexpected_keys or any(".bridge." in name or name in needed for name in missing.missing_keys):
         raise CheckpointError(f"{str(path)!r} does not fit the configuration beside it.")
+    for name, sense in model.senses.items():
+        own = {key.removeprefix(f"{name}.") for key in weights if key.startswith(f"{name}.encoder.")}
+        cast("Sense", sense).changed |= own
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -37,6 +37,10 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
     lines += [f"{name:{width}}{format_bytes(count):>12}" for name, count in sums.items()]
     lines += ["", f"arithmetic a token of {plan.tokens} (decoder; vision tower and bridge aside): "
               f"{plan.forward / 1e9:.2f} GFLOP forward, {plan.backward / 1e9:.2f} backward"]  # fmt: skip
+    if plan.epochs is not None:
+        lines += [f"run: {plan.epochs:g} epochs of shards that are not here, in steps of {plan.step_tokens:,} tokens, "
+                  f"{plan.flops:.2e} FLOP each (estimate)"]  # fmt: skip
+        return "\n".join(lines)
     lines += [f"run: {plan.steps:,} steps of {plan.step_tokens:,} tokens, {plan.flops:.2e} FLOP (estimate)"]
     if tflops is not None:
         lines += [f"time: {plan.flops / tflops / 1e12 / 3600:.1f} h at {tflops:g} TFLOP/s (estimate)"]
@@ -60,8 +64,9 @@ def record(plan: MetaPlan, tflops: float | None = None) -> dict[str, Any]:
         "forward_flops": plan.forward,
         "backward_flops": plan.backward,
         "flops": plan.flops,
+        **({} if plan.epochs is None else {"steps": None, "epochs": plan.epochs}),
     }
-    return found if tflops is None else {**found, "hours": plan.flops / tflops / 1e12 / 3600}
+    return found if tflops is None or plan.epochs is not None else {**found, "hours": plan.flops / tflops / 1e12 / 3600}
 
 
 def row(recipe: str, base: str, plan: MetaPlan) -> str:

@@ -22,7 +22,7 @@ from torch import nn
 
 from pairalign.core.arguments import checked
 from pairalign.core.bounds import Count
-from pairalign.core.errors import ConfigError
+from pairalign.core.errors import ConfigError, PairalignError
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.plan import LayerPlan, cell_bytes, piece_bytes, plan_directions, rounded_bytes
@@ -33,8 +33,10 @@ from pairalign.dormant.selection.units import pieces_of
 from pairalign.dormant.significance import load_scores
 from pairalign.dormant.significance.mnaft import AGNOSTIC_SHARE, LAYER_SHARE
 from pairalign.finetune.architecture import build_on_meta, floating
+from pairalign.finetune.check import named_tasks
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.installed import check_room
+from pairalign.finetune.length import told_world, with_steps
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.full import Full
 from pairalign.finetune.methods.lora import LoRA
@@ -49,7 +51,8 @@ SUMS = {"spider": 4}  # bytes an entry of what is added up in float32
 @dataclass(frozen=True)
 class MetaPlan:
     """A recipe on a model of known size. Memory in bytes; FLOPs a token; `exact` says whether counts are.
-    neurons: of MLPs whose neurons a score file marks."""
+    neurons: of MLPs whose neurons a score file marks. epochs: of
+    shards that are not here, so that nothing says how many steps they are, and `steps` is 1."""
 
     model: str
     dtype: torch.dtype
@@ -65,6 +68,7 @@ class MetaPlan:
     steps: int
     load_in: str | None = None
     neurons: tuple[NeuronLayer, ...] = ()
+    epochs: float | None = None
 
     @property
     def trained(self) -> int:
@@ -95,6 +99,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     do not say, `DormantError` where choosing would refuse.
     """
     check_config(config)
+    config = _with_steps(config)
     model = build_on_meta(architecture)
     stored = next(model.parameters()).dtype
     dtype, dormant, tune = floating(config.dtype, stored), config.dormant, config.train
@@ -121,10 +126,21 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
         backward,
         tokens,
         tune.batch_size * tune.accumulate * tokens,
-        tune.steps,
+        tune.steps if tune.epochs is None else 1,
         config.load_in,
         neurons,
+        tune.epochs,
     )
+
+
+def _with_steps(config: RecomposeConfig) -> RecomposeConfig:
+    """With steps in the place of epochs, where the shards are here to be counted."""
+    if config.train.epochs is None:
+        return config
+    try:
+        return with_steps(config, named_tasks(config, "tasks"), told_world(config))
+    except PairalignError:
+        return config
 
 
 def base_bytes(model: nn.Module, dtype: torch.dtype, load_in: str | None) -> int:

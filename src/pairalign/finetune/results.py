@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor
 
 from pairalign.dormant.model import DormantModel
+from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.receipt import write_receipt
-from pairalign.files import save_tensors
+from pairalign.files import save_tensors, sha256_text
 from pairalign.finetune.callbacks import Watch, flat, plain
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import read_along
@@ -18,6 +19,7 @@ from pairalign.finetune.gate import moved
 from pairalign.finetune.methods import Method
 from pairalign.finetune.pull_back import told
 from pairalign.sensors.model import SensorModel
+from pairalign.sensors.sensor import Sense
 
 
 def summarise(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def save_trained(folder: Path | None, model: SensorModel, method: Method, before
     if folder is None:
         read_along(model.llm, before)
         return
-    parts = {"bridge": _state(model.senses, "bridge."), "trained": changed, "carried": method.carried()}
+    parts = {"bridge": sense_weights(model), "trained": changed, "carried": method.carried()}
     for name, tensors in parts.items():
         if tensors:
             save_tensors(folder / f"{name}.safetensors", tensors)
@@ -58,5 +60,26 @@ def save_trained(folder: Path | None, model: SensorModel, method: Method, before
         write_receipt(model.llm, before, folder / "receipt.json")
 
 
-def _state(senses: nn.Module, part: str) -> dict[str, torch.Tensor]:
-    return {n: t.detach().cpu().contiguous() for n, t in senses.state_dict().items() if f".{part}" in f".{n}"}
+def sense_weights(model: SensorModel) -> dict[str, Tensor]:
+    """Bridges, and what of the sensors' encoders trained."""
+    tuned = tuned_weights(model)
+    held = {n: t for n, t in model.senses.state_dict().items() if ".bridge." in f".{n}" or n in tuned}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}
+
+
+def tuned_weights(model: SensorModel) -> set[str]:
+    """Names of the encoders' weights that train or have trained, as `model.senses` calls them."""
+    senses: Mapping[str, Sense] = dict(model.senses.items())  # type: ignore[arg-type]
+    return {f"{name}.{weight}" for name, sense in senses.items() for weight in sense.changed}
+
+
+def tuned_sensors(model: SensorModel) -> dict[str, dict[str, Any]]:
+    """Of each sensor whose encoder trained, how many of its weights did and a SHA-256 of them, for results.json."""
+    found: dict[str, dict[str, Any]] = {}
+    state, tuned = model.senses.state_dict(), tuned_weights(model)
+    for name in model.senses:
+        own = {weight: state[weight] for weight in sorted(tuned) if weight.startswith(f"{name}.")}
+        if own:
+            digest = sha256_text("".join(f"{weight} {fingerprint(value)}" for weight, value in own.items()))
+            found[name] = {"weights": sum(value.numel() for value in own.values()), "sha256": digest}
+    return found

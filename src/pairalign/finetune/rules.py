@@ -77,7 +77,7 @@ def _check_gate(config: RecomposeConfig) -> None:
     if not config.held_out:
         raise ConfigError("max_forgetting: needs held_out tasks, whose accuracy it bounds.")
     train = config.train
-    if train.validate_every > train.steps > 0:
+    if train.epochs is None and train.validate_every > train.steps > 0:
         raise ConfigError(
             f"max_forgetting: train.validate_every={train.validate_every} is more than train.steps={train.steps}, and "
             "nothing would be measured on the way: lower it, or give 0 to look at the end alone."

@@ -19,19 +19,20 @@ from pairalign.dormant.receipt import fingerprint_base
 from pairalign.files import remove, why_unwritable, write_json
 from pairalign.finetune import chosen
 from pairalign.finetune.base_cache import open_base_cache
-from pairalign.finetune.check import check_tasks
+from pairalign.finetune.check import check_tasks, named_tasks
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fit import fit_tasks, measure_origin
 from pairalign.finetune.fsdp import is_shared, loaded_dtype, prepare_shared
 from pairalign.finetune.identity import recompose_identity
 from pairalign.finetune.installed import check_installed
+from pairalign.finetune.length import told_world, with_steps
 from pairalign.finetune.load import RecomposeRun as RecomposeRun
 from pairalign.finetune.load import load_recomposed as load_recomposed
 from pairalign.finetune.prepare import prepare
 from pairalign.finetune.prepare import read_tasks as read_tasks
 from pairalign.finetune.questions import sample_question
-from pairalign.finetune.results import save_trained, summarise
+from pairalign.finetune.results import save_trained, summarise, tuned_sensors
 from pairalign.finetune.rules import check_config
 from pairalign.finetune.start import begin, check_start, measured_before
 from pairalign.masters import drop_masters
@@ -62,6 +63,7 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
 
 def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> RecomposeRun:
     check_trainer(config.train, runtime.device)
+    config = _with_steps(config, runtime.world)
     with claim("recompose", config, recompose_identity, runtime, fresh=fresh) as mine:
         if mine.finished is None:
             return _train(mine, runtime, progress=progress and runtime.main)
@@ -103,7 +105,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     drop_masters(model.parameters())
     model.eval()
     asked = {task.name: sample_question(task) for task in made.tasks}
-    results = {**summarise(config, watch), "trained": count, "asked": asked}
+    results = {**summarise(config, watch), "trained": count, "tuned": tuned_sensors(model), "asked": asked}
     if runtime.main or shared:
         save_trained(path if runtime.main else None, model, method, before)
     if runtime.main:
@@ -118,6 +120,10 @@ def acting(config: RecomposeConfig) -> RecomposeConfig:
     if config.method != "dormant" or config.dormant.acts is not None:
         return config
     return replace(config, dormant=replace(config.dormant, acts="sensor"))
+
+
+def _with_steps(config: RecomposeConfig, world: int) -> RecomposeConfig:
+    return config if config.train.epochs is None else with_steps(config, named_tasks(config, "tasks"), world)
 
 
 def _check(config: RecomposeConfig) -> None:
@@ -138,7 +144,9 @@ def plan_recompose(config: RecomposeConfig) -> RunPlan:
     check_trainer(config.train, device)
     check_installed(config)
     check_start(config)
-    made = prepare(config, device, check_tasks(config))
+    asked = check_tasks(config)
+    config = with_steps(config, asked["tasks"], told_world(config))
+    made = prepare(config, device, asked)
     measured = [questions.task for part in made.measured.values() for questions in part]
     parts = made.method, made.setup, made.tasks, measured, Collator(made.processor), made.calibration
     return try_out(config, made.model, *parts)

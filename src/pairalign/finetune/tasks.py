@@ -189,7 +189,7 @@ class Task:
     def keep(self, processor: SensorProcessor, gib: float, *, progress: bool = False) -> None:
         """Read all examples into memory, signals as stage one sees them, if they take less than `gib` GiB.
 
-        Senses are frozen, so that a signal has to be encoded once.
+        A signal of a frozen sense has to be encoded once; one whose encoder trains is kept as it was recorded.
         """
         found: list[Example | None] = []
         chunk: list[Example | None] = []
@@ -331,11 +331,12 @@ def _at(example: Example, place: int = 0) -> Example:
 
 
 def encode_once(examples: Sequence[Example], processor: SensorProcessor) -> list[Example]:
-    """The same examples with `Sensed` in the place of signals."""
+    """The same examples with `Sensed` in the place of signals, those of senses that train aside."""
+    frozen = [name for name, sense in processor.senses.items() if not sense.tuned]
     places: dict[str, list[tuple[int, int]]] = {}
     for n, example in enumerate(examples):
         for m, part in enumerate(example.parts):
-            if part["type"] in processor.senses and not isinstance(part[part["type"]], Sensed):
+            if part["type"] in frozen and not isinstance(part[part["type"]], Sensed):
                 places.setdefault(part["type"], []).append((n, m))
     parts = [list(example.parts) for example in examples]
     for sensor, of in places.items():

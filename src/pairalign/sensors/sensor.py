@@ -1,7 +1,8 @@
-"""A sense: a sensor's encoder and head from stage one, frozen, and the bridge into the language model.
+"""A sense: a sensor's encoder and head from stage one, and the bridge into the language model.
 
+The encoder is frozen, or trains with the bridge (`tune`); the head stays what stage one made of it.
 Where it bites: encoder and head stay in evaluation mode whatever the model around them is told, so that a signal has
-one value and can be encoded once.
+one value; with a frozen encoder it is encoded once, with one that trains at every step.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from pairalign.align.latents import Latents
 from pairalign.align.model import build_head
 from pairalign.core.bounds import LARGEST, Within
-from pairalign.core.config import LatentConfig, Strict
+from pairalign.core.config import LatentConfig, Strict, Tune
 from pairalign.core.encoder import Encoder
+from pairalign.core.errors import ConfigError
 from pairalign.core.registry import create_encoder
 from pairalign.sensors.bridges.bridge import Bridge, Sensed
 from pairalign.sensors.bridges.recomposition import Recomposition
@@ -41,25 +43,45 @@ class SenseRecipe(Strict):
 class Sense(nn.Module):
     """Signals (B, …), or what stage one made of them, → vectors (B, length, H)."""
 
-    def __init__(self, encoder: Encoder, head: nn.Module, bridge: nn.Module, recipe: SenseRecipe | None = None) -> None:
-        """`bridge`: a `Bridge`, or any module with its `length` and its call. recipe: what a sensor pack needs."""
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: nn.Module,
+        bridge: nn.Module,
+        recipe: SenseRecipe | None = None,
+        tune: Tune = "none",
+    ) -> None:
+        """`bridge`: a `Bridge`, or any module with its `length` and its call. recipe: what a sensor pack needs. tune:
+        what of the encoder trains, nothing, its last block or all; raise `ConfigError` if that holds no weight."""
         super().__init__()
         self.encoder, self.head, self.bridge, self.recipe = encoder, head, bridge, recipe
         self.encoder.requires_grad_(False)
         self.head.requires_grad_(False)
+        if tune != "none":
+            self.encoder.tune("all" if tune == "all" else 1)
+            if self.encoder.frozen:
+                what = "it" if tune == "all" else "its last block"
+                raise ConfigError(f"tune={tune!r}: of encoder {type(encoder).__name__} {what} has no weights.")
+        self.changed = {f"encoder.{n}" for n, p in encoder.named_parameters() if p.requires_grad}
+        """The encoder's weights that are not stage one's, or will not be."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether something of the encoder trains."""
+        return not self.encoder.frozen
 
     @property
     def length(self) -> int:
         """Vectors that one signal takes in a prompt."""
         return int(self.bridge.length)  # type: ignore[arg-type]
 
-    @torch.no_grad()
     def perceive(self, signals: Tensor | Sequence[Tensor]) -> Sensed:
-        """What stage one knows of a batch of preprocessed signals."""
+        """What encoder and head make of a batch of preprocessed signals; without a graph if nothing of them trains."""
         batch = self.encoder.collate(list(signals)) if isinstance(signals, Sequence) else signals
         device = next((t.device for t in self.state_dict().values()), None)
-        features = self.encoder(batch if device is None else batch.to(device))
-        latents: Latents = self.head(features.pooled)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tuned):
+            features = self.encoder(batch if device is None else batch.to(device))
+            latents: Latents = self.head(features.pooled)
         return Sensed(features.tokens, latents.shared, latents.private)
 
     def forward(self, signals: Sensed | Tensor | Sequence[Tensor]) -> Tensor:
@@ -68,7 +90,7 @@ class Sense(nn.Module):
         return vectors
 
     def train(self, mode: bool = True) -> Sense:
-        """Only the bridge ever trains."""
+        """Only the bridge is ever in training mode."""
         super().train(mode)
         self.encoder.eval()
         self.head.eval()
@@ -96,6 +118,21 @@ def build_bridge(encoder: Encoder, head: nn.Module, model: nn.Module, kind: str,
     latents = head(torch.zeros(2, encoder.width, device=device))
     widths = (encoder.width, latents.shared.shape[1], latents.private.shape[1])
     return Bridge(widths, weight.shape[1], kind, tokens, float(weight.float().square().mean().sqrt()))
+
+
+@torch.no_grad()
+def count_tokens(encoder: Encoder) -> int:
+    """How many tokens an encoder makes of one signal; raise `ConfigError` where that depends on the signal."""
+    signal, device = encoder.signal, next((t.device for t in encoder.state_dict().values()), None)
+    sizes = [size for size in signal.shape if size is not None]
+    if len(sizes) < len(signal.shape):
+        raise ConfigError(
+            f"tokens='all': encoder {type(encoder).__name__} reads signals of any size, {signal.shape}, and "
+            "a prompt has as many places for each: give a number."
+        )
+    value = torch.full(sizes, signal.range[0] if signal.range else 0).to(getattr(torch, signal.dtype))
+    batch = encoder.eval().collate([value])
+    return int(encoder(batch if device is None else batch.to(device)).tokens.shape[1])
 
 
 def embedding_of(model: nn.Module) -> Any:
