@@ -17,6 +17,7 @@ from pairalign import AlignConfig, RecomposeConfig, load_config
 from pairalign.cli.main import main
 from pairalign.core.config import config_keys
 from pairalign.data.pack import pack_pairs
+from pairalign.demo.lessons import pack_lessons
 
 ROOT = Path(__file__).parents[1]
 EVERY = sorted(p for p in (ROOT / "configs").rglob("*.yaml"))
@@ -39,8 +40,8 @@ TINY = {
 }
 TOWER = {"tower": "test_vit", "weights": "none", "size": 32}
 STAGE_TWO = sorted(p.stem for p in (ROOT / "configs" / "recompose").glob("*.yaml"))
-SHARDS = {"touch": "lessons/touch_image", "pairs": "lessons/touch_pairs", "image": "lessons/image"}
-SHARDS |= {"text": "lessons/words", "captions": "demo/pairs/image-text", "describe": "demo/pairs/image-text"}
+SHARDS = {"touch": "lessons/touch", "pairs": "lessons/touch_pairs", "image": "lessons/image"}
+SHARDS |= {"captions": "demo/pairs/image-text", "describe": "demo/pairs/image-text"}
 
 
 @pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -119,7 +120,7 @@ def test_the_second_stage_of_anytouch_starts_from_its_first(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def lessons(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Questions about a touch and a picture, as Splash's prompts hold both."""
+    """Questions about a touch and a picture, as Splash's prompts hold both, and about a text."""
     folder, rng = tmp_path_factory.mktemp("lessons") / "touch", np.random.default_rng(0)
     size = (48, 48, 3)
     made = (
@@ -134,10 +135,11 @@ def lessons(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(8)
     )
     pack_pairs(made, folder, modalities=["touch", "image", "question", "answer"], progress=False)
-    return folder
+    pack_lessons(folder.parent, "text", {"val": 4})
+    return folder.parent
 
 
-def tiny_stage_two(name: str, setup: Path, touch: Path, out: Path) -> list[str]:
+def tiny_stage_two(name: str, setup: Path, lessons: Path, out: Path) -> list[str]:
     """What makes the run of a recipe of stage two tiny; all that the paper says of it stays."""
     told = yaml.safe_load((ROOT / "configs" / "recompose" / f"{name}.yaml").read_text())
     words = [f"base={setup / 'base'}", f"root={setup}", f"out={out}", "senses.touch.run=demo/run", "dtype=bfloat16"]
@@ -145,7 +147,8 @@ def tiny_stage_two(name: str, setup: Path, touch: Path, out: Path) -> list[str]:
         words += ["senses.touch.images=demo/pairs/image-text", "senses.touch.image_count=16"]
     for part in ("tasks", "held_out", "validation", "calibration"):
         for task in told.get(part, {}):
-            shards = touch if (part, task) == ("tasks", "touch") else SHARDS.get(task, "lessons/image")
+            own = {("tasks", "touch"): lessons / "touch", ("held_out", "text"): lessons / "text"}
+            shards = own.get((part, task), SHARDS.get(task, "lessons/image"))
             words.append(f"{part}.{task}.shards={shards}")
             words += [f"{part}.{task}.limit=4"] if part in ("held_out", "validation") else []
     words += ["calibration_size=4", "train.steps=2", "train.batch_size=2", "train.warmup=0", "train.accelerator=cpu"]
@@ -153,6 +156,8 @@ def tiny_stage_two(name: str, setup: Path, touch: Path, out: Path) -> list[str]:
     words += ["train.epochs=null"] if "epochs" in told["train"] else []
     if told.get("dormant", {}).get("layers_to_transform"):
         words.append("dormant.layers_to_transform=[1]")
+    if told.get("dormant", {}).get("score") == "dowser":
+        words += ["dormant.options.prompts=4", "dormant.options.length=8"]
     return words
 
 

@@ -37,8 +37,8 @@ def load_tower(name: str, weights: str | None, size: int, masked: float = 0.0) -
     except (OSError, RuntimeError, TypeError, AssertionError) as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
-            f"tower={name!r}, size={size}: {what}: give a size that it takes, and a file of its weights as weights where "
-            "the hub cannot be reached."
+            f"tower={name!r}, size={size}: {what}: give a size that it takes, and where the hub cannot be reached name "
+            "a file of its weights as weights."
         ) from error
     if type(tower) is not VisionTransformer or tower.num_prefix_tokens != 1:
         raise ConfigError(

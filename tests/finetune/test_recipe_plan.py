@@ -169,7 +169,10 @@ def test_the_command_prints_the_plan_and_needs_no_run_or_shards(capsys: pytest.C
     assert main(["plan", path, "--tflops", "200"]) == 0
     said = capsys.readouterr().out
     assert "Qwen2_5_VLForConditionalGeneration: 3,754,622,976 parameters in bfloat16" in said
-    assert " h at 200 TFLOP/s" in said
+    assert "run: 3 epochs of shards that are not here, in steps of 16,384 tokens" in said
+    assert " s a step at 200 TFLOP/s" in said
+    assert main(["plan", path, "--tflops", "200", "train.epochs=null"]) == 0
+    assert " h at 200 TFLOP/s" in capsys.readouterr().out
     other = str(ARCHITECTURES / "InternVL2_5-1B-hf")
     assert main(["plan", path, "--architecture", other, "dormant.layers_to_transform=[1]", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -40,6 +40,8 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
     if plan.epochs is not None:
         lines += [f"run: {plan.epochs:g} epochs of shards that are not here, in steps of {plan.step_tokens:,} tokens, "
                   f"{plan.flops:.2e} FLOP each (estimate)"]  # fmt: skip
+        if tflops is not None:
+            lines += [f"time: {plan.flops / tflops / 1e12:.2f} s a step at {tflops:g} TFLOP/s (estimate)"]
         return "\n".join(lines)
     lines += [f"run: {plan.steps:,} steps of {plan.step_tokens:,} tokens, {plan.flops:.2e} FLOP (estimate)"]
     if tflops is not None:
