@@ -141,6 +141,17 @@ class RehearseConfig(Strict):
 
 
 @dataclass(frozen=True)
+class DistilConfig(Strict):
+    """Answers held to the base's on the training tasks themselves, see `pairalign.finetune.distil`.
+
+    weight: λ, 0 or more; 0 for none. temperature: T, above 0.
+    """
+
+    weight: Amount = 0.0
+    temperature: Positive = 2.0
+
+
+@dataclass(frozen=True)
 class TuneConfig(TrainerConfig):
     """Optimization of stage two.
 
@@ -167,6 +178,7 @@ class TuneConfig(TrainerConfig):
         stops at the first. What is measured must be whole.
     gradient_checkpointing: recompute activations in the backward pass. The others: see `TrainerConfig`.
     rehearse: see `RehearseConfig`; its places are of the same batches, and its answer tokens have a mean of their own.
+    distil: see `DistilConfig`.
     pull_back: how far from the base the language model's weights are kept after training, W0 + α (W1 − W0), 0 to 1;
         "auto" for what validation chooses within max_forgetting, see `pairalign.finetune.pull_back`; null for all.
     """
@@ -191,6 +203,7 @@ class TuneConfig(TrainerConfig):
     workers: Whole = 0
     bad_fraction: Share = 0.0
     rehearse: RehearseConfig = field(default_factory=RehearseConfig)
+    distil: DistilConfig = field(default_factory=DistilConfig)
     pull_back: Share | Literal["auto"] | None = None
 
     def conflicts(self) -> Iterable[str]:

@@ -183,7 +183,8 @@ def _steps(
         return seconds, torch.cuda.max_memory_allocated(device), True
     weights = sum(map(bytes_of, itertools.chain(model.parameters(), model.buffers())))
     learned = sum(p.numel() * entry_bytes(p.dtype) for p in model.parameters() if p.requires_grad)
-    return seconds, weights + learned + _bytes(vars(method)) + kept, False
+    own = frozenset(map(id, itertools.chain(model.parameters(), model.buffers())))
+    return seconds, weights + learned + _bytes(vars(method), own) + kept, False
 
 
 @contextlib.contextmanager
@@ -219,15 +220,14 @@ def _saved(model: SensorModel, method: Method, layers: Sequence[LayerPlan]) -> i
     return None if changed is None else bridge + _bytes(changed)
 
 
-def _bytes(value: Any) -> int:
-    """Bytes of all tensors that a value holds."""
+def _bytes(value: Any, own: frozenset[int] = frozenset()) -> int:
+    """Bytes of all tensors that a value holds, but for the model's `own`, by id."""
     if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
+        return 0 if id(value) in own else value.numel() * value.element_size()
     if isinstance(value, nn.Module):
-        return _bytes(list(value.parameters()))
-    if isinstance(value, Mapping):
-        return sum(map(_bytes, value.values()))
-    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
+        return _bytes(list(value.parameters()), own)
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return sum(_bytes(part, own) for part in parts)
 
 
 def _first(task: Task, collate: Collator, count: int) -> Batch:

@@ -24,6 +24,7 @@ from pairalign.core.config import to_dict
 from pairalign.core.errors import DataError
 from pairalign.finetune.collator import Batch, Part
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.distil import base_says, divergence
 from pairalign.finetune.measure import answer_logits, answer_loss
 from pairalign.finetune.methods import Method
 from pairalign.finetune.rehearse import drift
@@ -89,7 +90,14 @@ class StageTwo(L.LightningModule):
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Cross entropy of a batch's answers, and the method's penalty where it has one, each a mean over the batch."""
         logits, labels = answer_logits(self.model, batch, prefixes=self.prefixes)
-        return answer_loss(logits, labels), self.method.penalty(self.model, batch, logits, labels)
+        penalty = self.method.penalty(self.model, batch, logits, labels)
+        distil = self.config.train.distil
+        if distil.weight:
+            with self.method.base_beside(self.model.llm) as base:
+                said = base_says(self.model, batch, base)
+            held = distil.weight * distil.temperature**2 * divergence(said, logits, labels, distil.temperature)
+            penalty = held if penalty is None else penalty + held
+        return answer_loss(logits, labels), penalty
 
     def rehearse(self, batch: Batch) -> Tensor | None:
         """How far the model is from the base where it is held to it, a mean over the batch's answer tokens there."""

@@ -110,7 +110,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     layers = count_trained(model, config, linears, dtype, neurons)
     structure = dormant.structure if config.method == "dormant" else "matrices"
     forward, backward = count_flops(model, linears, layers, structure, tokens)
-    if config.method == "lwf":  # the base answers, too
+    if config.method == "lwf" or tune.distil.weight:  # the base answers, too
         forward += forward
     if tune.gradient_checkpointing:
         backward += forward

@@ -17,13 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.core.errors import ConfigError, DataError
 from pairalign.dormant.significance.dowser import written_prompts
 from pairalign.finetune.collator import IGNORED, Collator, Rehearsed
 from pairalign.finetune.config import RecomposeConfig, RehearseConfig
+from pairalign.finetune.distil import divergence
 from pairalign.finetune.irrelevant import POSITIONS, gather_signals, with_signal
 from pairalign.finetune.methods import Method
 from pairalign.finetune.tasks import Example, Task, encode_once
@@ -69,9 +69,7 @@ class Rehearsal:
 
 def drift(base: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     """KL(base ‖ model) of logits (B, K, V), mean over the places that labels (B, K) answer, in nats."""
-    answered = labels != IGNORED
-    old, new = (F.log_softmax(x[answered].float(), -1) for x in (base, logits))
-    return F.kl_div(new, old, log_target=True, reduction="none").sum(-1).mean()
+    return divergence(base[labels != IGNORED], logits, labels)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score
 from pairalign.finetune.architecture import floating
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.distil import check_distil
 from pairalign.finetune.fsdp import FSDP2, check_shared
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.method import beside_base
@@ -33,6 +34,7 @@ def check_config(config: RecomposeConfig) -> None:
     check_shared(config)
     method = create_method(config.method, config.options)
     check_rehearse(config, method)
+    check_distil(config, method)
     check_pull_back(config, method)
     if config.method == "dormant":
         check_settings(config.dormant.structure, config.dormant.counted, config.dormant.density)

@@ -1,24 +1,23 @@
 """Learning without forgetting: full tuning, held to the base's answers on the new task's own inputs.
 
-L + λ T² KL(softmax(base / T) ‖ softmax(tuned / T)), mean over answer tokens, as L is. Source: arXiv:1606.09282.
-Where it bites: the base is kept beside the model, twice the memory.
+The term is `pairalign.finetune.distil`'s; dormant weights and LoRA have it as `train.distil`, without a second model.
+Where it bites: a frozen copy of the decoder is kept beside the one that trains; all else is shared with it.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairalign.core.bounds import Amount, Positive
-from pairalign.finetune.collator import IGNORED, Batch
-from pairalign.finetune.measure import answer_logits
+from pairalign.finetune.collator import Batch
+from pairalign.finetune.distil import base_says, divergence
 from pairalign.finetune.methods.full import Full
-from pairalign.finetune.methods.method import Setup, register_method
+from pairalign.finetune.methods.method import Setup, decoder_parameters, register_method
 from pairalign.sensors.model import SensorModel
 
 
@@ -31,8 +30,10 @@ class LwF(Full):
         self.base: list[nn.Module] = []
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
-        """The model itself; a frozen copy is kept."""
-        self.base = [copy.deepcopy(llm).eval().requires_grad_(False)]
+        """The model itself; a frozen copy is kept, of its decoder alone."""
+        decoder = {id(p) for p in decoder_parameters(llm).values()}
+        shared = {id(t): t for t in itertools.chain(llm.parameters(), llm.buffers()) if id(t) not in decoder}
+        self.base = [copy.deepcopy(llm, shared).eval().requires_grad_(False)]
         return super().prepare(llm, setup)
 
     @property
@@ -47,9 +48,5 @@ class LwF(Full):
 
     def penalty(self, model: SensorModel, batch: Batch, logits: Tensor, labels: Tensor) -> Tensor | None:
         """The distillation term."""
-        with torch.no_grad():
-            teacher, _ = answer_logits(model, batch, self.base[0].to(logits.device))
-        taught = labels != IGNORED
-        old, new = (F.log_softmax(x[taught].float() / self.temperature, -1) for x in (teacher, logits))
-        distance = F.kl_div(new, old, log_target=True, reduction="none").sum(-1)
-        return self.weight * self.temperature**2 * distance.mean()
+        said = base_says(model, batch, self.base[0].to(logits.device))
+        return self.weight * self.temperature**2 * divergence(said, logits, labels, self.temperature)
