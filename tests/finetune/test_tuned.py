@@ -128,3 +128,13 @@ def test_what_cannot_train_is_refused() -> None:
     free.signal = replace(free.signal, shape=(None, 2))
     with pytest.raises(ConfigError, match=r"tokens='all': encoder Series reads signals of any size"):
         count_tokens(free)
+
+
+def test_a_run_that_goes_on_from_one_keeps_its_encoder(setup: Path, run: RecomposeRun, tmp_path: Path) -> None:
+    train = {**TRAIN, "epochs": None, "steps": 1}
+    senses = {"touch": {"run": "demo/run", "tokens": "all"}}
+    how: dict[str, Any] = {**HOW, "senses": senses, "train": train, "start": {"run": str(run.folder)}}
+    short_run(setup, tmp_path / "next", **how)
+    again = load_recomposed(tmp_path / "next").model.senses.state_dict()
+    assert all(t.equal(again[n]) for n, t in weights(run).items() if ".encoder." in n)
+    assert not all(t.equal(again[n]) for n, t in weights(run).items())

@@ -62,7 +62,7 @@ def load_recomposed(
     config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
     results = read_results(folder / "results.json")
     model, processor = assemble(replace(config, trust_remote_code=trust_remote_code), find_device(device))
-    load_bridges(model, folder)
+    load_bridges(model, folder, encoders=True)
     method = create_method(config.method, config.options)
     if method.leaves == "delta":
         model.llm = DormantModel.from_pretrained(model.llm, folder / "dormant")
@@ -82,15 +82,16 @@ def read_results(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def load_bridges(model: SensorModel, folder: Path) -> None:
-    """Give a model's senses the bridges of a finished run, and what of their encoders trained; raise `CheckpointError` where one is of another kind."""
+def load_bridges(model: SensorModel, folder: Path, *, encoders: bool = False) -> None:
+    """Give a model's senses the bridges of a finished run, and what of their encoders trained; raise `CheckpointError`
+    where one is of another kind. encoders: those that train must be there."""
     path = folder / "bridge.safetensors"
     weights = read_weights(path)
     try:
         missing = model.senses.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # of other sizes
         raise CheckpointError(f"{str(path)!r} does not fit: {str(error).splitlines()[-1].strip()}") from error
-    needed = tuned_weights(model)
+    needed = tuned_weights(model) if encoders else set()
     if missing.unexpected_keys or any(".bridge." in name or name in needed for name in missing.missing_keys):
         raise CheckpointError(f"{str(path)!r} does not fit the configuration beside it.")
     for name, sense in model.senses.items():
