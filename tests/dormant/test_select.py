@@ -92,6 +92,13 @@ def test_a_neuron_is_a_row_of_gate_and_up_and_a_column_of_down() -> None:
     assert all(mask.index.tolist() == [1, 2] for mask in masks.values())
 
 
+def test_a_neuron_of_a_plain_mlp_is_a_row_of_the_first_and_a_column_of_the_second() -> None:
+    first, second = torch.ones(4, 2), torch.ones(2, 4)
+    first[3], second[:, 1] = 0, 0.5
+    masks = select_dormant({"a.mlp.fc1": first, "a.mlp.fc2": second}, "neurons", density=0.5)
+    assert [(mask.kind, mask.index.tolist()) for mask in masks.values()] == [("rows", [1, 3]), ("columns", [1, 3])]
+
+
 def test_neurons_need_all_three_matrices() -> None:
     with pytest.raises(DormantError, match=r"mlp has down_proj, gate_proj; a neuron needs exactly gate_proj"):
         select_dormant({name: s for name, s in scores().items() if "up" not in name}, "neurons")

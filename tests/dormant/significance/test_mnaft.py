@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import pairalign as pa
 from pairalign.core.errors import DormantError
 from pairalign.dormant.cache import score_path
-from pairalign.dormant.linears import find_linears
+from pairalign.dormant.linears import find_linears, layer_of, tower_of
 from pairalign.dormant.plan import plan_dormant
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.selection.relevant import neuron_layers
@@ -255,3 +255,14 @@ def test_taylor_finds_the_neurons_that_answers_need_least() -> None:
     config = pa.DormantConfig(score="taylor", structure="neurons", target_modules="neurons", density=2 / 48)
     masks = pa.get_dormant_model(model, config, batches).masks("sensor")
     assert masks["model.layers.1.mlp.up_proj"].index.tolist() == [5, 17]
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_neurons_of_all_towers_are_named_and_layers_counted_in_each(family: str) -> None:
+    model = model_of(family)
+    towers = {tower_of(name): 0 for name in find_linears(model, "neurons")}
+    assert len(towers) == 2
+    last = find_linears(model, "neurons", layers_to_transform=[-1])
+    assert {layer_of(name) for name in last} == {LAYERS - 1}
+    assert {tower_of(name) for name in last} == set(towers)
+    assert not any("projector" in name or "merger" in name or "attn" in name for name in find_linears(model, "neurons"))
