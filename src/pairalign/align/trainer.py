@@ -115,6 +115,8 @@ def fit(trainer: L.Trainer, stop: StopCleanly, task: L.LightningModule, path: Pa
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
+            if stopping.number is not None:  # it had the signal, too, before it could know better
+                raise stopping.stopped() from None
             raise DataError(f"{error} If memory ran out, use fewer workers.") from error
         if stop.number:
             stopping.saving = True

@@ -220,7 +220,7 @@ def _reap(*, at_once: bool = False) -> None:
     for child in _children.values():
         try:
             child.wait(0 if at_once else 60)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             child.kill()
 
 
