@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import fsdp_worker
 import pytest
 import torch
+from ranks import in_ranks, meeting
 from safetensors.torch import load_file
 from stage_two import TOUCH, killed, settings, values
 
@@ -31,35 +32,10 @@ from pairalign.finetune.tasks import Task
 from pairalign.sensors.processor import load_base
 
 WORLD = 2
-WORKER = Path(__file__).parents[1] / "support" / "fsdp_worker.py"
+MEMORY = Path(__file__).parents[1] / "support" / "fsdp_memory.py"
 TRAIN = {"steps": 2, "batch_size": 8, "accumulate": 2, "warmup": 1, "lr": 1e-3, "accelerator": "cpu", "clip": 0.5}
-TRAIN |= {"validate_every": 1, "measure_tokens": 2, "measure_with_signals": True}
-
-
-def together(command: list[str], world: int = WORLD, *, fails: bool = False) -> list[str]:
-    """Run a command in `world` processes, as torchrun would, and return what each said."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
-    shared |= {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1", "GROUP_RANK": "0"}
-    processes = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        said = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert all(bool(process.returncode) == fails for process in processes), "\n\n".join(said)
-    return said
+TRAIN |= {"validate_every": 1, "measure_tokens": 2}
+SIGNALS = {"measure_with_signals": True}
 
 
 def shared_run(setup: Path, out: Path, **changes: Any) -> dict[str, Any]:
@@ -75,9 +51,12 @@ def whole_run(setup: Path, out: Path, **changes: Any) -> None:
     recompose_mllm(settings(setup, out, train=train, **changes), progress=False)
 
 
-def run_all(folder: Path, runs: list[dict[str, Any]], fails: bool = False) -> None:
+def run_all(folder: Path, runs: list[dict[str, Any]], fails: bool = False) -> str:
+    """What the processes that do these runs say; see fsdp_worker.py."""
     (folder / "runs.json").write_text(json.dumps(runs))
-    together([sys.executable, str(WORKER), str(folder / "runs.json")], fails=fails)
+    codes, said = in_ranks(lambda rank: fsdp_worker.main(folder / "runs.json"), folder, WORLD)
+    assert all(bool(code) == fails for code in codes), said
+    return said
 
 
 def figures(folder: Path) -> dict[str, float]:
@@ -109,7 +88,7 @@ def assert_same_weights(found: Mapping[str, torch.Tensor], wanted: Mapping[str, 
 
 
 FAST: dict[str, dict[str, Any]] = {
-    "rows": {"dormant": {"score": "splash", "structure": "rows", "density": 0.25}},
+    "rows": {"dormant": {"score": "splash", "structure": "rows", "density": 0.25}, "train": SIGNALS},
     "full": {"method": "full", "validation": {}, "held_out": {}},
 }
 
@@ -205,9 +184,9 @@ SLOW: dict[str, dict[str, Any]] = {
     },
     "directions": {"dormant": {"score": "splash", "structure": "directions", "density": 0.25}},
     "bridge": {"method": "bridge"},
-    "lora": {"method": "lora", "options": {"rank": 4}},
+    "lora": {"method": "lora", "options": {"rank": 4}, "train": SIGNALS},
     "checkpointed": {"train": {"gradient_checkpointing": True}},
-    "tied": {"base": "tied", "method": "full"},
+    "tied": {"base": "tied", "method": "full", "train": SIGNALS},
     "gated": {"method": "full", "train": {"lr": 2e-3, "steps": 3}, "max_forgetting": 0.0},
 }
 
@@ -287,9 +266,8 @@ def test_a_run_of_one_process_is_not_taken_up_by_two(
     with killed(1):
         recompose_mllm(load_config(RecomposeConfig, run), progress=False)
     before = content(tmp_path / "run")
-    (tmp_path / "runs.json").write_text(json.dumps([{**run, "knows": True}]))
-    said = together([sys.executable, str(WORKER), str(tmp_path / "runs.json")], fails=True)
-    assert "was written by 1 processes, now there are 2: resume with as many, or pass --fresh." in "".join(said)
+    said = run_all(tmp_path, [{**run, "knows": True}], fails=True)
+    assert "was written by 1 processes, now there are 2: resume with as many, or pass --fresh." in said
     assert content(tmp_path / "run").keys() - {".lock"} == before.keys() - {".lock"}
 
 
@@ -353,12 +331,26 @@ def test_the_command_starts_both_processes_and_its_run_exports(setup: Path, tmp_
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
 
 
+def measured(folder: Path) -> list[str]:
+    """What each process of fsdp_memory.py says; they are started, since a fork has its parent's memory."""
+    command = [sys.executable, str(MEMORY), str(folder)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [subprocess.Popen(command, env={**os.environ, **told}, **pipes) for told in meeting(WORLD)]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert not any(process.returncode for process in processes), "\n\n".join(said)
+    return said
+
+
 @pytest.mark.slow
 def test_no_process_ever_has_the_whole_base_in_its_memory(tmp_path: Path) -> None:
     torch.manual_seed(0)
     build_base(width=768, layers=4, vision_layers=1).save_pretrained(tmp_path)
     build_processor().save_pretrained(tmp_path)
-    for said in together([sys.executable, str(WORKER.with_name("fsdp_memory.py")), str(tmp_path)]):
+    for said in measured(tmp_path):
         took = json.loads(said.strip().splitlines()[-1])
         assert took["whole"] > 130e6
         assert took["part"] <= 0.501 * took["whole"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import fsdp_worker
 import pytest
 import torch
 import yaml
+from ranks import in_ranks
 from stage_two import TOUCH, killed, settings, short_run, values
 
 import pairalign as pa
@@ -20,7 +20,6 @@ from pairalign.core.errors import ConfigError, DeltaError, DormantError, Identit
 from pairalign.finetune.run import RecomposeRun, plan_recompose
 from pairalign.sensors.processor import load_base
 
-WORKER = Path(__file__).parents[1] / "support" / "fsdp_worker.py"
 TRAIN = {"steps": 2, "batch_size": 4, "checkpoint_every": 1, "warmup": 1, "accelerator": "cpu", "measure_tokens": 0}
 LEAN: dict[str, Any] = {"train": TRAIN, "held_out": {}, "validation": {}}
 POINTS = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
@@ -94,11 +93,8 @@ def test_two_processes_that_share_the_base_leave_it_too(setup: Path, packs: dict
     train = {**TRAIN, "batch_size": 2, "strategy": "fsdp2"}
     told = {**SECOND, "installed": [str(packs["rows"])], "dormant": ROWS, "train": train}
     (tmp_path / "runs.json").write_text(json.dumps([values(setup, tmp_path / "two", **told)]))
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(WORKER)]
-    done = subprocess.run(
-        [sys.executable, *command, str(tmp_path / "runs.json")], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    codes, said = in_ranks(lambda rank: fsdp_worker.main(tmp_path / "runs.json"), tmp_path)
+    assert codes == [0, 0], said
     one = second(setup, tmp_path / "one", packs["rows"])
     two = pa.load_recomposed(tmp_path / "two")
     masks = [run.model.llm.masks("points") for run in (one, two)]  # type: ignore[operator]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from ranks import command_in_ranks
 from safetensors.torch import load_file
 from stage_two import settings, short_run, values
 
@@ -27,14 +25,12 @@ def test_two_processes_teach_what_one_does_with_the_whole_batch(
         return {**fixed, "batch_size": size, "accumulate": accumulate, "measure_tokens": 4}
 
     path = tmp_path / "config.json"
-    both = {**train(size, accumulate), "devices": 2, "workers": 1}
+    both = {**train(size, accumulate), "workers": 1}
     path.write_text(json.dumps(values(setup, tmp_path / "two", train=both)))
-    command = [sys.executable, "-m", "pairalign", "recompose", str(path), "--quiet"]
-    told = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=told)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run: ") == 1  # one process prints
-    assert "Traceback" not in done.stderr
+    codes, said = command_in_ranks(["recompose", str(path), "--quiet"], tmp_path)
+    assert codes == [0, 0], said
+    assert said.count("run: ") == 1  # one process prints
+    assert "Traceback" not in said
 
     one = short_run(setup, tmp_path / "one", train=train(8))
     for path in (tmp_path / "one").rglob("*.safetensors"):

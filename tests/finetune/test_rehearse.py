@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ranks import command_in_ranks
 from safetensors.torch import load_file
 from stage_two import IMAGE, TOUCH, killed, settings, short_run, values
 
@@ -238,12 +236,10 @@ def test_two_processes_rehearse_what_one_does(setup: Path, tmp_path: Path) -> No
     train = {"steps": 4, "warmup": 1, "accelerator": "cpu", "lr": 3e-4, "bridge_lr": 3e-4, "measure_tokens": 0}
     train |= {"rehearse": {"share": 0.375}}
     path = tmp_path / "config.json"
-    two = {**train, "batch_size": 4, "devices": 2, "workers": 1}
+    two = {**train, "batch_size": 4, "workers": 1}
     path.write_text(json.dumps(values(setup, tmp_path / "two", **changes, train=two)))
-    command = [sys.executable, "-m", "pairalign", "recompose", str(path), "--quiet"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=env)
-    assert done.returncode == 0, done.stderr
+    codes, said = command_in_ranks(["recompose", str(path), "--quiet"], tmp_path)
+    assert codes == [0, 0], said
     one = short_run(setup, tmp_path / "one", **changes, train={**train, "batch_size": 8})
     assert told(one)
     for file in (tmp_path / "one").rglob("*.safetensors"):

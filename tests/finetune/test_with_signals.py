@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from ranks import command_in_ranks
 from stage_two import IMAGE, TOUCH, short_run, values
 
 from pairalign.cli.recompose import conclusion, report
@@ -245,9 +243,8 @@ def test_two_processes_give_the_figures_of_one(setup: Path, tmp_path: Path) -> N
     told["train"] |= {"measure_signals_limit": 17}
     one = short_run(setup, tmp_path / "one", **{k: told[k] for k in ("held_out", "calibration", "dormant", "train")})
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
-    command = [sys.executable, "-m", "pairalign", "recompose", str(tmp_path / "run.yaml"), "--quiet", "train.devices=2"]
-    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    codes, said = command_in_ranks(["recompose", str(tmp_path / "run.yaml"), "--quiet"], tmp_path)
+    assert codes == [0, 0], said
     found = json.loads((tmp_path / "two" / "results.json").read_text())["with_signals"]["tasks"]["image"]
     expected = held(one)
     assert expected["n"] == 17

@@ -1,4 +1,4 @@
-"""One process of test_fsdp2.py: `fsdp_worker.py RUNS.json` does runs of stage two one after the other.
+"""One process of test_fsdp2.py: `main(RUNS.json)` does runs of stage two one after the other.
 
 A run with `dies_at` fails before that step's batch, as a kill would find it: after the checkpoint of the step. One with
 `leaves` copies its folder there at step 1 of two, which is what a kill would leave. One with `knows` fails where it
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -63,7 +62,7 @@ def knowing_the_base() -> Iterator[None]:
             setattr(module, name, value)
 
 
-def main(runs: Path) -> None:
+def main(runs: Path) -> int:
     torch.set_num_threads(1)
     for settings in json.loads(runs.read_text()):
         when, leaves, knows = (settings.pop(name, None) for name in ("dies_at", "leaves", "knows"))
@@ -74,7 +73,4 @@ def main(runs: Path) -> None:
             leave_at_one(leaves)
         with knowing_the_base() if knows else nullcontext():
             recompose_mllm(load_config(RecomposeConfig, settings), progress=False)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    return 0
