@@ -32,7 +32,7 @@ def meeting(world: int) -> list[dict[str, str]]:
     return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
 
 
-def in_ranks(work: Callable[[int], int], folder: Path, world: int = 2, limit: float = 280) -> tuple[list[int], str]:
+def in_ranks(work: Callable[[int], int], folder: Path, world: int = 2, limit: float = 600) -> tuple[list[int], str]:
     """Exit codes of `world` processes that each do `work` by rank, and all that they printed; the codes are what `work`
     returns. limit: seconds until they are killed."""
     logs = [f"log-{rank}" for rank in range(world)]
