@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import spied_align
 import torch
-from ranks import free_port, in_ranks
 from safetensors.torch import load_file
 
 from conftest import vector_pairs
 from pairalign.align.run import align_pairs, build_feeds, load_aligned, read_metrics
 from pairalign.align.sums import Sums
-from pairalign.cli.main import main
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import CheckpointError
 from pairalign.data.pack import pack_pairs
@@ -80,6 +77,12 @@ def devices(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str
     return [start([sys.executable, SPIED], settings, folder)]
 
 
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 def slurm(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]]:
     """As `srun --ntasks=2` starts them, without --ntasks-per-node."""
     job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}
@@ -103,19 +106,6 @@ def mpirun(settings: dict[str, Any], folder: Path) -> list[subprocess.Popen[str]
     """As Open MPI starts them."""
     ranks = [{f"OMPI_COMM_WORLD_{name}": str(rank) for name in ("RANK", "LOCAL_RANK")} for rank in range(2)]
     return [start([sys.executable, SPIED], settings, folder, OMPI_COMM_WORLD_SIZE="2", **mine) for mine in ranks]
-
-
-def forks(settings: dict[str, Any], folder: Path) -> tuple[list[int], str]:
-    """Exit codes and all that was printed of two processes that are not started anew."""
-    path = folder / "config.json"
-    path.write_text(json.dumps(settings))
-
-    def work(rank: int) -> int:
-        os.environ["SPIED"] = str(folder)
-        spied_align.spy()
-        return main(["align", str(path), "--quiet"])
-
-    return in_ranks(work, folder)
 
 
 def finish(started: list[subprocess.Popen[str]]) -> tuple[list[int], str]:
@@ -181,14 +171,14 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(
 def test_a_resumed_run_of_two_processes_is_the_same_and_is_not_mistaken_for_one(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    codes, printed = forks(settings, tmp_path)
-    assert codes == [0, 0], printed
+    codes, printed = finish(devices(settings, tmp_path))
+    assert codes == [0], printed
     shutil.copytree(tmp_path / "run", tmp_path / "whole")
     (tmp_path / "run" / "model.safetensors").unlink()  # as if killed after its last checkpoint, at step 9
     with pytest.raises(CheckpointError, match="was written by 2 processes, now there are 1"):
         align_pairs(load_config(AlignConfig, settings, ["train.devices=1"]), progress=False)
-    codes, printed = forks(settings, tmp_path)
-    assert codes == [0, 0], printed
+    codes, printed = finish(devices(settings, tmp_path))
+    assert codes == [0], printed
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "run")
@@ -227,8 +217,8 @@ def test_damaged_samples_of_two_processes_are_told_and_counted_once(settings: di
     spoil(tmp_path / "shards" / "a-b", [*BAD, "val-00001"])
     settings["data"] |= {"bad_fraction": 0.05, "workers": 1}
     settings["train"] |= {"steps": 24}
-    codes, printed = forks(settings, tmp_path)
-    assert codes == [0, 0], printed
+    codes, printed = finish(devices(settings, tmp_path))
+    assert codes == [0], printed
     told = re.findall(r"damaged sample left out: a-b (\S+): (?=.*a\.npy)", printed)
     assert sorted(told) == sorted(set(told))
     assert set(told) == {*BAD, "val-00001"}
@@ -242,8 +232,8 @@ def test_the_share_of_damaged_samples_is_that_of_all_processes(settings: dict[st
     spoil(tmp_path / "shards" / "a-b", BAD)
     settings["data"] |= {"bad_fraction": 0.03}
     settings["train"] |= {"batch_size": 8, "validate_every": 0}
-    codes, printed = forks(settings, tmp_path)
-    assert codes == [2, 2], printed
+    codes, printed = finish(devices(settings, tmp_path))
+    assert codes == [2], printed
     (line,) = re.findall(r"^pairalign: .*$", printed, re.M)
     assert re.fullmatch(
         r"pairalign: edge a-b: 4 of \d+ samples are damaged, more than data.bad_fraction=0.03 allows. First: train-.*",

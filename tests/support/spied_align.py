@@ -28,11 +28,5 @@ def spied(self: StageOne, batch: Any, batch_idx: int) -> Any:
     return step(self, batch, batch_idx)
 
 
-def spy() -> None:
-    """From now on in this process."""
-    StageOne.training_step = spied  # type: ignore[method-assign]
-
-
-if __name__ == "__main__":
-    spy()
-    sys.exit(main())
+StageOne.training_step = spied  # type: ignore[method-assign]
+sys.exit(main())
