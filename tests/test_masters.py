@@ -14,13 +14,13 @@ from tiny_mllms import FAMILIES
 from torch import Tensor, nn
 
 import pairalign as pa
-from pairalign.finetune.callbacks import put_back, trained
 from pairalign.finetune.collator import IGNORED, Batch
 from pairalign.finetune.config import RecomposeConfig, TuneConfig
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.method import Setup
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.pull_back import PullBack
+from pairalign.finetune.trained import put_back, trained
 from pairalign.masters import MasterAdamW, build_adamw, drop_masters, entry_bytes, exact, precise, write
 from pairalign.sensors.model import SensorModel
 

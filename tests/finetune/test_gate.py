@@ -13,16 +13,19 @@ import yaml
 from stage_two import IMAGE, TOUCH, short_run, values
 
 from pairalign.cli.main import main
+from pairalign.cli.recompose import conclusion
+from pairalign.core.errors import ConfigError
 from pairalign.evaluate.intervals import wilson
-from pairalign.finetune.callbacks import Watch, trained
+from pairalign.finetune.callbacks import Watch
 from pairalign.finetune.collator import Collator
-from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.config import ForgettingConfig, TaskConfig
 from pairalign.finetune.gate import Gate, Measured, forgotten
 from pairalign.finetune.measure import TaskScore, measure_task
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.questions import Questions
 from pairalign.finetune.run import load_recomposed
 from pairalign.finetune.tasks import Task
+from pairalign.finetune.trained import trained
 
 
 def score(accuracy: float, loss: float = 1.0) -> TaskScore:
@@ -192,6 +195,87 @@ def test_weights_that_forgot_at_the_last_step_are_not_kept(ruin: Path, capsys: p
     assert printed[-1].startswith("  with a signal in front ")
 
 
+def ruinous(**changes: Any) -> dict[str, Any]:
+    """Rows of the shipped base that act from the sensor on, trained at a rate that ruins what follows a signal."""
+    from pairalign.demo.base import base_folder
+
+    train = {"steps": 8, "batch_size": 8, "validate_every": 4, "warmup": 1, "accelerator": "cpu", "lr": 0.1}
+    train |= {"measure_tokens": 0, **changes.pop("train", {})}
+    dormant = {"score": "random", "structure": "rows", "density": 0.5}
+    return {
+        "base": str(base_folder()),
+        "dtype": "float32",
+        "dormant": dormant,
+        "calibration": {},
+        "train": train,
+        **changes,
+    }
+
+
+def test_what_is_lost_with_a_signal_in_the_prompt_stops_a_run(setup: Path, tmp_path: Path) -> None:
+    """Where without one nothing can be lost, and without validation nothing else speaks against the last weights."""
+    run = short_run(setup, tmp_path / "run", **ruinous(max_forgetting=5.0))
+    history = run.results["history"]
+    assert history[0]["held_out/image/accuracy"] == history[-1]["held_out/image/accuracy"]
+    assert [line["step"] for line in history] == [0, 4]
+    assert "stopped at step 4: held-out abilities with a signal in front lost " in run.results["stopped"]
+    assert run.results["kept"] == {"step": 0, "learned": False}
+    assert [(one["lost"], one["bound"]) for one in run.results["gate"]] == [(0, 5), (0, 5), (0, 5)]
+    assert conclusion(run.results)[0].startswith("held to     max_forgetting: lost +0.0 of 5 without a signal, ")
+    asked = run.results["with_signals"]["tasks"]["image"]  # of the weights that came back
+    assert asked["before"]["loss"] == pytest.approx(asked["updates_off"]["before"]["loss"], rel=1e-5)
+
+
+def put_in(without: float, before: float, behind: float) -> Measured:
+    held = {"held_out_before": before, "held_out_behind": behind}
+    return {**found(0.5, without), **{part: {"image": score(accuracy)} for part, accuracy in held.items()}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "now", "said"),
+    [
+        (5.0, (0.9, 0.8, 0.7), None),
+        (5.0, (0.84, 0.8, 0.7), "held-out abilities lost 6 points, more than max_forgetting=5"),
+        (5.0, (0.9, 0.74, 0.7), "held-out abilities with a signal in front lost 6 points, more than max_forgetting=5"),
+        (5.0, (0.9, 0.8, 0.6), "held-out abilities with a signal behind lost 10 points, more than max_forgetting=5"),
+        (ForgettingConfig(1.0, 10.0), (0.9, 0.7, 0.6), None),
+        (ForgettingConfig(1.0, 10.0), (0.88, 0.8, 0.7), "lost 2 points, more than max_forgetting=1"),
+        (ForgettingConfig(1.0, None), (0.9, 0.0, 0.0), None),
+        (ForgettingConfig(None, 9.0), (0.0, 0.8, 0.6), "a signal behind lost 10 points, more than max_forgetting=9"),
+    ],
+)
+def test_each_kind_of_prompt_has_its_bound(asked: Any, now: tuple[float, float, float], said: str | None) -> None:
+    base = put_in(0.9, 0.8, 0.7) | {"validation": BASE["validation"]}
+    gate, lost = Gate.of(asked), forgotten(base, put_in(*now))
+    assert (gate.beyond(lost) is None) == (said is None)
+    assert (said or "") in (gate.beyond(lost) or "")
+    assert (gate.rank(base, put_in(*now), 3) is None) == (said is not None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"max_forgetting": {"with_signal": 3}, "train": {"measure_with_signals": False}}, "leave one of the two out"),
+        ({"max_forgetting": 3, "train": {"measure_with_signals": False}}, "bounds nothing here"),
+        ({"max_forgetting": {"without_signal": 3}}, "bounds nothing here"),
+        ({"max_forgetting": {"without_signal": 3}, "method": "bridge"}, "bounds nothing here"),
+        ({"max_forgetting": {}}, "without_signal and with_signal are null"),
+        (
+            {"max_forgetting": {"with_signl": 3}},
+            "^config key 'max_forgetting.with_signl' is unknown.",
+        ),
+        ({"max_forgetting": {"with_signal": -3}}, "give a number of at least 0"),
+    ],
+)
+def test_a_bound_that_bounds_nothing_is_refused_before_long_work(
+    setup: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    told = ruinous(base=str(tmp_path / "nowhere"), **changes)
+    with pytest.raises(ConfigError, match=said):
+        short_run(setup, tmp_path / "run", **told)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_without_measured_tasks_says_so(setup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = values(setup, tmp_path / "run", validation={}, held_out={}, method="bridge")
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
@@ -203,9 +287,9 @@ def test_a_run_without_measured_tasks_says_so(setup: Path, tmp_path: Path, capsy
 
 def test_the_rank_of_what_is_beyond_the_bound_is_none() -> None:
     gate = Gate(1.0)
-    assert gate.rank(BASE, found(0.9, 0.88), 3, 2.0) is None
-    assert gate.rank(BASE, found(0.1, 0.9, loss=0.5), 3, 0.0) is not None  # a smaller loss is learning, too
-    assert Gate(None).rank(BASE, found(0.9, 0.0), 3, 90.0) is not None
+    assert gate.rank(BASE, found(0.9, 0.88), 3) is None
+    assert gate.rank(BASE, found(0.1, 0.9, loss=0.5), 3) is not None  # a smaller loss is learning, too
+    assert Gate(None).rank(BASE, found(0.9, 0.0), 3) is not None
 
 
 @pytest.mark.parametrize("method", ["full", "wise_ft"])
@@ -231,9 +315,8 @@ def test_results_are_of_the_weights_in_the_folder(setup: Path, tmp_path: Path, m
 def test_exactly_as_many_points_as_the_bound_are_within_it() -> None:
     base, now = found(0.1, 1.0), found(0.5, 0.85)
     lost = forgotten(base, now)
-    assert lost is not None
-    assert lost > 15.0  # as floats have it
+    assert lost["held_out"] > 15.0  # as floats have it
     assert not Gate(15.0).beyond(lost)
-    assert Gate(15.0).rank(base, now, 8, lost) is not None
+    assert Gate(15.0).rank(base, now, 8) is not None
     assert Gate(14.99).beyond(lost)
     assert not Gate(None).beyond(lost)

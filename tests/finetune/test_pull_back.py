@@ -104,13 +104,21 @@ def found(learned: float, held: float) -> Measured:
     return {"validation": {"touch": score(learned)}, "held_out": {"image": score(held)}}
 
 
-BASE = found(0.1, 0.9)
+def signalled(learned: float, there: float) -> Measured:
+    """Nothing is lost without a signal in the prompt."""
+    return {**found(learned, 0.9), "held_out_behind": {"image": score(there)}}
+
+
+BASE = signalled(0.1, 0.9)
 CASES: dict[str, tuple[Mapping[float, Measured], float, float | None]] = {
     "the largest learning within the bound": ({0.3: found(0.5, 0.87), 0.4: found(0.6, 0.86), 0.5: found(0.7, 0.84)},
                                               0.4, 5.0),
     "exactly as much as may be lost": ({0.5: found(0.5, 0.85), 0.6: found(0.6, 0.8499)}, 0.5, 5.0),
     "a tie goes to the smaller": ({0.2: found(0.6, 0.9), 0.7: found(0.6, 0.9)}, 0.2, 5.0),
     "all of it": ({1.0: found(0.6, 0.9)}, 1.0, 5.0),
+    "what it costs with a signal there": (
+        {0.3: signalled(0.5, 0.86), 0.4: signalled(0.6, 0.85), 0.5: signalled(0.7, 0.84)}, 0.4, 5.0
+    ),
     "without a bound": ({0.3: found(0.6, 0.9), 0.8: found(0.7, 0.1)}, 0.8, None),
 }  # fmt: skip
 

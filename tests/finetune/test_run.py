@@ -13,13 +13,14 @@ from stage_two import DORMANT, IMAGE, PAIRS, TOUCH, killed, short_run, values
 from pairalign.core.config import load_config
 from pairalign.core.errors import CheckpointError, ConfigError, DataError, DormantError, PairalignError
 from pairalign.finetune.assemble import assemble
-from pairalign.finetune.callbacks import Watch, trained
+from pairalign.finetune.callbacks import Watch
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods import method_names
 from pairalign.finetune.run import RecomposeRun, load_recomposed, recompose_mllm
 from pairalign.finetune.tasks import Task
+from pairalign.finetune.trained import trained
 
 FELT = {**TOUCH, "signals": {"touch": "tuch"}}
 

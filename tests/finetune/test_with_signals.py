@@ -209,7 +209,7 @@ def _touch(run: RecomposeRun) -> Task:
 def test_a_run_that_is_told_to_stop_leaves_the_measuring(runs: dict[str, RecomposeRun]) -> None:
     trained, scores = runs["bridge"], {"image": TaskScore({"it": wilson(1, 2)}, 0.5, 1.0)}
     again = WithSignals(Signals({}, {}), 5, "bridge")
-    told = trained.model, create_method("bridge", {}), [questions(trained)], scores, scores
+    told = trained.model, create_method("bridge", {}), [questions(trained)], scores, {"held_out": scores}
     assert again.measure(*told, runtime=Runtime(), interrupted=lambda: True) is None
     found = again.measure(*told, runtime=Runtime())
     assert found is not None

@@ -102,7 +102,7 @@ def conclusion(results: dict[str, Any]) -> list[str]:
     """What was kept, learned and forgotten; of a run of an earlier version as far as it says."""
     from pairalign.finetune.three_figures import points_line
 
-    lines = [results["stopped"]] if results["stopped"] else []
+    lines = [*_held(results), *([results["stopped"]] if results["stopped"] else [])]
     if "kept" in results:
         nothing = "" if results["kept"]["learned"] else ": nothing was learned"
         lines.append(f"kept        the weights of step {results['kept']['step']}{nothing}")
@@ -120,6 +120,14 @@ def conclusion(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-_GATE = """points of held-out accuracy that may be lost; beyond them the best measurement within the bound comes back"""
+def _held(results: dict[str, Any]) -> list[str]:
+    """What was lost of all that `max_forgetting` bounds, with a signal in the prompt since before training."""
+    parts = results.get("gate") or []
+    said = [f"{one['lost']:+z.1f} of {one['bound']:g} {one['part']}" for one in parts if one["bound"] is not None]
+    return [f"held to     max_forgetting: lost {', '.join(said)}"] if said else []
+
+
+_GATE = """points of held-out accuracy that may be lost, without a signal in the prompt and with one; beyond them the
+best measurement within the bound comes back"""
 _EXIT = """exit codes: 0, what is kept is within --max-forgetting (also where that is an earlier step than the last); 4,
 nothing within --max-forgetting was learned, and the weights of the start are kept; 2, something does not fit."""

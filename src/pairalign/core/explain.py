@@ -52,6 +52,8 @@ def explain(cls: type, values: Mapping[str, Any], problems: Sequence[Any]) -> st
         found.setdefault(place, {}).setdefault(what, []).append(fix)
     lines = []
     for place, faults in found.items():
+        if any(other[: len(place)] == place and other != place for other in found):
+            continue  # of the same key read as another type, whose own fault is nearer
         texts = [what + " or ".join(dict.fromkeys(fixes)) for what, fixes in faults.items()]
         line = f"config key {'.'.join(map(str, place))!r} {', and '.join(texts)}"
         lines.append(line if line[-1] in ".?" else f"{line}.")

@@ -1,6 +1,7 @@
 """What a run measures on its way: the sensor's validation, held-out abilities, drift, and the gate that stops it.
 
-At the end, of what is kept, held-out tasks are asked once more (`with_signals`), which no gate looks at.
+At the end, of what is kept, held-out tasks are asked once more (`with_signals`). What the gate bounds with a signal in
+the prompt is measured on the way, too.
 Where it bites: a measurement is of the weights as they would be kept, after what the method does at the end. Everything
 that the gate has to remember is in the checkpoint: the base's scores, the history, and the best weights so far.
 """
@@ -8,6 +9,7 @@ that the gate has to remember is in the checkpoint: the base's scores, the histo
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,24 +17,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
-from torch import Tensor
 
 from pairalign.files import append_line
 from pairalign.finetune.base_answers import BaseAnswers
 from pairalign.finetune.base_cache import BaseCache, measured_once
 from pairalign.finetune.base_measured import BaseMeasured
 from pairalign.finetune.bias import own_mass
-from pairalign.finetune.gate import Best, Gate, Measured, forgotten
+from pairalign.finetune.gate import HELD_OUT, SIGNALLED, Best, Gate, Measured, flat, forgotten
 from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task
 from pairalign.finetune.methods.method import Method
 from pairalign.finetune.pull_back import Asked, PullBack
 from pairalign.finetune.questions import Questions
+from pairalign.finetune.trained import put_back, trained
 from pairalign.finetune.with_signals import WithSignals
-from pairalign.masters import exact, write
 from pairalign.runtime import Runtime
 from pairalign.sensors.model import SensorModel
-from pairalign.sharding import part_of, whole
+
+OPEN = Gate()
 
 
 class Origin(NamedTuple):
@@ -48,14 +49,14 @@ class Origin(NamedTuple):
 
 class Watch(L.Callback):
     """Measure every `every` steps (0 for never) and at both ends; `history` has (step, {"validation" | "held_out":
-    scores by task}).
+    scores by task}), and where the gate looks at prompts with a signal in them, these as parts of their own.
 
-    max_forgetting: points of held-out accuracy that may be lost; beyond them training stops, and the best weights
-    within the bound come back, or those of the start: `verdict` says why, `kept` the step. vocabulary: tokens of the
-    answer-bias probe. tokens: longest free answer, of the base and of what is kept; 0 for none. own: probe along what
-    these two say themselves, too. cache: what other
-    runs measured of the base, on the main process; `taken` says of what comes from there where it lies and when it was
-    measured, by task. again: how held-out tasks are asked once more of what is kept, which is `asked_again` then.
+    gate: what may be lost; beyond it training stops, and the best weights within the bound come back, or those of the
+    start: `verdict` says why, `kept` the step. vocabulary: tokens of the answer-bias probe. tokens: longest free
+    answer, of the base and of what is kept; 0 for none. own: probe along what these two say themselves, too. cache:
+    what other runs measured of the base, on the main process; `taken` says of what comes from there where it lies and
+    when it was measured, by task. again: how held-out tasks are asked once more of what is kept, which is `asked_again`
+    then.
     pull_back: see `pairalign.finetune.pull_back`, `pull` knows how far; where validation chooses
     it, what is measured on the way stops nothing, for only weights that were pulled back are held to the bound.
     origin: of a run that does not begin at the base; what was learned and forgotten is then counted from there, and
@@ -70,7 +71,7 @@ class Watch(L.Callback):
         path: Path | None = None,
         *,
         every: int = 0,
-        max_forgetting: float | None = None,
+        gate: Gate = OPEN,
         vocabulary: Sequence[int] | None = None,
         tokens: int = 0,
         own: bool = False,
@@ -80,8 +81,10 @@ class Watch(L.Callback):
         pull_back: Asked = None,
         origin: Origin | None = None,
     ) -> None:
-        self.model, self.method, self.sets, self.path, self.every = model, method, sets, path, every
-        self.gate, self.vocabulary, self.tokens = Gate(max_forgetting), vocabulary, tokens
+        self.model, self.method, self.path, self.every = model, method, path, every
+        put = again.put(sets.get(HELD_OUT, ())) if again is not None and gate.with_signal is not None else {}
+        self.sets: dict[str, Sequence[Questions]] = {**sets, **put}
+        self.gate, self.vocabulary, self.tokens = gate, vocabulary, tokens
         self.own = own and bool(vocabulary and tokens)
         self.runtime, self.cache, self.again = runtime, cache, again
         self.pull = PullBack(pull_back)
@@ -97,12 +100,15 @@ class Watch(L.Callback):
         self.verdict: str | None = None
         self.kept: int | None = None
         self.interrupted: Callable[[], bool] = lambda: False
-        self._first = self._copy(0, ()) if max_forgetting is not None else None
+        self._first = self._copy(0, ()) if gate.bounds else None
 
     def start(self) -> None:
         """Measure the base, or where the run starts, unless a checkpoint has told how it was, or the cache knows."""
         if not self.history:
             self._add(0, self.measure_base() if self.origin is None else self.begun or self.measure())
+        elif any(part not in self.reference for part in SIGNALLED.values() if part in self.sets):
+            told = "this run began with an earlier version, which measured no prompts with a signal in them"
+            warnings.warn(f"{told}: max_forgetting bounds what is lost without one alone.", stacklevel=2)
 
     def measure_base(self) -> Measured:
         """Measure, or take from the cache, what the base answers, and remember what drift is measured from."""
@@ -110,10 +116,10 @@ class Watch(L.Callback):
             found = {
                 part: {q.task.name: self._base(part, q, exact) for q in asked} for part, asked in self.sets.items()
             }
-            held_out = self.sets.get("held_out", ())
+            held_out = self.sets.get(HELD_OUT, ())
             fewer = set(self.again.asked(held_out)) - set(held_out) if self.again is not None else ()
             self.first = {q.task.name: self._base("", q, exact).score for q in fewer}
-        self.base = {name: one.answers for name, one in found.get("held_out", {}).items() if one.answers is not None}
+        self.base = {name: one.answers for name, one in found.get(HELD_OUT, {}).items() if one.answers is not None}
         return {part: {name: one.score for name, one in tasks.items()} for part, tasks in found.items()}
 
     def measure(self) -> Measured:
@@ -125,7 +131,7 @@ class Watch(L.Callback):
                         self.model,
                         q,
                         vocabulary=self.vocabulary,
-                        base=self.base.get(q.task.name) if part == "held_out" else None,
+                        base=self.base.get(q.task.name) if part == HELD_OUT else None,
                         runtime=self.runtime,
                     )
                     for q in asked
@@ -140,13 +146,13 @@ class Watch(L.Callback):
         elif self.history[-1][0] != step:
             self._judge(step, self._add(step, self.measure()))
         self.kept = step
-        if self.gate.bound is not None and (self.verdict or not self._good(step)):
+        if self.gate.bounds and (self.verdict or not self._good(step)):
             self._go_back(step)
         if self.kept:
             place = max(n for n, (at, _) in enumerate(self.history) if at == self.kept)
             with self.pull.settled(self.method, self.model.llm):
                 self.history[place] = self.kept, self._free(self.history[place][1])
-        if self.again is not None and self.sets.get("held_out"):
+        if self.again is not None and self.sets.get(HELD_OUT):
             self._ask_again(self.again)
 
     @property
@@ -162,11 +168,7 @@ class Watch(L.Callback):
     @property
     def learned(self) -> bool:
         """Whether what is kept learned anything; `max_forgetting` alone makes that a condition."""
-        return bool(self.kept) or self.gate.bound is None
-
-    def forgotten(self, found: Measured) -> float | None:
-        """Points of held-out accuracy lost since the base, `None` without held-out tasks."""
-        return forgotten(self.reference, found)
+        return bool(self.kept) or not self.gate.bounds
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         training = self.model.training
@@ -216,33 +218,34 @@ class Watch(L.Callback):
 
     def _base(self, part: str, asked: Questions, exact: bool) -> BaseMeasured:
         """What the base answers; `exact`: whether what is there is the base to the bit, as the cache's are."""
-        how = {"drift": part == "held_out", "vocabulary": self.vocabulary, "tokens": self.tokens}
-        how |= {"own": True} if self.own else {}  # another name in the cache
-        found, place = measured_once(self.cache if exact else None, self.model, asked, self.runtime, **how)
+        put_in = part in SIGNALLED.values()  # a signal, of which the cache knows nothing
+        how = {"drift": part == HELD_OUT, "vocabulary": self.vocabulary, "tokens": 0 if put_in else self.tokens}
+        how |= {"own": True} if self.own and not put_in else {}  # another name in the cache
+        cache = self.cache if exact and not put_in else None
+        found, place = measured_once(cache, self.model, asked, self.runtime, **how)
         if part and place is not None:
             self.taken[f"{part}/{asked.task.name}"] = {"from": place, "when": found.when}
         return found
 
     def _judge(self, step: int, found: Measured) -> str | None:
         """Remember the weights if they are the best so far; say what is lost beyond the bound."""
-        bound = self.gate.bound
-        if bound is None:
+        if not self.gate.bounds:
             return None
-        lost = self.forgotten(found)
-        rank = self.gate.rank(self.history[0][1], found, step, lost)
+        rank = self.gate.rank(self.reference, found, step)
         if rank is not None and (self.best is None or rank > self.best.rank):
             self.best = self._copy(step, rank)
-        if lost is None or not self.gate.beyond(lost):
-            return None
-        return f"held-out abilities lost {lost:.4g} points, more than max_forgetting={bound:g}"
+        return self._beyond(found)
+
+    def _beyond(self, found: Measured) -> str | None:
+        """What a measurement has lost that may not be lost."""
+        return self.gate.beyond(forgotten(self.reference, found))
 
     def _within(self, found: Measured) -> bool:
         """Whether a measurement would be kept as one that forgot little enough."""
-        return not self.gate.beyond(self.forgotten(found))
+        return self._beyond(found) is None
 
     def _good(self, step: int) -> bool:
-        found = self.history[-1][1]
-        return self.gate.rank(self.history[0][1], found, step, self.forgotten(found)) is not None
+        return self.gate.rank(self.reference, self.history[-1][1], step) is not None
 
     def _go_back(self, step: int) -> None:
         """Put the best weights back, or those of the start, and say why."""
@@ -270,14 +273,15 @@ class Watch(L.Callback):
                 own = own_mass(self.model, asked, self.vocabulary, self.tokens, self.runtime)
             return replace(found[part][asked.task.name], contains=contains, own_mass=own)
 
-        return {part: {q.task.name: said(part, q) for q in asked} for part, asked in self.sets.items()}
+        own = {part: asked for part, asked in self.sets.items() if part not in SIGNALLED.values()}
+        return {**found, **{part: {q.task.name: said(part, q) for q in asked} for part, asked in own.items()}}
 
     def _ask_again(self, again: WithSignals) -> None:
         """Measure what held-out abilities are worth without the sensor and with a signal of it."""
         told: dict[str, Any] = {"vocabulary": self.vocabulary, "tokens": self.tokens, "runtime": self.runtime}
         told["settled"] = partial(self.pull.settled, self.method)
-        base = {**self.reference["held_out"], **self.first}
-        held = self.model, self.method, self.sets["held_out"], base, self.after["held_out"]
+        base = {**self.reference[HELD_OUT], **self.first}
+        held = self.model, self.method, self.sets[HELD_OUT], base, self.after
         self.asked_again = again.measure(*held, **told, interrupted=self.interrupted)
 
     def _add(self, step: int, found: Measured) -> Measured:
@@ -296,33 +300,3 @@ def plain(found: Measured) -> dict[str, Any]:
 def scored(found: Mapping[str, Any]) -> Measured:
     """What `plain` gave."""
     return {part: {name: TaskScore.from_dict(s) for name, s in tasks.items()} for part, tasks in found.items()}
-
-
-def trained(model: torch.nn.Module) -> dict[str, Tensor]:
-    """A whole copy of everything that trains."""
-    return {name: whole(exact(p)).cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
-
-
-@torch.no_grad()
-def put_back(model: torch.nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Write a copy that `trained` made."""
-    for name, parameter in model.named_parameters():
-        if name in values:
-            write(parameter, part_of(values[name], parameter))
-
-
-def flat(found: Measured) -> dict[str, float]:
-    """Scores as one flat dict, ready for JSON."""
-    lines: dict[str, float] = {}
-    for part, tasks in found.items():
-        for name, score in tasks.items():
-            lines[f"{part}/{name}/accuracy"] = score.accuracy
-            lines[f"{part}/{name}/loss"] = score.loss
-            for extra in ("mass", "drift", "own_mass"):
-                if getattr(score, extra) is not None:
-                    lines[f"{part}/{name}/{extra}"] = getattr(score, extra)
-            if score.contains is not None:
-                lines[f"{part}/{name}/contains"] = score.contains.value
-            if len(score.kinds) > 1:
-                lines |= {f"{part}/{name}/{kind}": value.value for kind, value in score.kinds.items()}
-    return lines

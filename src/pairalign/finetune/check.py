@@ -22,7 +22,8 @@ from pairalign.data.shards import read_samples
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import check_enough
-from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.config import ForgettingConfig, RecomposeConfig
+from pairalign.finetune.gate import Gate
 from pairalign.finetune.sampling import deal
 from pairalign.finetune.sources import task_sources
 from pairalign.finetune.tasks import TEXTS as STORED
@@ -49,6 +50,7 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
     found = {part: named_tasks(config, part) for part in PARTS}
     _check_shown(config, found["tasks"])
     _check_taught(config, found["tasks"])
+    _check_bounded(config, found)
     share, weights = config.train.rehearse.share, [task.config.weight for task in found["tasks"]]
     deal(weights, config.train.batch_size, config.train.accumulate, share)
     for task in found["calibration"]:
@@ -112,6 +114,27 @@ def check_towers(config: RecomposeConfig, llm: nn.Module, tasks: Sequence[Task])
             f"dormant.target_modules={which.target_modules!r}: {outside[0]} and {len(outside) - 1} more layers read "
             "pictures, and no training task shows one, so they would learn nothing: add such a task, or leave them out "
             "with dormant.exclude_modules."
+        )
+
+
+def _check_bounded(config: RecomposeConfig, tasks: Tasks) -> None:
+    """Raise `ConfigError` for a bound on forgetting that no run of these settings could reach."""
+    gate, asked = Gate.of(config.max_forgetting), config.max_forgetting
+    if not gate.bounds or not config.train.steps:
+        return
+    shown = any(task.sensor for part in ("validation", "tasks") for task in tasks[part])
+    if isinstance(asked, ForgettingConfig) and asked.with_signal is not None and not shown:
+        raise ConfigError(
+            "max_forgetting.with_signal: no training or validation task shows a sensor, whose signals could be put in: "
+            "leave it out."
+        )
+    looked = gate.with_signal is not None and config.train.measure_with_signals and shown
+    still = config.method == "bridge" or (config.method == "dormant" and config.dormant.acts == "sensor")
+    if still and not looked and not any(task.sensor for task in tasks["held_out"]):
+        raise ConfigError(
+            "max_forgetting: bounds nothing here: what is trained acts from the sensor on, and prompts without one "
+            "stay as they are. Bound what is lost with a signal in the prompt: give one number or "
+            "max_forgetting.with_signal, and leave train.measure_with_signals on; or leave max_forgetting out."
         )
 
 

@@ -214,6 +214,23 @@ class TuneConfig(TrainerConfig):
 
 
 @dataclass(frozen=True)
+class ForgettingConfig(Strict):
+    """How much may be lost, in points of held-out accuracy, each 0 or more; null for any number.
+
+    without_signal: of prompts as they are, since the base.
+    with_signal: of the same with a signal put in that has nothing to do with them, at either position by itself, since
+        before training: the base read them with the bridge that nobody had trained yet.
+    """
+
+    without_signal: Amount | None = None
+    with_signal: Amount | None = None
+
+    def conflicts(self) -> Iterable[str]:
+        if self.without_signal is None and self.with_signal is None:
+            yield "without_signal and with_signal are null: give one of them, or leave max_forgetting out"
+
+
+@dataclass(frozen=True)
 class RecomposeConfig(Strict):
     """Stage two, whole. `out` is the run folder.
 
@@ -235,7 +252,8 @@ class RecomposeConfig(Strict):
     probe: see `ProbeConfig`.
     start: see `StartConfig`; null begins at the base. All figures, and max_forgetting, stay those against the base.
     max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the best
-        measurement; the final weights are held to it, too.
+        measurement; the final weights are held to it, too. A number bounds what is lost without a signal in the prompt,
+        and, where that is measured, with one; `ForgettingConfig` gives each a bound of its own.
     """
 
     base: Text
@@ -262,7 +280,7 @@ class RecomposeConfig(Strict):
     installed: tuple[Text, ...] = ()
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     start: StartConfig | None = None
-    max_forgetting: Amount | None = None
+    max_forgetting: Amount | ForgettingConfig | None = None
     root: Text = "."
     seed: Whole = 0
     plugins: tuple[Text, ...] = ()

@@ -11,7 +11,7 @@ from pairalign.finetune.callbacks import Origin, Watch
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import is_shared
-from pairalign.finetune.gate import Measured
+from pairalign.finetune.gate import Gate, Measured
 from pairalign.finetune.irrelevant import gather_signals
 from pairalign.finetune.methods import Method
 from pairalign.finetune.prepare import Prepared
@@ -99,7 +99,7 @@ def _watch(
         made.measured,
         path,
         every=config.train.validate_every,
-        max_forgetting=config.max_forgetting,
+        gate=Gate.of(config.max_forgetting),
         vocabulary=probe_tokens(config.probe, answers, made.processor.tokenizer) or None,
         tokens=config.train.measure_tokens,
         own=config.probe.own,

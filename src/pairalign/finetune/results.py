@@ -12,10 +12,10 @@ from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.receipt import write_receipt
 from pairalign.files import save_tensors, sha256_text
-from pairalign.finetune.callbacks import Watch, flat, plain
+from pairalign.finetune.callbacks import Watch, plain
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import read_along
-from pairalign.finetune.gate import moved
+from pairalign.finetune.gate import flat, moved
 from pairalign.finetune.methods import Method
 from pairalign.finetune.pull_back import told
 from pairalign.sensors.model import SensorModel
@@ -32,6 +32,7 @@ def summarise(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
         if change is not None:
             points = sign * change.points + 0.0
             found[name] = {"points": points, "worst": change.worst, "worst_points": change.worst_points}
+    found["gate"] = watch.gate.told(base, after)
     for name, measured in (("base", base), ("after", after)):
         found[name] = plain(measured)
     found["with_signals"] = watch.asked_again

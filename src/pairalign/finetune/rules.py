@@ -15,7 +15,7 @@ from pairalign.dormant.selection.relevant import check_choice
 from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score
 from pairalign.finetune.architecture import floating
-from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.config import ForgettingConfig, RecomposeConfig
 from pairalign.finetune.distil import check_distil
 from pairalign.finetune.fsdp import FSDP2, check_shared
 from pairalign.finetune.methods import create_method
@@ -83,4 +83,10 @@ def _check_gate(config: RecomposeConfig) -> None:
         raise ConfigError(
             f"max_forgetting: train.validate_every={train.validate_every} is more than train.steps={train.steps}, and "
             "nothing would be measured on the way: lower it, or give 0 to look at the end alone."
+        )
+    bounds = config.max_forgetting
+    if isinstance(bounds, ForgettingConfig) and bounds.with_signal is not None and not train.measure_with_signals:
+        raise ConfigError(
+            f"max_forgetting.with_signal={bounds.with_signal:g}: with train.measure_with_signals=false no prompt with "
+            "a signal in it is measured: leave one of the two out."
         )

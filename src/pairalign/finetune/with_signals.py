@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.finetune.collator import IGNORED
-from pairalign.finetune.gate import moved
+from pairalign.finetune.gate import SIGNALLED, Measured, moved
 from pairalign.finetune.irrelevant import POSITIONS, SignalQuestions, Signals, first_of
 from pairalign.finetune.measure import TaskScore, answer_logits, free_answers, measure_task
 from pairalign.finetune.methods.method import Method
@@ -98,13 +98,20 @@ class WithSignals:
         """What of each task is asked."""
         return [first_of(one, self.limit) for one in questions]
 
+    def put(self, questions: Sequence[Questions]) -> dict[str, list[Questions]]:
+        """The same with a signal at each position, by part of a measurement; nothing where no task shows a sensor."""
+        if not self.signals.by_sensor:
+            return {}
+        asked = self.asked(questions)
+        return {SIGNALLED[at]: [SignalQuestions(one, self.signals, at) for one in asked] for at in POSITIONS}
+
     def measure(
         self,
         model: SensorModel,
         method: Method,
         held_out: Sequence[Questions],
         base: Mapping[str, TaskScore],
-        after: Mapping[str, TaskScore],
+        after: Measured,
         *,
         vocabulary: Sequence[int] | None = None,
         tokens: int = 0,
@@ -114,16 +121,16 @@ class WithSignals:
     ) -> dict[str, Any] | None:
         """For results; `None` where the run was told to stop meanwhile. Every process of the run takes part.
 
-        base: of the questions that are asked. after: of all questions, where what is asked are all. settled: within
-        it a language model is as it would be kept; the method's own if null. The others: see `Watch`.
+        base: of the questions that are asked. after: what is known of the weights that are kept; the rest is asked.
+        settled: within it a language model is as it would be kept; the method's own if null. The others: see `Watch`.
         """
         kept = settled or method.settled
 
-        def score(asked: Questions, within: AbstractContextManager[None]) -> TaskScore:
+        def score(asked: Questions, within: AbstractContextManager[None], known: TaskScore | None = None) -> TaskScore:
             if any(runtime.all_gather_object(interrupted())):
                 raise _InterruptedError
             with within:
-                found = measure_task(model, asked, vocabulary=vocabulary, runtime=runtime)
+                found = known or measure_task(model, asked, vocabulary=vocabulary, runtime=runtime)
                 said = free_answers(model, asked, tokens, runtime) if tokens else None
             return replace(found, contains=said)
 
@@ -132,11 +139,12 @@ class WithSignals:
         try:
             for whole, asked in zip(held_out, self.asked(held_out), strict=True):
                 name = whole.task.name
-                scores[WITHOUT][name] = after[name] if asked is whole else score(asked, kept(model.llm))
+                scores[WITHOUT][name] = after["held_out"][name] if asked is whole else score(asked, kept(model.llm))
                 told[name] = self._compared(model, method, whole, asked, runtime, kept)
                 for position in POSITIONS if self.signals.by_sensor else ():
                     put = SignalQuestions(asked, self.signals, position)
-                    scores.setdefault(position, {})[name] = score(put, kept(model.llm))
+                    known = after.get(SIGNALLED[position], {}).get(name)
+                    scores.setdefault(position, {})[name] = score(put, kept(model.llm), known)
                     if keeps_base(method):
                         scores.setdefault(f"{OFF}/{position}", {})[name] = score(put, as_base(model, method))
         except _InterruptedError:
