@@ -200,7 +200,7 @@ def ruinous(**changes: Any) -> dict[str, Any]:
     from pairalign.demo.base import base_folder
 
     train = {"steps": 8, "batch_size": 8, "validate_every": 4, "warmup": 1, "accelerator": "cpu", "lr": 0.1}
-    train |= {"measure_tokens": 0, **changes.pop("train", {})}
+    train |= {"measure_tokens": 0, "measure_with_signals": True, **changes.pop("train", {})}
     dormant = {"score": "random", "structure": "rows", "density": 0.5}
     return {
         "base": str(base_folder()),
@@ -256,7 +256,6 @@ def test_each_kind_of_prompt_has_its_bound(asked: Any, now: tuple[float, float, 
     ("changes", "said"),
     [
         ({"max_forgetting": {"with_signal": 3}, "train": {"measure_with_signals": False}}, "leave one of the two out"),
-        ({"max_forgetting": 3, "train": {"measure_with_signals": False}}, "bounds nothing here"),
         ({"max_forgetting": {"without_signal": 3}}, "bounds nothing here"),
         ({"max_forgetting": {"without_signal": 3}, "method": "bridge"}, "bounds nothing here"),
         ({"max_forgetting": {}}, "without_signal and with_signal are null"),

@@ -118,7 +118,8 @@ def check_towers(config: RecomposeConfig, llm: nn.Module, tasks: Sequence[Task])
 
 
 def _check_bounded(config: RecomposeConfig, tasks: Tasks) -> None:
-    """Raise `ConfigError` for a bound on forgetting that no run of these settings could reach."""
+    """Raise `ConfigError` for a bound on forgetting that no run of these settings could reach; a plain number, which
+    earlier versions took there, is warned of."""
     gate, asked = Gate.of(config.max_forgetting), config.max_forgetting
     if not gate.bounds or not config.train.steps:
         return
@@ -131,11 +132,14 @@ def _check_bounded(config: RecomposeConfig, tasks: Tasks) -> None:
     looked = gate.with_signal is not None and config.train.measure_with_signals and shown
     still = config.method == "bridge" or (config.method == "dormant" and config.dormant.acts == "sensor")
     if still and not looked and not any(task.sensor for task in tasks["held_out"]):
-        raise ConfigError(
+        told = (
             "max_forgetting: bounds nothing here: what is trained acts from the sensor on, and prompts without one "
             "stay as they are. Bound what is lost with a signal in the prompt: give one number or "
             "max_forgetting.with_signal, and leave train.measure_with_signals on; or leave max_forgetting out."
         )
+        if isinstance(asked, ForgettingConfig):
+            raise ConfigError(told)
+        warnings.warn(told, stacklevel=2)
 
 
 def check_signals(tasks: Tasks, senses: Mapping[str, Sense]) -> None:
