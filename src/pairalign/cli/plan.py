@@ -2,7 +2,7 @@
 
 Stage one: the pair graph, one batch of everything, memory and time. Stage two, known by its keys `base` and `senses`:
 what trains, memory, delta and arithmetic on the real model's sizes; neither weights, shards nor stage-one runs have to
-exist.
+exist. Skills in sequence, known by `stages`: the same of each arm.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pairalign.cli.align import add_config_arguments, read_config
 from pairalign.cli.device import read_device
 from pairalign.core.config import config_keys, load_config
 from pairalign.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pairalign.finetune.config import RecomposeConfig
+    from pairalign.finetune.recipe_plan import MetaPlan
 
 
 def register(verbs: Any) -> None:
@@ -34,8 +38,11 @@ def register(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    if config_keys(args.config) & {"base", "senses"}:
+    keys = config_keys(args.config)
+    if keys & {"base", "senses"}:
         return _stage_two(args)
+    if "stages" in keys:
+        return _sequence(args)
     config = read_config(args)
     read_device(args, config.train.accelerator)
     from pairalign.align.plan import plan_run
@@ -43,6 +50,40 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_run(config)
     print(json.dumps(plan.record(), indent=2) if args.json else plan.text())
     return 0
+
+
+def _sequence(args: argparse.Namespace) -> int:
+    """Every arm's stages, and what the first of them costs on the real model's sizes; the others differ in steps."""
+    from pairalign.finetune.sequence.config import SequenceConfig
+    from pairalign.finetune.sequence.stages import stages_of
+
+    stages = stages_of(load_config(SequenceConfig, args.config, args.overrides))
+    found = {}
+    for arm in dict.fromkeys(stage.arm for stage in stages):
+        of = [stage for stage in stages if stage.arm == arm]
+        steps = {stage.name: stage.config.train.steps for stage in of}
+        found[arm] = {"steps": steps, "seeds": len(of) // len(steps), "plan": _planned(of[0].config, args)}
+    if args.json:
+        from pairalign.finetune.recipe_page import record
+
+        plain = {arm: {**one, "plan": record(one["plan"], args.tflops)} for arm, one in found.items()}
+        print(json.dumps(plain, indent=2))
+        return 0
+    from pairalign.finetune.recipe_page import page
+
+    for arm, one in found.items():
+        told = ", ".join(f"{name} {steps:,}" for name, steps in one["steps"].items())
+        print(f"arm {arm}, {one['seeds']} seeds; steps of each stage: {told}; its first stage:", end="\n\n")
+        print(page(one["plan"], args.tflops), end="\n\n")
+    return 0
+
+
+def _planned(config: RecomposeConfig, args: argparse.Namespace) -> MetaPlan:
+    from pairalign.finetune.architecture import find_architecture
+    from pairalign.finetune.recipe_plan import plan_recipe
+
+    beside = Path(args.config).parent / "architectures"
+    return plan_recipe(config, args.architecture or find_architecture(config.base, beside), args.tokens)
 
 
 def _stage_two(args: argparse.Namespace) -> int:
@@ -54,12 +95,9 @@ def _stage_two(args: argparse.Namespace) -> int:
     config = load_config(RecomposeConfig, args.config, args.overrides)
     if args.tflops is not None and not 0 < args.tflops < math.inf:
         raise ConfigError(f"--tflops {args.tflops:g}: give a speed above 0.")
-    from pairalign.finetune.architecture import find_architecture
     from pairalign.finetune.recipe_page import page, record, row
-    from pairalign.finetune.recipe_plan import plan_recipe
 
-    beside = Path(args.config).parent / "architectures"
-    plan = plan_recipe(config, args.architecture or find_architecture(config.base, beside), args.tokens)
+    plan = _planned(config, args)
     if args.row:
         print(row(Path(args.config).stem, config.base.rpartition("/")[2], plan))
     else:

@@ -164,3 +164,17 @@ def test_what_does_not_fit_is_told_with_its_stage_before_the_first_trains(setup:
     (tmp_path / "mine" / "sequence.md").write_text("my notes")
     with pytest.raises(StorageError, match=r"holds sequence\.md, which no sequence wrote"):
         teach_sequence(sequence(setup, tmp_path / "mine"), progress=False)
+
+
+def test_plan_tells_each_arm_on_the_bases_sizes(
+    setup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing but the base's configuration has to exist."""
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(sequence(setup, tmp_path / "out", seeds=[0, 1])))
+    assert main(["plan", str(path), "defaults.root=nowhere"]) == 0
+    said = capsys.readouterr().out
+    assert "arm full, 2 seeds; steps of each stage: touch 2, points 2" in said
+    assert "arm rows, 2 seeds" in said
+    assert main(["plan", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["steps"] == {"touch": 2, "points": 2}
