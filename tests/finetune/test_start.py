@@ -106,6 +106,21 @@ def test_one_that_was_killed_ends_as_if_it_had_not_been(
     torch.testing.assert_close(states(again), states(whole), atol=0, rtol=0)
 
 
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(setup: Path, tmp_path: Path) -> None:
+    """It knows nothing of a start, a probe, or bridges that do not train."""
+    changes = {**FEW, "method": "bridge", "train": {**FEW["train"], "checkpoint_every": 1}}
+    with killed(1):
+        short_run(setup, tmp_path / "run", **changes)
+    path = tmp_path / "run" / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    config = saved["pairalign"]["config"]
+    for gone in (config.pop("start"), config.pop("probe"), config["senses"]["touch"].pop("trained")):
+        assert gone is None or gone
+    torch.save(saved, path)
+    run = short_run(setup, tmp_path / "run", **changes)
+    assert run.results["kept"]["step"] == 2
+
+
 def test_the_bound_counts_from_the_base(setup: Path, tmp_path: Path, before: dict[str, RecomposeRun]) -> None:
     """What a run before has lost is lost here, too: nothing is learned within a bound that it is beyond already."""
     first = before["full"]

@@ -58,7 +58,7 @@ def _sequence(args: argparse.Namespace) -> int:
     from pairalign.finetune.sequence.stages import stages_of
 
     stages = stages_of(load_config(SequenceConfig, args.config, args.overrides))
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for arm in dict.fromkeys(stage.arm for stage in stages):
         of = [stage for stage in stages if stage.arm == arm]
         steps = {stage.name: stage.config.train.steps for stage in of}

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from pairalign.core.config import to_dict
-from pairalign.core.errors import CheckpointError
+from pairalign.core.config import load_config, to_dict
+from pairalign.core.errors import CheckpointError, PairalignError
 from pairalign.core.record import as_record
-from pairalign.runs.identity import check_same
+from pairalign.runs.identity import check_same, differing_settings
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def read_checkpoint(path: Path, config: Any, world: int) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {str(path)!r} is damaged ({type(error).__name__}): delete it, or pass --fresh."
         ) from error
-    check_same(record["config"], to_dict(config), path)
+    check_same(_filled(record["config"], config), to_dict(config), path)
     processes = len(record["ranks"]) if "ranks" in record else record.get("processes", 1)
     if processes != world:
         raise CheckpointError(
@@ -49,3 +49,13 @@ def read_checkpoint(path: Path, config: Any, world: int) -> dict[str, Any]:
             "many, or pass --fresh."
         )
     return record
+
+
+def _filled(found: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Settings, with the defaults of those that an earlier version did not have, where that makes a difference."""
+    if not differing_settings(found, to_dict(config)):
+        return found
+    try:
+        return to_dict(load_config(type(config), found))
+    except PairalignError:
+        return found
