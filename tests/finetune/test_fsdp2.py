@@ -198,6 +198,9 @@ HALF: dict[str, Any] = {
 }
 
 
+HALVES = {"half": HALF, "half full": {"method": "full", "dtype": "bfloat16", "validation": {}, "held_out": {}}}
+
+
 def results(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "results.json").read_text())
     return found
@@ -225,7 +228,7 @@ def slow(setup: Path, tied: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         runs.append(shared_run(setup, folder / name, **{**changes, **base}))
     for name, changes in CHOSEN.items():
         runs += killed_and_resumed(setup, folder, f"killed {name}", changes)
-    run_all(folder, [*runs, shared_run(setup, folder / "half", **HALF)])
+    run_all(folder, [*runs, *(shared_run(setup, folder / name, **told) for name, told in HALVES.items())])
     return folder
 
 
@@ -289,6 +292,21 @@ def test_a_shared_out_run_that_died_goes_on_as_one_process_would_have(setup: Pat
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     one, two = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "run"))
     assert_same_weights(two["state_dict"], one["state_dict"])  # whole tensors: either can be read by either
+
+
+@pytest.mark.slow
+def test_full_tuning_of_a_base_in_bfloat16_loses_no_step_by_rounding(setup: Path, slow: Path, tmp_path: Path) -> None:
+    """Masters are shared out with their weights. Gradients are summed in another order, so the two runs are near."""
+    whole_run(setup, tmp_path / "whole", **HALVES["half full"])
+    runs = {name: load_file(folder / "trained.safetensors") for name, folder in
+            (("shared", slow / "half full"), ("whole", tmp_path / "whole"))}  # fmt: skip
+    base, _ = load_base(str(setup / "base"), dtype="bfloat16")
+    start = dict(base.named_parameters())
+    moved = {name: sum(float((found[key].float() - start[key].detach().float()).norm() ** 2) for key in found)
+             for name, found in runs.items()}  # fmt: skip
+    assert runs["shared"].keys() == runs["whole"].keys()
+    assert moved["whole"] > 0
+    assert moved["shared"] == pytest.approx(moved["whole"], rel=0.02)
 
 
 @pytest.mark.slow

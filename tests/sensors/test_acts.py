@@ -13,6 +13,7 @@ from torch import Tensor
 import pairalign as pa
 from pairalign.core.errors import DormantError
 from pairalign.dormant.model import DormantModel, get_dormant_model
+from pairalign.dormant.updates import Rows
 from pairalign.sensors.model import SensorModel
 
 
@@ -98,6 +99,26 @@ def test_generated_tokens_follow_what_their_prompt_does(family: Family, beams: i
     assert torch.allclose(torch.stack(said.logits, 1), whole, atol=1e-4)
     plain = off(model, text, attended, **more)[:, ids.shape[1] - 1 : -1]
     assert differs(whole, plain) == [[True] * 4, [False] * 4]
+
+
+def test_generate_works_out_what_acts_once_and_anew_in_the_next_call(
+    llava: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = taught(sensing(llava))
+    taken: list[Rows] = []
+    take = Rows.take
+    monkeypatch.setattr(Rows, "take", lambda self, weight: (taken.append(self), take(self, weight))[1])
+    ids, mask = batch([[1, 5, *[TOUCH] * 4, 6]])
+    asked = {"attention_mask": mask, "signals": {"touch": gels(1)}, "do_sample": False, "suppress_tokens": SILENT}
+    asked |= {"max_new_tokens": 4, "output_logits": True, "return_dict_in_generate": True}
+    first = model.generate(ids, **asked).logits[0]
+    updates = list(model.llm.updates("touch").values())  # type: ignore[operator]
+    assert sorted(map(id, taken)) == sorted(map(id, updates))
+    for update in updates:
+        update.values.data.mul_(-1)
+    second = model.generate(ids, **asked).logits[0]
+    assert not torch.allclose(first, second, atol=1e-2)
+    assert torch.allclose(second, logits(model, ids, mask, signals={"touch": gels(1)})[:, -1], atol=1e-4)
 
 
 def test_a_call_that_goes_on_with_a_cache_knows_what_was_read_into_it(llava: Family) -> None:

@@ -12,7 +12,9 @@ their rounding to the base's dtype, as in a merged weight.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -25,6 +27,20 @@ from pairalign.dormant.selection.encoding import decode_places, encode_places
 from pairalign.dormant.selection.mask import Mask
 
 BLOCK = 1 << 22  # entries of the dense gradient that exist at once
+
+
+_kept: ContextVar[dict[Replacement, Tensor] | None] = ContextVar("changes of weights, for one call", default=None)
+
+
+@contextmanager
+def kept_changes() -> Iterator[None]:
+    """Within it, in this thread or task and without gradients, what values change is worked out once for each update,
+    as one call of `generate` needs it at every token; values that are written meanwhile act from the next call on."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 class Replacement(nn.Module, ABC):
@@ -65,7 +81,12 @@ class Replacement(nn.Module, ABC):
 
     def _change(self, weight: Tensor) -> Tensor:
         """What the values, rounded as they act, are more than the weight: packed, in its dtype."""
-        return self.values.to(dtype_of(weight)) - self.take(weight)
+        kept = None if torch.is_grad_enabled() else _kept.get()
+        if kept is None:
+            return self.values.to(dtype_of(weight)) - self.take(weight)
+        if self not in kept:
+            kept[self] = self.values.to(dtype_of(weight)) - self.take(weight)
+        return kept[self]
 
     @abstractmethod
     def mask(self) -> Mask:

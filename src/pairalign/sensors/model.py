@@ -23,6 +23,7 @@ from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.core.names import SENSOR
 from pairalign.dormant.following import Followed
 from pairalign.dormant.frozen import keep_frozen_still
+from pairalign.dormant.updates import kept_changes
 from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.sensor import Sense, embedding_of
 from pairalign.sensors.splice import Onward, Splice, recall, remember, spliced
@@ -99,7 +100,7 @@ class SensorModel(nn.Module):
         if inputs.get("prefill_chunk_size"):
             raise ConfigError("prefill_chunk_size: a prompt with signals is read whole; leave it out.")
         ids, splice = self.splice(input_ids, signals or {}, inputs)
-        with spliced(embedding_of(self.llm), splice), self.turns.turn(self.llm):
+        with spliced(embedding_of(self.llm), splice), self.turns.turn(self.llm), kept_changes():
             out = self.llm.generate(input_ids=ids, **inputs)  # type: ignore[operator]
         remember(cache_of(out), splice)
         if torch.is_tensor(out) and out.shape[1] >= ids.shape[1]:
