@@ -152,7 +152,9 @@ def tiny_stage_two(name: str, setup: Path, lessons: Path, out: Path) -> list[str
             words.append(f"{part}.{task}.shards={shards}")
             words += [f"{part}.{task}.limit=4"] if part in ("held_out", "validation") else []
     words += ["calibration_size=4", "train.steps=2", "train.batch_size=2", "train.warmup=0", "train.accelerator=cpu"]
-    words += ["train.validate_every=0", "train.measure_tokens=0", "train.measure_with_signals=false"]
+    gated = isinstance(told.get("max_forgetting"), dict)
+    words += ["max_forgetting.without_signal=100", "max_forgetting.with_signal=100"] if gated else []
+    words += ["train.validate_every=0", "train.measure_tokens=0", f"train.measure_with_signals={str(gated).lower()}"]
     words += ["train.epochs=null"] if "epochs" in told["train"] else []
     if told.get("dormant", {}).get("layers_to_transform"):
         words.append("dormant.layers_to_transform=[1]")

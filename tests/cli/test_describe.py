@@ -59,6 +59,7 @@ def run(setup: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Taught for long enough to say adjectives, and too short to say the right ones."""
     task = {"shards": str(shards), "prompt": "{touch} what is it like?", "answer": "{text}"}
     train = {"steps": 80, "batch_size": 8, "warmup": 1, "accelerator": "cpu", "lr": 0.02, "bridge_lr": 0.02}
+    train |= {"measure_with_signals": True}
     changes = {"dormant": {"structure": "rows", "density": 0.3}, "tasks": {"describe": task}, "train": train}
     changes["validation"] = {"describe": {**task, "split": "test", "limit": 4}}
     return short_run(setup, tmp_path_factory.mktemp("runs") / "touch", **changes).folder

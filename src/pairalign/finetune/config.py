@@ -184,7 +184,6 @@ class TuneConfig(TrainerConfig):
     """
 
     steps: Whole = STEPS
-    epochs: Positive | None = None
     batch_size: Count = 16
     lr: Amount = 1e-3
     bridge_lr: Amount = 1e-3
@@ -205,6 +204,7 @@ class TuneConfig(TrainerConfig):
     rehearse: RehearseConfig = field(default_factory=RehearseConfig)
     distil: DistilConfig = field(default_factory=DistilConfig)
     pull_back: Share | Literal["auto"] | None = None
+    epochs: Positive | None = None
 
     def conflicts(self) -> Iterable[str]:
         if self.epochs is not None and self.steps != STEPS:
