@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,7 @@ from holding import children, descriptors, objects, threads
 ALLOWED = 1.02  # memory after warm-up, at most
 WARM = 0.2  # share of the work that is warm-up; the next such share says what is held then
 READINGS = 60
-SETTLE = 5.0  # seconds in which threads that were told to end may do so
+SETTLE = 60.0  # seconds in which threads that were told to end may do so
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,11 @@ class Watch:
 
     total: int
     readings: list[Reading] = field(default_factory=list)
-    open_then: int = 0  # descriptors and threads at most until the warm-up and what follows it are over
-    open_later: int = 0
-    threads_then: int = 0
+    open_then: int | None = (
+        None  # descriptors at least in the share after warm-up, and in the last two: of workers each
+    )
+    open_later: int | None = None  # tensor on its way holds one, so that a leak shows where nothing is on its way
+    threads_then: int = 0  # at most until the share after warm-up is over
     threads_later: int = 0
 
     def __post_init__(self) -> None:
@@ -59,10 +62,14 @@ class Watch:
         """Take what there is to read at this point."""
         family = [os.getpid(), *self._workers()]
         held, running = sum(map(descriptors, family)), sum(map(threads, family))
+        if WARM * self.total < done <= 2 * WARM * self.total:
+            self.open_then = min(held, self.open_then or held)
+        if done > (1 - 2 * WARM) * self.total:
+            self.open_later = min(held, self.open_later or held)
         if done <= 2 * WARM * self.total:
-            self.open_then, self.threads_then = max(self.open_then, held), max(self.threads_then, running)
+            self.threads_then = max(self.threads_then, running)
         else:
-            self.open_later, self.threads_later = max(self.open_later, held), max(self.threads_later, running)
+            self.threads_later = max(self.threads_later, running)
         if done < self._next and done < self.total:
             return
         self._next = done + self.total / READINGS
@@ -99,6 +106,7 @@ class Watch:
             "descriptors": {"warm-up": self.open_then, "later": self.open_later, "before": self._first[0]},
             "threads": {"warm-up": self.threads_then, "later": self.threads_later, "before": self._first[1]},
             "left": {"descriptors": descriptors(), "threads": threads(), "workers": len(self._workers())},
+            "names": sorted(thread.name for thread in threading.enumerate()),
             "grown": dict(Counter(grown).most_common(8)),
             "readings": [asdict(one) for one in self.readings],
         }
@@ -114,10 +122,11 @@ def faults(name: str, found: dict[str, Any]) -> list[str]:
         )
     for what in ("descriptors", "threads"):
         seen = found[what]
-        if seen["later"] > seen["warm-up"]:
+        if (seen["later"] or 0) > (seen["warm-up"] or 0):
             told.append(f"{name}: {what} grew from {seen['warm-up']} to {seen['later']}")
         if found["left"][what] > seen["before"]:
-            told.append(f"{name}: {found['left'][what]} {what} are left, {seen['before']} were there before")
+            names = f": {', '.join(found['names'])}" if what == "threads" else ""
+            told.append(f"{name}: {found['left'][what]} {what} are left, {seen['before']} were there before{names}")
     if found["left"]["workers"]:
         told.append(f"{name}: {found['left']['workers']} workers are left")
     return told

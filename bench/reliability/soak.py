@@ -3,9 +3,11 @@
     python bench/faults.py soak --count 1000000 --out reliability
 
 Each arm works in a process of its own. What is watched is in `gauge`: memory (PSS, workers included) stays within
-1.02 × of what it was after warm-up, descriptors and threads never exceed those of the warm-up, and all are given back
-at the end. Where it bites: base and packs are tiny, so that 2 % are some 10 MiB; `bytes a unit` and the objects that
-grew tell of smaller leaks.
+1.02 × of what it was after warm-up, the floor of descriptors does not rise, threads never exceed those of the warm-up,
+and all are given back at the end. Arms are kept in work/soak/arms.jsonl: whoever calls it again goes on there; delete
+the folder after the code was changed.
+Where it bites: base and packs are tiny, so that 2 % are some 10 MiB; `bytes a unit` and the objects that grew tell of
+smaller leaks.
 """
 
 from __future__ import annotations
@@ -44,11 +46,14 @@ def measure(work: Path, count: int, seed: int) -> dict[str, Any]:
     """Every arm, one after the other; `count` samples through stage one's feed, the others in proportion."""
     found: dict[str, dict[str, Any]] = {}
     failures: list[str] = []
-    chosen = list(arms(count))
+    chosen, kept = list(arms(count)), _kept(work / "arms.jsonl", count, seed)
     for number, (name, arm, units) in enumerate(tqdm(chosen, desc="soak", unit="arm")):
         try:
-            found[name] = _alone(arm, work / str(number), max(units, 10), seed)
+            found[name] = kept.get(name) or _alone(arm, work / str(number), max(units, 10), seed)
             failures += faults(name, found[name])
+            if name not in kept:
+                with (work / "arms.jsonl").open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"arm": name, "count": count, "seed": seed, "found": found[name]}) + "\n")
         except Exception as error:
             failures += [f"{name}: {type(error).__name__}: {error}"] * PROMISES
     picture = work / "memory.png"
@@ -65,6 +70,13 @@ def measure(work: Path, count: int, seed: int) -> dict[str, Any]:
         "rows": [_row(name, one) for name, one in found.items()],
         "picture": str(picture.relative_to(work.parents[1])),  # as seen from the record
     }
+
+
+def _kept(path: Path, count: int, seed: int) -> dict[str, dict[str, Any]]:
+    """What an earlier call found, by arm; half a line of one that was killed is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    told = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {one["arm"]: one["found"] for one in told if (one["count"], one["seed"]) == (count, seed)}
 
 
 def _row(name: str, found: dict[str, Any]) -> dict[str, Any]:
