@@ -2,7 +2,8 @@
 
 Where it bites: memory is the proportional set size without pages of files, so that a page that forked workers share
 counts once, and other processes that load the same libraries change nothing; it is read after a collection of garbage,
-since what only the collector frees is no leak. Read from /proc: Linux alone.
+since what only the collector frees is no leak. Threads of asyncio's own pool, of which there are at most 4 more than
+cores, come one by one as they are needed and stay: they count as if they had been there. Read from /proc: Linux alone.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Watch:
         gc.collect()
         gc.freeze()  # what is there already is neither collected nor counted again, which saves most of the time
         self._started, self._next, self._others = time.monotonic(), 0.0, set(children())
-        self._first = descriptors(), threads()
+        self._first, self._pooled = (descriptors(), threads()), pooled()
         self._middle: tuple[Counter[str], int] | None = None
 
     def __call__(self, done: int) -> None:
@@ -84,10 +85,14 @@ class Watch:
         """Processes that were started since."""
         return [one for one in children() if one not in self._others]
 
+    def _threads(self) -> int:
+        """Of this process, those that asyncio's pool got since aside."""
+        return threads() - pooled() + self._pooled
+
     def finish(self) -> dict[str, Any]:
         """What was found; call it when everything that was watched has been closed."""
         deadline = time.monotonic() + SETTLE
-        while time.monotonic() < deadline and threads() > self._first[1]:
+        while time.monotonic() < deadline and self._threads() > self._first[1]:
             time.sleep(0.1)  # what was being fetched ahead is fetched to its end
         gc.collect()
         later = [one for one in self.readings if one.done > 2 * WARM * self.total]
@@ -105,11 +110,16 @@ class Watch:
             "blocks": round(max(one.blocks for one in later) / blocks, 4),
             "descriptors": {"warm-up": self.open_then, "later": self.open_later, "before": self._first[0]},
             "threads": {"warm-up": self.threads_then, "later": self.threads_later, "before": self._first[1]},
-            "left": {"descriptors": descriptors(), "threads": threads(), "workers": len(self._workers())},
+            "left": {"descriptors": descriptors(), "threads": self._threads(), "workers": len(self._workers())},
             "names": sorted(thread.name for thread in threading.enumerate()),
             "grown": dict(Counter(grown).most_common(8)),
             "readings": [asdict(one) for one in self.readings],
         }
+
+
+def pooled() -> int:
+    """Threads of asyncio's pool."""
+    return sum(thread.name.startswith("asyncio_") for thread in threading.enumerate())
 
 
 def faults(name: str, found: dict[str, Any]) -> list[str]:
