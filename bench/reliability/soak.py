@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -96,6 +97,7 @@ def _row(name: str, found: dict[str, Any]) -> dict[str, Any]:
 
 def _alone(arm: Arm, work: Path, units: int, seed: int) -> dict[str, Any]:
     """What an arm finds in a process of its own."""
-    work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)  # what a call that was killed has left
+    work.mkdir(parents=True)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(arm, work, units, seed).result()
