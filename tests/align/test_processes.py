@@ -212,6 +212,7 @@ def spoil(folder: Path, keys: list[str], field: str = "a") -> None:
 BAD = [f"train-{n:05d}" for n in (3, 20, 41, 77)]
 
 
+@pytest.mark.slow
 def test_damaged_samples_of_two_processes_are_told_and_counted_once(settings: dict[str, Any], tmp_path: Path) -> None:
     """Met by both processes, in several epochs, by loader workers, and in the only validation batch."""
     spoil(tmp_path / "shards" / "a-b", [*BAD, "val-00001"])
@@ -227,6 +228,7 @@ def test_damaged_samples_of_two_processes_are_told_and_counted_once(settings: di
     assert [set(rank["bad"]["a-b"]) for rank in saved] == [set(saved[0]["bad"]["a-b"])] * 2
 
 
+@pytest.mark.slow
 def test_the_share_of_damaged_samples_is_that_of_all_processes(settings: dict[str, Any], tmp_path: Path) -> None:
     """No process meets as many as are too many; together they do, and both end."""
     spoil(tmp_path / "shards" / "a-b", BAD)

@@ -13,6 +13,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "bench" / "gpu.sh"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SCRIPT.exists(), reason="bench/ is not part of an installed package")
 def test_every_arm_runs_at_toy_size(tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
