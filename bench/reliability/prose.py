@@ -42,7 +42,8 @@ without requests.""",
     "soak": """Tiny samples through both stages' feeds, from folders and from a web server, in this process and in
 workers; requests to one model whose packs go and come; whole runs one after another in one process. *Held* means, in
 each arm, memory (proportional set size without files' pages, workers included) at most 1.02 × that after a fifth of
-the work, descriptors and threads never more than in the warm-up, and all of them given back at the end; *bytes a unit*
-is the slope that is left, per sample, request or run. Where it bites: what grows in Python is named by its type, what a
+the work, the floor of descriptors no higher than before (of workers each tensor on its way holds one), threads never
+more than in the warm-up, and all of them given back at the end but those of asyncio's own pool; *bytes a unit* is the
+slope that is left, per sample, request or run. Where it bites: what grows in Python is named by its type, what a
 native library keeps is not. It takes about half an hour of a quiet core.""",
 }
