@@ -27,12 +27,17 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
 
 
+def read_plugins(args: argparse.Namespace) -> list[str]:
+    """What `--plugin` names: files by whole paths, which hold wherever a process is started, and modules."""
+    return [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
+
+
 def read_config(args: argparse.Namespace) -> AlignConfig:
     """The configuration that the arguments describe, plugins included."""
     from dataclasses import replace
 
     config = load_config(AlignConfig, args.config, args.overrides)
-    plugins = [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
+    plugins = read_plugins(args)
     return with_device(replace(config, plugins=(*config.plugins, *plugins)), args)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pairalign.cli.align import read_plugins
 from pairalign.cli.device import add_device_argument, add_trust_argument, read_device, with_device
 from pairalign.core.config import load_config
 
@@ -39,8 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.finetune.config import RecomposeConfig
 
     config = load_config(RecomposeConfig, args.config, args.overrides)
-    plugins = [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
-    config = with_device(replace(config, plugins=(*config.plugins, *plugins)), args)
+    config = with_device(replace(config, plugins=(*config.plugins, *read_plugins(args))), args)
     if args.trust_remote_code:
         config = replace(config, trust_remote_code=True)
     if args.max_forgetting is not None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairalign.cli.align import read_plugins
 from pairalign.cli.device import add_device_argument, add_trust_argument, read_device
 from pairalign.core.config import load_config
 
@@ -46,8 +46,7 @@ def read_sequence(args: argparse.Namespace) -> SequenceConfig:
     if args.trust_remote_code:
         settings.append("defaults.trust_remote_code=true")
     if args.plugin:
-        plugins = [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin]
-        settings.append(f"defaults.plugins={json.dumps(plugins)}")
+        settings.append(f"defaults.plugins={json.dumps(read_plugins(args))}")
     return load_config(SequenceConfig, args.config, [*args.overrides, *settings])
 
 

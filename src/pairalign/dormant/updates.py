@@ -82,11 +82,12 @@ class Replacement(nn.Module, ABC):
     def _change(self, weight: Tensor) -> Tensor:
         """What the values, rounded as they act, are more than the weight: packed, in its dtype."""
         kept = None if torch.is_grad_enabled() else _kept.get()
-        if kept is None:
-            return self.values.to(dtype_of(weight)) - self.take(weight)
-        if self not in kept:
-            kept[self] = self.values.to(dtype_of(weight)) - self.take(weight)
-        return kept[self]
+        if kept is not None and self in kept:
+            return kept[self]
+        change = self.values.to(dtype_of(weight)) - self.take(weight)
+        if kept is not None:
+            kept[self] = change
+        return change
 
     @abstractmethod
     def mask(self) -> Mask:
