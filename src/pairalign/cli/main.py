@@ -18,6 +18,7 @@ from pairalign.cli.parser import Parser
 from pairalign.cli.pipe import flush, lasting, stop_printing, unread, unsaid
 from pairalign.core.errors import PairalignError
 from pairalign.core.secrets import hide
+from pairalign.processes.unraised import sent_again
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 for success, 2 for a deliberate error, 3 for a run of something else, 128 + n for signal n
     (130 for Ctrl-C), 70 where another process of the run died."""
-    with lasting():
+    with lasting(), sent_again():
         try:
             return _printed(_run(argv))
         except SystemExit as end:  # argparse has printed its help, or what is wrong

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+from pairalign.processes.unraised import sent_again
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 PATIENCE = 20.0  # seconds from a signal to an end without a new checkpoint; torchrun and SLURM kill after 30
 TOGETHER = 3.0  # seconds in which a second signal is the same wish, as a terminal's and torchrun's
@@ -70,7 +72,8 @@ class Stopping:
         self._writer.setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
-        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._again
+        self._again = sent_again(self._ready_again)
+        self._again.__enter__()
         self.install()
         threading.Thread(target=self._listen, name="pairalign-signals", daemon=True).start()
         return self
@@ -80,7 +83,7 @@ class Stopping:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(self._wakeup)  # before the reader goes
-            sys.unraisablehook = self._unraisable
+            self._again.__exit__(None, None, None)
             self._before = {}
             self._writer.close()
         self._over.set()
@@ -134,16 +137,9 @@ class Stopping:
             raise _AtOnce
         print("\nstopping after this step, then writing the checkpoint; once more to stop at once", file=sys.stderr)
 
-    def _again(self, told: Any) -> None:
-        """Python ignores what a handler raises inside of a `__del__`: raise it once more, a moment later."""
-        if not isinstance(told.exc_value, Stopped):
-            return self._unraisable(told)
-        threading.Timer(0.05, self._raise_again, (told.exc_value.number,)).start()
-
-    def _raise_again(self, number: int) -> None:
-        if self._answer == "stop" and not self._over.is_set():
-            self._came = float("-inf")
-            os.kill(os.getpid(), number)
+    def _ready_again(self) -> bool:
+        self._came = float("-inf")  # the second time is not a second wish
+        return self._answer == "stop"
 
     def _listen(self) -> None:
         with self._reader:  # to the end: of each later signal, a loader worker's end too, the kernel writes a byte
