@@ -17,9 +17,11 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,12 +51,13 @@ def measure(work: Path, count: int, seed: int, only: str = "") -> dict[str, Any]
         if number < max(1, round(case.share * count)) and only in _called(case, name, number)
     ]
     planned.sort(key=lambda one: (one[2] + 0.5) / one[0].share)  # so that a part of the trials is a part of each row
-    found = []
+    found, state = [], _state()
     for case, name, number in tqdm(planned, desc="kills", unit="trial"):
         called = _called(case, name, number)
         if called not in kept:
             seconds = _undisturbed(work, case)
-            kept[called] = _trial(work, case, name, f"{seed} {called}", seconds) | {"trial": called}
+            told = _trial(work, case, name, f"{seed} {called}", seconds)
+            kept[called] = told | {"trial": called, "state": state}
             if not only:
                 with (work / "trials.jsonl").open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"seed": seed, **kept[called]}) + "\n")
@@ -81,6 +84,7 @@ def _record(found: list[tuple[Case, str, dict[str, Any]]], count: int) -> dict[s
         "settings": {
             "of each signal and case": f"{count}; fewer of what is slow or not of the figure",
             "signals sent": sum(trial["struck"] for *_, trial in found),
+            "trials by state of the code": _counted(trial.get("state", "not noted") for *_, trial in found),
             "left out of the comparison": _left_out(),
         },
         "rows": [
@@ -88,6 +92,20 @@ def _record(found: list[tuple[Case, str, dict[str, Any]]], count: int) -> dict[s
             for case, row in rows.items()
         ],
     }
+
+
+def _state() -> str:
+    """The commit that is tried, with a plus where files were changed since."""
+    here = Path(__file__).parent
+    said = [
+        subprocess.run(["git", *words], cwd=here, capture_output=True, text=True).stdout.strip()
+        for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    ]
+    return f"{said[0] or 'no commit'}{'+' if said[1] else ''}"
+
+
+def _counted(states: Iterable[str]) -> list[str]:
+    return [f"{count} of {state}" for state, count in Counter(states).items()]
 
 
 def _left_out() -> list[str]:
