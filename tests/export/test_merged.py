@@ -17,6 +17,7 @@ from pairalign.cli.main import main
 from pairalign.core.errors import DormantError, PackError
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import TaskConfig
+from pairalign.finetune.irrelevant import POSITIONS, SignalQuestions, first_of, gather_signals
 from pairalign.finetune.measure import measure_task
 from pairalign.finetune.questions import Questions
 from pairalign.finetune.run import RecomposeRun
@@ -37,7 +38,8 @@ def run(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> RecomposeRun:
     """Of weights that act behind a touch, with its own copy of what it is measured by."""
     root = tmp_path_factory.mktemp("merged")
     shutil.copytree(setup, root / "place")
-    return short_run(root / "place", root / "run", dormant=ROWS)
+    train = {"measure_tokens": 2, "measure_with_signals": True, "measure_signals_limit": 9}
+    return short_run(root / "place", root / "run", dormant=ROWS, train=train)
 
 
 def load(pack: Path) -> dict[str, Any]:
@@ -71,7 +73,32 @@ def test_the_merged_model_is_measured_and_not_what_was_trained(run: RecomposeRun
     assert "merged" not in load(pa.export_pack(run, tmp_path / "plain"))
 
 
-@pytest.mark.parametrize("what", ["gone", "others", "root"])
+def test_held_out_questions_are_asked_with_a_signal_of_the_merged_model_too(
+    run: RecomposeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the signals that the run was asked with, and not by the run's own weights."""
+    assert main(["export", str(run.folder), str(tmp_path / "pack"), "--merge"]) == 0
+    assert "held_out/image                    a signal in front: run " in capsys.readouterr().out
+    results, card = load(tmp_path / "pack"), (tmp_path / "pack" / "README.md").read_text()
+    model, processor = pa.load_sensor_model(str(tmp_path / "pack" / "merged"), [tmp_path / "pack"])
+    touch, image = (
+        Task(name, TaskConfig(**{**task, "split": "val"}), run.config.root, ["touch"])
+        for name, task in (("touch", TOUCH), ("image", IMAGE))
+    )
+    signals = gather_signals({"validation": [touch]}, processor, run.config.seed)
+    asked = first_of(Questions(image, Collator(processor)), 9)
+    for position in POSITIONS:
+        found = measure_task(model, SignalQuestions(asked, signals, position)).loss
+        told, own = (results[of]["tasks"]["image"][position] for of in ("merged_with_signals", "with_signals"))
+        assert told["loss"] == pytest.approx(found, rel=1e-5)
+        assert told["loss"] != pytest.approx(own["loss"], rel=1e-4)
+        assert told["contains"]["n"] == own["contains"]["n"] == 9
+    names = [f"{who}, a signal {where}" for where in ("in front", "behind") for who in ("run", "merged")]
+    assert f"| question | n | base, no signal | {' | '.join(names)} |" in card
+    assert results["with_signals"] == run.results["with_signals"]
+
+
+@pytest.mark.parametrize("what", ["gone", "others", "root", "signals"])
 def test_what_cannot_be_asked_is_not_measured(run: RecomposeRun, tmp_path: Path, what: str) -> None:
     root = shutil.copytree(run.config.root, tmp_path / "place")
     if what == "gone":
@@ -82,7 +109,17 @@ def test_what_cannot_be_asked_is_not_measured(run: RecomposeRun, tmp_path: Path,
         shutil.copytree(root / "lessons" / "touch", root / "lessons" / "image")
     elif what == "root":
         shutil.rmtree(root / "lessons")
+    elif what == "signals":
+        shutil.rmtree(root / "lessons" / "touch")
     moved = replace(run, config=replace(run.config, root=str(root)))
+    if what == "signals":
+        with pytest.warns(UserWarning, match="held_out with a signal is not measured with merged weights: "):
+            found = load(pa.export_pack(moved, tmp_path / "pack", merge=True))
+        reason = "of the tasks that its signals are from, its shards are not here"
+        assert found["not_measured"]["held_out with a signal"] == reason
+        assert found["merged_with_signals"] is None
+        assert found["merged"]["held_out"]["image"]
+        return
     if what == "others":
         pack = pa.export_pack(moved, tmp_path / "pack", merge=True)
     else:

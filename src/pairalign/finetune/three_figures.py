@@ -86,9 +86,10 @@ def table_of(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         if all(one.get("contains") for one in columns.values()):
             cells["its words in a free answer"] = [one["contains"] for one in columns.values()]
         names = ["question", "n", *columns]
-        rows += [[f"{name}: {kind}", str(found[0]["n"]), *map(_cell, found)] for kind, found in cells.items()]
+        rows += [[f"{name}: {kind}", str(found[0]["n"]), *map(cell, found)] for kind, found in cells.items()]
     return names, rows
 
 
-def _cell(score: Mapping[str, Any]) -> str:
+def cell(score: Mapping[str, Any]) -> str:
+    """A score of a table, with its interval."""
     return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pairalign.finetune.collator import IGNORED
 from pairalign.finetune.gate import SIGNALLED, Measured, moved
-from pairalign.finetune.irrelevant import POSITIONS, SignalQuestions, Signals, first_of
+from pairalign.finetune.irrelevant import POSITIONS, Position, SignalQuestions, Signals, first_of
 from pairalign.finetune.measure import TaskScore, answer_logits, free_answers, measure_task
 from pairalign.finetune.methods.method import Method
 from pairalign.finetune.questions import Questions
@@ -98,12 +98,17 @@ class WithSignals:
         """What of each task is asked."""
         return [first_of(one, self.limit) for one in questions]
 
+    def signalled(self, asked: Questions) -> dict[Position, Questions]:
+        """Questions that are asked, with a signal at each position; nothing where no task shows a sensor."""
+        return {at: SignalQuestions(asked, self.signals, at) for at in POSITIONS if self.signals.by_sensor}
+
     def put(self, questions: Sequence[Questions]) -> dict[str, list[Questions]]:
-        """The same with a signal at each position, by part of a measurement; nothing where no task shows a sensor."""
-        if not self.signals.by_sensor:
-            return {}
-        asked = self.asked(questions)
-        return {SIGNALLED[at]: [SignalQuestions(one, self.signals, at) for one in asked] for at in POSITIONS}
+        """What of each task is asked with a signal, by part of a measurement."""
+        found: dict[str, list[Questions]] = {}
+        for one in self.asked(questions):
+            for position, asked in self.signalled(one).items():
+                found.setdefault(SIGNALLED[position], []).append(asked)
+        return found
 
     def measure(
         self,
@@ -141,8 +146,7 @@ class WithSignals:
                 name = whole.task.name
                 scores[WITHOUT][name] = after["held_out"][name] if asked is whole else score(asked, kept(model.llm))
                 told[name] = self._compared(model, method, whole, asked, runtime, kept)
-                for position in POSITIONS if self.signals.by_sensor else ():
-                    put = SignalQuestions(asked, self.signals, position)
+                for position, put in self.signalled(asked).items():
                     known = after.get(SIGNALLED[position], {}).get(name)
                     scores.setdefault(position, {})[name] = score(put, kept(model.llm), known)
                     if keeps_base(method):
@@ -175,7 +179,7 @@ class WithSignals:
 
     def _alike(self, asked: Questions) -> bool:
         """Whether the chat template writes both positions alike for a task's first question."""
-        first = [next(SignalQuestions(asked, self.signals, position).ask()).examples[0] for position in POSITIONS]
+        first = [next(put.ask()).examples[0] for put in self.signalled(asked).values()]
         talks = [[{"role": "user", "content": example.parts}] for example in first]
         return len(set(asked.collate.processor.apply_chat_template(talks))) == 1
 
