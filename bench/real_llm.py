@@ -4,10 +4,11 @@
         --pictures CALTECH --facts facts.jsonl --data DATA --out REAL [--sections base rehearse …] [--quick]
 
 SmolLM2-135M-Instruct and EfficientNet-Lite0 come out of two wheels, the projector between them is trained on the
-pictures (one folder a class), touches of six real objects are the new sense (DATA/touch/manifest.jsonl). Sections:
-`base` builds the model; `rehearse` and `rates` try settings on a part of the training contacts; `arms` chooses every
-arm's rate there and measures it on the test contacts, with more seeds; `doors` takes a run through every command.
-REAL/table.md is written after every run.
+pictures (one folder a class). The new senses are touches and impact sounds of six real objects and shapes of thirteen
+kinds of things (DATA/touch, third and shapes, each with manifest.jsonl). Sections: `base` builds the model; `rehearse`
+and `rates` try settings on a part of the training contacts; `arms` chooses every arm's rate there and measures it on
+the test contacts, with more seeds; `packs` puts a pack of touches and one of sounds on one base; `speed` times steps,
+answers and scoring; `doors` takes both runs through every command. REAL/table.md is written after every run.
 Where it bites: what has run is never run again, so that it can be stopped; a run takes minutes, all of them hours of
 one core. Six objects are few, and 44 test contacts too: read intervals. Licences: both parts Apache-2.0, Caltech-101
 CC BY 4.0; nothing of them is part of this project.
@@ -16,22 +17,27 @@ CC BY 4.0; nothing of them is part of this project.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from real.arms import ALWAYS, ARMS, FULL, QUICK, SENSOR, TRIED, Arm
+from real.arms import ALWAYS, ARMS, FULL, QUICK, REHEARSED, SENSOR, SOUNDS, TRIED, Arm
 from real.base import build_base
-from real.doors import open_doors
+from real.doors import doors_table, open_doors, touch_of
+from real.figures import figures
+from real.held_table import held_table
 from real.lessons import pack_lessons, sensed
+from real.packs import packed, packs_table, two_packs
 from real.settings import STEPS, Run
-from real.table import asked_first, kinds_table, table
+from real.speed import REPEATS, measure_speed, speed_table
+from real.table import asked_first, by_arm, kinds_table, table
 from real.teach import record_of, teach
 
 RATE, SEEDS = 1e-3, 3  # of the trials of rehearsal; of an arm at the rate that was chosen
 PROJECTOR = 120  # steps
 CHOSEN, MEASURED = "Chosen by, on a part of the training contacts", "Measured, on the test contacts"
-SECTIONS = ("base", "rehearse", "rates", "arms", "doors")
+SECTIONS = ("base", "rehearse", "rates", "arms", "packs", "speed", "doors")
 
 
 def arms_of(args: argparse.Namespace) -> tuple[Arm, ...]:
@@ -47,14 +53,25 @@ def rates_of(arm: Arm, args: argparse.Namespace) -> tuple[float, ...]:
 def trials(args: argparse.Namespace) -> list[Run]:
     """Settings of rehearsal, at one rate."""
     return [
-        Run(arm, args.rate, 0, "fold", args.steps, args.limit, dtype=args.dtype)
+        Run(arm, args.rate, 0, "fold", args.steps, args.limit, dtype=args.dtype, short=args.short)
         for arm in TRIED[: 2 if args.quick else None]
     ]
 
 
 def tried(arm: Arm, rate: float, args: argparse.Namespace) -> Run:
     """An arm at one of its rates, on a part of the training contacts."""
-    return Run(arm, rate, 0, "fold", args.steps, args.limit, signals=False, dtype=args.dtype)
+    return Run(arm, rate, 0, "fold", args.steps, args.limit, False, args.dtype, args.short)
+
+
+def measured(arm: Arm, rate: float, seed: int, args: argparse.Namespace) -> Run:
+    """An arm on what nothing was chosen by."""
+    limit = args.limit if args.quick else None
+    return Run(arm, rate, seed, "whole", args.steps, limit, dtype=args.dtype, short=args.short)
+
+
+def pair(seed: int, args: argparse.Namespace) -> dict[str, Run]:
+    """A run of touches and one of sounds, at the rate that was chosen or, before one is, at that of the trials."""
+    return {arm.sense: measured(arm, chosen(arm, args) or args.rate, seed, args) for arm in (REHEARSED, SOUNDS)}
 
 
 def rates(args: argparse.Namespace) -> list[Run]:
@@ -91,23 +108,40 @@ def final(args: argparse.Namespace) -> Iterator[Run]:
         for arm in arms_of(args):
             rate = chosen(arm, args)
             if rate is not None and seed < arm.seeds:
-                yield Run(arm, rate, seed, "whole", args.steps, args.limit if args.quick else None, dtype=args.dtype)
+                yield measured(arm, rate, seed, args)
 
 
 def write_table(args: argparse.Namespace) -> None:
     """What has run until now, as Markdown."""
     from pairalign.files import write_text
 
-    parts = []
+    parts, seeds = [], range(args.seeds)
+    pairs = [pair(seed, args) for seed in seeds]
     for title, runs in (
         (CHOSEN, [*trials(args), *rates(args), *choices(args)]),
-        (MEASURED, list(final(args))),
+        (MEASURED, [*final(args), *(run for both in pairs for run in both.values())]),
     ):
         named = {run.name: record_of(run, args.out) for run in runs}
         if found := [record for record in named.values() if record is not None]:
             asked = sensed(args.data, 0 if title == CHOSEN else None)
             parts.append(f"## {title}\n\n{table(found)}\n\n{kinds_table(found, asked)}\n")
-    write_text(args.table or args.out / "table.md", "\n".join(parts))
+            if title == MEASURED:
+                parts.append(f"## Held out beyond pictures and facts\n\n{held_table(by_arm(found))}\n")
+    together = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((args.out / "packs").glob("*.json"))]
+    speed, doors = (_read(args.out / f"{name}.json") for name in ("speed", "doors"))
+    if together:
+        parts.append(f"## Two packs on one base\n\n{packs_table(together)}\n")
+    if speed:
+        parts.append(f"## Speed and memory\n\n{speed_table(speed)}\n")
+    if doors:
+        parts.append(f"## Every command\n\n{doors_table(doors)}\n")
+    ran = by_arm([record for run in final(args) if (record := record_of(run, args.out)) is not None])
+    text = f"## What was to be reached\n\n{figures(ran, together, speed)}\n\n" + "\n".join(parts)
+    write_text(args.table or args.out / "table.md", text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def run_all(runs: Iterator[Run] | list[Run], args: argparse.Namespace) -> None:
@@ -124,7 +158,25 @@ def run_all(runs: Iterator[Run] | list[Run], args: argparse.Namespace) -> None:
 
 def quick(args: argparse.Namespace) -> argparse.Namespace:
     """Everything once and short: that it runs, not what it says."""
-    return argparse.Namespace(**{**vars(args), "steps": 2, "limit": 4, "seeds": 1, "projector": 4})
+    return argparse.Namespace(**{**vars(args), "steps": 2, "limit": 4, "seeds": 1, "projector": 4, "short": 12})
+
+
+def after(args: argparse.Namespace) -> None:
+    """What is done with finished runs; those that are missing are made."""
+    wanted = [section for section in ("packs", "speed", "doors") if section in args.sections]
+    for seed in range(args.seeds if "packs" in wanted else 1 if wanted else 0):
+        both = pair(seed, args)
+        run_all(list(both.values()), argparse.Namespace(**{**vars(args), "only": None}))
+        if "packs" in wanted:
+            two_packs(both, args.out)
+            write_table(args)
+    both, touch = pair(0, args), touch_of(args.data)
+    if "speed" in wanted:
+        pack, repeats = packed(both["touch"], args.out), 1 if args.quick else REPEATS
+        measure_speed(both["touch"], pack, touch, args.out, repeats)
+        write_table(args)
+    if "doors" in wanted:
+        open_doors(both, args.out, args.data)
 
 
 def main() -> None:
@@ -143,6 +195,7 @@ def main() -> None:
     parser.add_argument("--projector", type=int, default=PROJECTOR, help="steps")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it runs")
     args = parser.parse_args()
+    args.short = None
     args = quick(args) if args.quick else args
     args.out = args.out.resolve()
     build_base(args.language, args.vision, args.pictures, args.out, args.projector)
@@ -152,11 +205,7 @@ def main() -> None:
             run_all(runs(args), args)
     if "arms" in args.sections:
         run_all(final(args), args)
-    if "doors" in args.sections:
-        done = (
-            run for run in [*trials(args), *rates(args)] if (args.out / "taught" / run.name / "results.json").exists()
-        )
-        open_doors(next(done, trials(args)[0]), args.out, args.data)
+    after(args)
     write_table(args)
 
 

@@ -46,11 +46,14 @@ REHEARSED = replace(SENSOR, name="the same, rehearsed", train=rehearsed(0.25))
 ALWAYS = Arm("rows .1, Splash, always", dormant=rows("always"))
 FULL = Arm("full tuning", "full", rates=SMALL)
 NOTHING = Arm("nothing", "bridge", rates=(), steps=0, seeds=1)
+BRIDGE = Arm("bridge only", "bridge", rates=())
+SOUNDS = replace(REHEARSED, name="sounds, rehearsed", lessons=("sound",), sense="sound")
+SHAPES = replace(REHEARSED, name="shapes, rehearsed", lessons=("shape",), sense="points")
 ARMS = (
     NOTHING,
     FULL,
     Arm("LoRA r 8", "lora", options={"rank": 8}),
-    Arm("bridge only", "bridge", rates=()),
+    BRIDGE,
     Arm("LwF .1", "lwf", options={"weight": 0.1}, rates=SMALL),
     Arm("EWC", "ewc", options={"weight": 100.0}, rates=SMALL),
     Arm("full tuning, pulled back to .5", "full", train={"pull_back": 0.5}, rates=SMALL),
@@ -69,8 +72,15 @@ ARMS = (
     REHEARSED,
     replace(REHEARSED, name="the same, rehearsed, many kinds of questions", lessons=("many", "pairs"), steps=3),
     replace(REHEARSED, name="the same, rehearsed, material of objects never touched", lessons=("apart",)),
-    replace(REHEARSED, name="sounds, rehearsed", lessons=("sound",), sense="sound"),
+    SOUNDS,
     replace(FULL, name="sounds, full tuning", lessons=("sound",), sense="sound"),
+    replace(REHEARSED, name="sounds, many kinds", lessons=("sound many", "sound pairs"), sense="sound", steps=3),
+    replace(REHEARSED, name="sounds, material apart", lessons=("sound apart",), sense="sound", seeds=1),
+    SHAPES,
+    replace(FULL, name="shapes, full tuning", lessons=("shape",), sense="points"),
+    replace(BRIDGE, name="shapes, bridge only", lessons=("shape",), sense="points", seeds=1),
+    replace(REHEARSED, name="shapes, many kinds", lessons=("shape many", "shape pairs"), sense="points", steps=3),
+    replace(REHEARSED, name="shapes, kinds of classes never taught", lessons=("shape apart",), sense="points", seeds=1),
 )
 QUICK = (NOTHING, FULL, ALWAYS, SENSOR, REHEARSED)
 # What is tried for rehearsal, at one rate and with one seed, on a part of the training contacts.

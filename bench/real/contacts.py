@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from real.senses import recordings
 
-WHICH = "Which object is it?"
+WHICH, DESCRIBE = "Which object is it?", "Describe in one sentence what was touched."
 
 
 class Thing(NamedTuple):
@@ -39,13 +39,13 @@ ASKED = {
     "object": (WHICH, "name"),
     "material": ("What is it made of?", "material"),
     "colour": ("What colour is the object?", "colour"),
-    "description": ("Describe in one sentence what was touched.", "told"),
+    "description": (DESCRIBE, "told"),
 }
 APART = ("Scoop", "Blue_Bowl")  # never taught where objects are apart: others are of their materials
 SAME, HARDER = "Are both of the same object?", "Which is harder, the first or the second?"
 
 
-def about_one(data: Path, kinds: Sequence[str], fold: int | None, sense: str = "touch") -> Iterator[dict[str, Any]]:
+def about_one(data: Path, fold: int | None, sense: str, kinds: Sequence[str] = ("object",)) -> Iterator[dict[str, Any]]:
     """Every recording with one question of each kind: fields `touch` or `sound`, `question`, `answer`."""
     for row in recordings(sense, data, fold):
         for kind in kinds:
@@ -54,20 +54,20 @@ def about_one(data: Path, kinds: Sequence[str], fold: int | None, sense: str = "
             yield {**_common(row), "key": f"{row['key']}-{kind}", sense: row[sense], **told}
 
 
-def material_apart(data: Path, fold: int | None) -> Iterator[dict[str, Any]]:
-    """What it is made of, of every contact with objects that training does not touch as "test", all others "train".
+def material_apart(data: Path, fold: int | None, sense: str) -> Iterator[dict[str, Any]]:
+    """What it is made of, of every contact with objects that training does not meet as "test", all others "train".
 
     With `fold`, nothing that is measured at the end: two other objects stand in for them.
     """
     left_out = APART if fold is None else ("Portion_Cup_White", "Glass_Red")
-    for row in about_one(data, ["material"], None):
+    for row in about_one(data, None, sense, ["material"]):
         if row["group"] in left_out or fold is None or row["group"] not in APART:
             yield {**row, "split": "test" if row["group"] in left_out else "train"}
 
 
-def about_two(data: Path, fold: int | None, seed: int = 0) -> Iterator[dict[str, Any]]:
+def about_two(data: Path, fold: int | None, sense: str, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Two contacts of one split, a question a contact in turn: fields `first`, `second`, `question`, `answer`."""
-    rows, draw = list(recordings("touch", data, fold)), random.Random(seed)
+    rows, draw = list(recordings(sense, data, fold)), random.Random(seed)
     for n, row in enumerate(rows):
         others = [one for one in rows if one["split"] == row["split"] and one["key"] != row["key"]]
         mine = THINGS[row["group"]]
@@ -80,7 +80,7 @@ def about_two(data: Path, fold: int | None, seed: int = 0) -> Iterator[dict[str,
             other = draw.choice(apart)
             first = mine.hardness > THINGS[other["group"]].hardness
             told = {"question": HARDER, "answer": "the first" if first else "the second", "label": "harder"}
-        yield {**_common(row), "key": f"{row['key']}-two", "first": row["touch"], "second": other["touch"], **told}
+        yield {**_common(row), "key": f"{row['key']}-two", "first": row[sense], "second": other[sense], **told}
 
 
 def _common(row: Mapping[str, Any]) -> dict[str, Any]:

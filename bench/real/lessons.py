@@ -9,16 +9,50 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Any
+from typing import Any, NamedTuple
 
 from pairalign.data.pack import pack_pairs
-from real.contacts import ASKED, about_one, about_two, material_apart
+from real import shapes
+from real.contacts import ASKED, WHICH, about_one, about_two, material_apart
 from real.pictures import NAME, TEST, find_pictures
 from real.talk import COMPARED, SENTENCE, SHOWN, TOLD, TRUE, WORD
 
+
+class Lesson(NamedTuple):
+    """What is taught and asked of a sense. make: of data, fold and sense the rows. question: of all rows, if it is one.
+    two: whether a prompt has two signals, `first` and `second`."""
+
+    sense: str
+    make: Callable[[Path, int | None, str], Iterator[dict[str, Any]]]
+    question: str | None = None
+    two: bool = False
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Of a row, those that hold a signal."""
+        return ("first", "second") if self.two else (self.sense,)
+
+
+MANY, SHAPED = list(ASKED), list(shapes.ASKED)
+LESSONS = {
+    "object": Lesson("touch", about_one, WHICH),
+    "many": Lesson("touch", partial(about_one, kinds=MANY)),
+    "pairs": Lesson("touch", about_two, two=True),
+    "apart": Lesson("touch", material_apart),
+    "sound": Lesson("sound", about_one, WHICH),
+    "sound many": Lesson("sound", partial(about_one, kinds=MANY)),
+    "sound pairs": Lesson("sound", about_two, two=True),
+    "sound apart": Lesson("sound", material_apart),
+    "shape": Lesson("points", shapes.about_shape, shapes.SHAPE),
+    "shape many": Lesson("points", partial(shapes.about_shape, kinds=SHAPED)),
+    "shape pairs": Lesson("points", shapes.two_shapes, two=True),
+    "shape apart": Lesson("points", shapes.kind_apart),
+}
+FIRST = {"touch": "object", "sound": "sound", "points": "shape"}  # of a sense, what is always asked
 FOLDS = {"fold": 0, "whole": None}
 MEASURED = {0: "test", 1: "val"}  # which of a class's held-out pictures is asked about when
 PASSAGE, SHOWN_PASSAGES = 300, 96  # characters; how many calibration may show
@@ -28,9 +62,10 @@ def pack_lessons(data: Path, pictures: Path, facts: Path, work: Path) -> Path:
     """Pack what is missing; the folder of all."""
     home = work / "lessons"
     for name, fold in FOLDS.items():
-        for lesson, rows in sensed(data, fold).items():
-            shown = [field for field in ("touch", "first", "second", "sound") if field in rows[0]]
-            _pack(home / name / lesson, iter(rows), [*shown, "question", "answer"])
+        for called, lesson in LESSONS.items():
+            if not (home / name / called / "index.json").exists():
+                rows = lesson.make(data, fold, lesson.sense)
+                _pack(home / name / called, rows, [*lesson.fields, "question", "answer"])
     _pack(home / "pictures", _pictures(pictures), ["image", "question", "answer"])
     _pack(home / "facts", halved(read_facts(facts)), ["question", "answer"])
     _pack(home / "shown", ({"question": one, "split": "train"} for one in SHOWN), ["question"])
@@ -42,14 +77,7 @@ def pack_lessons(data: Path, pictures: Path, facts: Path, work: Path) -> Path:
 
 def sensed(data: Path, fold: int | None) -> dict[str, list[dict[str, Any]]]:
     """What is taught and asked about signals, by lesson."""
-    found = {
-        "object": about_one(data, ["object"], fold),
-        "many": about_one(data, list(ASKED), fold),
-        "sound": about_one(data, ["object"], fold, "sound"),
-        "apart": material_apart(data, fold),
-        "pairs": about_two(data, fold),
-    }
-    return {lesson: list(rows) for lesson, rows in found.items()}
+    return {name: list(lesson.make(data, fold, lesson.sense)) for name, lesson in LESSONS.items()}
 
 
 def _pack(out: Path, rows: Iterator[dict[str, Any]], modalities: list[str]) -> None:

@@ -1,6 +1,7 @@
-"""What is taught: touches and impact sounds of the same six objects, as rows of recordings with a picture each.
+"""What is taught: touches and impact sounds of the same six objects with a picture each, and shapes with their names.
 
-Where it bites: `fold` leaves the test recordings out, and a quarter of the others is "test" instead.
+Where it bites: `fold` leaves the test recordings out, and a quarter of the others is "test" instead. Names of shapes
+are read by a small text tower that learns beside, since no pretrained one is among the parts.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ ROOT = Path(__file__).parents[2]
 
 
 class Sense(NamedTuple):
-    """config: of stage one; shards: what it calls its pairs; plugin: file of an encoder that nobody built in."""
+    """config: of stage one; shards: what it calls its pairs; plugin: file of an encoder that nobody built in; beside:
+    what it is paired with; told: what differs from the configuration."""
 
     name: str
     config: Path
     shards: str
     plugin: Path | None = None
+    beside: str = "image"
+    told: tuple[str, ...] = ()
 
     @property
     def plugins(self) -> tuple[str, ...]:
@@ -29,25 +33,35 @@ class Sense(NamedTuple):
         return (str(self.plugin),) if self.plugin else ()
 
 
+WORDS = (
+    "modalities.text={encoder: openclip_text, options: {config: tiny}}",
+    "loss.contrast=1",
+    "loss.relation=0",
+    "train.steps=1200",
+)
 CONFIGS = ROOT / "configs" / "real"
 SENSES = {
     "touch": Sense("touch", CONFIGS / "touch_image.yaml", "contacts"),
     "sound": Sense("sound", CONFIGS / "impact_image.yaml", "impacts", ROOT / "bench" / "sensors" / "impact_sound.py"),
+    "points": Sense("points", CONFIGS / "shapes_text.yaml", "shapes", beside="text", told=WORDS),
 }
 
 
 def recordings(sense: str, data: Path, fold: int | None = None) -> Iterator[dict[str, Any]]:
-    """`key`, `group` (the object), `split`, `image` and the sense's own field."""
+    """`key`, `group` (the object, or the class of a shape), `split`, what it is paired with and the sense's own."""
     if sense == "touch":
         yield from (
             {key: row[key] for key in ("key", "group", "split", "image", "touch")} for row in contact_rows(data, fold)
         )
         return
-    lines = (data / "third" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-    struck = [row for row in map(json.loads, lines) if row["set"] == "impact_audio"]
-    for place, row in enumerate(sorted(struck, key=lambda row: row["id"])):
+    folder, files = ("third", {"image": "image", sense: "sensor_file"}) if sense == "sound" else ("shapes", {})
+    files = files or {sense: "points"}
+    lines = (data / folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row.get("set", "impact_audio") == "impact_audio"]
+    for place, row in enumerate(sorted(rows, key=lambda row: row["id"])):
         if fold is not None and row["split"] == "test":
             continue
         split = row["split"] if fold is None else "test" if place % FOLDS == fold else "train"
-        files = {"image": data / "third" / row["image"], sense: data / "third" / row["sensor_file"]}
-        yield {"key": row["id"], "group": row["object"], "split": split, **files}
+        told = {"key": row["id"].replace("/", "-"), "group": row.get("object") or row["label"], "split": split}
+        words = {} if "object" in row else {"text": row["label"]}
+        yield {**told, **words, **{field: data / folder / row[name] for field, name in files.items()}}

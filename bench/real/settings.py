@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from real.arms import Arm
-from real.contacts import WHICH
+from real.lessons import FIRST, LESSONS
 from real.senses import SENSES
 
 Where = Literal["fold", "whole"]
 MEASURED: dict[Where, str] = {"fold": "val", "whole": "test"}
 BATCH, STEPS, BRIDGE_RATE, SHOWN = 8, 40, 2e-3, 32
-ALONE = {"sound", "apart"}  # lessons beside which "which object is it?" is not asked
 
 
 class Run(NamedTuple):
     """limit: of each held-out task so many questions; none for all. signals: whether they are also asked with a signal
-    in the prompt, which no rate is chosen by. dtype: of the base; in 16 bits full tuning loses its smallest steps."""
+    in the prompt, which no rate is chosen by. dtype: of the base; in 16 bits full tuning loses its smallest steps.
+    short: of validation, too, only the first so many."""
 
     arm: Arm
     rate: float
@@ -32,12 +32,14 @@ class Run(NamedTuple):
     limit: int | None = None
     signals: bool = True
     dtype: str = "float32"
+    short: int | None = None
 
     @property
     def name(self) -> str:
         """What its folder and record are called."""
         few = "" if self.limit is None else f"first {self.limit}"
         kind = "" if self.dtype == "float32" else self.dtype
+        kind += "" if self.short is None else f" short {self.short}"
         words = f"{self.where} {self.arm.name} {self.rate:g} {self.steps} {self.seed} {few} {kind}"
         return "-".join("".join(c if c.isalnum() or c == "." else " " for c in words).split())
 
@@ -50,8 +52,11 @@ def stage_one(work: Path, sense: str, where: Where, seed: int) -> Path:
 def settings(run: Run, work: Path) -> dict[str, Any]:
     """What `load_config(RecomposeConfig, …)` takes."""
     tasks = {name: _taught(run.where, name, "train") for name in run.arm.lessons}
-    first, sense = [] if run.arm.lessons[0] in ALONE else ["object"], SENSES[run.arm.sense]
+    sense, apart = SENSES[run.arm.sense], run.arm.lessons[0].endswith("apart")
+    first = [] if apart else [FIRST[sense.name]]  # objects that others are apart from are in training
     asked = {name: _taught(run.where, name, "test") for name in dict.fromkeys([*first, *run.arm.lessons])}
+    if run.short is not None:
+        asked = {name: {**task, "limit": run.short} for name, task in asked.items()}
     steps = round(run.steps * run.arm.steps)
     return {
         "base": str(work / "base"),
@@ -91,13 +96,11 @@ def settings(run: Run, work: Path) -> dict[str, Any]:
 
 
 def _taught(where: Where, name: str, split: str) -> dict[str, Any]:
-    shown = "{sound}" if name == "sound" else "{touch}"
-    prompt = f"{shown} {WHICH}" if name in ("object", "sound") else f"{shown} {{question}}"
+    lesson = LESSONS[name]
+    shown = " and ".join(f"{{{field}}}" for field in lesson.fields)
+    prompt = f"{shown} {lesson.question or '{question}'}"
     told = {"shards": f"{where}/{name}", "prompt": prompt, "answer": "{answer}", "split": split}
-    if name == "pairs":
-        of = {"first": "touch", "second": "touch"}
-        return {**told, "prompt": "{first} and {second} {question}", "signals": of}
-    return told
+    return {**told, "signals": dict.fromkeys(lesson.fields, lesson.sense)} if lesson.two else told
 
 
 def _held_out(where: Where, limit: int | None) -> dict[str, Any]:

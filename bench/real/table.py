@@ -45,7 +45,7 @@ def _row(key: tuple[Any, ...], found: Rows) -> Iterator[str]:
             off = [held(one, task, place, off=True) for one in ran]
             base = _pooled(off) if all(off) else "not kept"
             yield f"{base} → {_pooled([held(one, task, place) for one in ran], True)}"
-    said = [one["beyond"]["text, nats"]["value"] for one in found if "beyond" in one]
+    said = [one["beyond"]["without"]["text, nats"]["value"] for one in found if "beyond" in one]
     yield f"{statistics.mean(said):.3f}" if said else "–"
     yield f"{statistics.mean(one['cpu_seconds'] for one in found):.0f}"
     yield f"{max(one['peak_gib'] for one in found):.1f}"
@@ -94,7 +94,7 @@ def kinds_table(records: Rows, asked: Mapping[str, Rows]) -> str:
         for kind in dict.fromkeys(row["label"] for row in rows):
             answers = [row["answer"] for row in rows if row["label"] == kind and row["split"] == "test"]
             answer, share, chance = commonest(answers)
-            for arm, found in _by_arm(records).items():
+            for arm, found in by_arm(records).items():
                 scores = [[_kind(one["results"], when, lesson, kind) for one in found] for when in ("base", "after")]
                 if any(scores[1]):
                     cells = (f"{lesson}: {kind}", len(answers), f"{chance:.2f}", f"{share:.2f} {answer}", arm,
@@ -103,7 +103,8 @@ def kinds_table(records: Rows, asked: Mapping[str, Rows]) -> str:
     return "\n".join(lines)
 
 
-def _by_arm(records: Rows) -> dict[str, list[Record]]:
+def by_arm(records: Rows) -> dict[str, list[Record]]:
+    """Those that have results, by arm."""
     found: dict[str, list[Record]] = {}
     for one in records:
         if "results" in one:

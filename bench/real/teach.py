@@ -46,8 +46,8 @@ def align(sense: Sense, data: Path, work: Path, where: Where, seed: int, quick: 
     packed, out = work / "packed" / where, stage_one(work, sense.name, where, seed)
     if not (packed / sense.shards / "index.json").exists():
         rows = list(recordings(sense.name, data, FOLD[where]))
-        pack_pairs(rows, packed / sense.shards, modalities=["image", sense.name], progress=False)
-    told = [f"data.root={packed}", f"out={out}", f"seed={seed}", *(SHORT if quick else ())]
+        pack_pairs(rows, packed / sense.shards, modalities=[sense.beside, sense.name], progress=False)
+    told = [f"data.root={packed}", f"out={out}", f"seed={seed}", *sense.told, *(SHORT if quick else ())]
     config = load_config(AlignConfig, sense.config, told)
     align_pairs(replace(config, plugins=sense.plugins), progress=False)
     return out

@@ -70,32 +70,64 @@ def test_no_picture_is_in_two_splits_and_the_draw_is_the_same(tmp_path: Path) ->
 
 @pytest.fixture
 def contacts(tmp_path: Path) -> Path:
-    """Three touches of each object, every third of them for the test."""
+    """Twelve touches and sounds of each object, every third of them for the test, and as many shapes of each class."""
     from real.contacts import THINGS
+    from real.shapes import SHAPES
 
-    folder = tmp_path / "touch"
-    folder.mkdir()
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "it.png")
-    rows = [
-        {"id": f"{name}{n}", "set": "objectfolder_real_contacts", "object": name, "split": "test" if n > 7 else "train",
-         **dict.fromkeys(("image", "image_third_view", "touch_diff"), "it.png")}
-        for name in THINGS for n in range(12)
-    ]  # fmt: skip
-    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    def write(folder: str, rows: list[dict[str, Any]]) -> None:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+    splits = ["test" if n > 7 else "train" for n in range(12)]
+    files = dict.fromkeys(("image", "image_third_view", "touch_diff", "sensor_file"), "it.png")
+    met = [{"id": f"{name}{n}", "object": name, "split": split, **files} for name in THINGS
+           for n, split in enumerate(splits)]  # fmt: skip
+    write("touch", [{**row, "set": "objectfolder_real_contacts"} for row in met])
+    write("third", [{**row, "set": "impact_audio"} for row in met] + [{"id": "depth", "set": "rgbd_materials"}])
+    named = [*SHAPES, "violin"]
+    write("shapes", [{"id": f"{name}/{n}", "label": name, "points": "it.npy", "split": split} for name in named
+                     for n, split in enumerate(splits)])  # fmt: skip
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "touch" / "it.png")
     return tmp_path
 
 
-def test_what_settings_are_chosen_by_holds_no_test_contact(contacts: Path) -> None:
-    from real.contacts import about_one, about_two
+def test_what_settings_are_chosen_by_holds_nothing_of_the_test(contacts: Path) -> None:
+    from real.lessons import LESSONS, sensed
 
-    tested = {row["key"] for row in about_one(contacts, ["object"], None) if row["split"] == "test"}
-    assert len(tested) == 24
-    assert not tested & {row["key"] for row in about_one(contacts, ["object"], 0)}
-    for row in about_two(contacts, 0):
-        assert row["first"] == contacts / "touch" / "it.png"
-        assert row["answer"] in {"yes", "no", "the first", "the second"}
-    alike = [row["answer"] for row in about_two(contacts, None) if row["label"] == "same"]
-    assert {"yes", "no"} == set(alike)
+    chosen, whole = (sensed(contacts, fold) for fold in (0, None))
+    for name, lesson in LESSONS.items():
+        if name.endswith("apart"):  # objects are, not contacts
+            seen, tested = ({row["group"] for row in whole[name] if row["split"] == s} for s in ("train", "test"))
+            assert not seen & tested
+            assert len(tested) == 2
+            assert not tested & {row["group"] for row in chosen[name]}
+            continue
+        tested = {row["key"] for row in whole[name] if row["split"] == "test"}
+        asked = 4 if name in ("many", "sound many") else 1  # questions of each contact
+        assert len(tested) == {"touch": 24, "sound": 24, "points": 26}[lesson.sense] * asked, name
+        assert not tested & {row["key"] for row in chosen[name]}
+        assert {row["split"] for row in chosen[name]} == {"train", "test"}
+        assert all(row.keys() >= {*lesson.fields, "question", "answer"} for row in chosen[name])
+    assert {row["label"] for row in whole["shape many"]} == {"shape", "kind", "description"}
+
+
+@pytest.mark.parametrize("name", ["pairs", "sound pairs", "shape pairs"])
+def test_two_signals_are_answered_by_what_they_are_of(contacts: Path, name: str) -> None:
+    from real.contacts import THINGS, WHICH
+    from real.lessons import LESSONS, sensed
+    from real.settings import _taught
+    from real.shapes import SHAPES
+
+    told = _taught("fold", name, "test")
+    assert told["signals"] == {"first": LESSONS[name].sense, "second": LESSONS[name].sense}
+    assert WHICH not in told["prompt"]
+    rows = sensed(contacts, None)[name]
+    answers = {label: {row["answer"] for row in rows if row["label"] == label} for label in ("same", "harder", "made")}
+    assert answers["same"] == {"yes", "no"}
+    assert answers["made" if name.startswith("shape") else "harder"] == {"the first", "the second"}
+    first = next(row for row in rows if row["answer"] == "the first")
+    known: Any = SHAPES if name.startswith("shape") else THINGS
+    assert first["group"] in known
 
 
 def test_facts_and_rehearsed_prompts_have_nothing_in_common(tmp_path: Path) -> None:
@@ -138,13 +170,17 @@ def test_the_rate_is_validations_and_of_equals_the_smallest(tmp_path: Path, monk
     sys.modules.pop("real_llm", None)
     import real_llm
 
-    args = argparse.Namespace(out=tmp_path, steps=40, limit=None, seeds=1, dtype="float32", quick=False)
+    told = {"out": tmp_path, "steps": 40, "limit": None, "seeds": 1, "dtype": "float32", "quick": False, "short": None}
+    args = argparse.Namespace(**told, rate=5e-4)
     (tmp_path / "records").mkdir()
     assert real_llm.chosen(SENSOR, args) is None
     for rate, felt in zip(SENSOR.rates, (0.2, 0.6, 0.6), strict=True):
         run = Run(SENSOR, rate, 0, "fold")
         (tmp_path / "records" / f"{run.name}.json").write_text(json.dumps(record(SENSOR.name, rate, 0, felt)))
     assert real_llm.chosen(SENSOR, args) == 3e-4
+    both = real_llm.pair(0, args)
+    assert {sense: (run.rate, run.where) for sense, run in both.items()} == dict.fromkeys(both, (5e-4, "whole"))
+    assert list(both) == ["touch", "sound"]
     short = argparse.Namespace(**{**vars(args), "quick": True})
     assert real_llm.chosen(SENSOR, short) == SENSOR.rates[0]
     assert not real_llm.choices(short)
@@ -156,6 +192,7 @@ def test_the_table_pools_seeds_and_says_what_was_lost() -> None:
 
     runs = [record("rows", 1e-3, 0, 0.5), record("rows", 1e-3, 1, 0.7), {**record("full", 1e-4, 0, 0), "failed": "nan"}]
     del runs[2]["results"]
+    runs[0]["beyond"] = {"without": {"text, nats": {"value": 2.5}}}
     plain = record("plain", 1e-3, 0, 0.5)
     plain["results"]["with_signals"] = None
     assert "| 0.50 → 0.50 | 0.25 → 0.25 | not kept → – |" in table([plain])
@@ -166,6 +203,7 @@ def test_the_table_pools_seeds_and_says_what_was_lost() -> None:
     )
     assert "0.80 → 0.40 (0.30 to 0.51, n 80)" in lines[2]
     assert "nan" in lines[3]
+    assert "| 2.500 | 9 | 2.0 |" in lines[2]
     assert kept_share(runs[0]["results"]) == {"pictures": pytest.approx(0.5), "facts": pytest.approx(1.0)}
     asked = [{"label": "which", "answer": answer, "split": "test"} for answer in ("fork", "fork", "bowl")]
     kinds = kinds_table(runs, {"object": [*asked, {"label": "which", "answer": "cup", "split": "train"}]}).splitlines()
@@ -181,3 +219,99 @@ def test_forms() -> None:
     assert has_form("It is blue.", "sentence")
     assert not has_form("blue", "sentence")
     assert not has_form("", "word")
+
+
+def test_running_text_with_a_signal_counts_the_same_tokens() -> None:
+    from sensing import speaking
+
+    from real.beyond import Put, nats
+
+    model, processor = speaking()
+    shown = [Image.fromarray(np.full((16, 16, 3), 80 * n, np.uint8)) for n in (1, 2)]
+    found = [nats(model, processor, Put("touch", signals, place), 2)
+             for signals, place in (((), "before"), (shown, "before"), (shown, "behind"))]  # fmt: skip
+    plain, front, behind = found
+    assert plain["n"] == front["n"] == behind["n"]
+    assert plain["value"] != front["value"]
+    first = [2 * one["value"] - one["second half"] for one in (plain, behind)]  # halves are equal but for a token
+    assert abs(first[0] - first[1]) < 0.02
+    assert plain["second half"] != behind["second half"]
+
+
+def test_a_signal_of_another_object_stands_where_it_should() -> None:
+    from pairalign.finetune.tasks import Example
+    from real.packs import beside
+
+    def example(sense: str, answer: str) -> Example:
+        return Example("it", "which", [{"type": sense, sense: answer}, {"type": "text", "text": " what?"}], answer)
+
+    asked, others = [example("touch", "fork")], [example("sound", "fork"), example("sound", "bowl")]
+    shown = {before: beside(asked, others, "sound", before)[0].parts for before in (True, False)}
+    assert [part["type"] for part in shown[True]] == ["sound", "touch", "text"]
+    assert [part["type"] for part in shown[False]] == ["touch", "sound", "text"]
+    assert shown[True][0]["sound"] == "bowl"
+
+
+def test_tables_of_packs_speed_and_commands() -> None:
+    from real.doors import doors_table
+    from real.packs import packs_table
+    from real.speed import speed_table
+
+    rows = {"alone": [True, True], "both, touch first": [True, False], "logits that differ": [[3, 80]]}
+    table = packs_table([{"found": {"touch": rows}}, {"found": {"touch": rows}}])
+    assert "| touch | both, touch first | 4 | 0.500 (0.15 to 0.85) | 50.0 |" in table
+    assert "| 160 | – | 6 differ |" in table
+    step = {"dtype": "float32", "seconds": [3.0], "peak_gib": 2.0}
+    way = {"cpu": [0.25], "seconds": [0.5]}
+    speed = {
+        "a": {"name": "LoRA r 8", "cpu": [2.0, 4.0], **step},
+        "b": {"name": "rows, always", "cpu": [1.5], **step},
+        "c": {"name": "answers", "dtype": "float32", "peak_gib": 1.0, "with a signal": way},
+        "d": {"name": "scoring", "cpu": [9.0], **step},
+    }
+    lines = speed_table(speed).splitlines()
+    assert lines[2] == "| LoRA r 8, a step | 1 | 3 (2 to 4) | 3 | 1.00 | 2.00 |"
+    assert "| 0.50 |" in lines[3]
+    assert "4.0 tokens a CPU second" in lines[4]
+    assert lines[5].startswith("| scoring | 1 | 9 ")
+    assert doors_table({"ask": {"code": 0, "seconds": 3.2, "said": ["a|b"]}}).endswith("| ask | 0 | 3 | a/b |")
+
+
+def test_every_command_is_one_of_ours(tmp_path: Path) -> None:
+    from pairalign.cli.main import _parse
+    from real.arms import REHEARSED
+    from real.doors import _commands
+    from real.settings import Run
+
+    for folder, name in (("touch/touch", "it_diff.jpg"), ("third/audio", "it.wav")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / name).touch()
+    (tmp_path / "doors").mkdir()
+    found = list(_commands(Run(REHEARSED, 1e-3, 0, "whole"), [tmp_path / "a", tmp_path / "b"], tmp_path, tmp_path))
+    assert len({name for name, _, _ in found}) == len(found)
+    for _, words, _ in found:
+        assert all(Path(file).exists() for _, file in getattr(_parse(words), "signals", ()))
+
+
+def test_figures_are_beside_full_tuning() -> None:
+    from real.arms import ALWAYS, FULL, SENSOR
+    from real.figures import differing, figures, lost
+
+    felt = {SENSOR.name: 0.9, FULL.name: 0.8, ALWAYS.name: 0.7}
+    ran = {arm: [record(arm, 1e-3, 0, value)] for arm, value in felt.items()}
+    for arm, found in ran.items():
+        found[0]["results"]["base"] = {**found[0]["results"]["base"], "validation": {"object": {"accuracy": 0.1}}}
+        if arm == SENSOR.name:
+            tasks = found[0]["results"]["with_signals"]["tasks"]
+            tasks["facts"] = {**tasks["facts"]}
+            tasks["facts"]["identical"] = {"differ": 0, "compared": 70}
+    assert lost([ran[FULL.name][0]["results"]], ["before"]) == pytest.approx(100 * (0.5 - 0.4 + 0.25 - 0.5) / 2)
+    assert differing([ran[SENSOR.name][0]["results"]]) == "0 of 70 logits differ"
+    packs = [{"found": {"touch": {"alone": [1, 1], "both, touch first": [1, 0], "sound before": [0, 0]}}}]
+    speed = {n: {"name": n, "dtype": "float32", "cpu": [c], "seconds": [c], "peak_gib": 1.0}
+             for n, c in (("LoRA r 8", 4.0), ("rows, always", 2.0))}  # fmt: skip
+    text = figures(ran, packs, speed)
+    assert "| ≥ 0.96 | 1.14 (80.0 of 70.0 points) |" in text
+    assert "| ≤ 2 | 50.0 at worst |" in text
+    assert "| ≤ 0.5 | 0.50 (2.00 of 4.00 CPU s) |" in text
+    assert "–" in figures({}, [], {})

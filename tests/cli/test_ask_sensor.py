@@ -34,3 +34,13 @@ def test_the_encoder_is_told_the_make() -> None:
 def test_an_unknown_make_is_one_clear_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(PackError, match=message):
         name_makes({"touch": []}, {"touch": "digti"}, senses(**options))
+
+
+def test_every_option_of_the_verb_is_kept_from_the_signals() -> None:
+    from pairalign.cli.main import build_parser
+
+    verbs = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    own = [name for action in verbs["ask"]._actions for name in action.option_strings]
+    assert "--load-in" in own
+    for name in own:
+        assert split_signals([name, "it", "--touch", "a.png"]) == ([name, "it"], [("touch", "a.png")])

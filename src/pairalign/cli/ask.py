@@ -16,14 +16,16 @@ from pairalign.cli.device import (
 )
 from pairalign.core.errors import PackError, did_you_mean
 
-OPTIONS = ("pack", "base", "image", "plugin", "tokens", "device", "revision", "attn-implementation",
-           "trust-remote-code", "pull-back", "help")  # fmt: skip
-
 
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("ask", help="ask a model with a sensor pack a question", description=_ASK)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    _add_arguments(parser)
+    parser.set_defaults(run=run, signals=[])
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pack", metavar="PACK", help="folder of a sensor pack")
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument("--pack", dest="more", action="append", default=[], metavar="PACK", help="another pack")
@@ -34,7 +36,6 @@ def register(verbs: Any) -> None:
     add_device_argument(parser)
     add_base_arguments(parser)
     add_pull_back_argument(parser)
-    parser.set_defaults(run=run, signals=[])
 
 
 _ASK = """Every sensor of the packs is an option: --touch FILE, --points FILE, repeatable. Pictures and signals
@@ -42,14 +43,22 @@ come before the question, in that order, unless it says where: "is {touch} softe
 --touch.sensor MAKE says which make of sensor all --touch files are from, to encoders that tell makes apart."""
 
 
+def _own_options() -> set[str]:
+    """`--NAME` of every option that this verb has itself."""
+    parser = argparse.ArgumentParser()
+    _add_arguments(parser)
+    return {name for action in parser._actions for name in action.option_strings}
+
+
 def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """Take `--NAME FILE` out of a command line, for every name that is no option of this verb."""
+    own = _own_options()
     kept: list[str] = []
     found: list[tuple[str, str]] = []
     words = iter(argv)
     for word in words:
         name, sign, file = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or name in OPTIONS:
+        if not word.startswith("--") or f"--{name}" in own:
             kept.append(word)
         else:
             found.append((name, file if sign else next(words, "")))
