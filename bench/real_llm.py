@@ -5,10 +5,11 @@
 
 SmolLM2-135M-Instruct and EfficientNet-Lite0 come out of two wheels, the projector between them is trained on the
 pictures (one folder a class). The new senses are touches and impact sounds of six real objects and shapes of thirteen
-kinds of things (DATA/touch, third and shapes, each with manifest.jsonl). Sections: `base` builds the model; `rehearse`
-and `rates` try settings on a part of the training contacts; `arms` chooses every arm's rate there and measures it on
-the test contacts, with more seeds; `packs` puts a pack of touches and one of sounds on one base; `speed` times steps,
-answers and scoring; `doors` takes both runs through every command. REAL/table.md is written after every run.
+kinds of things (DATA/touch, third and shapes, each with manifest.jsonl). Sections: `base` builds the model and stage
+one of touches; `rehearse` and `rates` try settings on a part of the training contacts; `arms` chooses every arm's rate
+there and measures it on the test contacts, with more seeds; `packs` puts a pack of touches and one of sounds on one
+base; `speed` times steps, answers and scoring; `doors` takes both runs through every command. REAL/table.md is written
+after every run.
 Where it bites: what has run is never run again, so that it can be stopped; a run takes minutes, all of them hours of
 one core. Six objects are few, and 44 test contacts too: read intervals. Licences: both parts Apache-2.0, Caltech-101
 CC BY 4.0; nothing of them is part of this project.
@@ -29,10 +30,11 @@ from real.figures import figures
 from real.held_table import held_table
 from real.lessons import pack_lessons, sensed
 from real.packs import packed, packs_table, two_packs
+from real.senses import SENSES
 from real.settings import STEPS, Run
 from real.speed import REPEATS, measure_speed, speed_table
 from real.table import asked_first, by_arm, kinds_table, table
-from real.teach import record_of, teach
+from real.teach import align_alone, record_of, teach
 
 RATE, SEEDS = 1e-3, 3  # of the trials of rehearsal; of an arm at the rate that was chosen
 PROJECTOR = 120  # steps
@@ -200,6 +202,8 @@ def main() -> None:
     args.out = args.out.resolve()
     build_base(args.language, args.vision, args.pictures, args.out, args.projector)
     pack_lessons(args.data, args.pictures.resolve(), args.facts, args.out)
+    if "base" in args.sections:
+        align_alone(SENSES["touch"], args.data, args.out, "fold", 0, args.quick)  # all that the notebook starts from
     for section, runs in (("rehearse", trials), ("rates", rates), ("arms", choices)):
         if section in args.sections:
             run_all(runs(args), args)

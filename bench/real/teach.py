@@ -53,6 +53,12 @@ def align(sense: Sense, data: Path, work: Path, where: Where, seed: int, quick: 
     return out
 
 
+def align_alone(*told: Any) -> Path:
+    """`align` in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(align, *told).result()
+
+
 def _teach(run: Run, data: Path, work: Path, quick: bool) -> dict[str, Any]:
     import torch
 

@@ -21,6 +21,7 @@ def test_there_are_notebooks() -> None:
         "03_read_the_space",
         "04_teach_an_llm_to_feel",
         "05_two_sensors_one_model",
+        "06_a_real_language_model",
         "07_skills_in_sequence",
     ]
 
