@@ -83,7 +83,7 @@ def rates(args: argparse.Namespace) -> list[Run]:
 
 def choices(args: argparse.Namespace) -> list[Run]:
     """Every arm at every rate, on a part of the training contacts."""
-    several = [arm for arm in arms_of(args) if len(rates_of(arm, args)) > 1]
+    several = [arm for arm in arms_of(args) if len(rates_of(arm, args)) > 1 and not arm.like]
     return [tried(arm, rate, args) for arm in several for rate in rates_of(arm, args)]
 
 
@@ -95,7 +95,10 @@ def learned(record: dict[str, Any]) -> float:
 
 
 def chosen(arm: Arm, args: argparse.Namespace) -> float | None:
-    """The rate that learned most, of equals the smallest; `None` where one is missing."""
+    """The rate that learned most, of equals the smallest, or that of the arm it is `like`; `None` where one is
+    missing."""
+    if arm.like:
+        return chosen(next(one for one in ARMS if one.name == arm.like), args)
     if len(rates_of(arm, args)) < 2:
         return next(iter(arm.rates), 0.0)
     found = [(record_of(tried(arm, rate, args), args.out), rate) for rate in arm.rates]

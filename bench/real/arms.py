@@ -17,7 +17,7 @@ ATTENTION, GATE_UP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up
 @dataclass(frozen=True)
 class Arm:
     """sense: of `real.senses`. lessons: which of its shards are taught, a task each, and asked. steps: times those that
-    are asked for. seeds: how many at the rate that was chosen."""
+    are asked for. seeds: how many at the rate that was chosen. like: the arm whose chosen rate it takes."""
 
     name: str
     method: str = "dormant"
@@ -29,6 +29,7 @@ class Arm:
     steps: float = 1.0
     seeds: int = 3
     sense: str = "touch"
+    like: str = ""
 
 
 def rows(acts: str, score: str = "splash", **more: Any) -> dict[str, Any]:
@@ -39,6 +40,11 @@ def rows(acts: str, score: str = "splash", **more: Any) -> dict[str, Any]:
 def rehearsed(share: float, weight: float = 1.0, **more: Any) -> dict[str, Any]:
     """Settings of training that rehearse."""
     return {"rehearse": {"share": share, "weight": weight, **more}}
+
+
+def other(arm: Arm, name: str, *lessons: str, **more: Any) -> Arm:
+    """An arm that is taught other lessons at the rate that was chosen for its own."""
+    return replace(arm, name=name, lessons=lessons, like=arm.name, **more)
 
 
 SENSOR = Arm("rows .1, Splash, from the sensor on", dormant=rows("sensor"))
@@ -56,31 +62,31 @@ ARMS = (
     BRIDGE,
     Arm("LwF .1", "lwf", options={"weight": 0.1}, rates=SMALL),
     Arm("EWC", "ewc", options={"weight": 100.0}, rates=SMALL),
-    Arm("full tuning, pulled back to .5", "full", train={"pull_back": 0.5}, rates=SMALL),
+    Arm("full tuning, pulled back to .5", "full", train={"pull_back": 0.5}, rates=SMALL, like=FULL.name),
     Arm("SA-proj", dormant={"structure": "matrices", "target_modules": ATTENTION, "acts": "always"}, rates=SMALL),
     Arm("Gate&Up", dormant={"structure": "matrices", "target_modules": GATE_UP, "acts": "always"}, rates=SMALL),
     Arm(
         "Splash as published, .6", dormant={"score": "splash", "structure": "weights", "density": 0.6, "acts": "always"}
     ),
     ALWAYS,
-    replace(ALWAYS, name="rows .1, Splash, always, pulled back to .5", train={"pull_back": 0.5}),
+    replace(ALWAYS, name="rows .1, Splash, always, pulled back to .5", train={"pull_back": 0.5}, like=ALWAYS.name),
     Arm("rows .1, random, always", dormant=rows("always", "random")),
     Arm("rows .1, highest Splash, always", dormant=rows("always", choose="highest")),
     SENSOR,
     Arm("rows .1, random, from the sensor on", dormant=rows("sensor", "random")),
     Arm("rows .1, highest Splash, from the sensor on", dormant=rows("sensor", choose="highest")),
     REHEARSED,
-    replace(REHEARSED, name="the same, rehearsed, many kinds of questions", lessons=("many", "pairs"), steps=3),
-    replace(REHEARSED, name="the same, rehearsed, material of objects never touched", lessons=("apart",)),
+    other(REHEARSED, "the same, rehearsed, many kinds of questions", "many", "pairs", steps=3),
+    other(REHEARSED, "the same, rehearsed, material of objects never touched", "apart"),
     SOUNDS,
     replace(FULL, name="sounds, full tuning", lessons=("sound",), sense="sound"),
-    replace(REHEARSED, name="sounds, many kinds", lessons=("sound many", "sound pairs"), sense="sound", steps=3),
-    replace(REHEARSED, name="sounds, material apart", lessons=("sound apart",), sense="sound", seeds=1),
+    other(SOUNDS, "sounds, many kinds", "sound many", "sound pairs", steps=3),
+    other(SOUNDS, "sounds, material apart", "sound apart", seeds=1),
     SHAPES,
     replace(FULL, name="shapes, full tuning", lessons=("shape",), sense="points"),
     replace(BRIDGE, name="shapes, bridge only", lessons=("shape",), sense="points", seeds=1),
-    replace(REHEARSED, name="shapes, many kinds", lessons=("shape many", "shape pairs"), sense="points", steps=3),
-    replace(REHEARSED, name="shapes, kinds of classes never taught", lessons=("shape apart",), sense="points", seeds=1),
+    other(SHAPES, "shapes, many kinds", "shape many", "shape pairs", steps=3),
+    other(SHAPES, "shapes, kinds of classes never taught", "shape apart", seeds=1),
 )
 QUICK = (NOTHING, FULL, ALWAYS, SENSOR, REHEARSED)
 # What is tried for rehearsal, at one rate and with one seed, on a part of the training contacts.

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_every_run_has_a_name_and_a_valid_configuration(tmp_path: Path) -> None:
 
 
 def test_the_rate_is_validations_and_of_equals_the_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from real.arms import SENSOR
+    from real.arms import ARMS, SENSOR
     from real.settings import Run
 
     sys.modules.pop("real_llm", None)
@@ -178,6 +179,9 @@ def test_the_rate_is_validations_and_of_equals_the_smallest(tmp_path: Path, monk
         run = Run(SENSOR, rate, 0, "fold")
         (tmp_path / "records" / f"{run.name}.json").write_text(json.dumps(record(SENSOR.name, rate, 0, felt)))
     assert real_llm.chosen(SENSOR, args) == 3e-4
+    assert {arm.like for arm in ARMS} - {arm.name for arm in ARMS} == {""}
+    assert not any(arm.like for arm in ARMS if arm.name in {one.like for one in ARMS})
+    assert real_llm.chosen(replace(SENSOR, name="its like", like=SENSOR.name), args) == 3e-4
     both = real_llm.pair(0, args)
     assert {sense: (run.rate, run.where) for sense, run in both.items()} == dict.fromkeys(both, (5e-4, "whole"))
     assert list(both) == ["touch", "sound"]
