@@ -32,6 +32,11 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def as_it_is(weight: Tensor) -> Tensor:
+    """A copy of a weight, on the CPU; of one that is held in parts each process's own, where it is."""
+    return weight.detach().clone() if isinstance(weight, DTensor) else weight.detach().cpu().clone()
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace the gradients of parameters that every process has whole by their mean over the processes.
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from ranks import in_ranks, meeting
 from safetensors.torch import load_file
-from stage_two import TOUCH, killed, settings, values
+from stage_two import IMAGE, TOUCH, killed, settings, values
 
 import pairalign as pa
 from pairalign.cli.main import main
@@ -87,9 +87,17 @@ def assert_same_weights(found: Mapping[str, torch.Tensor], wanted: Mapping[str, 
         assert float(apart.max()) < 2e-5, name
 
 
+FEW = {"held_out": {"image": {**IMAGE, "split": "val", "limit": 6}}, "calibration_size": 8}
+REHEARSE = {"rehearse": {"share": 0.1}}  # one of the two processes rehearses, and the other does not
 FAST: dict[str, dict[str, Any]] = {
     "rows": {"dormant": {"score": "splash", "structure": "rows", "density": 0.25}, "train": SIGNALS},
-    "full": {"method": "full", "validation": {}, "held_out": {}},
+    "full": {"method": "full", "validation": {}, "held_out": {}, "train": {"pull_back": 0.5}},
+    "rehearsed": {
+        "dormant": {"score": "random", "structure": "rows", "density": 0.25},
+        "validation": {"touch": {**TOUCH, "split": "val", "limit": 6}},
+        "train": {**REHEARSE, "pull_back": "auto", "lr": 0.01, "measure_tokens": 0},
+        **FEW,
+    },
 }
 
 
@@ -133,6 +141,8 @@ def fast(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_are_one(setup: Path, fast: Path, tmp_path: Path, name: str) -> None:
     whole_run(setup, tmp_path / name, **FAST[name])
     assert_same_run(fast / name, tmp_path / name)
+    assert (results(fast / name)["pull_back"] or {}).get("share") == {"full": 0.5, "rehearsed": 0.1}.get(name)
+    assert ("train/rehearse at 2" in figures(fast / name)) == (name == "rehearsed")
     if name == "rows":
         receipts = [json.loads((folder / name / "receipt.json").read_text()) for folder in (fast, tmp_path)]
         assert receipts[0] == receipts[1]
@@ -182,9 +192,12 @@ SLOW: dict[str, dict[str, Any]] = {
         name: {"dormant": {"score": score, "structure": name, "density": 0.25}}
         for name, score in (("columns", "wanda"), ("weights", "magnitude"), ("matrices", "random"))
     },
-    "directions": {"dormant": {"score": "splash", "structure": "directions", "density": 0.25}},
+    "directions": {
+        "dormant": {"score": "splash", "structure": "directions", "density": 0.25},
+        "train": {"pull_back": 0.5},
+    },
     "bridge": {"method": "bridge"},
-    "lora": {"method": "lora", "options": {"rank": 4}, "train": SIGNALS},
+    "lora": {"method": "lora", "options": {"rank": 4}, "train": {**SIGNALS, **REHEARSE, "pull_back": 0.5}},
     "checkpointed": {"train": {"gradient_checkpointing": True}},
     "tied": {"base": "tied", "method": "full", "train": SIGNALS},
     "gated": {"method": "full", "train": {"lr": 2e-3, "steps": 3}, "max_forgetting": 0.0},

@@ -203,7 +203,6 @@ def test_what_is_asked_with_a_signal_is_asked_of_what_is_kept(setup: Path, tmp_p
         ({"method": "bridge"}, "method 'bridge' changes no weight of the language model"),
         ({"validation": {}}, "needs validation tasks"),
         ({"train": {"steps": 0}}, "with train.steps=0 nothing is learned"),
-        ({"train": {"strategy": "fsdp2"}}, "not with train.strategy='fsdp2'"),
         ({"train": {"pull_back": 1.5}}, "give a number from 0 to 1"),
     ],
 )

@@ -197,7 +197,6 @@ def test_prompts_without_an_answer_are_compared_along_the_bases_own(
         ({"calibration": {}}, "needs calibration tasks"),
         ({"train": {"batch_size": 1}}, "batch_size=1 has no place to learn beside train.rehearse.share=0.5"),
         ({"rehearse": {"share": 1.0}}, "share is 1, and leaves no place to learn"),
-        ({"train": {"strategy": "fsdp2"}}, "not with train.strategy='fsdp2'"),
     ],
 )
 def test_what_cannot_rehearse_is_said_before_long_work(

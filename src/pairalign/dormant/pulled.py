@@ -3,6 +3,7 @@
 A straight line between what was and what was learned is often flat in what was learned and steep in what is forgotten.
 α = 1 changes no bit, and α = 0 is the base, bit for bit. Source: WiSE-FT, arXiv:2109.01903, for whole models.
 Where it bites: of a direction B Aᵀ it is B that is scaled; and between the ends values are rounded once, from float32.
+Of weights that lie in parts at several processes each pulls its own, and all of them have to do it together.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.layer import dormant_linears
 from pairalign.masters import exact, write
+from pairalign.sharding import part_of
 
 End = tuple[Tensor, Tensor]
 """What a tensor is, and what it was before training."""
@@ -39,4 +41,5 @@ def update_ends(model: nn.Module, sensor: str) -> Iterator[End]:
         update: Any = layer.updates[sensor]
         values: Tensor = update.values
         direction = isinstance(update, Direction)
-        yield values, torch.zeros_like(values) if direction else update.take(layer.base_weight())
+        start = torch.zeros_like(values) if direction else part_of(update.take(layer.base_weight()), values)
+        yield values, start

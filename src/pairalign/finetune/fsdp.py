@@ -98,10 +98,12 @@ def prepare_shared(
     llm.requires_grad_(False)
     share: Share = partial(share_out, mesh=_mesh(runtime), dtype=loaded_dtype(config))
     if config.method != "dormant":
-        prepared = method.prepare(llm, setup)
+        prepared = method.prepare(llm, setup._replace(remember=False))  # which would read the base whole
         if config.method == "lora":
             _check_inside(llm, [name for name, p in llm.named_parameters() if p.requires_grad])
         share(llm)
+        if setup.remember:
+            method.remember(prepared)
         return prepared
     kept = None
     if setup.chosen is not None:

@@ -100,10 +100,16 @@ class StageTwo(L.LightningModule):
         return answer_loss(logits, labels), penalty
 
     def rehearse(self, batch: Batch) -> Tensor | None:
-        """How far the model is from the base where it is held to it, a mean over the batch's answer tokens there."""
-        if batch.rehearsed is None:
+        """How far the model is from the base where it is held to it, a mean over the batch's answer tokens there.
+
+        Of weights in parts all processes take every pass together: one with nothing to rehearse reads its own prompts
+        meanwhile, which count for nothing."""
+        here = batch.rehearsed is not None
+        if self.shared and self.config.train.rehearse.share:
+            here = self.runtime.all_sum([float(here)])[0] > 0
+        if not here:
             return None
-        shown, asked = batch.rehearsed
+        shown, asked = batch.rehearsed or (batch, batch)
         with torch.no_grad(), self.method.base_beside(self.model.llm) as base:
             said, _ = answer_logits(self.model, asked, base)
         logits, labels = answer_logits(self.model, shown, prefixes=self.prefixes)

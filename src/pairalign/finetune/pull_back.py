@@ -89,8 +89,6 @@ def check_pull_back(config: RecomposeConfig, method: Method) -> None:
         raise ConfigError(f"{told}method {config.method!r} changes no weight of the language model: leave it out.")
     if not config.train.steps:
         raise ConfigError(f"{told}with train.steps=0 nothing is learned: leave it out.")
-    if config.train.strategy == "fsdp2":
-        raise ConfigError(f"{told}not with train.strategy='fsdp2': give 'ddp', or pull back where a pack is installed.")
     if asked == "auto" and not config.validation:
         raise ConfigError(f"{told}needs validation tasks, which say how much was learned: name some, or give a number.")
 

@@ -133,8 +133,6 @@ def check_rehearse(config: RecomposeConfig, method: Method) -> None:
             f"train.rehearse: method {config.method!r} has no base beside it to be held to: give 'dormant', 'lora' or "
             "'lwf', or train.rehearse.share=0."
         )
-    if config.train.strategy == "fsdp2":
-        raise ConfigError("train.rehearse: not with train.strategy='fsdp2': give 'ddp', or train.rehearse.share=0.")
     if wanted.prompts == "calibration" and not config.calibration:
         raise ConfigError(
             "train.rehearse: needs calibration tasks, whose prompts it shows: name some, or set "

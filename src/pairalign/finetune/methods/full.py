@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pairalign.dormant.pulled import End
 from pairalign.finetune.methods.method import Method, Setup, decoder_parameters, register_method
-from pairalign.sharding import whole
+from pairalign.sharding import as_it_is, whole
 
 
 @register_method("full")
@@ -29,8 +29,12 @@ class Full(Method):
         for parameter in decoder_parameters(llm).values():
             parameter.requires_grad_(True)
         if setup.remember or self.blends:
-            self.start = {name: p.detach().cpu().clone() for name, p in decoder_parameters(llm).items()}
+            self.remember(llm)
         return llm
+
+    def remember(self, llm: nn.Module) -> None:
+        """A copy of the decoder."""
+        self.start = {name: as_it_is(p) for name, p in decoder_parameters(llm).items()}
 
     @property
     def can_pull_back(self) -> bool:

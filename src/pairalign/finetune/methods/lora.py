@@ -16,7 +16,7 @@ from pairalign.core.errors import CheckpointError, ConfigError
 from pairalign.dormant.linears import find_linears
 from pairalign.dormant.pulled import End
 from pairalign.finetune.methods.method import Left, Method, Setup, register_method, remembered
-from pairalign.sharding import whole
+from pairalign.sharding import as_it_is, whole
 
 APART = (True, False, "gaussian")  # starts that leave the base's weights as they are
 
@@ -30,6 +30,7 @@ class LoRA(Method):
     def __init__(self, rank: Count = 16, alpha: Positive | None = None, **options: Any) -> None:
         self.start: dict[str, Tensor] = {}
         self.adapter: dict[str, Tensor] = {}
+        self.names: tuple[str, ...] = ()
         self.options = {"r": rank, "lora_alpha": 2 * rank if alpha is None else alpha, **options}
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
@@ -39,15 +40,27 @@ class LoRA(Method):
         except ImportError as error:
             raise ConfigError("method 'lora' needs PEFT: pip install 'pairalign[peft]'.") from error
         which = setup.dormant
-        if setup.remember:
-            self.start = {name: m.weight.detach().cpu().clone() for name, m in find_linears(llm).items()}
         names = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
         try:
             config = LoraConfig(target_modules=list(names), **self.options)
             model: nn.Module = get_peft_model(llm, config)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:  # an option of another name or value
             raise ConfigError(f"method 'lora': options={self.options}: {str(error).splitlines()[0]}") from error
+        self.names = tuple(names)
+        if setup.remember:
+            self.remember(model)
         return model
+
+    def remember(self, llm: nn.Module) -> None:
+        """A copy of the projections beside its adapters."""
+        self.start = {name: as_it_is(weight) for name, weight in self._projections(llm)}
+
+    def _projections(self, llm: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Their weights, with adapters beside them or after they were merged."""
+        plain: nn.Module = llm.get_base_model() if hasattr(llm, "get_base_model") else llm  # type: ignore[operator]
+        for name in self.names:
+            module: Any = plain.get_submodule(name)
+            yield name, getattr(module, "base_layer", module).weight
 
     def proceed(self, llm: nn.Module, setup: Setup, left: Left) -> nn.Module:
         """The adapter as it was left, on the base; or another one, on what the run before merged into it."""
@@ -98,10 +111,7 @@ class LoRA(Method):
 
     def ends(self, llm: nn.Module) -> Iterator[End]:
         """The merged projections."""
-        plain: nn.Module = llm.get_base_model() if hasattr(llm, "get_base_model") else llm  # type: ignore[operator]
-        for name, start in self.start.items():
-            module: Any = plain.get_submodule(name)
-            yield getattr(module, "base_layer", module).weight, start
+        return ((weight, self.start[name]) for name, weight in self._projections(llm) if name in self.start)
 
     @property
     def keeps_base(self) -> bool:

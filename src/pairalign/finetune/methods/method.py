@@ -160,9 +160,12 @@ class Method:
         """Whether it changes the language model, and can say in `ends` from what."""
         return False
 
+    def remember(self, llm: nn.Module) -> None:
+        """Keep what is to change as it is before training, for `ends`; `prepare` does so where the set-up asks."""
+
     def ends(self, llm: nn.Module) -> Iterator[End]:
         """Every tensor that makes the language model another than the base, as it is within `settled` and after
-        `finish`, and what it was; where the set-up asked to remember that."""
+        `finish`, and what it was; after `remember`."""
         return iter(())
 
     @property
