@@ -41,14 +41,14 @@ class LoRA(Method):
             raise ConfigError("method 'lora' needs PEFT: pip install 'pairalign[peft]'.") from error
         which = setup.dormant
         names = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
+        self.names = tuple(names)
+        if setup.remember:
+            self.remember(llm)  # before some starts are taken out of it
         try:
             config = LoraConfig(target_modules=list(names), **self.options)
             model: nn.Module = get_peft_model(llm, config)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:  # an option of another name or value
             raise ConfigError(f"method 'lora': options={self.options}: {str(error).splitlines()[0]}") from error
-        self.names = tuple(names)
-        if setup.remember:
-            self.remember(model)
         return model
 
     def remember(self, llm: nn.Module) -> None:
