@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pairalign.data.audit.clouds import spacing, surface_ratio
+from pairalign.data.audit.clouds import same_points, spacing, surface_ratio
 
 
 def table(rng: np.random.Generator, points: int = 600, legs: float = 1.0) -> np.ndarray:
@@ -27,6 +27,14 @@ def test_the_same_points_moved_are_the_same_surface(degrees: float) -> None:
     a = table(rng)
     b = 3 * rng.permutation(a) @ turn(degrees).T + np.array([5, -2, 1])
     assert surface_ratio(a, b) < 0.05
+    assert same_points(a, b) < 0.05
+
+
+def test_the_same_points_are_told_from_others_of_the_surface_in_large_clouds() -> None:
+    rng = np.random.default_rng(1)
+    a = table(rng, 3000)
+    assert same_points(a, rng.permutation(a) @ turn(90).T) < 0.4
+    assert same_points(a, table(rng, 3000) @ turn(90).T) > 0.6
 
 
 def test_other_points_of_one_surface_lie_far_below_another_surface() -> None:

@@ -24,13 +24,30 @@ def surface_ratio(a: np.ndarray, b: np.ndarray) -> float:
     a, b = _canonical(a), _canonical(b)
     n = min(len(a), len(b), _FINE)
     a, b = a[:n], b[:n]
+    turn = _aligning(a, b)
+    return float("inf") if turn is None else _chamfer(a, b @ turn.T) / max(spacing(a), spacing(b))
+
+
+def same_points(a: np.ndarray, b: np.ndarray) -> float:
+    """How far the points of one cloud lie from the nearest of the other's, in units of its point spacing: about 0 where
+    one holds the other's points, moved, turned, scaled or reordered; about 1 of other points of one surface."""
+    a, b = _canonical(a), _canonical(b)
+    turn = _aligning(a[:_FINE], b[:_FINE])
+    if turn is None:
+        return float("inf")
+    b = b @ turn.T
+    ways = [float(np.sqrt(_squares(x[:_FINE], y).min(1)).mean()) / spacing(y[: 4 * _FINE]) for x, y in ((a, b), (b, a))]
+    return min(ways)
+
+
+def _aligning(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    """The rotation that takes b nearest to a; nothing where none comes near."""
     turns = _turns(a, b)
     scores = np.array([_chamfer(a[:_COARSE], b[:_COARSE] @ turn.T) for turn in turns])
     if scores.min() > _HOPELESS * max(spacing(a[:_COARSE]), spacing(b[:_COARSE])):
-        return float("inf")
-    space = max(spacing(a), spacing(b))
-    best = min(_chamfer(a, b @ _refine(a, b, turns[i]).T) for i in np.argsort(scores)[:_TRIED])
-    return best / space
+        return None
+    refined = [_refine(a, b, turns[i]) for i in np.argsort(scores)[:_TRIED]]
+    return min(refined, key=lambda turn: _chamfer(a, b @ turn.T))
 
 
 def spacing(cloud: np.ndarray) -> float:

@@ -1,4 +1,5 @@
-"""Samples that are there twice: the same bytes, or nearly the same value on both sides of a split.
+"""Samples that are there twice: the same bytes, or nearly the same value on both sides of a split; and, as a warning,
+values that are alike without being the same.
 
 Where it bites: a duplicate across the split is a test question whose answer was in the training; a duplicate inside a
 split only counts twice. Texts are left to the check of captions, where repeats are normal.
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pairalign.data.audit.findings import Finding
+from pairalign.data.audit.findings import Finding, Severity
 from pairalign.data.audit.near import near_duplicates
 from pairalign.data.audit.survey import Column, Survey
 
@@ -60,9 +61,11 @@ def find_across(survey: Survey, column: Column, a: int, b: int, progress: bool) 
     found = _report(survey, column, (a, b), exact, "exactly") if exact else []
     rest = held[[row not in exact for row in held.tolist()]]
     pairs = near_duplicates(survey, column, rest, base, progress=progress)
-    if pairs:
-        distances = {p.row: round(p.distance, 4) for p in pairs}
-        found += _report(survey, column, (a, b), {p.row: p.other for p in pairs}, "nearly", distances)
+    for how, sure in (("nearly", True), ("alike", False)):
+        some = [p for p in pairs if p.sure == sure]
+        if some:
+            distances = {p.row: round(p.distance, 4) for p in some}
+            found += _report(survey, column, (a, b), {p.row: p.other for p in some}, how, distances)
     return found
 
 
@@ -77,15 +80,20 @@ def _report(
     base, held = (survey.splits[number] for number in splits)
     total = len(survey.rows_of(splits[1]))
     sources = len(set(twins.values()))
-    message = (
-        f"{len(twins)} of {total} values of {column.name!r} in split {held!r} ({len(twins) / total:.1%}) are {how} in "
-        f"split {base!r} too, where they match {sources} sample{'s' * (sources != 1)}. Drop these samples from one side"
-    )
-    message += (
-        f", or split by {column.name!r} where one value is meant to serve many samples."
-        if how == "exactly" and sources < len(twins)
-        else ", and give scores with and without them."
-    )
+    count = f"{len(twins)} of {total} values of {column.name!r} in split {held!r} ({len(twins) / total:.1%})"
+    match = f"{sources} sample{'s' * (sources != 1)}"
+    if how == "alike":
+        message = (
+            f"{count} look like {match} of split {base!r}, but their raw values are others: two things of one form, or "
+            "one thing recorded twice. Look at some pairs; if they are one thing, give both one group and one side."
+        )
+    else:
+        message = f"{count} are {how} in split {base!r} too, where they match {match}. Drop these samples from one side"
+        message += (
+            f", or split by {column.name!r} where one value is meant to serve many samples."
+            if how == "exactly" and sources < len(twins)
+            else ", and give scores with and without them."
+        )
     listed = [
         [survey.keys[row], survey.keys[other], *([distances[row]] if distances else [])]
         for row, other in list(twins.items())[:LISTED]
@@ -98,4 +106,5 @@ def _report(
         "duplicates": len(twins),
         "pairs": listed,
     }
-    return [Finding("duplicates", "error", message, survey.names(list(twins)), figures)]
+    severity: Severity = "warning" if how == "alike" else "error"
+    return [Finding("duplicates", severity, message, survey.names(list(twins)), figures)]

@@ -4,7 +4,8 @@ A near duplicate is the same picture, cloud or recording stored again: re-encode
 reordered, turned, shifted in time. Where it bites: of an image, a crop, turn or mirror image is not found; of two
 pictures of an unmoving scene one is found, and rightly, for they hold the same thing; of a recording, a copy whose
 end was cut off may be missed, the more so the more is gone (a twelfth: about half are missed); and of a surface, other
-points of it are missed in a quarter to a half of cases (`clouds`). What is found is a lower bound.
+points of it are missed in a quarter to a half of cases (`clouds`). What is found is a lower bound. Two things of one
+form are alike, too, so that only what holds the same raw values is `sure`: the same points, the same fine detail.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from pairalign.data.audit.clouds import surface_ratio
+from pairalign.data.audit.clouds import same_points, surface_ratio
 from pairalign.data.audit.pixels import contrasted, small_picture
 from pairalign.data.audit.survey import Column, Survey
 from pairalign.data.index import ModalityInfo
@@ -26,16 +27,22 @@ MOST = 20_000  # candidates that are read again
 BLOCK = 1024
 OVERLAP = 32  # numbers that two recordings must share
 
+# What the same raw values leave apart: noise of half the spacing of points, of a fifth of a recording's amplitude.
+SAME_POINTS, SAME_SERIES, SAME_DETAIL = 0.5, 0.02, 0.3
+FINE = 128  # side of the pictures whose detail is compared
+
 # How far apart two sketches may be, as a share of the mean distance between sketches of the modality.
 _REACH = {"image": 0.35, "points": 0.30, "series": 0.60, "vector": 0.05}
 
 
 class Pair(NamedTuple):
-    """Rows of the two samples, and how far apart they are in the unit of their kind's verdict."""
+    """Rows of the two samples, and how far apart they are in the unit of their kind's verdict. sure: whether their raw
+    values are the same, so that one is a copy of the other, and not only another of its form."""
 
     row: int
     other: int
     distance: float
+    sure: bool = False
 
 
 def near_duplicates(
@@ -57,13 +64,40 @@ def near_duplicates(
                 if distance <= bound and distance < best.get(row, Pair(row, other, np.inf)).distance:
                     best[row] = Pair(row, other, distance)
                 bar.update()
-    return [best[row] for row in sorted(best)]
+    return _rechecked(survey, column, [best[row] for row in sorted(best)])
+
+
+def _rechecked(survey: Survey, column: Column, pairs: list[Pair]) -> list[Pair]:
+    """The same, each with whether the raw values of the two are the same."""
+    found: list[Pair] = []
+    for start in range(0, len(pairs), BLOCK):
+        part = pairs[start : start + BLOCK]
+        table = np.array([[pair.row, pair.other] for pair in part])
+        raw = zip(*(_fetched(survey, column, table[:, side]) for side in (0, 1)), strict=True)
+        found += [p._replace(sure=_same(column, p, a, b)) for p, (a, b) in zip(part, raw, strict=True)]
+    return found
+
+
+def _same(column: Column, pair: Pair, a: Any, b: Any) -> bool:
+    """Whether two raw values that are alike are one, stored again."""
+    if column.kind == "points":
+        return same_points(np.asarray(a, np.float64), np.asarray(b, np.float64)) <= SAME_POINTS
+    if column.kind == "image":
+        shared = shared_detail(small_picture(a, column.info, FINE), small_picture(b, column.info, FINE))
+        return shared is None or shared >= SAME_DETAIL
+    return pair.distance <= SAME_SERIES if column.kind == "series" else True
 
 
 def _values(survey: Survey, column: Column, rows: np.ndarray) -> list[Any]:
     """What the verdict compares, of each row, each row read once."""
+    return _fetched(survey, column, rows, lambda value: _prepare(value, column.kind, column.info))
+
+
+def _fetched(
+    survey: Survey, column: Column, rows: np.ndarray, prepare: Callable[[Any], Any] = lambda value: value
+) -> list[Any]:
     distinct, inverse = np.unique(rows, return_inverse=True)
-    prepared = [_prepare(v, column.kind, column.info) for v in survey.fetch(distinct, column.name)]
+    prepared = [prepare(value) for value in survey.fetch(distinct, column.name)]
     return [prepared[i] for i in inverse]
 
 
@@ -120,6 +154,19 @@ def picture_difference(a: np.ndarray, b: np.ndarray, spread: float) -> float:
     gain = float(np.clip((a * b).sum() / ((a**2).sum() + 1e-9), 0.7, 1.0))
     residual = np.abs(b - gain * a).max(-1)
     return max(float(np.sqrt((residual**2).mean())) / (0.25 * spread), float(np.quantile(residual, 0.99)) / (20 / 255))
+
+
+def shared_detail(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Correlation of what two pictures (`FINE`, `FINE`, 3) hold beyond the 32 pixels that the verdict compares; nothing
+    where one of them holds next to none."""
+    details = []
+    for picture in (a, b):
+        coarse = picture.reshape(32, FINE // 32, 32, FINE // 32, 3).mean((1, 3))
+        details.append(picture - np.kron(coarse, np.ones((FINE // 32, FINE // 32, 1))))
+    norms = [float(np.sqrt((detail**2).mean())) for detail in details]
+    if min(norms) < 1 / 255:
+        return None
+    return float((details[0] * details[1]).mean()) / (norms[0] * norms[1])
 
 
 def series_difference(a: np.ndarray, b: np.ndarray, spread: float = 1.0) -> float:
