@@ -24,6 +24,7 @@ from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import ForgettingConfig, RecomposeConfig
 from pairalign.finetune.gate import Gate
+from pairalign.finetune.labels import LABEL
 from pairalign.finetune.sampling import deal
 from pairalign.finetune.sources import task_sources
 from pairalign.finetune.tasks import TEXTS as STORED
@@ -230,11 +231,10 @@ def _texts(tasks: Tasks, reserved: Collection[str]) -> Iterator[_Text]:
 def _said(task: Task) -> Iterator[tuple[RawSample, bool, str]]:
     """The sample, whether it is the answer, and the text, for each text of each sample."""
     stored = load_index(task.folder).modalities
-    fields = FIELD.findall(task.config.prompt)
-    asked = [field for field in fields if field not in task.sensor and set(stored[field].ext) <= STORED]
-    answered = FIELD.findall(task.config.answer)
+    asked = [field for field in task.asked if field not in task.sensor and set(stored[field].ext) <= STORED]
+    asked += [LABEL] * (f"{{{LABEL}}}" in task.pieces)
     plain = [piece for piece in task.pieces if not FIELD.fullmatch(piece)]
-    fields = list(dict.fromkeys([*asked, *answered]))
+    fields = list(dict.fromkeys(field for field in (*asked, *task.answered) if field != LABEL))
     on_bad = None if task.damaged is None else task.note
     for sample in read_samples(task.folder, task.config.split, fields, limit=task.config.limit, on_bad=on_bad):
         try:

@@ -58,8 +58,9 @@ class TaskConfig(Strict):
     shards: a folder or an address, or a list of them and of `SourceConfig`: each becomes a task of its own, called
         TASK/SOURCE, in batches as in figures, and together they have this one's weight, shared by size or weights.
     prompt: what the user says, word for word; a field in braces stands for its value: `"{touch} is it soft?"`,
-        `"{image} {question}"`.
-    answer: likewise, text only. signals: sensor by field, where a field is not called as its sensor is.
+        `"{image} {question}"`; `{label}` for the label that a sample was packed with.
+    answer: likewise, text only, such as `"{label}"`.
+    signals: sensor by field, where a field is not called as its sensor is.
     weight: share of every step's places, relative to the other tasks, 0 or more. limit: of the split's samples only the
         first so many, in stored order, in training as in measuring; at least 1, null for all; of a list's sources each.
     A sample's label, where it is a word, names the kind of question in results.

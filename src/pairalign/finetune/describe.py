@@ -32,7 +32,7 @@ from pairalign.evaluate.generation.lines import appended, read_lines
 from pairalign.evaluate.generation.page import Shown
 from pairalign.evaluate.generation.run import Description
 from pairalign.finetune.collator import Collator
-from pairalign.finetune.tasks import FIELD, Example, Task
+from pairalign.finetune.tasks import Example, Task
 from pairalign.sensors.answer import answer_all
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
@@ -114,7 +114,7 @@ def describe_split(
 
 def references(task: Task, split: str) -> list[str]:
     """The references of another split, such as the one that was trained on; no signal is read."""
-    fields = list(dict.fromkeys(FIELD.findall(task.config.answer)))
+    fields = list(dict.fromkeys(task.answered))
     samples = read_samples(task.folder, split, fields, on_bad=lambda key, reason: None)
     return [task.reference(sample) for sample in samples]
 

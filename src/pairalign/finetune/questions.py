@@ -81,7 +81,7 @@ def sample_question(task: Task) -> dict[str, Any]:
     """A task's first question as `answer` takes it, and the kinds of file that its signals and pictures were: such as
     {"prompt": "{touch} is it soft?", "files": {"touch": ["png"]}}."""
     index, files = load_index(task.folder), dict[str, list[str]]()
-    for field in FIELD.findall(task.config.prompt):
+    for field in task.asked:
         kind = task.sensor.get(field, "image")
         if field in task.sensor or not set(index.modalities[field].ext) <= {"txt", "json"}:
             files.setdefault(kind, []).append(index.modalities[field].ext[0])

@@ -32,6 +32,7 @@ from pairalign.data.reader import RawSample
 from pairalign.data.shards import count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.damaged import Damaged, sifted
+from pairalign.finetune.labels import LABEL, check_labels, label_of, stored_fields
 from pairalign.finetune.sources import TaskSource
 from pairalign.finetune.texts import all_texts, unfit
 from pairalign.sensors.bridges.bridge import Sensed
@@ -63,7 +64,10 @@ class Task:
         self.name, self.config, self.folder = name, config, find_place(config.folder, root)
         index = load_index(self.folder)
         self.pieces = split_prompt(config.prompt)
-        asked = [*FIELD.findall(config.prompt), *FIELD.findall(config.answer)]
+        self.asked, self.answered = stored_fields(config.prompt), stored_fields(config.answer)
+        asked = [*self.asked, *self.answered]
+        if LABEL in FIELD.findall(config.prompt + config.answer):
+            check_labels(index, f"task {name!r}: {{label}}: {str(self.folder)!r}")
         for name_ in (*asked, *config.signals):
             if name_ not in index.modalities:
                 hint = did_you_mean(name_, index.modalities)
@@ -82,11 +86,11 @@ class Task:
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
         if answered and not config.answer.strip():
             raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
-        for field in FIELD.findall(config.answer):
+        for field in self.answered:
             if not set(index.modalities[field].ext) <= TEXTS:
                 kinds = ", ".join(index.modalities[field].ext)
                 raise ConfigError(f"task {name!r}: answer={config.answer!r}: field {field!r} is {kinds}, and no text.")
-        for field in FIELD.findall(config.prompt):
+        for field in self.asked:
             if field not in self.sensor and not set(index.modalities[field].ext).isdisjoint(ARRAYS):
                 raise self._unreadable(field)
         if config.limit is not None and config.limit < 1:
@@ -100,7 +104,7 @@ class Task:
     def shows_pictures(self) -> bool:
         """Whether a prompt holds a picture for the base."""
         stored = load_index(self.folder).modalities
-        asked = [field for field in FIELD.findall(self.config.prompt) if field not in self.sensor]
+        asked = [field for field in self.asked if field not in self.sensor]
         return any(not set(stored[field].ext) <= TEXTS for field in asked)
 
     def check_signals(self, senses: Mapping[str, Sense]) -> None:
@@ -182,7 +186,7 @@ class Task:
 
     def answers(self) -> Iterator[str]:
         """Every answer once; no signal is read."""
-        fields = list(dict.fromkeys(FIELD.findall(self.config.answer)))
+        fields = list(dict.fromkeys(self.answered))
         samples = read_samples(self.folder, self.config.split, fields)
         return (self.reference(sample) for sample in itertools.islice(samples, len(self)))
 
@@ -283,13 +287,17 @@ class Task:
         ]
 
     def texts(self, sample: RawSample, field: str) -> list[str]:
-        """All texts that a sample's field holds."""
+        """All texts that a sample's field holds; of "label" the label that was packed with it."""
+        if field == LABEL:
+            return [label_of(sample, f"task {self.name!r}")]
         return all_texts(sample.values[field], f"task {self.name!r}, sample {sample.key!r}: field {field!r}")
 
     def _part(self, piece: str, sample: RawSample) -> dict[str, Any]:
         match = FIELD.fullmatch(piece)
         if match is None:
             return {"type": "text", "text": piece}
+        if match[1] == LABEL:
+            return {"type": "text", "text": self.texts(sample, LABEL)[0]}
         field, value = match[1], sample.values[match[1]]
         if field in self.sensor:
             conform = self.conform.get(field)
