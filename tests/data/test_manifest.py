@@ -186,3 +186,14 @@ def test_a_kind_must_be_known_and_of_something_packed(kinds: dict[str, str], fol
 def test_a_filter_spells_true_as_json_does(folder: Path) -> None:
     path = write(folder, {"text": "a", "ok": True}, {"text": "b", "ok": False})
     assert [s["text"] for s in Manifest(path, {"text": "text"}, where={"ok": "true"}).read()] == ["a"]
+
+
+def test_a_column_id_is_the_key_where_it_can_be_one(folder: Path) -> None:
+    rows = [{"id": f"s{n}", "image": f"{n}.jpg", "text": "t", "label": "cup"} for n in "ab"]
+    table = Manifest(write(folder, *rows)).table()
+    assert [sample["key"] for sample in table.samples()] == ["sa", "sb"]
+    assert "  roles: key from column 'id'" in table.text().splitlines()
+    assert Manifest(write(folder, *rows), {"image": "image", "name": "id:text"}).read()[0]["key"] == "00000001"
+    for one in ("sb", None, 0.5, "s" * 40):  # repeated, missing, no whole number, too long
+        samples = Manifest(write(folder, {**rows[0], "id": one}, rows[1])).read()
+        assert [sample["key"] for sample in samples] == ["00000001", "00000002"]

@@ -25,6 +25,8 @@ from pairalign.data.lines import Line, Lines, read_lines
 from pairalign.data.rows import NAME, RESERVED, check_modalities, checked_text
 
 ROLES = ("key", "label", "group", "session", "split")
+ID = "id"  # the column that is the key where none is called so
+_KEY = 32  # bytes of a key that nobody named; percent-encoded it still fits a tar member
 OnBad = Callable[[str, str], None]
 
 
@@ -35,7 +37,8 @@ class Manifest:
     modalities: column by modality (`{"touch": "touch_diff", "text": "text:value"}`), or by part of one
         (`"touch.background"`, `"touch.frames"`, `"touch.sensor"`); None takes those columns that are no role and look
         like a modality, see the module.
-    columns: column by role ("key", "label", "group", "session", "split"), where its name is another.
+    columns: column by role ("key", "label", "group", "session", "split"), where its name is another. Without a key a
+        column `id` is one, where each row has another.
     root: folder that paths are relative to; default the manifest's own.
     where: keep rows whose cell equals the value, or one of the values.
     kinds: "path", "text" or "number" by modality, where the rule of `columns` is not what is meant.
@@ -71,6 +74,9 @@ class Manifest:
         roles = {role: role for role in ROLES if role in lines.columns} | dict(self.columns or {})
         base = Path(os.path.abspath(path.parent if self.root is None else self.root))
         named = {name: Column.parse(text) for name, text in (self.modalities or {}).items()}
+        taken = {*roles.values(), *(column.name for column in named.values())}
+        if "key" not in roles and ID not in taken and _tells_apart(rows):
+            roles["key"] = ID
         _check_columns(named, roles, lines.columns, path)
 
         @cache
@@ -213,6 +219,13 @@ def _check_columns(fields: Mapping[str, Column], roles: Mapping[str, str], known
     for what, name in [*((f"modality {f!r}", c.name) for f, c in fields.items()), *roles.items()]:
         if name not in known:
             raise DataError(f"manifest {path.name!r} has no column {name!r} for {what}.{did_you_mean(name, known)}")
+
+
+def _tells_apart(rows: Sequence[Line]) -> bool:
+    """Whether the cells of `ID` can be keys: short plain values, one in each row, each another."""
+    cells = [row.cells.get(ID) for row in rows]
+    plain = all(isinstance(cell, (str, int)) and not isinstance(cell, bool) and not is_missing(cell) for cell in cells)
+    return plain and max(len(str(cell).encode()) for cell in cells) <= _KEY and len(set(map(str, cells))) == len(cells)
 
 
 def _roles(line: Line, roles: Mapping[str, str], seen: dict[str, int], keyed: bool) -> dict[str, Any]:
