@@ -7,16 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from conftest import recorded_as
 from pairalign.align import run as stage_one
+from pairalign.align.check import check_edges
+from pairalign.align.model import build_aligner
 from pairalign.align.plan import plan_run
 from pairalign.align.run import align_pairs, read_metrics
 from pairalign.cli.main import main
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import PairalignError
+from pairalign.data.pack import pack_pairs
 from pairalign.files import why_unwritable
 
 Settings = dict[str, Any]
@@ -103,3 +107,23 @@ def test_a_folder_that_can_be_made_is_not_made(tmp_path: Path) -> None:
     assert why_unwritable(tmp_path) is None
     assert not (tmp_path / "a").exists()
     assert why_unwritable(tmp_path / "file" / "x") == f"{str(tmp_path / 'file')!r} is a file"
+
+
+def test_an_error_of_units_names_the_setting_that_mends_it(tmp_path: Path) -> None:
+    """Clouds packed as "1", which is honest, and an encoder that takes metres unless it is told."""
+    rng = np.random.default_rng(0)
+    rows = [{f: rng.normal(size=(16, 3)).astype(np.float32) for f in ("points", "again")} for _ in range(8)]
+    axes = ("point", "xyz")
+    facts = {"points": {"unit": 1, "axes": axes}, "again": {"unit": "1", "axes": axes}}
+    pack_pairs(rows, tmp_path / "clouds", units=facts, progress=False)
+    settings: Settings = {
+        "modalities": {name: {"encoder": "pointnet2", "options": {"points": 16}} for name in facts},
+        "edges": [{"between": ["points", "again"], "shards": str(tmp_path / "clouds")}],
+        "out": str(tmp_path / "run"),
+        "train": {"batch_size": 4},
+    }
+    config = load_config(AlignConfig, settings, ["modalities.again.options.unit=1"])
+    with pytest.raises(PairalignError, match=r"unit '1', the encoder declares 'm'.* modalities.points.options.unit=1;"):
+        check_edges(config, build_aligner(config))
+    config = load_config(AlignConfig, settings, [f"modalities.{end}.options.unit=1" for end in facts])
+    check_edges(config, build_aligner(config))

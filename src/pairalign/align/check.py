@@ -6,6 +6,7 @@ refused, because data of one split is common; any other name that is missing is 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -90,7 +91,8 @@ def _check_source(
             )
         info, encoder = index.modalities[field], aligner.encoder(end)
         where = f"{name}, field {field!r}"
-        check_stored(encoder.signal, info, where)
+        taken = inspect.signature(type(encoder)).parameters
+        check_stored(encoder.signal, info, where, {o: f"modalities.{end}.options.{o}" for o in taken})
         notes += encoder.check_data(recorded_of(source, info, end), where, learn=True)
     _check_told_sensor(config, aligner, edge, source, index, name)
     return [*notes, *_check_validation(name, source.val, index, source.folder)]

@@ -7,6 +7,7 @@ Free of torch at import, so that the command line and the registry stay light. W
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -27,7 +28,7 @@ class Signal:
     kind: decides the default reconstruction target and how the signal is drawn.
     shape: sizes per sample, without the batch; `None` where a size is free.
     dtype: a torch dtype by name.
-    unit: of the values ("kPa", "m", "1" for none); compared with the unit that the data's index records.
+    unit: of the values ("kPa", "m", "1" for none; the number 1 is "1"); compared with what the data's index records.
     rate: samples a second in Hz along the time axis; `None` where there is no time axis.
     axes: a name per entry of `shape` ("channel", "time").
     range: inclusive (low, high) that finite values must lie in; `None` for unbounded.
@@ -48,6 +49,7 @@ class Signal:
             raise SignalError(f"Signal(dtype={self.dtype!r}): use a torch dtype.{did_you_mean(self.dtype, DTYPES)}")
         if self.range is not None and not self.range[0] <= self.range[1]:
             raise SignalError(f"Signal(range={self.range!r}): give (low, high) with low ≤ high, or None for unbounded.")
+        object.__setattr__(self, "unit", as_unit(self.unit))
         if self.axes and len(self.axes) != len(self.shape):
             raise SignalError(
                 f"Signal(axes={self.axes!r}) names {len(self.axes)} axes for shape {self.shape}: name one per size."
@@ -84,15 +86,26 @@ class Signal:
                 f" ({self.unit}): check the unit of the data or Signal(range=...)."
             )
 
-    def check_recorded(self, recorded: dict[str, Any], where: str) -> None:
-        """Raise `SignalError` where the unit or rate that a data index records differs from the declared one."""
+    def check_recorded(self, recorded: dict[str, Any], where: str, fixes: Mapping[str, str] | None = None) -> None:
+        """Raise `SignalError` where the unit or rate that a data index records differs from the declared one.
+
+        fixes: by "unit" and "rate", what sets that of the encoder, such as "modalities.points.options.unit".
+        """
         for name, mine in (("unit", self.unit), ("rate", self.rate)):
-            theirs = recorded.get(name)
+            theirs = as_unit(recorded.get(name)) if name == "unit" else recorded.get(name)
             if theirs is not None and theirs != mine:
+                setting = (fixes or {}).get(name)
+                value = f"{theirs:g}" if isinstance(theirs, float) else theirs
+                fix = f"set {setting}={value}" if setting else f"give the encoder Signal({name}={theirs!r})"
                 raise SignalError(
-                    f"{where}: the data records {name} {theirs!r}, the encoder declares {mine!r}: convert the data, "
-                    f"or give the encoder Signal({name}={theirs!r})."
+                    f"{where}: the data records {name} {theirs!r}, the encoder declares {mine!r}: convert the data; "
+                    f"or, where the encoder is to read it as it is, {fix}; or pack it with {name}={mine!r} if it is that."
                 )
+
+
+def as_unit(unit: Any) -> Any:
+    """A unit as it is compared: YAML reads `unit: 1` as a number, and "1" is meant."""
+    return f"{unit:g}" if isinstance(unit, (int, float)) and not isinstance(unit, bool) else unit
 
 
 class Features(NamedTuple):

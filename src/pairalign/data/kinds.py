@@ -22,12 +22,13 @@ POINT_AXES = ("point", "points", "vertex", "vertices")
 _TACTILE = {"touch", "touches", "tactile", "tac", "gel", "gelsight", "digit", "taxim", "dura", "duragel"}
 
 
-def check_stored(signal: Signal, info: ModalityInfo, where: str) -> None:
+def check_stored(signal: Signal, info: ModalityInfo, where: str, fixes: Mapping[str, str] | None = None) -> None:
     """Raise `SignalError` unless an encoder that declares `signal` may read what an index records of one modality.
 
-    Compared are unit, rate and whether it is text; sizes are not, because `Encoder.preprocess` may change them.
+    Compared are unit, rate and whether it is text; sizes are not, because `Encoder.preprocess` may change them. fixes:
+    see `Signal.check_recorded`.
     """
-    signal.check_recorded({"unit": info.unit, "rate": info.rate}, where)
+    signal.check_recorded({"unit": info.unit, "rate": info.rate}, where, fixes)
     written = set(info.ext)
     if written == {"txt"} if signal.kind != "text" else written.isdisjoint({"txt", "json"}):
         raise SignalError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from pairalign import __version__
 from pairalign.core.errors import DataError
+from pairalign.core.types import as_unit
 from pairalign.data.index import ModalityInfo, ShardIndex, ShardInfo, SplitInfo
 from pairalign.data.write import merge_stats
 
@@ -101,7 +102,7 @@ def modality_info(
     return ModalityInfo(
         ext=tuple(stats["ext"]),
         parts=tuple(stats["parts"]),
-        unit=units.get("unit"),
+        unit=as_unit(units.get("unit")),
         rate=units.get("rate") or (rates[0] if rates else None),
         axes=tuple(axes) if axes else None,
         sensor=units.get("sensor"),
