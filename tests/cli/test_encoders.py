@@ -131,3 +131,43 @@ def test_mistakes_are_one_clean_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         error = capsys.readouterr().err
         assert part in error
         assert error.count("\n") == 1
+
+
+TURNED = """
+import torch
+from pairalign import Encoder, Features, Signal, register_encoder
+
+@register_encoder("turned")
+class Turned(Encoder):
+    "Time first on disk, channels first inside."
+    signal = Signal("series", (3, 80), rate=50.0)
+    card = {"licence": "MIT", "preprocessing": "turned", "sources": ["me"]}
+    def __init__(self, width=8):
+        super().__init__(width)
+        self.net = torch.nn.Conv1d(3, width, 4)
+    def preprocess(self, raw):
+        return torch.as_tensor(raw, dtype=torch.float32).T.contiguous()
+    def forward(self, batch):
+        tokens = self.net(batch).transpose(1, 2)
+        return Features(tokens, tokens.mean(1))
+"""
+
+
+def test_check_feeds_real_samples_to_an_encoder_that_takes_another_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin, rng = tmp_path / "turned.py", np.random.default_rng(0)
+    plugin.write_text(TURNED)
+    rows = [{"imu": rng.normal(size=(80, 3)).astype(np.float32), "text": f"number {n}"} for n in range(6)]
+    facts = {"rate": 50.0, "axes": ("time", "channel")}
+    pack_pairs(rows, tmp_path / "shards", units={"imu": facts}, progress=False)
+    words = ["encoders", "check", "turned", "--plugin", str(plugin)]
+    assert main(words) == 1
+    assert "feed real ones with --pairs SHARDS" in capsys.readouterr().out
+    words += ["--pairs", str(tmp_path / "shards")]
+    assert main([*words, "width=4"]) == 0  # an option behind the rest
+    assert "fed: 5 samples of field 'imu'" in capsys.readouterr().out
+    assert main([*words, "--field", "imo"]) == 2
+    assert "Did you mean 'imu'" in capsys.readouterr().err
+    assert main(["encoders", "check", "tiny_vector", *words[-2:]]) == 2
+    assert "no field of kind 'vector', which the encoder reads: imu (series), text (text)" in capsys.readouterr().err

@@ -84,6 +84,9 @@ def register(verbs: Any) -> None:
         if name in ("show", "check"):
             sub.add_argument("options", nargs="*", metavar="option=value", help="options of the encoder")
         if name == "check":
+            sub.add_argument("--pairs", metavar="SHARDS", help="feed real samples of a shard folder, not drawn ones")
+            sub.add_argument("--field", help="of the shards; default: the one that the encoder can read")
+            sub.add_argument("--split", help="of the shards; default: train, or the first")
             add_device_argument(sub)
         if name == "new":
             sub.add_argument("--kind", choices=sorted(KINDS), default="series")
@@ -125,12 +128,24 @@ def _check(args: argparse.Namespace) -> int:
     from pairalign.core.contract import check_encoder
 
     _load(args)
-    encoder = _create(args)
-    promises = check_encoder(encoder.to(read_device(args)))
+    encoder, samples = _create(args), None
+    if args.pairs:
+        from pairalign.data.raw_samples import raw_samples
+
+        field, samples = raw_samples(encoder, args.pairs, args.field, args.split)
+        print(f"fed: {len(samples)} samples of field {field!r}")
+    elif args.field or args.split:
+        raise ConfigError("--field and --split are of --pairs: name a shard folder, too.")
+    promises = check_encoder(encoder.to(read_device(args)), samples)
     for promise in promises:
         print(f"{'kept  ' if promise.kept else 'BROKEN'}  {promise.name}" + f": {promise.detail}" * (not promise.kept))
     broken = sum(not promise.kept for promise in promises)
     print(f"{len(promises) - broken} of {len(promises)} promises kept")
+    if broken and not args.pairs:
+        print(
+            f"fed: samples drawn in the declared shape {encoder.signal.shape}; where preprocess() takes raw samples of "
+            "another form, feed real ones with --pairs SHARDS"
+        )
     return 1 if broken else 0
 
 

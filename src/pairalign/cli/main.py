@@ -143,9 +143,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         args.files = [*args.files, *rest]
         return args
     settings = [word for word in rest if "=" in word and not word.startswith("-")]
-    if not hasattr(args, "overrides") or len(settings) < len(rest):
+    place = next((name for name in ("overrides", "options") if hasattr(args, name)), None)
+    if place is None or len(settings) < len(rest):
         return parser.parse_args(argv)  # prints what is wrong, and leaves
-    args.overrides = [*args.overrides, *settings]
+    setattr(args, place, [*getattr(args, place), *settings])
     return args
 
 
