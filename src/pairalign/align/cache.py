@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -147,6 +147,35 @@ def cache_folder(folder: str | Path, fingerprint: str) -> Path:
     return folder.with_name(f"{folder.name}-{fingerprint[:12]}")
 
 
+class Wanted(NamedTuple):
+    """Where a cache lies, what it has to be made from, and its views of each sample: one for each caption at least."""
+
+    folder: Path
+    fingerprint: str
+    views: int
+
+
+def find_cache(
+    folder: str | Path,
+    encoder: Encoder,
+    options: Mapping[str, Any],
+    shards: str | Path | Remote,
+    split: str,
+    source: str,
+    *,
+    views: int,
+    seed: int,
+    recorded: Mapping[str, Any],
+) -> Wanted:
+    """The cache that `open_or_build` opens or builds, without doing either; arguments as there."""
+    index, part = load_index(shards), f"{split}/{source}"
+    views = max(views, _most_captions(encoder, index, shards, split, source))
+    if type(encoder).conform is not Encoder.conform:
+        part += f" {dict(recorded)}"  # what is recorded decides how a value is read
+    fingerprint = cache_fingerprint(encoder, options, index.content_hash, views, seed, part)
+    return Wanted(cache_folder(folder, fingerprint), fingerprint, views)
+
+
 def open_or_build(
     folder: str | Path,
     encoder: Encoder,
@@ -169,13 +198,9 @@ def open_or_build(
     digits of its fingerprint, so that what was made from something else lies elsewhere. Of several processes, one
     computes and the others wait.
     """
-    index, part = load_index(shards), f"{split}/{source}"
-    views = max(views, _most_captions(encoder, index, shards, split, source))
-    recorded = asdict(index.modalities[source]) if recorded is None else recorded
-    if type(encoder).conform is not Encoder.conform:
-        part += f" {dict(recorded)}"  # what is recorded decides how a value is read
-    fingerprint = cache_fingerprint(encoder, options, index.content_hash, views, seed, part)
-    folder = cache_folder(folder, fingerprint)
+    recorded = asdict(load_index(shards).modalities[source]) if recorded is None else recorded
+    wanted = find_cache(folder, encoder, options, shards, split, source, views=views, seed=seed, recorded=recorded)
+    folder, fingerprint, views = wanted
     if not (folder / "cache.json").exists():
         with alone(folder, wait=True):
             if not (folder / "cache.json").exists():

@@ -17,6 +17,7 @@ from pairalign.align.captions import caption_notes
 from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import FeedSource, PairFeed, SideSource
 from pairalign.align.model import PairAligner, build_aligner, config_graph
+from pairalign.align.plan_anchors import Anchors, cached_batches, count_anchors
 from pairalign.align.precision import check_trainer
 from pairalign.align.sources import pools_of, recorded_of
 from pairalign.align.store import start_encoders
@@ -47,7 +48,8 @@ class PoolPart:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked run. Parameter counts per modality, memory in bytes, time in seconds; notes for its user."""
+    """A checked run. Parameter counts per modality, memory in bytes, time in seconds; notes for its user. anchors: of
+    the frozen modalities, which are computed once and not in the steps."""
 
     graph: PairGraph
     trainable: dict[str, int]
@@ -59,11 +61,12 @@ class Plan:
     steps: int
     notes: tuple[str, ...] = ()
     pools: dict[str, list[PoolPart]] = field(default_factory=dict)
+    anchors: dict[str, Anchors] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
-        """Expected time of the whole run."""
-        return self.step_seconds * self.steps
+        """Expected time of the whole run: anchors that are not cached yet, and the steps."""
+        return sum(one.seconds for one in self.anchors.values()) + self.step_seconds * self.steps
 
     def text(self) -> str:
         """The plan as a page for the terminal."""
@@ -77,9 +80,15 @@ class Plan:
             lines += [f"{name}: {n:,} training pairs, first loss {self.losses[name]:.3f}"]
             lines += draw_pool(self.pools[name])
         lines += self.notes
+        for name, one in self.anchors.items():
+            lines += [
+                f"frozen {name}: about {_clock(one.seconds)} to cache {one.missing:,} views once"
+                + f", {one.found:,} are cached" * (one.found > 0)
+            ]
         lines += [
             f"memory: about {self.memory / 2**30:.2f} GiB for weights, gradients, optimizer and one batch",
-            f"time: about {_clock(self.seconds)} for {self.steps:,} steps of {self.step_seconds:.3f} s",
+            f"time: about {_clock(self.seconds)} for {self.steps:,} steps of {self.step_seconds:.3f} s"
+            + ", and the anchors" * bool(self.anchors),
         ]
         return "\n".join(lines)
 
@@ -97,6 +106,7 @@ class Plan:
             "pools": {name: [asdict(part) for part in parts] for name, parts in self.pools.items() if len(parts) > 1},
             "memory_bytes": self.memory,
             "seconds": self.seconds,
+            "anchors": {name: asdict(one) | {"seconds": one.seconds} for name, one in self.anchors.items()},
             "notes": list(self.notes),
         }
 
@@ -104,7 +114,8 @@ class Plan:
 def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
     """Check every path, shape, unit and rate of a run on real batches, and estimate what it costs; train nothing.
 
-    Frozen towers are run on one batch instead of being cached. Raises the errors that `align_pairs` would raise.
+    Frozen towers are timed on a batch instead of being cached, and steps with what they gave, as a run reads its cache.
+    Raises the errors that `align_pairs` would raise.
     """
     check_strategy(config.train.strategy)
     device = find_device(config.train.accelerator, "train.accelerator")
@@ -121,12 +132,14 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
     for name, batch in batches.items():
         for key, reason in batch.bad:
             notes.append(f"note: damaged sample: {name} {key}: {reason}")
+    batches, each = cached_batches(aligner, batches, device)
+    anchors = count_anchors(config, aligner, each)
     seconds, losses, activations = _try_steps(config, aligner, batches, device)
     trainable, frozen = _count(aligner)
     weights = 4 * sum(frozen.values()) + 16 * sum(trainable.values())  # value, gradient and two Adam moments
     memory, steps = weights + activations, config.train.steps
     samples = {edge_name(edge.between): sum(s.samples for s in pools[edge_name(edge.between)]) for edge in config.edges}
-    return Plan(graph, trainable, frozen, samples, losses, memory, seconds, steps, tuple(notes), pools)
+    return Plan(graph, trainable, frozen, samples, losses, memory, seconds, steps, tuple(notes), pools, anchors)
 
 
 def draw_graph(graph: PairGraph) -> list[str]:

@@ -25,7 +25,7 @@ from pairalign.align.metrics import read_metrics as read_metrics
 from pairalign.align.modality import read_run
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.precision import check_trainer
-from pairalign.align.sources import EdgeSource, pools_of, recorded_of
+from pairalign.align.sources import EdgeSource, cache_home, pools_of, recorded_of
 from pairalign.align.store import load_weights, save_weights, start_encoders
 from pairalign.align.strategy import check_strategy
 from pairalign.core.config import AlignConfig
@@ -193,9 +193,8 @@ def _side(
         pools = pools_of(config)
         sides = {(e, s.folder) for pool in pools for s in pool.sources for edge in pool.edges for e in edge}
         return SideSource(field, encoder, memory=int(config.data.memory * 2**30 / len(sides)), recorded=recorded)
-    where = Path(config.cache or Path(config.out) / "cache") / f"{end}-{source.folder.name}-{split}"
     cache = open_or_build(
-        where,
+        cache_home(config, end, source, split),
         encoder,
         modality.options,
         source.folder,

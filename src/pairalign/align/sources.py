@@ -7,6 +7,7 @@ read, preprocessed and encoded once for all of them, and one that is damaged in 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pairalign.core.config import AlignConfig, EdgeConfig
@@ -71,6 +72,11 @@ def pools_of(config: AlignConfig) -> list[Pool]:
         edges = (*before.edges, edge.between) if before else (edge.between,)
         found[same, edge.temperature] = Pool(edges, before.sources if before else sources, edge.temperature)
     return list(found.values())
+
+
+def cache_home(config: AlignConfig, end: str, source: EdgeSource, split: str) -> Path:
+    """What the anchor cache of a frozen modality over one split is called, without its fingerprint."""
+    return Path(config.cache or Path(config.out) / "cache") / f"{end}-{source.folder.name}-{split}"
 
 
 def recorded_of(source: EdgeSource, info: ModalityInfo, end: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Signal:
                 fix = f"set {setting}={value}" if setting else f"give the encoder Signal({name}={theirs!r})"
                 raise SignalError(
                     f"{where}: the data records {name} {theirs!r}, the encoder declares {mine!r}: convert the data; "
-                    f"or, where the encoder is to read it as it is, {fix}; or pack it with {name}={mine!r} if it is that."
+                    f"or, where the encoder is to read it as it is, {fix}; or pack it as {name}={mine!r} if it is that."
                 )
 
 
