@@ -54,10 +54,7 @@ def rates_of(arm: Arm, args: argparse.Namespace) -> tuple[float, ...]:
 
 def trials(args: argparse.Namespace) -> list[Run]:
     """Settings of rehearsal, at one rate."""
-    return [
-        Run(arm, args.rate, 0, "fold", args.steps, args.limit, dtype=args.dtype, short=args.short)
-        for arm in TRIED[: 2 if args.quick else None]
-    ]
+    return [Run(arm, args.rate, 0, "fold", args.steps, args.limit, dtype=args.dtype, short=args.short) for arm in TRIED]
 
 
 def tried(arm: Arm, rate: float, args: argparse.Namespace) -> Run:
@@ -162,8 +159,10 @@ def run_all(runs: Iterator[Run] | list[Run], args: argparse.Namespace) -> None:
 
 
 def quick(args: argparse.Namespace) -> argparse.Namespace:
-    """Everything once and short: that it runs, not what it says."""
-    return argparse.Namespace(**{**vars(args), "steps": 2, "limit": 4, "seeds": 1, "projector": 4, "short": 12})
+    """Everything once and short, settings and rates not chosen: that it runs, not what it says."""
+    few = {"steps": 2, "limit": 2, "seeds": 1, "projector": 4, "short": 6}
+    sections = [one for one in args.sections if one not in ("rehearse", "rates")]
+    return argparse.Namespace(**{**vars(args), **few, "sections": sections})
 
 
 def after(args: argparse.Namespace) -> None:
@@ -177,7 +176,7 @@ def after(args: argparse.Namespace) -> None:
             write_table(args)
     both, touch = pair(0, args), touch_of(args.data)
     if "speed" in wanted:
-        pack, repeats = packed(both["touch"], args.out), 1 if args.quick else REPEATS
+        pack, repeats = packed(both["touch"], args.out), args.repeats or (1 if args.quick else REPEATS)
         measure_speed(both["touch"], pack, touch, args.out, repeats)
         write_table(args)
     if "doors" in wanted:
@@ -197,8 +196,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="held-out questions of a task while settings are chosen")
     parser.add_argument("--dtype", default="float32", help="of the base; bfloat16 is twice as fast where a CPU has it")
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--repeats", type=int, help=f"of what is timed; default: {REPEATS}, or 1 with --quick")
     parser.add_argument("--projector", type=int, default=PROJECTOR, help="steps")
-    parser.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="two steps of everything, in twenty minutes")
     args = parser.parse_args()
     args.short = None
     args = quick(args) if args.quick else args

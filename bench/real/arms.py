@@ -88,7 +88,7 @@ ARMS = (
     other(SHAPES, "shapes, many kinds", "shape many", "shape pairs", steps=3),
     other(SHAPES, "shapes, kinds of classes never taught", "shape apart", seeds=1),
 )
-QUICK = (NOTHING, FULL, ALWAYS, SENSOR, REHEARSED)
+QUICK = (FULL, SENSOR, REHEARSED)
 # What is tried for rehearsal, at one rate and with one seed, on a part of the training contacts.
 TRIED = (
     SENSOR,

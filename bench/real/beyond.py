@@ -52,7 +52,7 @@ def ask_beyond(
     """Shares with intervals, and nats a token. signals: of the sense, to put in front or behind, in turn. lessons:
     shards."""
     model.eval()
-    few = 4 if quick else None
+    few = 2 if quick else None
     found: dict[str, Any] = {}
     for how in HOWS:
         put = Put(sense, signals if HOWS[how] else (), HOWS[how] or "before")

@@ -117,7 +117,7 @@ def _call(words: list[str], made: Sequence[Path]) -> dict[str, Any]:
     start = time.monotonic()
     command = [sys.executable, "-m", "pairalign", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=CLOSED)
-    said = (done.stdout + done.stderr).strip().splitlines()
+    said = (done.stderr if done.returncode else done.stdout).strip().splitlines()
     return {"code": done.returncode, "seconds": time.monotonic() - start, "said": said[-12:], "words": words}
 
 

@@ -3,14 +3,14 @@
 Every repetition runs in a process of its own, the arms in turn; a table has medians with the lowest and highest.
 Where it bites: a step is from the start of one to the start of the next, reading included, the first left out. CPU
 seconds are what to compare on a machine that is shared. Steps are of touches with one question, a batch of eight; the
-prefix is what stands before the touch.
+prefix is what stands before the touch. Peaks are of the steps, answers or scoring alone, the base in them, without what
+reading the base needs for a moment; Linux alone tells them.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import resource
 import statistics
 import tempfile
 import time
@@ -21,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from fresh import status
 from real.arms import ALWAYS, BRIDGE, FULL, SENSOR, Arm
 from real.contacts import WHICH
 from real.settings import Run, settings
@@ -68,20 +69,28 @@ def stepped(run: Run, work: Path, steps: int) -> dict[str, Any]:
     from pairalign.finetune.module import StageTwo
 
     torch.set_num_threads(1)
-    told, times, step = settings(run, work), list[tuple[float, float]](), StageTwo.training_step
+    told, times, peaks = settings(run, work), list[tuple[float, float]](), list[float]()
+    step = StageTwo.training_step
     train = {**told["train"], "steps": steps + 2, "warmup": 1, "measure_with_signals": False}
 
     def timed(self: Any, *args: Any) -> Any:
+        if not times:
+            _forget_peak()
         times.append((time.perf_counter(), time.process_time()))
         return step(self, *args)
 
     StageTwo.training_step = timed  # type: ignore[method-assign]
+
+    def ended(self: Any) -> None:
+        peaks.append(_peak())
+
+    StageTwo.on_train_end = ended  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory(dir=work) as folder:
         told |= {"out": f"{folder}/run", "validation": {}, "held_out": {}, "train": train}
         recompose_mllm(load_config(RecomposeConfig, told), progress=False)
     pairs = list(itertools.pairwise(times[1:]))
     found = {"seconds": [b[0] - a[0] for a, b in pairs], "cpu": [b[1] - a[1] for a, b in pairs]}
-    return {**found, "peak_gib": _peak()}
+    return {**found, "peak_gib": peaks[0]}
 
 
 def answered(pack: Path, touch: Path, work: Path, dtype: str) -> dict[str, Any]:
@@ -104,6 +113,7 @@ def answered(pack: Path, touch: Path, work: Path, dtype: str) -> dict[str, Any]:
         "with a signal": lambda: answer(model, processor, WHICH, signals={"touch": [shown]}, tokens=TOKENS, **exact),
     }
     found: dict[str, Any] = {name: {"seconds": [], "cpu": []} for name in ways}
+    _forget_peak()
     for repeat in range(3):
         for name, way in ways.items():
             start = time.perf_counter(), time.process_time()
@@ -125,14 +135,19 @@ def scored(run: Run, work: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     config = load_config(RecomposeConfig, settings(run, work))
     llm, linears, shown = load_scored(config, torch.device("cpu"))
+    _forget_peak()
     start = time.perf_counter(), time.process_time()
     score_model("splash", llm, linears, shown, seed=0)
     took = {"seconds": [time.perf_counter() - start[0]], "cpu": [time.process_time() - start[1]]}
     return {**took, "samples": 3 * config.calibration_size, "peak_gib": _peak()}
 
 
+def _forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return status("VmHWM") / 2**20
 
 
 def speed_table(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -146,9 +161,10 @@ def speed_table(found: Mapping[str, Mapping[str, Any]]) -> str:
         said = f"{name}, {'a step' if name in STEPPED else f'{1 / middle:.1f} tokens a CPU second'}"
         said = said if "scoring" not in name else "scoring"
         spread = f"{middle:.3g} ({min(one['cpu']):.3g} to {max(one['cpu']):.3g})"
-        seconds, peak = statistics.median(one["seconds"]), statistics.median(one["peak"])
+        seconds = statistics.median(one["seconds"])
+        peak = "–" if "answers" in name else f"{statistics.median(one['peak']):.2f}"  # two models were in that process
         told = "" if dtype == "float32" else f", {dtype}"
-        lines.append(f"| {said}{told} | {len(one['peak'])} | {spread} | {seconds:.3g} | {ratio} | {peak:.2f} |")
+        lines.append(f"| {said}{told} | {len(one['peak'])} | {spread} | {seconds:.3g} | {ratio} | {peak} |")
     return "\n".join(lines)
 
 

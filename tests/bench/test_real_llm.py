@@ -188,7 +188,7 @@ def test_the_rate_is_validations_and_of_equals_the_smallest(tmp_path: Path, monk
     short = argparse.Namespace(**{**vars(args), "quick": True})
     assert real_llm.chosen(SENSOR, short) == SENSOR.rates[0]
     assert not real_llm.choices(short)
-    assert len(list(real_llm.final(short))) == 5
+    assert len(list(real_llm.final(short))) == 3
 
 
 def test_the_table_pools_seeds_and_says_what_was_lost() -> None:
