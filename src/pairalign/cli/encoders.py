@@ -11,60 +11,7 @@ from pairalign.cli.settings import read_settings
 from pairalign.core.errors import ConfigError
 from pairalign.core.registry import create_encoder, encoder_entries, find_encoder, load_plugin
 from pairalign.files import write_text
-
-KINDS = {
-    "series": (
-        'Signal("series", (16, 100), unit="kPa", rate=100.0, axes=("taxel", "time"))',
-        "nn.Conv1d(16, width, kernel_size=9, stride=4)",
-        "self.net(batch).transpose(1, 2)",
-    ),
-    "image": (
-        'Signal("image", (48, 48, 3), axes=("height", "width", "channel"))',
-        "nn.Conv2d(3, width, kernel_size=8, stride=8)",
-        "self.net(batch.movedim(-1, 1) / 255).flatten(2).transpose(1, 2)",
-    ),
-    "points": (
-        'Signal("points", (256, 3), unit="m", axes=("point", "coordinate"))',
-        "nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, width))",
-        "self.net(batch)",
-    ),
-    "vector": ('Signal("vector", (24,), unit="N")', "nn.Linear(24, width)", "self.net(batch)[:, None]"),
-}
-TEMPLATE = '''"""The {name} encoder. Try it: pairalign encoders check {name} --plugin {name}.py"""
-
-from torch import nn
-
-from pairalign import Encoder, Features, Signal, register_encoder
-
-
-@register_encoder("{name}")
-class {title}(Encoder):
-    """Say what the sensor measures."""
-
-    signal = {signal}
-    card = {{"licence": "yours", "preprocessing": "none", "sources": ["your recordings"]}}
-
-    def __init__(self, width: int = 128):
-        super().__init__(width)
-        self.net = {net}
-
-    def forward(self, batch):
-        tokens = {tokens}
-        return Features(tokens, tokens.mean(1))
-'''
-TEST = '''"""The {name} encoder keeps every promise of the contract."""
-
-from pathlib import Path
-
-from pairalign.core.contract import check_encoder
-from pairalign.core.registry import create_encoder, load_plugin
-
-
-def test_{name}_keeps_the_contract():
-    load_plugin(Path(__file__).with_name("{name}.py"))
-    broken = [promise for promise in check_encoder(create_encoder("{name}")) if not promise.kept]
-    assert not broken, broken
-'''
+from pairalign.project.encoder import KINDS, encoder_files
 
 
 def register(verbs: Any) -> None:
@@ -150,17 +97,12 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _new(args: argparse.Namespace) -> int:
-    if not args.name.isidentifier() or args.name != args.name.lower():
-        raise ConfigError(f"name {args.name!r}: use a lower-case Python identifier, such as 'glove'.")
-    signal, net, tokens = KINDS[args.kind]
-    title = args.name.title().replace("_", "")
-    values = {"name": args.name, "title": title, "signal": signal, "net": net, "tokens": tokens}
-    files = {Path(f"{args.name}.py"): TEMPLATE, Path(f"test_{args.name}.py"): TEST}
+    files = {Path(name): text for name, text in encoder_files(args.name, args.kind).items()}
     for path in files:
         if path.exists():
             raise ConfigError(f"{str(path)!r} exists already: choose another name, or move it away.")
     for path, text in files.items():
-        write_text(path, text.format(**values))
+        write_text(path, text)
         print(f"wrote {path}")
     print(f"next: pairalign encoders check {args.name} --plugin {args.name}.py")
     return 0

@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         encoders,
         evaluate,
         export,
+        init,
         plan,
         recompose,
         score,
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pairalign {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in (
+        init,
         demo,
         encoders,
         data,

@@ -1,0 +1,53 @@
+"""`pairalign init NAME`: a project to begin with, which runs as it is written."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pairalign.project.encoder import KINDS
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "init",
+        help="a project to begin with: encoder, configurations, made-up rows, a test",
+        description="Write a project for a sensor of yours. Every command in its README runs as it stands, on made-up\n"
+        "recordings and small models; then you put yours in their place.\n\n"
+        "  pairalign init glove --with image && cd glove && cat README.md",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", help="of the sensor, a lower-case word such as glove")
+    parser.add_argument(
+        "--with",
+        dest="partner",
+        choices=("image", "text"),
+        default="image",
+        help="what recordings pair it with (image)",
+    )
+    kinds = parser.add_mutually_exclusive_group()
+    for kind, text in (
+        ("series", "channels over time (default)"),
+        ("image", "a picture, as a gel's"),
+        ("points", "a cloud of points"),
+        ("vector", "a list of numbers"),
+    ):
+        kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=f"its signal is {text}")
+    parser.add_argument("--rows", type=int, default=10, help="made-up recordings (10); 600 are enough to see it learn")
+    parser.add_argument("--seed", type=int, default=0, help="of what is made up (0)")
+    parser.add_argument("--out", type=Path, help="folder to write, which must not exist or be empty (NAME)")
+    parser.set_defaults(run=run, kind=next(iter(KINDS)))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write it and say what to do next."""
+    from pairalign.project.write import start_project
+
+    folder = args.out or Path(args.name)
+    written = start_project(folder, args.name, kind=args.kind, partner=args.partner, count=args.rows, seed=args.seed)
+    for path in written:
+        print(f"wrote {path}")
+    print(f"next: cd {folder}, then the commands of its README.md")
+    return 0

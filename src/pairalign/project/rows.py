@@ -1,0 +1,115 @@
+"""Made-up recordings of a sensor with the picture or sentence that belongs to each, from the built-in world.
+
+Where it bites: synthetic, and easy. They show what a row looks like and let every command run; what a sensor of yours
+can tell they do not show.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pairalign.data.world import FACTORS, VISIBLE, World, combinations
+from pairalign.demo.questions import ask, kinds_of
+
+FELT = {"points": ("shape", "size")}  # what a made-up signal tells, by kind; all others:
+OTHERS = ("texture", "hardness")
+PARTNERS = ("image", "text")
+HELD = 0.2  # share of rows in split val
+SEED = 7001
+
+
+def recordings(folder: Path, name: str, kind: str, partner: str, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Rows for a manifest beside `folder`, into which their files are written: the signal under `name`, its `partner`,
+    a question about what was felt and its answer."""
+    world, draw = World(seed=SEED + seed, normals=False), random.Random(f"recordings {seed}")
+    for number in range(count):
+        factors = _factors(draw)
+        about = FELT.get(kind, OTHERS)[number % 2]
+        sample = world.sample(number, factors, [*([kind] if kind == "points" else []), partner])
+        rng = np.random.default_rng([SEED, seed, number])
+        file = _write(folder, f"{number:04d}-{name}", _signal(kind, factors, sample, rng, world, number))
+        asked = ask("touch", about, factors)
+        yield {
+            "key": f"{number:04d}",
+            name: file,
+            partner: _partner(folder, f"{number:04d}-{partner}", sample[partner]),
+            "question": asked.question,
+            "answer": asked.answer,
+            "label": factors[about],
+            "split": split_of(number, count),
+        }
+
+
+def abilities(folder: Path, partner: str, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Rows of what the model can do before: questions about pictures or sentences, which it must not unlearn."""
+    world, draw = World(seed=SEED + 1 + seed), random.Random(f"abilities {seed}")
+    kinds = [kind.partition(".")[2] for kind in kinds_of("image") if kind.partition(".")[2] in VISIBLE["image"]]
+    for number in range(count):
+        factors = _factors(draw)
+        sample, asked = world.sample(number, factors, [partner]), ask(partner, kinds[number % len(kinds)], factors)
+        yield {
+            "key": f"{number:04d}",
+            partner: _partner(folder, f"{number:04d}-asked", sample[partner]),
+            "question": asked.question,
+            "answer": asked.answer,
+            "split": split_of(number, count),
+        }
+
+
+def split_of(number: int, count: int) -> str:
+    """The last fifth is "val", the rest "train"."""
+    return "val" if number >= count - max(2, round(HELD * count)) else "train"
+
+
+def _factors(draw: random.Random) -> dict[str, str]:
+    return dict(zip(FACTORS, draw.choice(combinations()), strict=True))
+
+
+def _partner(folder: Path, name: str, value: Any) -> str:
+    return value if isinstance(value, str) else _write(folder, name, value)
+
+
+def _write(folder: Path, name: str, value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        np.save(folder / f"{name}.npy", value)
+        return f"{folder.name}/{name}.npy"
+    value.save(folder / f"{name}.png")
+    return f"{folder.name}/{name}.png"
+
+
+def _signal(
+    kind: str, factors: dict[str, str], sample: dict[str, Any], rng: np.random.Generator, world: World, number: int
+) -> Any:
+    if kind == "image":
+        return world.sample(number, factors, ["touch"])["touch"]
+    if kind == "points":
+        return sample["points"]
+    return _grip(factors, rng) if kind == "series" else _forces(factors, rng)
+
+
+def _grip(factors: dict[str, str], rng: np.random.Generator) -> np.ndarray:
+    """Kilopascal of 4 × 4 taxels over 100 hundredths of a second: a hard thing presses more, a rough one shakes."""
+    time = np.linspace(0, 1, 100)
+    begin, end = rng.uniform(0, 0.25), rng.uniform(0.75, 1)
+    press = np.sin(np.pi * np.clip((time - begin) / (end - begin), 0, 1)) * _where(4, rng)[:, None]
+    hardness, texture = (FACTORS[name].index(factors[name]) for name in OTHERS[::-1])
+    shake = 0.1 * texture * np.sin(2 * np.pi * ((4 + 6 * texture) * time + rng.uniform(0, 1, (16, 1))))
+    return ((2 + 3 * hardness) * press * (1 + shake) + rng.normal(0, 0.1, (16, 100))).astype(np.float32)
+
+
+def _forces(factors: dict[str, str], rng: np.random.Generator) -> np.ndarray:
+    """Newton at 4 × 4 places, and how they shake, two numbers for each row of them: a hard thing presses more."""
+    hardness, texture = (FACTORS[name].index(factors[name]) for name in OTHERS[::-1])
+    shake = np.repeat([texture, 4 - texture], 4) * rng.uniform(0.8, 1.2, 8)
+    return np.concatenate([(2 + 3 * hardness) * _where(4, rng), shake]).astype(np.float32)
+
+
+def _where(side: int, rng: np.random.Generator) -> np.ndarray:
+    """How firmly each of side × side places is touched, 0 to 1: a hand is never put down twice alike."""
+    places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)
+    return np.exp(-((places - rng.uniform(0, side - 1, 2)) ** 2).sum(1) / rng.uniform(2, 8)) * rng.uniform(0.8, 1.2)
