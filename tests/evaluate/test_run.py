@@ -19,6 +19,7 @@ from pairalign.core.errors import CheckpointError, DataError
 from pairalign.data.pack import pack_pairs
 from pairalign.evaluate.measure import measured_pairs
 from pairalign.evaluate.pool import encode_pool
+from pairalign.evaluate.probes import training_pools
 from pairalign.evaluate.run import evaluate_run, measure_pool
 
 
@@ -46,7 +47,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pool
 
 
-def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool: Path) -> None:
+def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool: Path, capsys: Any) -> None:
     found = evaluate_run(run.folder, pool, same_group=True, progress=False)
     pairs = found.metrics["pools"]["pool/test"]["pairs"]
     assert {name: p["status"] for name, p in pairs.items()} == {
@@ -63,6 +64,9 @@ def test_trained_and_emergent_pairs_are_measured_and_written(run: AlignRun, pool
     for part in ("drawn by a program", "emergent", "linear probes", "what each gate keeps", "which latent dimensions"):
         assert part in page
     assert "a → b" in found.table
+    assert "linear probes (NO TRAINING SPLIT HERE: trained on half of these samples" in found.table
+    assert "no training split here" in page
+    assert "note: pool/test: linear probes are trained on half of it" in capsys.readouterr().err
 
 
 def test_every_interval_is_over_what_group_or_session_joins(run: AlignRun, tmp_path: Path) -> None:
@@ -183,3 +187,27 @@ def test_several_data_sets_are_measured_one_by_one_and_together(align_settings: 
     assert score.recall[1].chance == pytest.approx(1 / 48)
     assert "retrieval, pooled/test (n = 48)" in found.table
     assert "pooled/test" in found.report.read_text()
+
+
+def test_probes_are_trained_on_the_training_split(run: AlignRun, tmp_path: Path, capsys: Any) -> None:
+    """A held-out split of 20 samples is no place to learn from where there are 96 to train on."""
+    rows = []
+    for split, count in (("train", 96), ("test", 20)):
+        for i, row in enumerate(vector_pairs(count, ("a", "b"), split=split)):
+            label = {"sign": "up" if row["a"][0] > 0 else "down"}
+            rows.append(
+                {**row, "key": f"{split}{i}", "label": label, "group": f"g{i % (24 if split == 'train' else 2)}"}
+            )
+    pack_pairs(rows, tmp_path / "pool", modalities=["a", "b"], progress=False)
+    found = evaluate_run(run, tmp_path / "pool", out=tmp_path / "out", progress=False)
+    record = found.metrics["pools"]["pool/test"]
+    assert record["probes_trained_on"] == {"split": "train", "n": 96, "shared_groups": 2}
+    assert record["probes"]["a"]["shared"]["sign"].accuracy.n == 20  # all of them are scored
+    words = "trained on 96 samples of split 'train', scored on all 20 here; 2 of their groups are in 'train' too"
+    assert words in found.table
+    assert words.replace("'", "&#x27;") in found.report.read_text()
+    assert capsys.readouterr().err == ""
+    limited = training_pools(run, [(Path(tmp_path / "pool"), "test")], found.pools, limit=20, progress=False)
+    assert len(limited["pool/test"].keys) == 20
+    with pytest.raises(DataError, match=r"probe_split='trian': .* has no such split. Did you mean 'train'"):
+        evaluate_run(run, tmp_path / "pool", probe_split="trian", out=tmp_path / "out", progress=False)

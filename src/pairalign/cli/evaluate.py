@@ -27,6 +27,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--same-group", action="store_true", help="also retrieve among the same object or session only")
     parser.add_argument("--limit", type=int, help="most samples of each pool")
     parser.add_argument("--seed", type=int, default=0, help="of bootstrap and probe splits")
+    parser.add_argument("--probe-split", metavar="SPLIT", help="train linear probes on it; default: the run's own")
     parser.add_argument("--protocol", metavar="NAME", help=f"a published protocol instead: {', '.join(MODULES)}")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="setting of the protocol, repeatable")
     add_device_argument(parser)
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         same_group=args.same_group,
         limit=args.limit,
         seed=args.seed,
+        probe_split=args.probe_split,
         device=read_device(args),
         progress=not args.quiet,
     )
@@ -74,6 +76,7 @@ def _protocol(args: argparse.Namespace) -> int:
     from pairalign.evaluate.protocols.run import evaluate_protocol
 
     fixed = {"--class": args.classes, "--template": args.templates, "--known": args.known}
+    fixed |= {"--probe-split": args.probe_split}
     for option, value in (fixed | {"--same-group": args.same_group}).items():
         if value:
             raise ConfigError(f"{option} does not go with --protocol, which fixes what is measured: use --set.")

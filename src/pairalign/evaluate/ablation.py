@@ -22,6 +22,7 @@ from pairalign.data.place import Remote, find_place
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.measure import Visible
 from pairalign.evaluate.pool import encode_pool
+from pairalign.evaluate.probes import told, training_pools
 from pairalign.evaluate.report import markdown_table, write_metrics
 from pairalign.evaluate.run import measure_pool
 from pairalign.evaluate.tables import Rows
@@ -81,7 +82,9 @@ def ablate(
         found = {}
         for name, run in runs.items():
             pool = encode_pool(run, pairs, split, limit=limit, progress=progress)
-            found[name] = measure_pool(run, pool, visible=visible, seed=seed)
+            where = [(find_place(pairs), split)]
+            training = training_pools(run, where, {pool.name: pool}, limit=limit, progress=progress).get(pool.name)
+            found[name] = measure_pool(run, pool, visible=visible, seed=seed, training=training)
         record = {
             "pairs": str(find_place(pairs)),
             "split": split,
@@ -170,7 +173,7 @@ def _arm(pool: Mapping[str, Any]) -> dict[str, Any]:
         modality: {part: {f: s and s.accuracy for f, s in found.items()} for part, found in parts.items()}
         for modality, parts in pool.get("probes", {}).items()
     }
-    return {"pairs": pairs, "probes": probes, "gates": pool.get("gates", {})}
+    return {"pairs": pairs, "probes": probes, "probed": told(pool), "gates": pool.get("gates", {})}
 
 
 def _check_pairs(config: AlignConfig, pairs: str | Path | Remote, split: str) -> None:
@@ -193,4 +196,5 @@ def _markdown(record: Mapping[str, Any]) -> str:
     for rows in (edge_rows(record), probe_rows(record)):
         if rows[1]:
             lines += [*markdown_table(*rows), ""]
+    lines += [f"Linear probes: {record['arms'][FULL]['probed']}.", ""] if probe_rows(record)[1] else []
     return "\n".join([*lines, "Behind the interval, after the slash: chance.", ""])

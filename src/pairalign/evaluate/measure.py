@@ -21,7 +21,6 @@ from pairalign.evaluate.compared import compared, pair_embeddings
 from pairalign.evaluate.geometry import alignment, edge_dimensions, modality_gap, uniformity
 from pairalign.evaluate.intervals import encode_labels
 from pairalign.evaluate.pool import EvalPool
-from pairalign.evaluate.probe import ProbeScore, linear_probe, split_rows
 from pairalign.evaluate.retrieval import agreement, bidirectional
 
 Visible = Mapping[str, Sequence[str]]
@@ -111,31 +110,6 @@ def _control_chance(pool: EvalPool, seen: Sequence[str], factor: str) -> float:
     (both,) = encode_labels(list(zip(groups.tolist(), codes.tolist(), strict=True)))
     agree, same_group = (numbers.bincount()[numbers] for numbers in (both, groups))
     return float((agree / same_group).mean())
-
-
-def measure_probes(pool: EvalPool, *, seed: int = 0) -> dict[str, Any]:
-    """Linear probes of every factor from each modality's shared and private part; half of the pool trains them."""
-    groups = pool.clusters if pool.clusters and len(set(pool.clusters)) > 3 else None
-    train, test = split_rows(len(pool.keys), 0.5, groups=groups, seed=seed)
-    held = None if groups is None else [groups[i] for i in test]
-    record: dict[str, Any] = {}
-    for modality, latents in pool.latents.items():
-        record[modality] = {
-            part: {factor: _probe(z, labels, train, test, held, seed) for factor, labels in pool.factors.items()}
-            for part, z in zip(("shared", "private"), latents, strict=True)
-            if z.shape[1]
-        }
-    return record
-
-
-def _probe(
-    z: Tensor, labels: list[Any], train: Tensor, test: Tensor, groups: list[int] | None, seed: int
-) -> ProbeScore | None:
-    y = [str(label) for label in labels]
-    train_y, test_y = [y[i] for i in train], [y[i] for i in test]
-    if len(set(train_y)) < 2:
-        return None
-    return linear_probe(z[train], train_y, z[test], test_y, groups=groups, seed=seed)
 
 
 def gate_table(aligner: PairAligner) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from pairalign.data.graph import edge_name
 from pairalign.evaluate.kept import kept_rows
 from pairalign.evaluate.measure import gate_table, measured_pairs, pair_embeddings
 from pairalign.evaluate.pool import EvalPool
+from pairalign.evaluate.probes import told
 from pairalign.evaluate.report import Report
 from pairalign.evaluate.tables import agreement_rows, probe_rows, retrieval_rows, zero_shot_rows
 
@@ -54,7 +55,7 @@ def _add_pool(report: Report, run: AlignRun, pool: EvalPool, record: Mapping[str
         ("Among the same group only", same_group, "Candidates are limited to the query's own group."),
         ("What the neighbours share", agreement_rows(record), "Share of queries whose nearest neighbour agrees."),
         ("Zero-shot classification", zero_shot_rows(record), "Nearest class by prompt templates."),
-        ("Linear probes", probe_rows(record), "Logistic regression on half of the pool, scored on the other half."),
+        ("Linear probes", probe_rows(record), f"Logistic regression, {told(record)}."),
         ("Geometry", _geometry_rows(record), "Alignment 0 is equal, 2 unrelated; gap is 0 to 2."),
     ):
         if rows:

@@ -106,13 +106,19 @@ def encode_pool(
     limit: int | None = None,
     batch_size: int = 128,
     examples: int = 256,
+    shuffle: int = 0,
     progress: bool = True,
 ) -> EvalPool:
-    """Encode one split of a shard folder with every aligned modality it holds; `DataError` unless there are two."""
+    """Encode one split of a shard folder with every aligned modality it holds; `DataError` unless there are two.
+
+    limit: most samples, the first in stored order, or by chance with a `shuffle` of so many, see `read_samples`.
+    """
     folder = find_place(folder)
     present, index = check_pairs(run, folder, split), load_index(folder)
     bad: list[tuple[str, str]] = []
-    samples = read_samples(folder, split, list(present.values()), on_bad=lambda k, r: bad.append((k, r)))
+    samples = read_samples(
+        folder, split, list(present.values()), shuffle=shuffle, on_bad=lambda k, r: bad.append((k, r))
+    )
     total = min(count_samples(folder, split), limit or 2**62)
     kept: list[RawSample] = []
     parts: dict[str, list[Latents]] = {m: [] for m in present}

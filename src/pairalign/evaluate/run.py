@@ -25,11 +25,11 @@ from pairalign.evaluate.measure import (
     Visible,
     encode_texts,
     measure_pair,
-    measure_probes,
     measured_pairs,
 )
 from pairalign.evaluate.page import build_report
 from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool, pooled
+from pairalign.evaluate.probes import check_split, measure_probes, probed, trained_on, training_pools, warn_of_halves
 from pairalign.evaluate.report import Report, write_metrics
 from pairalign.evaluate.tables import tables
 from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
@@ -63,6 +63,7 @@ def evaluate_run(
     same_group: bool = False,
     limit: Several | None = None,
     seed: Whole = 0,
+    probe_split: str | None = None,
     device: DeviceLike | None = None,
     progress: bool = True,
     add: Callable[[AlignRun, Report], None] | None = None,
@@ -76,7 +77,9 @@ def evaluate_run(
     classes: class names for zero-shot; default the distinct plain labels. templates: see `class_embeddings`;
         default those of each sensor's kind. same_group: also retrieve among samples of the same group only.
     add: given the run and the report before that is written, to add sections of its own.
-    limit: most samples of each pool. device: what encodes, see `find_device`; by default a folder's run takes the
+    probe_split: split of the same shards that linear probes are trained on, 2,000 samples at most; default the run's
+        training split; where there is none, half of the pool trains them, which is said. limit: most samples of each
+        pool. device: what encodes, see `find_device`; by default a folder's run takes the
         accelerator, if any, and a loaded run stays where it is.
     Raises `DataError` where there is nothing to measure, and `SignalError` for pairs of another unit or rate than the
     run's encoders declare.
@@ -91,6 +94,7 @@ def evaluate_run(
     wanted = list(dict.fromkeys((find_place(folder), name) for folder, name in product(folders, splits)))
     for folder, name in wanted:  # all of them before the first is encoded
         check_pairs(aligned, folder, name)
+    check_split(probe_split, [folder for folder, _ in wanted])
     with alone(home):
         pools: dict[str, EvalPool] = {}
         for folder, name in wanted:
@@ -103,7 +107,14 @@ def evaluate_run(
             together = pooled(same, f"pooled/{name}") if len(same) > 1 else None
             if together is not None:
                 pools[together.name] = together
-        measured = {name: measure_pool(aligned, pool, classes, templates, **settings) for name, pool in pools.items()}
+        how: dict[str, Any] = {"split": probe_split, "limit": limit, "progress": progress}
+        training = training_pools(aligned, wanted, pools, **how)
+        measured = {
+            name: measure_pool(aligned, pool, classes, templates, training=training.get(name), **settings)
+            for name, pool in pools.items()
+        }
+        for name, record in measured.items():
+            warn_of_halves(record, name)
         if not any(record["pairs"] for record in measured.values()):
             raise DataError("pairs: no pool holds two modalities that a path joins: there is nothing to retrieve.")
         graph = aligned.aligner.graph
@@ -135,15 +146,20 @@ def measure_pool(
     known: Sequence[str] | None = None,
     same_group: bool = False,
     seed: int = 0,
+    training: EvalPool | None = None,
 ) -> dict[str, Any]:
-    """Everything measured of one pool: its pairs of modalities, linear probes, zero-shot classification."""
+    """Everything measured of one pool: its pairs of modalities, linear probes, zero-shot classification.
+
+    training: what the probes are trained on; half of the pool where there is none.
+    """
     record: dict[str, Any] = {"n": len(pool.keys), "pairs": {}}
     for pair, path in measured_pairs(run.aligner, pool).items():
         record["pairs"][edge_name(pair)] = measure_pair(
             run.aligner, pool, pair, path, visible=visible, same_group=same_group, seed=seed
         )
-    if pool.factors and len(pool.keys) >= 20:
-        record["probes"] = measure_probes(pool, seed=seed)
+    if probed(pool):
+        record["probes"] = measure_probes(pool, training, seed=seed)
+        record["probes_trained_on"] = trained_on(pool, training)
         record["gates"] = measure_kept(run.aligner, pool, visible, seed)
     zero_shot = _zero_shot(run, pool, classes, templates, known, seed)
     if zero_shot:

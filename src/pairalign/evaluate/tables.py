@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pairalign.evaluate.probes import told
 from pairalign.evaluate.report import text_table
 
 Rows = tuple[list[str], list[list[Any]]]
@@ -22,7 +23,7 @@ def tables(metrics: Mapping[str, Any]) -> list[str]:
             ("agreement of the nearest neighbour on factors", agreement_rows(record)),
             ("among the same group only", retrieval_rows(record, "retrieval_same_group")),
             ("zero-shot", zero_shot_rows(record)),
-            ("linear probes", probe_rows(record)),
+            (f"linear probes ({told(record)})", probe_rows(record)),
         ):
             if rows:
                 found.append(text_table(head, rows, title=f"{title}, {name}"))
