@@ -1,8 +1,9 @@
-"""`pairalign describe PACK --pairs SHARDS`: what a model says of every touch of a split, and how right it is."""
+"""`pairalign describe PACK --pairs SHARDS`: what a model says of every signal of a split, and how right it is."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         task.check_signals(processor.senses)
         settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}
         described = describe_split(model, processor, task, out / "answers.jsonl", **settings)
+        scoring = replace(scoring, sensor=next(iter(task.sensor.values()), "touch"))
         scoring, about = _with_training(scoring, task, args), about | _about(args, task, decoding, described)
         about["held_out"] = _held_out(Path(args.pack))
         found = score_descriptions(
@@ -173,7 +175,7 @@ def _held_out(folder: Path) -> list[str]:
 def _task(args: argparse.Namespace, sensors: list[str]) -> Any:
     from pairalign.core.secrets import hide
     from pairalign.data.index import load_index
-    from pairalign.evaluate.generation.published import PROMPT
+    from pairalign.evaluate.generation.published import question
     from pairalign.finetune.config import TaskConfig
     from pairalign.finetune.tasks import Task
 
@@ -189,14 +191,12 @@ def _task(args: argparse.Namespace, sensors: list[str]) -> Any:
         raise ConfigError(
             f"--pairs {hide(args.pairs)!r} hold no field of a sensor ({known}): name it with --signal FIELD=SENSOR."
         )
-    prompt = args.prompt or f"{{{fields[0]}}} {PROMPT}"
+    prompt = args.prompt or f"{{{fields[0]}}} {question(signals.get(fields[0], fields[0]))}"
     config = TaskConfig(args.pairs, prompt, args.reference, args.split, signals, limit=args.limit)
     return Task("describe", config, ".", sensors)
 
 
 def _with_training(scoring: Any, task: Any, args: argparse.Namespace) -> Any:
-    from dataclasses import replace
-
     from pairalign.data.index import load_index
     from pairalign.finetune.describe import references
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from pairalign.core.errors import ConfigError, DataError
+from pairalign.evaluate.generation.judge import PROMPT as JUDGED
+from pairalign.evaluate.generation.judge import prompt_of
 from pairalign.evaluate.generation.keywords import build_lexicon
 from pairalign.evaluate.generation.page import Shown
-from pairalign.evaluate.generation.published import published
+from pairalign.evaluate.generation.published import PROMPT, published, question
 from pairalign.evaluate.generation.run import Description, Scoring, score_descriptions
 
 SENTENCES = [
@@ -78,3 +80,28 @@ def test_what_is_written_is_what_was_measured_and_text_is_escaped(tmp_path: Path
     assert "Synthetic data" in page
     assert "&lt;b&gt;soft&lt;/b&gt;" in page
     assert "<b>soft" not in page
+
+
+def test_a_sample_called_as_a_word_that_says_nothing_counts_as_all_others(tmp_path: Path) -> None:
+    """Materials by their names: "felt" and "can" are fillers in a sentence, and things here."""
+    names = ["felt", "wood", "can", "cork"]
+    said = ["felt", "it is wood", "It is a can.", "it felt like cork"]
+    found = score(said, names, tmp_path, sensor="my_glove")
+    assert (found.result["n"], found.result["left_out"]) == (4, 0)
+    assert found.result["keywords"]["micro"]["recall"].value == 1
+    assert found.result["title"] == "my glove descriptions"
+    page = found.page.read_text()
+    assert "What the model says of signals of my glove" in page
+    assert "touch" not in page.lower()
+    differs = score(["soft"] * 4, ["soft", "hard", "rough", "it is one"], tmp_path).result["differs"]
+    assert "1 samples are left out, for their reference names nothing to look for (first k3: 'it is one')." in differs
+
+
+def test_the_questions_speak_of_the_sensor() -> None:
+    assert question("gelsight_touch") == PROMPT == question("touch")
+    assert question("my_glove") == "Describe what this my glove signal shows in a few words."
+    assert prompt_of("touch") == JUDGED
+    asked = prompt_of("my_glove").format(reference="felt", answer="wood")
+    assert "what the same my glove recording shows" in asked
+    assert "Right: felt\nTo be judged: wood" in asked
+    assert "touch" not in asked

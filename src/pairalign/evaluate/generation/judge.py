@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from pairalign.core.errors import DataError
+from pairalign.data.kinds import names_touch
 from pairalign.evaluate.generation.endpoint import Endpoint
 from pairalign.evaluate.generation.lines import appended, read_lines
+from pairalign.evaluate.generation.published import spoken_name
 from pairalign.evaluate.intervals import Score, bootstrap_mean
 
 PROMPT = """Two descriptions of how the same object feels when it is touched follow. The first is right.
@@ -29,6 +31,16 @@ To be judged: {answer}
 
 How well does the second agree with the first? Look only at what they say about the touch, not at style, order or
 length. 10: it says the same. 5: about half of it agrees. 1: nothing agrees, or it says nothing about touch.
+Reply with one line and nothing else:
+Score: <a whole number from 1 to 10>"""
+
+ANY = """Two descriptions of what the same {sensor} recording shows follow. The first is right.
+
+Right: {reference}
+To be judged: {answer}
+
+How well does the second agree with the first? Look only at what they say about the thing that was recorded, not at
+style, order or length. 10: it says the same. 5: about half of it agrees. 1: nothing agrees, or it says nothing of it.
 Reply with one line and nothing else:
 Score: <a whole number from 1 to 10>"""
 
@@ -55,6 +67,11 @@ class Judged:
     about: dict[str, Any]
 
 
+def prompt_of(sensor: str) -> str:
+    """What the judge is asked of descriptions of a sensor's signals."""
+    return PROMPT if names_touch(sensor) else ANY.replace("{sensor}", spoken_name(sensor))
+
+
 def parse_score(reply: str) -> int | None:
     """The whole number of the first line that is only a score; `None` if there is none: "Score: 7" → 7."""
     for line in reply.splitlines():
@@ -73,13 +90,15 @@ def judge_answers(
     chance: float | None = None,
     seed: int = 0,
     progress: bool = True,
+    prompt: str = PROMPT,
 ) -> Judged:
     """Ask for a score of every item that `cache`, a JSON-lines file, does not hold.
 
     A cached reply counts for the same key, prompt, model, host and temperature only, so a changed answer is asked
-    anew. groups: by key, resampled whole. Raise `DataError` where the endpoint fails; replies so far are kept.
+    anew. groups: by key, resampled whole. prompt: see `prompt_of`. Raise `DataError` where the endpoint fails; replies
+    so far are kept.
     """
-    asked = {item.key: PROMPT.format(reference=item.reference, answer=item.answer) for item in items}
+    asked = {item.key: prompt.format(reference=item.reference, answer=item.answer) for item in items}
     if len(asked) < len(items):
         raise DataError("judge: two items have the same key: give each its own.")
     names = {key: _fingerprint(key, text, endpoint) for key, text in asked.items()}
@@ -90,7 +109,7 @@ def judge_answers(
             replies[names[key]] = endpoint.ask(asked[key])
             add({"id": names[key], "key": key, "reply": replies[names[key]]})
     values = {key: parse_score(replies[names[key]]) for key in asked}
-    return _judged(values, endpoint, groups, chance, seed)
+    return _judged(values, endpoint, groups, chance, seed, prompt)
 
 
 def _judged(
@@ -99,6 +118,7 @@ def _judged(
     groups: Mapping[str, object] | None,
     chance: float | None,
     seed: int,
+    prompt: str,
 ) -> Judged:
     good = {key: value for key, value in values.items() if value is not None}
     of = None if groups is None else [groups[key] for key in good]
@@ -107,7 +127,7 @@ def _judged(
         "model": endpoint.model,
         "host": endpoint.host,
         "temperature": endpoint.temperature,
-        "prompt": PROMPT,
+        "prompt": prompt,
         "scale": [1, 10],
     }
     return Judged(score, len(values) - len(good), values, about)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pairalign.core.errors import DataError
 from pairalign.core.limits import parse_json
-from pairalign.evaluate.generation.words import Phrase, adjectives, phrase
+from pairalign.evaluate.generation.words import Phrase, adjectives, named
 from pairalign.evaluate.intervals import Score, bootstrap, wilson
 
 METRICS = ("precision", "recall", "f1")
@@ -44,12 +44,12 @@ class Lexicon:
 def build_lexicon(synonyms: Mapping[str, Iterable[str]] | None = None, words: Iterable[str] = ()) -> Lexicon:
     """From synonyms (adjective → others) and further adjectives; all of them are the vocabulary."""
     pairs: set[tuple[Phrase, Phrase]] = set()
-    known = {phrase(word) for word in words}
+    known = {named(word) for word in words}
     for word, others in (synonyms or {}).items():
         for other in others:
-            a, b = phrase(word), phrase(other)
+            a, b = named(word), named(other)
             pairs |= {(a, b), (b, a)}
-        known |= {phrase(word), *map(phrase, others)}
+        known |= {named(word), *map(named, others)}
     return Lexicon(frozenset(pair for pair in pairs if all(pair)), frozenset(known - {()}))
 
 

@@ -1,4 +1,4 @@
-"""The page of a set of descriptions: touches with what was said of them and what is right, then the scores.
+"""The page of a set of descriptions: signals with what was said of them and what is right, then the scores.
 
 Where it bites: the samples shown are spread evenly over the split and not picked by score.
 """
@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairalign.data.draw import PALETTE, draw_signal, lay_out, new_figure
+from pairalign.data.kinds import names_touch
+from pairalign.evaluate.generation.published import spoken_name
 from pairalign.evaluate.report import Report
 
 if TYPE_CHECKING:
@@ -36,13 +38,18 @@ def build_page(
     synthetic: bool = False,
 ) -> Report:
     """result: what is written as JSON. f1: of every scored sample."""
-    report = Report("What the model says of touches", f"Measured as {result['title']}.", synthetic=synthetic)
+    sensor = spoken_name(result["sensor"])
+    touch = names_touch(sensor)
+    title = f"What the model says of {'touches' if touch else f'signals of {sensor}'}"
+    report = Report(title, f"Measured as {result['title']}.", synthetic=synthetic)
     report.fact("samples", f"{result['n']:,}").fact("seed", result["seed"])
     for name in ("prompt", "split"):
         if name in result:
             report.fact(name, result[name])
     if shown:
-        report.section("Touches", "What the model says, what is right, and the F1 of the adjectives.")
+        report.section(
+            "Touches" if touch else "Signals", "What the model says, what is right, and the F1 of the adjectives."
+        )
         report.picture(draw_answers(shown, f1), "Spread evenly over the split, not picked.")
         rows = [[s.key, s.answer or "nothing", s.reference, f1.get(s.key)] for s in shown]
         report.table(["sample", "says", "right", "F1"], rows)

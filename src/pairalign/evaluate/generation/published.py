@@ -7,9 +7,10 @@ shares: the two are never the same number, and a judge's scores compare only und
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pairalign.core.errors import ConfigError, did_you_mean
+from pairalign.data.kinds import names_touch
 
 PROMPT = "Describe what this touch feels like in a few adjectives."
 KEYWORDS = (
@@ -54,10 +55,20 @@ PROTOCOLS = {
 DEFAULT = Published("touch descriptions", "keyword scores of pairalign", ())
 
 
-def published(name: str | None) -> Published:
-    """By name, or what holds for any data; raise `ConfigError` for an unknown name."""
+def question(sensor: str) -> str:
+    """What is asked of a sensor's signals where nobody says it."""
+    return PROMPT if names_touch(sensor) else f"Describe what this {spoken_name(sensor)} signal shows in a few words."
+
+
+def spoken_name(sensor: str) -> str:
+    """A sensor's name in a sentence."""
+    return sensor.replace("_", " ")
+
+
+def published(name: str | None, sensor: str = "touch") -> Published:
+    """By name, or what holds for any data of a sensor; raise `ConfigError` for an unknown name."""
     if name is None:
-        return DEFAULT
+        return replace(DEFAULT, title=f"{spoken_name(sensor)} descriptions")
     if name not in PROTOCOLS:
         raise ConfigError(f"protocol={name!r} is unknown.{did_you_mean(name, PROTOCOLS)}")
     return PROTOCOLS[name]

@@ -15,7 +15,7 @@ from pairalign.core.errors import DataError
 from pairalign.evaluate.clusters import clusters_of, one_cluster
 from pairalign.evaluate.generation.chance import DRAWS, chance_scores, frequent_phrases
 from pairalign.evaluate.generation.endpoint import Endpoint
-from pairalign.evaluate.generation.judge import Item, Judged, judge_answers
+from pairalign.evaluate.generation.judge import Item, Judged, judge_answers, prompt_of
 from pairalign.evaluate.generation.keywords import Counts, KeywordScores, Lexicon, count_all, score_counts
 from pairalign.evaluate.generation.page import Shown, build_page
 from pairalign.evaluate.generation.published import Published, published
@@ -40,7 +40,7 @@ class Scoring:
     protocol: a name in `published.PROTOCOLS`, or `None`. lexicon: synonyms and further adjectives.
     training: references of the training split, for chance; empty where there are none. k: adjectives of the frequent
     answer, by default as many as a reference has. judge: endpoint, `None` for no judge; judge_chance: samples for
-    which it also judges the frequent answer.
+    which it also judges the frequent answer. sensor: whose signals are described, for titles and the judge's question.
     """
 
     protocol: str | None = None
@@ -50,6 +50,7 @@ class Scoring:
     judge: Endpoint | None = None
     judge_chance: int = 100
     seed: int = 0
+    sensor: str = "touch"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def score_descriptions(
     Raise `DataError` where fewer than two samples have a reference with adjectives.
     """
     out, scoring = Path(out), scoring or Scoring()
-    facts = published(scoring.protocol)
+    facts = published(scoring.protocol, scoring.sensor)
     lexicon = with_references(scoring.lexicon, [*scoring.training, *(d.reference for d in descriptions)])
     kept = [d for d in descriptions if lexicon.adjectives(d.reference)]
     if len(kept) < 2:
@@ -92,8 +93,9 @@ def score_descriptions(
     result = {
         "protocol": scoring.protocol,
         "title": facts.title,
+        "sensor": scoring.sensor,
         "source": facts.source,
-        "differs": [*facts.differs, *_warnings(facts, descriptions, scores)],
+        "differs": [*facts.differs, *_warnings(facts, descriptions, kept, scores)],
         **(about or {}),
         "n": len(kept),
         "left_out": len(descriptions) - len(kept),
@@ -146,8 +148,14 @@ def _record(scores: KeywordScores, frequent: Sequence[Phrase], origin: str, lexi
     }
 
 
-def _warnings(facts: Published, descriptions: Sequence[Description], scores: KeywordScores) -> list[str]:
+def _warnings(
+    facts: Published, descriptions: Sequence[Description], kept: Sequence[Description], scores: KeywordScores
+) -> list[str]:
     found = []
+    scored = {d.key for d in kept}
+    if out := [d for d in descriptions if d.key not in scored]:
+        first = f"{out[0].key}: {out[0].reference!r}"
+        found.append(f"{len(out)} samples are left out, for their reference names nothing to look for (first {first}).")
     if facts.pairs is not None and len(descriptions) != facts.pairs:
         found.append(f"{len(descriptions)} samples instead of the published {facts.pairs}.")
     if one_cluster([d.meta for d in descriptions]):
@@ -162,7 +170,7 @@ def _judge(
     assert scoring.judge is not None
     groups = clusters_of([d.meta for d in kept])
     named = None if groups is None else dict(zip((d.key for d in kept), groups, strict=True))
-    settings: dict[str, Any] = {"seed": scoring.seed, "progress": progress}
+    settings: dict[str, Any] = {"seed": scoring.seed, "progress": progress, "prompt": prompt_of(scoring.sensor)}
     cache = out / "judge.jsonl"
     words = spoken(frequent, [*scoring.training, *(d.reference for d in kept)])
     guesses = [Item(f"frequent answer/{d.key}", words, d.reference) for d in kept[: scoring.judge_chance]]

@@ -4,7 +4,9 @@ Source: the inflection rules are the plural, -ed and -ing steps of Porter (1980)
 "ridge" are one word, "bumpy" and "bump" are two. Where it bites: negation is not understood, "not soft" says soft; and
 a degree is dropped, "very soft" says soft. In running text only words of the vocabulary are found, since nothing here
 knows an adjective from a noun; in a list of short phrases every phrase counts, known or not, and a phrase of several
-words that is not known as a whole counts as the known ones in it: "soft fabric" says soft.
+words that is not known as a whole counts as the known ones in it: "soft fabric" says soft. A word that else says
+nothing ("felt", "can") is a phrase where it stands alone between commas, for it may be a sample's name; and then, as
+part of the vocabulary, in running text too.
 """
 
 from __future__ import annotations
@@ -52,6 +54,12 @@ def phrase(text: str) -> Phrase:
     return tuple(stem(word) for word in _WORD.findall(text.lower()) if word not in FILLERS)
 
 
+def named(text: str) -> Phrase:
+    """The same of a name: a single word is one, even if it is a filler elsewhere: "felt" → ("felt",)."""
+    words = _WORD.findall(text.lower())
+    return phrase(text) or ((stem(words[0]),) if len(words) == 1 and len(words[0]) > 1 else ())
+
+
 def is_list(text: str) -> bool:
     """Whether every piece between commas, stops and "and" is a short phrase."""
     return all(len(piece) <= LONGEST for piece in _pieces(text))
@@ -67,15 +75,21 @@ def adjectives(text: str, vocabulary: Iterable[Phrase] = ()) -> list[Phrase]:
     longest = max(map(len, known), default=0)
     if is_list(text):
         parts = (
-            [piece] if piece in known else list(_spot(piece, known, longest)) or [piece] for piece in _pieces(text)
+            [piece] if piece in known else list(_spot(piece, known, longest)) or [piece]
+            for piece in _pieces(text, known)
         )
     else:
-        parts = (list(_spot(phrase(part), known, longest)) for part in re.split(r"[.!?\n;,:]+", text))
+        parts = (list(_spot(_stems(part, known), known, longest)) for part in re.split(r"[.!?\n;,:]+", text))
     return list(dict.fromkeys(found for part in parts for found in part))
 
 
-def _pieces(text: str) -> list[Phrase]:
-    return [found for piece in _BREAK.split(text.lower()) if (found := phrase(piece))]
+def _pieces(text: str, known: set[Phrase] | frozenset[Phrase] = frozenset()) -> list[Phrase]:
+    return [found for piece in _BREAK.split(text.lower()) if (found := named(piece) or _stems(piece, known))]
+
+
+def _stems(text: str, known: set[Phrase] | frozenset[Phrase]) -> Phrase:
+    """As `phrase`, with those fillers that are known names."""
+    return tuple(stem(word) for word in _WORD.findall(text.lower()) if word not in FILLERS or (stem(word),) in known)
 
 
 def _spot(words: Phrase, known: set[Phrase] | frozenset[Phrase], longest: int) -> Iterator[Phrase]:
@@ -90,5 +104,5 @@ def _spot(words: Phrase, known: set[Phrase] | frozenset[Phrase], longest: int) -
 def spelled(text: str) -> Iterator[tuple[Phrase, str]]:
     """Every phrase of a list with the words it is written in, fillers left out."""
     for piece in _BREAK.split(text.lower()):
-        if found := phrase(piece):
-            yield found, " ".join(word for word in _WORD.findall(piece) if word not in FILLERS)
+        if found := named(piece):
+            yield found, " ".join(word for word in _WORD.findall(piece) if word not in FILLERS) or piece.strip()
