@@ -1,6 +1,7 @@
 """What a step costs whose weights act from the sensor on, against LoRA; and what asking costs, against the bare model.
 
     python bench/behind.py --out behind.json                     # CPU, a decoder of about 190M random weights
+    python bench/behind.py --arms "pictures, anew" "pictures, kept" --tower 12x768
     python bench/behind.py --device cuda --width 2048 --layers 36 --dtype bfloat16 --out behind.json
 
 A LLaVA around a Llama of random weights reads prompts of --before tokens, a touch of 10 tokens, and the rest of
@@ -8,6 +9,8 @@ A LLaVA around a Llama of random weights reads prompts of --before tokens, a tou
 rows at --density that act from the sensor on, on whole prompts, with what stands before read anew at every step without
 a graph, and with it kept; rows that act always; and peft's LoRA of as many parameters. A step is forward, backward,
 AdamW step and zero_grad; the bridge trains in every arm. Every measurement runs in a fresh process, the arms in turn.
+"pictures" are prompts of a touch and, behind it, a picture of 576 tokens, which the frozen vision tower (--tower,
+layers and width) reads at every step or once.
 Memory is the rise of the peak resident set over a process that holds its imports, or the device's own count.
 "generate" asks 8 times for 32 tokens behind a prompt of --before tokens: the bare model, the model with its taught
 sensor and no signal, and with one.
@@ -20,6 +23,7 @@ import argparse
 import json
 import statistics
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +35,10 @@ from dormant_step import lora
 from fresh import in_turn, spread, status, write
 
 ARMS = ("LoRA", "always", "whole", "anew", "kept", "LoRA, first", "always, first", "sensor, first", "generate")
+PICTURES = ("pictures, anew", "pictures, kept")
 VOCAB, TOUCH, ANSWER, SIGNAL = 16384, 16390, 16, 10
+SIDE, PATCH = 336, 14
+SEEN = (SIDE // PATCH) ** 2
 REACH = {
     "step, kept / LoRA": "≤ 0.20",
     "step, anew / LoRA": "≤ 0.50",
@@ -41,7 +48,7 @@ REACH = {
 
 
 def base(args: argparse.Namespace) -> nn.Module:
-    """A LLaVA with random weights; its vision tower is tiny."""
+    """A LLaVA with random weights."""
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     torch.manual_seed(0)
@@ -54,13 +61,14 @@ def base(args: argparse.Namespace) -> nn.Module:
         num_attention_heads=heads,
         num_key_value_heads=heads,
     )
+    layers, width = map(int, args.tower.split("x"))
     sizes: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": max(2, width // 64),
     }
-    vision = CLIPVisionConfig(**sizes, image_size=16, patch_size=8)
+    vision = CLIPVisionConfig(**sizes, image_size=SIDE, patch_size=PATCH)
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=VOCAB - 1)
     with torch.device(args.device):
         return LlavaForConditionalGeneration._from_config(config, dtype=getattr(torch, args.dtype)).eval()
@@ -100,14 +108,21 @@ def prompts(arm: str, args: argparse.Namespace) -> dict[str, Any]:
     words = torch.randint(3, VOCAB - 1, (args.batch, args.before + args.behind), generator=draw)
     start = 1 if arm.endswith("first") else args.before
     words[:, start : start + SIGNAL] = TOUCH
+    more = {}
+    if arm in PICTURES:
+        words = torch.randint(3, VOCAB - 1, (args.batch, 1 + SIGNAL + SEEN + args.behind), generator=draw)
+        words[:, 1 : 1 + SIGNAL], words[:, 1 + SIGNAL : 1 + SIGNAL + SEEN] = TOUCH, VOCAB - 1
+        pixels = torch.randn(args.batch, 3, SIDE, SIDE, generator=draw)
+        more["pixel_values"] = pixels.to(args.device, getattr(torch, args.dtype))
     ids = words.to(args.device)
     touches = torch.rand(args.batch, 1, 4, 16, 16, generator=draw).to(args.device)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "signals": {"touch": touches}}
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "signals": {"touch": touches}, **more}
 
 
 def measure(arm: str, args: argparse.Namespace) -> dict[str, Any]:
     """Median step time in seconds and peak memory in MiB of one arm, in this process."""
     from pairalign.sensors.prefix import Prefixes
+    from pairalign.sensors.vision import VisionMemory
 
     if arm == "generate":
         return generate(args)
@@ -118,6 +133,7 @@ def measure(arm: str, args: argparse.Namespace) -> dict[str, Any]:
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
     inputs, prefixes = prompts(arm, args), Prefixes(gib=8.0 if arm == "kept" else 0.0)
     keys = [str(n) for n in range(args.batch)] if arm == "kept" else None
+    memory = VisionMemory(8.0) if arm == "pictures, kept" else None
     cuda = args.device.startswith("cuda")
     if cuda:
         torch.cuda.reset_peak_memory_stats()
@@ -132,7 +148,8 @@ def measure(arm: str, args: argparse.Namespace) -> dict[str, Any]:
             logits = prefixes.logits(model, inputs, ANSWER + 1, keys)
             assert logits is not None
         else:
-            logits = model(**inputs, logits_to_keep=ANSWER + 1).logits
+            with nullcontext() if memory is None else memory.reading(model.llm):
+                logits = model(**inputs, logits_to_keep=ANSWER + 1).logits
         loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), inputs["input_ids"][:, -ANSWER:].flatten())
         loss.backward()
         optimizer.step()
@@ -180,6 +197,7 @@ def main() -> None:
     parser.add_argument("--density", type=float, default=0.1)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--tower", default="1x32", help="layers x width of the vision tower")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--before", type=int, default=600)
     parser.add_argument("--behind", type=int, default=60)
@@ -190,8 +208,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--arm", choices=ARMS, help="measure one arm in this process")
+    parser.add_argument("--arms", nargs="+", choices=(*ARMS, *PICTURES), default=list(ARMS))
+    parser.add_argument("--arm", choices=(*ARMS, *PICTURES), help="measure one arm in this process")
     parser.add_argument("--out", type=Path, help="JSON to write")
     args = parser.parse_args()
     if args.arm:
@@ -212,7 +230,7 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> None:
         print(f"{arm:14} step {step}   memory {memory}   trains {found[0]['trained']:,} of {found[0]['parameters']:,}")
     for kind in ("step", "memory"):
         for arm in runs:
-            other = "LoRA, first" if arm.endswith("first") else "LoRA"
+            other = PICTURES[0] if arm in PICTURES else "LoRA, first" if arm.endswith("first") else "LoRA"
             if arm != other and other in runs:
                 ratios = [a[kind] / b[kind] for a, b in zip(runs[arm], runs[other], strict=True)]
                 label = f"{kind}, {arm} / {other}"

@@ -33,6 +33,7 @@ from pairalign.finetune.texts import unfit
 from pairalign.sensors.prompt import FIELD
 from pairalign.sensors.reserved import reserved_words
 from pairalign.sensors.sensor import Sense
+from pairalign.sensors.vision import check_still
 
 PARTS = ("tasks", "validation", "held_out", "calibration")
 TEXTS = 1024  # tokenized at once
@@ -116,6 +117,18 @@ def check_towers(config: RecomposeConfig, llm: nn.Module, tasks: Sequence[Task])
             "pictures, and no training task shows one, so they would learn nothing: add such a task, or leave them out "
             "with dormant.exclude_modules."
         )
+
+
+def check_pictures(config: RecomposeConfig, llm: nn.Module) -> None:
+    """Raise `ConfigError` where what the base says of a picture is to be kept, and would change, or be of several."""
+    which = config.dormant
+    if not config.train.vision_memory:
+        return
+    layers: Collection[str] = ()
+    if config.method in ("dormant", "lora"):  # others train in the decoder alone
+        layers = find_linears(llm, which.target_modules, which.exclude_modules, which.layers_to_transform)
+    llm.requires_grad_(False)
+    check_still(llm, list(layers))
 
 
 def _check_bounded(config: RecomposeConfig, tasks: Tasks) -> None:

@@ -173,6 +173,9 @@ class TuneConfig(TrainerConfig):
     prefix_memory: GiB of the model's device for keys and values of what stands before prompts' first signals, where
         nothing of the model acts, so that each is read once; 0 to read them at every step, without a graph. A run that
         goes on after a kill is then equal up to rounding, because what is kept comes from other batches.
+    vision_memory: GiB of the model's device for what the base's vision tower and projector, which are frozen, say of
+        each picture, so that each is read once, by itself; 0 to read a batch's at every step, all at once, which rounds
+        otherwise. See `pairalign.sensors.vision`.
     workers: processes that read and collate batches ahead; 0 for none. They change no batch.
     bad_fraction: largest share of a task's training samples, 0 to 1, that may be damaged, or hold a text that spells
         one of the base's own words such as "<image>": each is named and left out of its batch, and none is replaced; 0
@@ -200,6 +203,7 @@ class TuneConfig(TrainerConfig):
     gradient_checkpointing: bool = False
     memory: Amount = 2.0
     prefix_memory: Amount = 0.0
+    vision_memory: Amount = 0.0
     workers: Whole = 0
     bad_fraction: Share = 0.0
     rehearse: RehearseConfig = field(default_factory=RehearseConfig)

@@ -27,6 +27,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods import Method
 from pairalign.finetune.module import StageTwo
+from pairalign.finetune.pictures import Pictures, count_pictures
 from pairalign.finetune.recipe_page import kinds
 from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.results import sense_weights, tuned_weights
@@ -49,6 +50,7 @@ class RunPlan:
     layers: of dormant tuning, empty for other methods. memory: bytes at the peak, `counted` whether the device counted
     them. delta: bytes of what is saved, None where the method's model cannot be. tokens: of a sample by task, mean;
     before: those before the first signal that are read without gradients, 0 where prompts are read whole.
+    pictures: what keeping the base's features of them would take and save; None without any.
     prepare: seconds before the first step; step: of each of `steps`. neurons: of MLPs whose neurons a score marks.
     """
 
@@ -68,6 +70,7 @@ class RunPlan:
     steps: int
     neurons: tuple[NeuronLayer, ...] = ()
     sensors: int = 0
+    pictures: Pictures | None = None
 
     @property
     def seconds(self) -> float:
@@ -104,6 +107,7 @@ class RunPlan:
                 f"memory at the peak: {format_bytes(self.memory)} ({source})",
                 f"delta and bridge on disk: {saved}",
                 f"tokens of a sample: {tokens}",
+                *([f"pictures: {self.pictures}"] if self.pictures is not None else []),
                 f"time: {_clock(self.seconds)} for {self.steps:,} steps of {self.step:.3g} s (one real step, timed); "
                 f"{self.prepare:.1f} s to prepare; measuring aside",
             ]
@@ -139,6 +143,7 @@ def try_out(
     tokens = {task.name: _tokens(task, collate) for task in tasks}
     cuts = StageTwo(model, method, config).prefixes is not None
     before = {task.name: _before(task, collate, model) if cuts else 0.0 for task in tasks}
+    pictures = count_pictures(config, model, collate, tasks, calibration)
     with torch.no_grad():
         for task in measured:
             answer_logits(model, _first(task, collate, config.train.batch_size).to(model.device))
@@ -149,7 +154,7 @@ def try_out(
     return RunPlan(
         config.method, str(model.device), base, _by_kind(trained), sum(senses.values()) - sensors, layers, memory,
         counted, _saved(model, method, layers), tokens, before, prepare, step * accumulate, config.train.steps,
-        neurons, sensors,
+        neurons, sensors, pictures,
     )  # fmt: skip
 
 

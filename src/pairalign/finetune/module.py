@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from pairalign.schedule import warmup_cosine
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.prefix import Prefixes, agree
 from pairalign.sensors.sensor import Sense
+from pairalign.sensors.vision import VisionMemory, check_still
 from pairalign.sharding import average_gradients, clip_gradients, whole
 
 
@@ -53,6 +55,13 @@ class StageTwo(L.LightningModule):
         self.shared = any(isinstance(p, DTensor) for p in model.parameters())
         self.prefixes = Prefixes(config.train.prefix_memory) if self._still(config) else None
         self.compared = False
+        self.vision = VisionMemory(config.train.vision_memory) if config.train.vision_memory else None
+        if self.vision is not None:
+            check_still(model.llm)
+
+    def _seeing(self) -> AbstractContextManager[None]:
+        """Within it the base is asked of each picture once."""
+        return nullcontext() if self.vision is None else self.vision.reading(self.model.llm)
 
     def _still(self, config: RecomposeConfig) -> bool:
         """Whether a prompt's tokens before its first signal are the base's and stay it."""
@@ -89,11 +98,12 @@ class StageTwo(L.LightningModule):
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Cross entropy of a batch's answers, and the method's penalty where it has one, each a mean over the batch."""
-        logits, labels = answer_logits(self.model, batch, prefixes=self.prefixes)
+        with self._seeing():
+            logits, labels = answer_logits(self.model, batch, prefixes=self.prefixes)
         penalty = self.method.penalty(self.model, batch, logits, labels)
         distil = self.config.train.distil
         if distil.weight:
-            with self.method.base_beside(self.model.llm) as base:
+            with self._seeing(), self.method.base_beside(self.model.llm) as base:
                 said = base_says(self.model, batch, base)
             held = distil.weight * distil.temperature**2 * divergence(said, logits, labels, distil.temperature)
             penalty = held if penalty is None else penalty + held
@@ -110,9 +120,10 @@ class StageTwo(L.LightningModule):
         if not here:
             return None
         shown, asked = batch.rehearsed or (batch, batch)
-        with torch.no_grad(), self.method.base_beside(self.model.llm) as base:
-            said, _ = answer_logits(self.model, asked, base)
-        logits, labels = answer_logits(self.model, shown, prefixes=self.prefixes)
+        with self._seeing():
+            with torch.no_grad(), self.method.base_beside(self.model.llm) as base:
+                said, _ = answer_logits(self.model, asked, base)
+            logits, labels = answer_logits(self.model, shown, prefixes=self.prefixes)
         return drift(said, logits, labels)
 
     @torch.no_grad()

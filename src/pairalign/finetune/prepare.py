@@ -11,7 +11,7 @@ import torch
 from pairalign.dormant.provenance import Calibration
 from pairalign.dormant.reserved import read_reserved
 from pairalign.finetune.assemble import assemble
-from pairalign.finetune.check import check_signals, check_tasks, check_towers, check_words
+from pairalign.finetune.check import check_pictures, check_signals, check_tasks, check_towers, check_words
 from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import loaded_dtype
@@ -58,6 +58,7 @@ def prepare(
     asked = check_tasks(config) if asked is None else asked
     tasks, measured, calibration = read_tasks(config, processor, asked)
     check_towers(config, model.llm, tasks)
+    check_pictures(config, model.llm)
     folder = config.score_cache or config.cache
     cache = None if folder is None else Path(folder)
     remember = config.train.pull_back is not None
