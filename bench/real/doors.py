@@ -19,6 +19,7 @@ from typing import Any
 
 from real.contacts import WHICH
 from real.packs import packed
+from real.senses import SENSES, register_encoders
 from real.settings import Run, settings
 
 CLOSED = 900  # seconds
@@ -98,8 +99,6 @@ def shortened(run: Run, work: Path) -> dict[str, Any]:
 
 
 def _plugins() -> list[str]:
-    from real.senses import SENSES
-
     return [word for plugin in SENSES["sound"].plugins for word in ("--plugin", plugin)]
 
 
@@ -146,6 +145,7 @@ def uninstalled(base: Path, packs: Sequence[Path], files: Sequence[Path]) -> dic
 
     from pairalign import SensorModel, SensorProcessor, answer, install_pack, read_signal, uninstall_pack
 
+    register_encoders()
     start = time.monotonic()
     llm = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).eval()
     before = {name: value.clone() for name, value in llm.state_dict().items()}

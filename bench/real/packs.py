@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from real.senses import register_encoders
 from real.settings import Run, settings
 
 SIZE = 8
@@ -37,6 +38,7 @@ def two_packs(pair: Mapping[str, Run], work: Path) -> dict[str, Any]:
     path = work / "packs" / f"{first.name}-and-{second.name}.json"
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
+    register_encoders()
     packs, asked = {sense: packed(run, work) for sense, run in pair.items()}, {}
     for sense, run in pair.items():
         asked[sense] = questions(run, work)

@@ -47,6 +47,15 @@ SENSES = {
 }
 
 
+def register_encoders() -> None:
+    """Those that nobody built in, for packs that need them."""
+    from pairalign.core.registry import load_plugin
+
+    for sense in SENSES.values():
+        for plugin in sense.plugins:
+            load_plugin(plugin)
+
+
 def recordings(sense: str, data: Path, fold: int | None = None) -> Iterator[dict[str, Any]]:
     """`key`, `group` (the object, or the class of a shape), `split`, what it is paired with and the sense's own."""
     if sense == "touch":
