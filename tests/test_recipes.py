@@ -1,8 +1,9 @@
-"""Every packaged configuration can be read, and every recipe of stage one runs, tiny, through the real command line."""
+"""Every packaged configuration can be read, and every recipe runs, tiny, by the command in its first line."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_recipes import behind, pack_questions, tiny_stage_two
 
 from pairalign import AlignConfig, RecomposeConfig, load_config
 from pairalign.cli.main import main
 from pairalign.core.config import config_keys
 from pairalign.data.pack import pack_pairs
-from pairalign.demo.lessons import pack_lessons
 
 ROOT = Path(__file__).parents[1]
 EVERY = sorted(p for p in (ROOT / "configs").rglob("*.yaml"))
@@ -40,8 +41,18 @@ TINY = {
 }
 TOWER = {"tower": "test_vit", "weights": "none", "size": 32}
 STAGE_TWO = sorted(p.stem for p in (ROOT / "configs" / "recompose").glob("*.yaml"))
-SHARDS = {"touch": "lessons/touch", "pairs": "lessons/touch_pairs", "image": "lessons/image"}
-SHARDS |= {"captions": "demo/pairs/image-text", "describe": "demo/pairs/image-text"}
+
+
+@pytest.fixture(autouse=True)
+def beside_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the project's folder, where a command names its file as `configs/…`; what it writes lies elsewhere."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+
+
+def command(path: Path) -> list[str]:
+    """What the first line of a file says that it is run with, without `pairalign`; its placeholders as they are."""
+    return shlex.split(path.read_text().splitlines()[0].partition("     ")[0].removeprefix("# "))[1:]
 
 
 @pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -99,7 +110,7 @@ def test_a_recipe_of_stage_one_runs_end_to_end(name: str, tmp_path: Path, capsys
         words += ["data.train_split=by_object/train", "data.val_split=by_object/val"]
     assert main(["plan", str(path), *words]) == 0
     assert "trained" in capsys.readouterr().out
-    assert main(["align", str(path), *words, "--quiet"]) == 0
+    assert main([*behind(command(path), words), "--quiet"]) == 0
     told = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert (tmp_path / "run" / "model.safetensors").is_file()
     assert all(np.isfinite(v) for line in told for v in line.values() if isinstance(v, float))
@@ -119,55 +130,17 @@ def test_the_second_stage_of_anytouch_starts_from_its_first(tmp_path: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def lessons(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Questions about a touch and a picture, as Splash's prompts hold both, and about a text."""
-    folder, rng = tmp_path_factory.mktemp("lessons") / "touch", np.random.default_rng(0)
-    size = (48, 48, 3)
-    made = (
-        {
-            "key": f"{n}",
-            "touch": Image.fromarray(rng.integers(0, 255, size, np.uint8)),
-            "image": Image.fromarray(rng.integers(0, 255, size, np.uint8)),
-            "question": "how hard is it?",
-            "answer": ("soft", "hard")[n % 2],
-            "split": "train",
-        }
-        for n in range(8)
-    )
-    pack_pairs(made, folder, modalities=["touch", "image", "question", "answer"], progress=False)
-    pack_lessons(folder.parent, "text", {"val": 4})
-    return folder.parent
-
-
-def tiny_stage_two(name: str, setup: Path, lessons: Path, out: Path) -> list[str]:
-    """What makes the run of a recipe of stage two tiny; all that the paper says of it stays."""
-    told = yaml.safe_load((ROOT / "configs" / "recompose" / f"{name}.yaml").read_text())
-    words = [f"base={setup / 'base'}", f"root={setup}", f"out={out}", "senses.touch.run=demo/run", "dtype=bfloat16"]
-    if told["senses"]["touch"].get("images"):
-        words += ["senses.touch.images=demo/pairs/image-text", "senses.touch.image_count=16"]
-    for part in ("tasks", "held_out", "validation", "calibration"):
-        for task in told.get(part, {}):
-            own = {("tasks", "touch"): lessons / "touch", ("held_out", "text"): lessons / "text"}
-            shards = own.get((part, task), SHARDS.get(task, "lessons/image"))
-            words.append(f"{part}.{task}.shards={shards}")
-            words += [f"{part}.{task}.limit=4"] if part in ("held_out", "validation") else []
-    words += ["calibration_size=4", "train.steps=2", "train.batch_size=2", "train.warmup=0", "train.accelerator=cpu"]
-    gated = isinstance(told.get("max_forgetting"), dict)
-    words += ["max_forgetting.without_signal=100", "max_forgetting.with_signal=100"] if gated else []
-    words += ["train.validate_every=0", "train.measure_tokens=0", f"train.measure_with_signals={str(gated).lower()}"]
-    words += ["train.epochs=null"] if "epochs" in told["train"] else []
-    if told.get("dormant", {}).get("layers_to_transform"):
-        words.append("dormant.layers_to_transform=[1]")
-    if told.get("dormant", {}).get("score") == "dowser":
-        words += ["dormant.options.prompts=4", "dormant.options.length=8"]
-    return words
+def lessons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack_questions(tmp_path_factory.mktemp("lessons"))
 
 
 @pytest.mark.parametrize("name", STAGE_TWO)
 def test_a_recipe_of_stage_two_runs_end_to_end(name: str, setup: Path, lessons: Path, tmp_path: Path) -> None:
     """Two steps on a tiny base, through the file itself."""
     path, out = ROOT / "configs" / "recompose" / f"{name}.yaml", tmp_path / "run"
-    assert main(["recompose", str(path), *tiny_stage_two(name, setup, lessons, out), "--quiet"]) == 0
+    for name_of, place in (("DATA", setup), ("BASE", setup / "base")):
+        (tmp_path / name_of).symlink_to(place)
+    assert main([*behind(command(path), tiny_stage_two(name, setup, lessons, out)), "--quiet"]) == 0
     found = json.loads((out / "results.json").read_text())
     assert found["kept"]["step"] == 2
     assert found["after"]["held_out"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(folder: Path) -> Demo:
-    return run_demo(folder, size=SIZE, overrides=OVERRIDES, progress=False, workers=1)
+    """By the command itself, whose sizes are these here."""
+    found: list[Demo] = []
+
+    def run(*args: Any, **settings: Any) -> Demo:
+        found.append(run_demo(*args, **settings))
+        return found[0]
+
+    words = [*shlex.split("pairalign demo --fast --out demo")[1:-1], str(folder), *OVERRIDES, "--workers", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "FAST", SIZE)
+        patch.setattr(demo, "run_demo", run)
+        assert main([*words, "--quiet"]) == 0
+    return found[0]
 
 
 @pytest.fixture(scope="module")
