@@ -8,7 +8,7 @@ a folder whose run was made from anything else is refused (`pairalign.runs.folde
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,42 @@ class AlignRun:
     config: AlignConfig
     aligner: PairAligner
     finished: str | None = None
+
+    def embed(
+        self, modality: str, samples: Any, *, toward: str | None = None, recorded: Mapping[str, Any] | None = None
+    ) -> torch.Tensor:
+        """Unit vector (D,) of one raw sample, or (N, D) of a list of them, on the CPU.
+
+        samples: an array, a picture, a text, or the path of a file. toward: another modality whose vectors these are
+        compared with, by cosine: then in the dimensions that the pairs between them share; None for all dimensions.
+        recorded: what a shard's index would say of the sample, such as {"up": "+z"} or {"sensor": "digit"}.
+        Raise `ConfigError` for an unknown modality, `DataError` for a file that cannot be read, and `SignalError` for a
+        sample that the encoder does not take.
+        """
+        from pairalign.evaluate.raw import embed
+
+        return embed(self.aligner, modality, samples, toward=toward, recorded=recorded)
+
+    def classify(
+        self,
+        modality: str,
+        samples: Any,
+        words: Sequence[str],
+        *,
+        templates: str | Sequence[str] | None = None,
+        text: str | None = None,
+        recorded: Mapping[str, Any] | None = None,
+    ) -> dict[str, float] | list[dict[str, float]]:
+        """Probability by word of one raw sample, or a list of such of a list of samples; they sum to 1 over `words`.
+
+        templates: what the words are put into, see `pairalign.evaluate.zero_shot`; default those of the modality. text:
+        which text modality reads them, where there are several. Others as `embed`, with its errors; `ConfigError` where
+        no pairs join the modality to a text.
+        """
+        from pairalign.evaluate.raw import classify
+
+        how: dict[str, Any] = {"templates": templates, "text": text, "recorded": recorded}
+        return classify(self.aligner, modality, samples, words, **how)
 
 
 def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = False) -> AlignRun:

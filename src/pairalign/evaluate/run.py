@@ -32,7 +32,7 @@ from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool, pooled
 from pairalign.evaluate.probes import check_split, measure_probes, probed, trained_on, training_pools, warn_of_halves
 from pairalign.evaluate.report import Report, write_metrics
 from pairalign.evaluate.tables import tables
-from pairalign.evaluate.zero_shot import class_embeddings, classify, through_known
+from pairalign.evaluate.zero_shot import class_embeddings, classify, template_kind, through_known
 from pairalign.files import check_writable
 from pairalign.runs.folder import own_folder
 from pairalign.runs.lock import alone
@@ -191,7 +191,7 @@ def _zero_shot(
             if modality == text or aligner.graph.path(text, modality) is None:
                 continue
             gate = aligner.path_gate(modality, text).detach().cpu()
-            kind = templates or _template_kind(modality, aligner.encoder(modality).signal.kind)
+            kind = templates or template_kind(modality, aligner.encoder(modality).signal.kind)
             encode = partial(encode_texts, aligner, text, modality)
             vectors = class_embeddings(encode, names, kind)
             embeddings = (gate * pool.latents[modality].shared)[rows]
@@ -201,9 +201,3 @@ def _zero_shot(
             way = f"{modality} by {text}" + (", through known classes" if known else "")
             scores[way] = classify(embeddings, truth, vectors, names, groups=groups, seed=seed)
     return scores
-
-
-def _template_kind(modality: str, kind: str) -> str:
-    from pairalign.evaluate.zero_shot import TEMPLATES
-
-    return next((name for name in (modality, kind) if name in TEMPLATES), "general")

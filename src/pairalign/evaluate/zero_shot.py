@@ -74,6 +74,11 @@ def templates_for(kind: str) -> tuple[str, ...]:
     return TEMPLATES[kind]
 
 
+def template_kind(modality: str, kind: str) -> str:
+    """The built-in templates that suit a modality, by its name, else by the kind of its signal."""
+    return next((name for name in (modality, kind) if name in TEMPLATES), "general")
+
+
 def class_embeddings(
     encode_text: Callable[[list[str]], Tensor],
     classes: Sequence[str],
