@@ -111,7 +111,8 @@ def small_alignment(pairs: Path, out: Path) -> dict[str, Any]:
         "edges": [{"between": ["a", "b"], "shards": "a-b"}, {"between": ["b", "c"], "shards": "b-c"}],
         "out": str(out),
         "latent": {"shared": 8, "private": 4, "hidden": 32},
-        "train": {"steps": 12, "batch_size": 16, "warmup": 2, "checkpoint_every": 4, "accelerator": "cpu"},
+        "train": {"steps": 12, "batch_size": 16, "warmup": 2, "checkpoint_every": 4, "accelerator": "cpu"}
+        | {"keep_checkpoint": True},
         "data": {"root": str(pairs), "shuffle": 50},
     }
 

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 OUT = "out"
+KEEP = "train.keep_checkpoint=true"  # to be compared, too
 PLUGIN = Path(__file__).resolve().parents[2] / "tests" / "support" / "plain_vector.py"
 
 
@@ -55,14 +56,14 @@ def _training(work: Path) -> Iterator[Case]:
     files = {"align": ("last.ckpt", "model.safetensors"), "recompose": ("last.ckpt", "results.json")}
     for verb, written in files.items():
         for accumulate in (1, 2):
-            words = (verb, str(work / f"{verb}.yaml"), f"out={OUT}", "--quiet", f"train.accumulate={accumulate}")
+            words = (verb, str(work / f"{verb}.yaml"), f"out={OUT}", "--quiet", f"train.accumulate={accumulate}", KEEP)
             how = f"accumulate {accumulate}"
             loader = "data.workers=1" if verb == "align" else "train.workers=1"
             one = words if accumulate == 1 else (*words, loader)  # so that loader workers are killed, too
             yield Case(f"{verb}, 1 process, {how}", one, written)
             yield Case(f"{verb}, 2 processes, {how}", words, written, 2)
             yield Case(f"{verb}, 2 processes, one signalled, {how}", words, written, 2, victims=True, share=0.5)
-        words = (verb, str(work / f"{verb}.yaml"), f"out={OUT}", "--quiet", "train.devices=2")
+        words = (verb, str(work / f"{verb}.yaml"), f"out={OUT}", "--quiet", "train.devices=2", KEEP)
         yield Case(f"{verb}, train.devices=2", words, written, cold=True, share=0.05)
 
 

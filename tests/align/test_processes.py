@@ -50,7 +50,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "loss": {"noise": 0.0},  # each process draws its own
         "train": {
             **{"steps": 14, "batch_size": 8, "warmup": 2, "lr": 5e-3, "accelerator": "cpu"},
-            **{"checkpoint_every": 9, "validate_every": 7},
+            **{"checkpoint_every": 9, "keep_checkpoint": True, "validate_every": 7},
         },
         "data": {"root": str(tmp_path / "shards"), "shuffle": 50},
         "plugins": [PLUGIN],

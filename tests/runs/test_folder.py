@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -396,3 +397,25 @@ def test_stage_two_takes_a_corrected_configuration_and_fresh_moves_only_its_file
     assert set(written) - set(aside) == {"notes.txt", "dormant/own.txt", ".lock"}
     assert (run.folder / "notes.txt").read_text() == "mine"
     assert load_recomposed(tmp_path / "run.old-1").results == run.results
+
+
+def test_a_finished_run_drops_what_only_resuming_needs_and_says_so(command: Command, tmp_path: Path) -> None:
+    few = ("train.checkpoint_every=1", "train.steps=3", "train.keep_checkpoint=false")
+    status, printed = command(*few)
+    assert status == 0
+    assert re.search(r"last.ckpt \(\d+\.\d MB\), which only an interrupted run goes on from, was removed", printed)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    record = tmp_path / "run" / "identity.json"  # killed before the checkpoint went: the next command ends it
+    told = {key: value for key, value in json.loads(record.read_text()).items() if key != "finished"}
+    record.write_text(json.dumps(told))
+    (tmp_path / "run" / "last.ckpt").write_bytes(b"left")
+    assert command(*few)[0] == 0
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+    assert "finished" in json.loads(record.read_text())
+    status, printed = command(*few[:2], "train.keep_checkpoint=true")  # no other run
+    assert (status, "nothing was trained" in printed) == (0, True)
+    status, printed = command("train.checkpoint_every=1", "train.steps=5")
+    assert (status, "differs in train.steps" in printed) == (3, True)
+    assert command(*few[:2], "train.keep_checkpoint=true", "--fresh")[0] == 0
+    assert (tmp_path / "run" / "last.ckpt").exists()

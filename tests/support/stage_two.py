@@ -33,7 +33,7 @@ PAIRS = {
     **ASKED,
 }
 DORMANT = {"score": "splash", "structure": "rows", "density": 0.25}
-LEAN = {"measure_tokens": 2, "measure_with_signals": False}
+LEAN = {"measure_tokens": 2, "measure_with_signals": False, "keep_checkpoint": True}
 IMAGE = {"shards": "lessons/image", "prompt": "{image} {question}", **ASKED}
 
 

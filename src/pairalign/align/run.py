@@ -127,7 +127,8 @@ def _train(mine: Claim[AlignConfig], runtime: Runtime, *, progress: bool) -> Ali
     mine.begin()
     feeds = build_feeds(config, aligner, runtime, progress=progress)
     _fit(config, aligner, feeds, resume, runtime, progress)
-    runtime.main_only(lambda: mine.folder.finish(lambda: save_weights(path, aligner)))
+    keep = config.train.keep_checkpoint
+    runtime.main_only(lambda: mine.folder.finish(lambda: save_weights(path, aligner), keep_checkpoint=keep))
     return AlignRun(path, config, aligner.eval())
 
 

@@ -143,6 +143,8 @@ class TrainerConfig(Strict):
         that torchrun, SLURM, LSF or MPI started, there are as many as they say. In stage two the strategy "fsdp2"
         shares the language model out among the processes, see `pairalign.finetune.fsdp`.
     threads: torch's CPU threads, 1 or more; null leaves torch's choice.
+    keep_checkpoint: whether a finished run keeps last.ckpt, which only an interrupted one goes on from: weights once
+        more, and the optimizer's state of twice their size.
     """
 
     accumulate: Count = 1
@@ -153,6 +155,7 @@ class TrainerConfig(Strict):
     nodes: Count = 1
     strategy: Text = "auto"
     threads: Count | None = None
+    keep_checkpoint: bool = False
 
 
 @dataclass(frozen=True)

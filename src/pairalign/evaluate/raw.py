@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ def classify(
 def _read(encoder: Encoder, sample: Any, recorded: Mapping[str, Any] | None, where: str) -> Tensor:
     """One raw sample as the encoder takes it; a path is a file, and so is a string where the modality is no text."""
     if isinstance(sample, PathLike) or (isinstance(sample, str) and encoder.signal.kind != "text"):
-        sample = read_signal(sample)
+        sample = read_signal(Path(sample))
     value = encoder.preprocess(sample if recorded is None else encoder.conform(sample, recorded))
     encoder.signal.check(value, where)
     return value

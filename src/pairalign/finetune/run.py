@@ -110,7 +110,8 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
         save_trained(path if runtime.main else None, model, method, before)
     if runtime.main:
         remove(place)
-        mine.folder.finish(lambda: write_json(path / "results.json", results))
+        keep = config.train.keep_checkpoint
+        mine.folder.finish(lambda: write_json(path / "results.json", results), keep_checkpoint=keep)
     runtime.barrier()
     return RecomposeRun(path, config, model, made.processor, results)
 

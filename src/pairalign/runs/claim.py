@@ -58,5 +58,12 @@ def claim(
     with folder.held() if runtime.main else nullcontext():
         config = replace(config, plugins=folder.named_or_kept(config.plugins))
         identity = identify(config)
-        done = runtime.main_only(lambda: folder.is_done(identity, fresh=fresh))
+        done = runtime.main_only(lambda: _is_done(folder, identity, config, fresh))
         yield Claim(folder, config, identity, runtime, fresh, folder.date if done else None)
+
+
+def _is_done(folder: RunFolder, identity: Identity, config: Any, fresh: bool) -> bool:
+    done = folder.is_done(identity, fresh=fresh)
+    if done:
+        folder.settle(keep_checkpoint=config.train.keep_checkpoint)
+    return done

@@ -23,7 +23,7 @@ from pairalign.core.errors import CheckpointError, StorageError
 from pairalign.core.notation import read_mapping
 from pairalign.core.plugins import is_file, read_plugin
 from pairalign.core.record import as_record, read_record
-from pairalign.files import remove_leftovers, stays_inside, storage_error, write_json, write_text
+from pairalign.files import remove, remove_leftovers, stays_inside, storage_error, write_json, write_text
 from pairalign.runs.aside import half_aside, move_aside
 from pairalign.runs.identity import Identity, missing
 from pairalign.runs.lock import hold
@@ -200,10 +200,25 @@ class RunFolder:
         write_text(self.path / CONFIG, f"# pairalign {self.verb} {self.path / CONFIG}\n" + to_yaml(told))
         return aside
 
-    def finish(self, write: Callable[[], object]) -> None:
-        """Let `write` put the last file in its place, and note when."""
+    def finish(self, write: Callable[[], object], *, keep_checkpoint: bool) -> None:
+        """Let `write` put the last file in its place, drop the checkpoint, unless it is kept, and note when."""
         write()
-        write_json(self.path / RECORD, {**self.record(), "finished": _now()})
+        self.settle(keep_checkpoint=keep_checkpoint)
+
+    def settle(self, *, keep_checkpoint: bool) -> None:
+        """What follows the last file; a kill in between leaves it to the next command. Nothing where it was done."""
+        known, last = self.record(), self.path / CHECKPOINT
+        if not known or "finished" in known:
+            return
+        if last.is_file() and not keep_checkpoint:
+            size = last.stat().st_size / 1e6
+            remove(last)
+            print(
+                f"the run is finished: {last} ({size:.1f} MB), which only an interrupted run goes on from, was removed "
+                "(train.keep_checkpoint=true keeps it)",
+                file=sys.stderr,
+            )
+        write_json(self.path / RECORD, {**known, "finished": _now()})
 
     def plugins(self) -> list[KeptPlugin]:
         """The plugin files that the run keeps."""

@@ -16,7 +16,7 @@ from pairalign.core.errors import IdentityError, PairalignError
 
 FREE = ("out", "cache", "score_cache", "plugins", "root", "trust_remote_code")
 FREE_DATA = ("root", "memory", "cache", "cache_gb")
-FREE_TRAIN = ("accelerator", "devices", "nodes", "threads", "checkpoint_every", "memory", "workers")
+FREE_TRAIN = ("accelerator", "devices", "nodes", "threads", "checkpoint_every", "keep_checkpoint", "memory", "workers")
 # the same data may lie elsewhere, and so may a run that another starts from; hashes tell of them
 PLACES = re.compile(r"(^|\.)(shards|images)(\.\d+(\.path)?)?$|^start\.run$")
 GONE = "gone"
