@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from lmms_eval_like import installed, model_class
 from stage_two import IMAGE, TOUCH, short_run
 
 import pairalign as pa
-from pairalign.core.errors import CheckpointError, PackError
+from pairalign.core.errors import CheckpointError, ConfigError, PackError
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.measure import measure_task
@@ -133,3 +134,40 @@ def test_weights_of_another_base_are_refused(runs: Callable[[str], RecomposeRun]
     with pytest.raises(CheckpointError, match=r"trained.safetensors' are missing or damaged"):
         pa.load_recomposed(run.folder)
     path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_lmms_eval_asks_a_run_of_any_method_by_the_class_of_its_base(
+    runs: Callable[[str], RecomposeRun], setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run = runs(name)
+    installed(monkeypatch)
+    (tmp_path / "run").symlink_to(run.folder)  # its own name may have a comma, at which lmms-eval splits
+    told = [f"model={place},family=tiny_hf,dtype=float32" for place in (tmp_path / "run", setup / "base")]
+    asked, base = (model_class("pairalign").create_from_arg_string(told, {"batch_size": 1}) for told in told)
+    inputs = base.inputs("what colour is it?")
+    with torch.no_grad():
+        now, was, expected = (m(**inputs).logits for m in (asked.model, base.model, run.model))
+    assert (now - expected).abs().max() < 1e-5
+    stays = name == "bridge" or (name in DORMANT and run.config.dormant.acts == "sensor")
+    assert torch.equal(now, was) if stays else (now - was).abs().max() > 1e-4
+    assert asked.say("what colour is it?") == pa.answer(run.model, run.processor, "what colour is it?", tokens=4)
+    assert asked.model.dtype == torch.float32
+    assert (asked.is_simple, base.is_simple) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ("model={run},family=tiny_hf,dtype=bfloat16", r"is in float32, and TinyHf loads the base in bfloat16"),
+        ("model={run}", r"model_args: family is missing"),
+        ("model={run},family=pairalign", r"family='pairalign': give lmms-eval's class for the base"),
+        ("model={run},family=tiny_hf,pretrained=other", r"pretrained is what `model` says"),
+    ],
+)
+def test_lmms_eval_is_told_what_does_not_fit(
+    runs: Callable[[str], RecomposeRun], monkeypatch: pytest.MonkeyPatch, told: str, message: str
+) -> None:
+    installed(monkeypatch)
+    with pytest.raises(ConfigError, match=message):
+        model_class("pairalign").create_from_arg_string(told.format(run=runs("bridge").folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,19 @@ def test_both_lines_are_equal_but_for_the_model_and_the_folder() -> None:
     swapped = [w.replace("packs/my touch/merged", "org/model").replace("out/merged", "out/base") for w in words]
     assert swapped == shlex.split(base)
     assert {"--log_samples", "--limit", "8", "ai2d", "llava_hf"} <= set(words)
+
+
+def test_a_run_and_its_base_are_asked_by_one_model(tmp_path: Path) -> None:
+    run = tmp_path / "touch"
+    run.mkdir()
+    (run / "config.yaml").write_text("base: org/model")
+    with pytest.raises(ConfigError, match="is no finished run of stage two"):
+        command_lines("org/model", str(run), "llava_hf", "out")
+    (run / "results.json").write_text("{}")
+    base, after = map(shlex.split, command_lines("org/model", str(run), "llava_hf", "out", arguments="dtype=float32"))
+    assert base[:7] == [*after[:6], "model=org/model,family=llava_hf,dtype=float32"]
+    assert after[4:7] == ["pairalign", "--model_args", f"model={run},family=llava_hf,dtype=float32"]
+    assert after[after.index("--output_path") + 1] == "out/run"
 
 
 @pytest.mark.parametrize(

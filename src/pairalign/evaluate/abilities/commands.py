@@ -1,4 +1,4 @@
-"""The command lines that measure a base and its merged checkpoint, equal in all but the model.
+"""The command lines that measure a base, and its merged checkpoint or a run, equal in all but the model.
 
 Where it bites: lmms-eval splits the model's arguments at commas, and names its result folder by the last two parts of
 the model's path; so each side gets an output folder of its own.
@@ -37,26 +37,38 @@ def command_lines(
 ) -> list[str]:
     """Two lines for a shell: the base into `out/base`, the merged checkpoint into `out/merged`.
 
-    family: lmms-eval's name of the model's class, such as "llava_hf" or "qwen2_5_vl". arguments: further model
-    arguments for both, such as "device_map=auto".
+    merged: or the folder of a finished run of any method. Both sides are then asked by the model `pairalign` of
+    `pairalign.export.lmms`, and the run's results go to `out/run`. family: lmms-eval's name of the model's class, such
+    as "llava_hf" or "qwen2_5_vl". arguments: further model arguments for both, such as "device_map=cuda:0".
     """
     if base == merged:
         raise ConfigError(
-            f"base={base!r} and merged are the same: give the checkpoint that `pairalign export --merge` wrote."
+            f"base={base!r} and merged are the same: give the checkpoint that `pairalign export --merge` wrote, or a "
+            "run's folder."
         )
-    return [
-        _line(name, model, family, Path(out), chosen_tasks(tasks), batch_size, limit, arguments)
-        for name, model in (("base", base), ("merged", merged))
-    ]
-
-
-def _line(
-    name: str, model: str, family: str, out: Path, tasks: list[str], batch_size: int, limit: int | None, arguments: str
-) -> str:
-    if "," in model:
+    run = is_run(merged)
+    sides = (("base", base), ("run" if run else "merged", merged))
+    told = {name: (f"model={model},family={family}" if run else f"pretrained={model}") for name, model in sides}
+    if commas := [(name, model) for name, model in sides if "," in model]:
+        name, model = commas[0]
         raise ConfigError(f"{name}={model!r}: lmms-eval splits model arguments at commas; give a path without one.")
-    words = ["python", "-m", "lmms_eval", "--model", family]
-    words += ["--model_args", ",".join([f"pretrained={model}", *filter(None, [arguments])])]
+    return [
+        _line("pairalign" if run else family, ",".join(filter(None, [told[name], arguments])), Path(out) / name,
+              chosen_tasks(tasks), batch_size, limit)
+        for name, _ in sides
+    ]  # fmt: skip
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder is that of a finished run of stage two; raise `ConfigError` for any other run."""
+    place = Path(folder)
+    if (place / "config.yaml").is_file() and not (place / "results.json").is_file():
+        raise ConfigError(f"{str(folder)!r} is no finished run of stage two: let the same `pairalign recompose` go on.")
+    return (place / "config.yaml").is_file()
+
+
+def _line(model: str, told: str, out: Path, tasks: list[str], batch_size: int, limit: int | None) -> str:
+    words = ["python", "-m", "lmms_eval", "--model", model, "--model_args", told]
     words += ["--tasks", ",".join(tasks), "--batch_size", str(batch_size), "--log_samples"]
-    words += ["--output_path", str(out / name)] + (["--limit", str(limit)] if limit is not None else [])
+    words += ["--output_path", str(out)] + (["--limit", str(limit)] if limit is not None else [])
     return shlex.join(words)
