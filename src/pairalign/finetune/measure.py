@@ -24,6 +24,7 @@ from pairalign.finetune.collator import IGNORED, Batch
 from pairalign.finetune.questions import Questions
 from pairalign.runtime import Runtime
 from pairalign.sensors.answer import answer_all
+from pairalign.sensors.head import head_in_one_piece
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.prefix import Prefixes
 from pairalign.sensors.processor import to_device
@@ -109,7 +110,8 @@ def answer_logits(
         return found[:, :-1], batch.labels[:, -keep:]
     options = {"logits_to_keep": keep + 1} if model.keeps_logits else {}
     inputs = {**batch.inputs, **options}
-    logits = (model(**inputs) if llm is None else model.run(llm, **inputs)).logits
+    with head_in_one_piece(llm or model.llm):
+        logits = (model(**inputs) if llm is None else model.run(llm, **inputs)).logits
     return logits[:, -keep - 1 : -1], batch.labels[:, -keep:]
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pairalign.sensors.head import head_in_one_piece
 from pairalign.sensors.model import CACHES, SensorModel, cache_of
 from pairalign.sensors.sensor import embedding_of
 from pairalign.sensors.splice import spliced
@@ -99,7 +100,7 @@ class Prefixes:
         found = cut(model, ids, mask, keep)
         if found is None:
             return None
-        with model.turns.turn(model.llm):
+        with model.turns.turn(model.llm), head_in_one_piece(model.llm):
             rows = self._rows(model, found, inputs, keys)
             if rows is None:
                 return None
