@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--rate", type=float, default=RATE, help="of the trials of rehearsal")
     parser.add_argument("--limit", type=int, help="held-out questions of a task while settings are chosen")
-    parser.add_argument("--dtype", default="float32", help="of the base; bfloat16 is twice as fast where a CPU has it")
+    parser.add_argument("--dtype", default="float32", help="of the base; bfloat16: faster where a CPU has it")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--repeats", type=int, help=f"of what is timed; default: {REPEATS}, or 1 with --quick")
     parser.add_argument("--projector", type=int, default=PROJECTOR, help="steps")
