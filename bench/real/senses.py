@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 class Sense(NamedTuple):
     """config: of stage one; shards: what it calls its pairs; plugin: file of an encoder that nobody built in; beside:
-    what it is paired with; told: what differs from the configuration."""
+    what it is paired with; told, steps: what differs from the configuration."""
 
     name: str
     config: Path
@@ -26,6 +26,7 @@ class Sense(NamedTuple):
     plugin: Path | None = None
     beside: str = "image"
     told: tuple[str, ...] = ()
+    steps: int | None = None
 
     @property
     def plugins(self) -> tuple[str, ...]:
@@ -37,13 +38,12 @@ WORDS = (
     "modalities.text={encoder: openclip_text, options: {config: tiny}}",
     "loss.contrast=1",
     "loss.relation=0",
-    "train.steps=1200",
 )
 CONFIGS = ROOT / "configs" / "real"
 SENSES = {
     "touch": Sense("touch", CONFIGS / "touch_image.yaml", "contacts"),
     "sound": Sense("sound", CONFIGS / "impact_image.yaml", "impacts", ROOT / "bench" / "sensors" / "impact_sound.py"),
-    "points": Sense("points", CONFIGS / "shapes_text.yaml", "shapes", beside="text", told=WORDS),
+    "points": Sense("points", CONFIGS / "shapes_text.yaml", "shapes", beside="text", told=WORDS, steps=1200),
 }
 
 

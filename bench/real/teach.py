@@ -13,13 +13,16 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from real.senses import SENSES, Sense, recordings
 from real.settings import BATCH, Run, Where, settings, stage_one
 
+if TYPE_CHECKING:
+    from pairalign.core.config import AlignConfig
+
 FOLD: dict[Where, int | None] = {"fold": 0, "whole": None}
-SHORT = ("train.steps=20", "train.warmup=2")
+SHORT = 20  # steps
 
 
 def record_of(run: Run, work: Path) -> dict[str, Any] | None:
@@ -40,17 +43,23 @@ def teach(run: Run, data: Path, work: Path, quick: bool = False) -> dict[str, An
 def align(sense: Sense, data: Path, work: Path, where: Where, seed: int, quick: bool = False) -> Path:
     """Stage one on recordings and their pictures, once for each seed."""
     from pairalign.align.run import align_pairs
-    from pairalign.core.config import AlignConfig, load_config
     from pairalign.data.pack import pack_pairs
 
     packed, out = work / "packed" / where, stage_one(work, sense.name, where, seed)
     if not (packed / sense.shards / "index.json").exists():
         rows = list(recordings(sense.name, data, FOLD[where]))
         pack_pairs(rows, packed / sense.shards, modalities=[sense.beside, sense.name], progress=False)
-    told = [f"data.root={packed}", f"out={out}", f"seed={seed}", *sense.told, *(SHORT if quick else ())]
-    config = load_config(AlignConfig, sense.config, told)
-    align_pairs(replace(config, plugins=sense.plugins), progress=False)
+    align_pairs(configured(sense, packed, out, seed, SHORT if quick else sense.steps), progress=False)
     return out
+
+
+def configured(sense: Sense, packed: Path, out: Path, seed: int, steps: int | None) -> AlignConfig:
+    """Stage one of a sense; steps: other than its configuration has."""
+    from pairalign.core.config import AlignConfig, load_config
+
+    told = [f"data.root={packed}", f"out={out}", f"seed={seed}", *sense.told]
+    told += [f"train.steps={steps}", f"train.warmup={steps // 10}"] if steps else []
+    return replace(load_config(AlignConfig, sense.config, told), plugins=sense.plugins)
 
 
 def align_alone(*told: Any) -> Path:

@@ -164,6 +164,16 @@ def test_every_run_has_a_name_and_a_valid_configuration(tmp_path: Path) -> None:
         assert config.held_out["facts"].split == {"fold": "val", "whole": "test"}[run.where]
 
 
+def test_stage_one_of_every_sense_is_a_valid_configuration(tmp_path: Path) -> None:
+    from real.senses import SENSES
+    from real.teach import SHORT, configured
+
+    for sense in SENSES.values():
+        steps = {configured(sense, tmp_path, tmp_path / "out", 1, n).train.steps for n in (SHORT, sense.steps)}
+        assert SHORT in steps
+        assert len(steps) == 2
+
+
 def test_the_rate_is_validations_and_of_equals_the_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from real.arms import ARMS, SENSOR
     from real.settings import Run
