@@ -10,6 +10,7 @@ from pairalign.cli import align
 from pairalign.cli.main import main
 
 VERBS = [
+    "init",
     "demo",
     "encoders",
     "data",
