@@ -180,7 +180,7 @@ def after(args: argparse.Namespace) -> None:
         measure_speed(both["touch"], pack, touch, args.out, repeats)
         write_table(args)
     if "doors" in wanted:
-        open_doors(both, args.out, args.data)
+        open_doors(both, args.out, args.data, ("int8",) if args.quick else ("int8", "nf4"))
 
 
 def main() -> None:

@@ -35,8 +35,10 @@ def sound_of(data: Path) -> Path:
     return min((data / "third" / "audio").glob("*.wav"))
 
 
-def open_doors(pair: Mapping[str, Run], work: Path, data: Path) -> dict[str, Any]:
-    """What every command on two finished runs did, by its name."""
+def open_doors(
+    pair: Mapping[str, Run], work: Path, data: Path, forms: Sequence[str] = ("int8", "nf4")
+) -> dict[str, Any]:
+    """What every command on two finished runs did, by its name. forms: that the base is quantised in."""
     from pairalign.files import write_json
 
     path, doors = work / "doors.json", work / "doors"
@@ -45,7 +47,7 @@ def open_doors(pair: Mapping[str, Run], work: Path, data: Path) -> dict[str, Any
     packs = [packed(run, work) for run in pair.values()]
     tried: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         (name, lambda words=words, made=made: _call(words, made))  # type: ignore[misc]
-        for name, words, made in _commands(pair["touch"], packs, work, data)
+        for name, words, made in _commands(pair["touch"], packs, work, data, forms)
     ]
     tried.append(("PEFT loads it", lambda: loaded_by_peft(work / "base", doors / "lora", doors / "merged" / "merged")))
     tried.append(("uninstall", lambda: uninstalled(work / "base", packs, [touch_of(data), sound_of(data)])))
@@ -57,7 +59,9 @@ def open_doors(pair: Mapping[str, Run], work: Path, data: Path) -> dict[str, Any
     return found
 
 
-def _commands(run: Run, packs: Sequence[Path], work: Path, data: Path) -> Iterator[tuple[str, list[str], list[Path]]]:
+def _commands(
+    run: Run, packs: Sequence[Path], work: Path, data: Path, forms: Sequence[str]
+) -> Iterator[tuple[str, list[str], list[Path]]]:
     """Name, words, and what is removed before it is tried again."""
     taught, base, lessons, doors = work / "taught" / run.name, work / "base", work / "lessons", work / "doors"
     config, short = doors / "doors.yaml", doors / "short.yaml"
@@ -83,7 +87,7 @@ def _commands(run: Run, packs: Sequence[Path], work: Path, data: Path) -> Iterat
                           "--base", str(doors / "merged" / "merged"), *touch], []  # fmt: skip
     both = [*touch, "--pack", str(packs[1]), "--sound", str(sound_of(data))]
     yield "ask, two packs", [*ask, "--base", str(base), *both, *_plugins()], []
-    for bits in ("int8", "nf4"):
+    for bits in forms:
         out = doors / bits
         yield f"plan, {bits}", ["plan", str(short), f"load_in={bits}", f"out={out}"], []
         yield f"recompose, {bits}", ["recompose", str(short), f"load_in={bits}", f"out={out}", "--quiet"], []

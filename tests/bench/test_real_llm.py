@@ -301,7 +301,8 @@ def test_every_command_is_one_of_ours(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / name).touch()
     (tmp_path / "doors").mkdir()
-    found = list(_commands(Run(REHEARSED, 1e-3, 0, "whole"), [tmp_path / "a", tmp_path / "b"], tmp_path, tmp_path))
+    run, packs = Run(REHEARSED, 1e-3, 0, "whole"), [tmp_path / "a", tmp_path / "b"]
+    found = list(_commands(run, packs, tmp_path, tmp_path, ("int8", "nf4")))
     assert len({name for name, _, _ in found}) == len(found)
     for _, words, _ in found:
         assert all(Path(file).exists() for _, file in getattr(_parse(words), "signals", ()))
