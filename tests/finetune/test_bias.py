@@ -56,7 +56,17 @@ def test_words_are_told_apart_from_answers_and_numbers(made: Prepared) -> None:
 
 @pytest.mark.parametrize(
     ("text", "counts"),
-    [("7", True), ("3.5", True), ("12th", True), ("Second", True), ("one", True), ("ones", False), ("a1", False)],
+    [
+        ("7", True),
+        ("3.5", True),
+        ("12th", True),
+        ("Second", True),
+        ("one", True),
+        ("ones", False),
+        ("a1", False),
+        ("1,000", True),
+        ("٣", False),
+    ],
 )
 def test_what_is_a_number(text: str, counts: bool) -> None:
     assert bool(NUMBER.fullmatch(text)) == counts

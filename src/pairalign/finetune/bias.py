@@ -33,7 +33,9 @@ _MORE = "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety
 _NTH = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth twentieth hundredth thousandth"
 )
-NUMBER = re.compile(rf"\d+(\.\d+)?|\d+(st|nd|rd|th)|{'|'.join(f'{_ONES} {_MORE} {_NTH}'.split())}", re.IGNORECASE)
+_WORDS = "|".join(f"{_ONES} {_MORE} {_NTH}".split())
+NUMBER = re.compile(rf"\d+([.,]\d+)?|\d+(st|nd|rd|th)|{_WORDS}", re.IGNORECASE | re.ASCII)
+"""A superset of the source's program, which has no ordinals in words, and no number word behind a byte-level space."""
 
 
 def probe_tokens(probe: ProbeConfig, answers: Iterable[str], tokenizer: Any) -> list[int]:
