@@ -21,6 +21,7 @@ from pairalign.evaluate.compared import compared, pair_embeddings
 from pairalign.evaluate.geometry import alignment, edge_dimensions, modality_gap, uniformity
 from pairalign.evaluate.intervals import encode_labels
 from pairalign.evaluate.pool import EvalPool
+from pairalign.evaluate.probes import measure_probes as measure_probes
 from pairalign.evaluate.retrieval import agreement, bidirectional
 
 Visible = Mapping[str, Sequence[str]]
