@@ -25,6 +25,8 @@ from pairalign.data.reader import BadSampleError, RawSample, ShardReader, Wanted
 from pairalign.files import sha256_file
 
 OnBad = Callable[[str, str], None]
+Arrange = Callable[[np.ndarray, int], np.ndarray]
+"""An epoch's whole order, rows of (shard, place in shard), and its number → the order that is taken instead."""
 
 
 def count_samples(folder: str | Path | Remote, split: str) -> int:
@@ -50,6 +52,7 @@ def read_samples(
     skip: int = 0,
     limit: int | None = None,
     take: np.ndarray | None = None,
+    arrange: Arrange | None = None,
     on_bad: OnBad | None = None,
 ) -> Iterator[RawSample]:
     """Yield this stream's samples of one pass over a split.
@@ -60,7 +63,8 @@ def read_samples(
     raw: give the stored bytes instead of decoded values.
     shuffle: 0 keeps the stored order; else shards come in random order and a sample moves by up to `shuffle`
         places; from the size of the split on, it is a full permutation.
-    rank, world_size, worker, workers: which of world_size × workers streams this is. block: see `stream_order`.
+    rank, world_size, worker, workers: which of world_size × workers streams this is. block, arrange: see
+        `stream_order`.
     limit: only the first so many samples of the split, in stored order; None for all.
     skip: leave out the first places of the stream's order, damaged samples counted, without reading them.
     take: read these rising places of the stream's order and nothing else, as a pool of several folders takes them.
@@ -77,6 +81,7 @@ def read_samples(
     wanted = decode if callable(decode) else lambda key: named
     stream = rank * workers + worker if block is None else worker * world_size + rank  # workers take turns by batches
     options: dict[str, Any] = {"stream": stream, "streams": world_size * workers, "block": block, "limit": limit}
+    options["arrange"] = arrange
     order = stream_order(index, split, shuffle=shuffle, seed=seed, epoch=epoch, **options)
     home, shards = shards_at(folder, index), index.split(split, folder).shards
     places = np.arange(skip, len(order)) if take is None else take
@@ -113,12 +118,14 @@ def stream_order(
     streams: int = 1,
     block: int | Sequence[int] | None = None,
     limit: int | None = None,
+    arrange: Arrange | None = None,
 ) -> np.ndarray:
     """(N, 2) array of (shard, place in shard) that one of `streams` streams reads, in order; see `read_samples`.
 
     block: deal out blocks of so many samples, in turns, along the order of one stream over all epochs one after the
         other: the n-th blocks of all streams together are the n-th stretch of that order; several sizes, 0 among them,
         are those of the turns one after the other, over and over. None deals out shards.
+    arrange: puts the order of all streams into another one before it is dealt out; only with `block`.
     """
     if not 0 <= stream < streams:
         raise DataError(f"stream {stream} of {streams}: rank and worker must lie below world_size and workers.")
@@ -133,6 +140,8 @@ def stream_order(
     order = np.stack([np.repeat(shards, sizes), np.arange(int(sizes.sum())) - starts], 1)
     if draw is not None:
         order = order[_jitter(len(order), shuffle, np.random.Generator(np.random.PCG64([seed, epoch, 1])))]
+    if arrange is not None:
+        order = arrange(order, epoch)
     if block is not None:
         return order[_turns(epoch * len(order) + np.arange(len(order)), block) % streams == stream]
     return order if by_shard else order[stream::streams]

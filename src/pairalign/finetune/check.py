@@ -15,22 +15,17 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from pairalign.core.errors import ConfigError, DataError, PairalignError, SignalError
-from pairalign.data.index import load_index
-from pairalign.data.reader import RawSample
-from pairalign.data.shards import read_samples
+from pairalign.core.errors import ConfigError, PairalignError, SignalError
 from pairalign.dormant.linears import decoder_prefix, find_linears
 from pairalign.dormant.significance import load_scores
 from pairalign.finetune.collator import check_enough
 from pairalign.finetune.config import ForgettingConfig, RecomposeConfig
 from pairalign.finetune.gate import Gate
-from pairalign.finetune.labels import LABEL
+from pairalign.finetune.said import said_texts
 from pairalign.finetune.sampling import deal
 from pairalign.finetune.sources import task_sources
-from pairalign.finetune.tasks import TEXTS as STORED
 from pairalign.finetune.tasks import Task
 from pairalign.finetune.texts import unfit
-from pairalign.sensors.prompt import FIELD
 from pairalign.sensors.reserved import reserved_words
 from pairalign.sensors.sensor import Sense
 from pairalign.sensors.vision import check_still
@@ -225,7 +220,7 @@ def _texts(tasks: Tasks, reserved: Collection[str]) -> Iterator[_Text]:
     seen: set[tuple[bool, str]] = set()
     for part in PARTS[:-1]:
         for task in tasks.get(part, ()):
-            for sample, answer, text in _said(task):
+            for sample, answer, text in said_texts(task):
                 if (answer, text) in seen:
                     continue
                 found = _Text(part, task.name, sample.key, text, answer)
@@ -239,26 +234,6 @@ def _texts(tasks: Tasks, reserved: Collection[str]) -> Iterator[_Text]:
                 elif task.damaged is None or text in task.pieces:
                     shard = task.shard(sample.position)
                     raise ConfigError(f"{where}: the {found.kind} {text.strip()!r} {reason} It is in {shard}.")
-
-
-def _said(task: Task) -> Iterator[tuple[RawSample, bool, str]]:
-    """The sample, whether it is the answer, and the text, for each text of each sample."""
-    stored = load_index(task.folder).modalities
-    asked = [field for field in task.asked if field not in task.sensor and set(stored[field].ext) <= STORED]
-    asked += [LABEL] * (f"{{{LABEL}}}" in task.pieces)
-    plain = [piece for piece in task.pieces if not FIELD.fullmatch(piece)]
-    fields = list(dict.fromkeys(field for field in (*asked, *task.answered) if field != LABEL))
-    on_bad = None if task.damaged is None else task.note
-    for sample in read_samples(task.folder, task.config.split, fields, limit=task.config.limit, on_bad=on_bad):
-        try:
-            answers, others = task.references(sample), [text for name in asked for text in task.texts(sample, name)]
-        except DataError as error:
-            if task.damaged is None:
-                raise
-            task.note(sample.key, str(error))
-            continue
-        yield from ((sample, True, text) for text in answers)
-        yield from ((sample, False, text) for text in (*plain, *others))
 
 
 def _lost(tokenizer: Any, text: _Text, tokens: Sequence[int]) -> list[str]:

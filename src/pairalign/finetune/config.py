@@ -176,6 +176,9 @@ class TuneConfig(TrainerConfig):
     vision_memory: GiB of the model's device for what the base's vision tower and projector, which are frozen, say of
         each picture, so that each is read once, by itself; 0 to read a batch's at every step, all at once, which rounds
         otherwise. See `pairalign.sensors.vision`.
+    length_buckets: whether the samples of each window of 32 steps are sorted by length before they are dealt out to
+        these steps, so that batches hold less padding; or the number of steps, from 1. See
+        `pairalign.finetune.buckets`.
     workers: processes that read and collate batches ahead; 0 for none. They change no batch.
     bad_fraction: largest share of a task's training samples, 0 to 1, that may be damaged, or hold a text that spells
         one of the base's own words such as "<image>": each is named and left out of its batch, and none is replaced; 0
@@ -204,6 +207,7 @@ class TuneConfig(TrainerConfig):
     memory: Amount = 2.0
     prefix_memory: Amount = 0.0
     vision_memory: Amount = 0.0
+    length_buckets: bool | Count = False
     workers: Whole = 0
     bad_fraction: Share = 0.0
     rehearse: RehearseConfig = field(default_factory=RehearseConfig)

@@ -149,7 +149,15 @@ def try_out(
             answer_logits(model, _first(task, collate, config.train.batch_size).to(model.device))
     rehearsal = build_rehearsal(config, model, method, collate, tasks, calibration)
     size, accumulate = config.train.batch_size, config.train.accumulate
-    feed = TaskFeed(tasks, collate, size, config.seed, accumulate=accumulate, rehearsal=rehearsal)
+    feed = TaskFeed(
+        tasks,
+        collate,
+        size,
+        config.seed,
+        accumulate=accumulate,
+        rehearsal=rehearsal,
+        buckets=config.train.length_buckets,
+    )
     step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
     return RunPlan(
         config.method, str(model.device), base, _by_kind(trained), sum(senses.values()) - sensors, layers, memory,

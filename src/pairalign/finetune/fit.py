@@ -52,7 +52,8 @@ def fit_tasks(
         watch.close(0)
         return watch
     rehearsal = build_rehearsal(config, model, method, collate, tasks, calibration)
-    feed = TaskFeed(tasks, collate, size, config.seed, runtime.rank, runtime.world, accumulate, rehearsal)
+    where = runtime.rank, runtime.world
+    feed = TaskFeed(tasks, collate, size, config.seed, *where, accumulate, rehearsal, config.train.length_buckets)
     strategy = SharedOut(runtime) if is_shared(config, runtime) else None
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, strategy=strategy)
     watch.interrupted = lambda: bool(stop.number)

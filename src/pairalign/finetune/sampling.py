@@ -15,6 +15,7 @@ from dataclasses import replace
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pairalign.core.errors import ConfigError, DataError
+from pairalign.finetune.buckets import bucketed
 from pairalign.finetune.collator import Batch, Collator
 from pairalign.finetune.damaged import sifted
 from pairalign.finetune.rehearse import Rehearsal
@@ -22,7 +23,9 @@ from pairalign.finetune.tasks import Example, Task
 
 
 class TaskFeed(IterableDataset[Batch]):
-    """Endless batches of `size` examples a process, `accumulate` of them a step, from batch number `start`."""
+    """Endless batches of `size` examples a process, `accumulate` of them a step, from batch number `start`.
+
+    buckets: steps whose samples are sorted by length, see `pairalign.finetune.buckets`; False for none."""
 
     def __init__(
         self,
@@ -34,11 +37,15 @@ class TaskFeed(IterableDataset[Batch]):
         world: int = 1,
         accumulate: int = 1,
         rehearsal: Rehearsal | None = None,
+        buckets: int | bool = False,
     ) -> None:
         self.tasks, self.collate, self.seed, self.rehearsal = tasks, collate, seed, rehearsal
         share, turns = 0.0 if rehearsal is None else rehearsal.share, accumulate * world
         self.places = deal([task.config.weight for task in tasks], size, turns, share)
         self.held = rehearsed_places(share, size, turns)
+        self.arranged = (
+            bucketed(tasks, self.places, buckets, seed, collate.tokenizer) if buckets else [None] * len(tasks)
+        )
         self.rank, self.world, self.start = rank, world, 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -51,7 +58,11 @@ class TaskFeed(IterableDataset[Batch]):
         examples = []
         for n, task in enumerate(self.tasks):
             block, before = [counts[n] for counts in self.places], _before([counts[n] for counts in mine], done)
-            examples.append(task.shuffled(before, self.seed + n, stream, streams, block) if any(block) else iter(()))
+            examples.append(
+                task.shuffled(before, self.seed + n, stream, streams, block, self.arranged[n])
+                if any(block)
+                else iter(())
+            )
         for turn in itertools.count(done):
             turns = zip(self.tasks, examples, mine[turn % len(mine)], strict=True)
             batch = self._batch([(task, next(one)) for task, one, count in turns for _ in range(count)])

@@ -29,7 +29,7 @@ from pairalign.data.kinds import check_stored, main_value, with_meta
 from pairalign.data.picture import rgb_picture
 from pairalign.data.place import find_place
 from pairalign.data.reader import RawSample
-from pairalign.data.shards import count_samples, read_samples, stream_order
+from pairalign.data.shards import Arrange, count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.damaged import Damaged, sifted
 from pairalign.finetune.labels import LABEL, check_labels, label_of, stored_fields
@@ -131,6 +131,12 @@ class Task:
         count = count_samples(self.folder, self.config.split)
         return count if self.config.limit is None else min(count, self.config.limit)
 
+    @property
+    def starts(self) -> list[int]:
+        """Where each shard's samples begin in stored order, and where the last one's end."""
+        shards = load_index(self.folder).split(self.config.split).shards
+        return [0, *itertools.accumulate(shard.count for shard in shards)]
+
     def read(self, first: int = 0, last: int | None = None) -> Iterator[Example]:
         """Examples `first` to `last` (left out; all if null) once, in stored order."""
         last = len(self) if last is None else min(last, len(self))
@@ -223,16 +229,23 @@ class Task:
         return [None if example is None else encoded.get(example.key) for example in chunk]
 
     def shuffled(
-        self, start: int, seed: int, stream: int = 0, streams: int = 1, block: int | Sequence[int] = 1
+        self,
+        start: int,
+        seed: int,
+        stream: int = 0,
+        streams: int = 1,
+        block: int | Sequence[int] = 1,
+        arrange: Arrange | None = None,
     ) -> Iterator[Example | None]:
         """Endless passes in an order of (seed, pass), one stream's part of them, from its example `start` on; None in
         the place of a damaged one.
 
-        block: examples that a stream takes before it is the next one's turn; see `stream_order`.
+        block: examples that a stream takes before it is the next one's turn; arrange: see `stream_order`.
         """
         index, split, epoch = load_index(self.folder), self.config.split, 0
         order: dict[str, Any] = {"shuffle": len(self), "seed": seed, "limit": self.config.limit, "block": block}
-        before = [0, *itertools.accumulate(shard.count for shard in index.split(split).shards)]
+        order["arrange"] = arrange
+        before = self.starts
         while True:
             places = stream_order(index, split, epoch=epoch, stream=stream, streams=streams, **order)
             count = len(places)
@@ -271,8 +284,7 @@ class Task:
     def shard(self, position: int) -> str:
         """The name of the shard that holds a sample, by its place in stored order."""
         shards = load_index(self.folder).split(self.config.split).shards
-        ends = list(itertools.accumulate(shard.count for shard in shards))
-        return shards[bisect.bisect(ends, position)].name
+        return shards[bisect.bisect(self.starts, position) - 1].name
 
     def reference(self, sample: RawSample) -> str:
         """A sample's answer, the first if it has several."""
