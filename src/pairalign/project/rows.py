@@ -99,7 +99,8 @@ def _grip(factors: dict[str, str], rng: np.random.Generator) -> np.ndarray:
     press = np.sin(np.pi * np.clip((time - begin) / (end - begin), 0, 1)) * _where(4, rng)[:, None]
     hardness, texture = (FACTORS[name].index(factors[name]) for name in OTHERS[::-1])
     shake = 0.1 * texture * np.sin(2 * np.pi * ((4 + 6 * texture) * time + rng.uniform(0, 1, (16, 1))))
-    return ((2 + 3 * hardness) * press * (1 + shake) + rng.normal(0, 0.1, (16, 100))).astype(np.float32)
+    drift = np.cumsum(rng.normal(0, 0.1, (16, 100)), 1)  # as taxels have, each its own
+    return ((2 + 3 * hardness) * press * (1 + shake) + drift).astype(np.float32)
 
 
 def _forces(factors: dict[str, str], rng: np.random.Generator) -> np.ndarray:

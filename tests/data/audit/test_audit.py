@@ -124,6 +124,13 @@ def test_things_of_one_form_are_no_copies(audit: Callable[..., Audit]) -> None:
     assert "raw values are others" in found["points"].message
 
 
+def test_questions_and_answers_may_repeat(audit: Callable[..., Audit]) -> None:
+    rows = [{**row, "question": "is it soft?", "answer": "no"} for row in healthy()]
+    found = audit(rows, "captions").findings
+    assert {finding.figures["modality"] for finding in found} == {"question", "answer"}
+    assert {finding.severity for finding in found} == {"note"}
+
+
 def test_captions_that_repeat_and_captions_that_say_nothing(audit: Callable[..., Audit]) -> None:
     rows = healthy()
     for row in rows:

@@ -1,7 +1,8 @@
 """How many captions are distinct, and what that does to retrieval.
 
 Where it bites: with D distinct captions among n samples, retrieval that accepts only a sample's own row reaches at
-most R@1 = D / n, however good the model; and a repeated caption is a false negative in a contrastive batch.
+most R@1 = D / n, however good the model; and a repeated caption is a false negative in a contrastive batch. Columns of
+questions and answers repeat by nature, and no pair is aligned by them: theirs are notes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from pairalign.data.audit.findings import Finding
 from pairalign.data.audit.survey import Column, Survey
 
+_ASKED = {"question", "answer", "prompt", "instruction", "response"}
 _EMPTY = {"", "nan", "none", "null", "n/a", "na", "unknown", "tbd", "-"}
 
 
@@ -56,7 +58,8 @@ def _repeats(survey: Survey, column: Column, split: str, rows: np.ndarray, figur
     _, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
     keys = survey.names(rows[counts[inverse] > 1])
     figures = {"modality": column.name, "split": split, **figures}
-    return Finding("captions", "warning" if distinct < n / 2 else "note", message, keys, figures)
+    lying = distinct < n / 2 and column.name not in _ASKED
+    return Finding("captions", "warning" if lying else "note", message, keys, figures)
 
 
 def _placeholders(survey: Survey, column: Column) -> list[Finding]:
