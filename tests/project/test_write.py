@@ -24,6 +24,8 @@ from pairalign.project.encoder import KINDS
 from pairalign.project.rows import FELT, OTHERS, PARTNERS, abilities, recordings
 from pairalign.project.write import start_project
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize("partner", PARTNERS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,24 +101,39 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, capsys: pyt
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def commands(block: str) -> list[list[str]]:
+    lines = [part for line in block.splitlines() for part in line.split("&&")]
+    return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
+
+
+def test_the_encoder_in_readme_is_what_init_writes(tmp_path: Path) -> None:
+    start_project(tmp_path / "glove", "glove")
+    shown = blocks(ROOT / "README.md", "python")[0]
+    assert shown.rstrip() == (tmp_path / "glove" / "glove.py").read_text().partition("\n\n")[2].rstrip()
+
+
 @pytest.mark.slow
-def test_every_command_of_its_readme_runs(
+def test_every_command_of_readme_and_of_the_project_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    begin, enter, *lines = commands(blocks(ROOT / "README.md", "sh")[1])
     monkeypatch.chdir(tmp_path)
-    assert main(["init", "grip", "--with", "image"]) == 0
-    monkeypatch.chdir(tmp_path / "grip")
-    page = Path("README.md").read_text()
-    block = re.search(r"```sh\n(.*?)```", page, re.DOTALL)
-    assert block
-    lines = [shlex.split(line, comments=True) for line in block[1].splitlines()]
-    assert lines[0] == ["pytest"]
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], check=True)
-    for program, *words in lines[1:]:
+    assert main(begin[1:]) == 0
+    monkeypatch.chdir(tmp_path / enter[1])
+    test, *own = commands(blocks(Path("README.md"), "sh")[0])
+    assert [[word for word in words if word != "--synthetic"] for words in own[:-1]] == [
+        words for words in lines[:-1] if "--dry-run" not in words and "describe" not in words
+    ]
+    subprocess.run([sys.executable, "-m", *test, "-q", "-p", "no:cacheprovider"], check=True)
+    for program, *words in [*lines, own[-1]]:
         assert program == "pairalign"
         capsys.readouterr()
         assert main(words) == 0, words
     assert capsys.readouterr().out.strip()
-    assert Path("runs/grip/report.html").exists()
+    assert Path("runs/glove/evaluation/report.html").exists()
     results = json.loads(Path("runs/taught/results.json").read_text())
     assert results["after"]["held_out"] == results["base"]["held_out"]

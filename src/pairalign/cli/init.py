@@ -35,7 +35,7 @@ def register(verbs: Any) -> None:
         ("vector", "a list of numbers"),
     ):
         kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=f"its signal is {text}")
-    parser.add_argument("--rows", type=int, default=10, help="made-up recordings (10); 600 are enough to see it learn")
+    parser.add_argument("--rows", type=int, default=10, help="made-up recordings (10)")
     parser.add_argument("--seed", type=int, default=0, help="of what is made up (0)")
     parser.add_argument("--out", type=Path, help="folder to write, which must not exist or be empty (NAME)")
     parser.set_defaults(run=run, kind=next(iter(KINDS)))

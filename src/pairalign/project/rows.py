@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 
 from pairalign.data.world import FACTORS, VISIBLE, World, combinations
-from pairalign.demo.questions import ask, kinds_of
+from pairalign.demo.questions import ask, describe, kinds_of
 
 FELT = {"points": ("shape", "size")}  # what a made-up signal tells, by kind; all others:
 OTHERS = ("texture", "hardness")
 PARTNERS = ("image", "text")
-HELD = 0.2  # share of rows in split val
+HELD = 0.15  # share of rows in split val, and in split test
 SEED = 7001
 
 
 def recordings(folder: Path, name: str, kind: str, partner: str, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Rows for a manifest beside `folder`, into which their files are written: the signal under `name`, its `partner`,
-    a question about what was felt and its answer."""
+    a sentence and a question about what was felt, and the answer."""
     world, draw = World(seed=SEED + seed, normals=False), random.Random(f"recordings {seed}")
     for number in range(count):
         factors = _factors(draw)
@@ -37,6 +37,7 @@ def recordings(folder: Path, name: str, kind: str, partner: str, count: int, see
         yield {
             "key": f"{number:04d}",
             name: file,
+            "text": describe("points" if kind == "points" else "touch", factors).answer,
             partner: _partner(folder, f"{number:04d}-{partner}", sample[partner]),
             "question": asked.question,
             "answer": asked.answer,
@@ -62,8 +63,9 @@ def abilities(folder: Path, partner: str, count: int, seed: int = 0) -> Iterator
 
 
 def split_of(number: int, count: int) -> str:
-    """The last fifth is "val", the rest "train"."""
-    return "val" if number >= count - max(2, round(HELD * count)) else "train"
+    """The last rows are "test", those before them "val", the rest "train"."""
+    held = max(2, round(HELD * count))
+    return "test" if number >= count - held else "val" if number >= count - 2 * held else "train"
 
 
 def _factors(draw: random.Random) -> dict[str, str]:

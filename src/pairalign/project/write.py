@@ -67,9 +67,9 @@ def _check(folder: Path, name: str, kind: str, partner: str, count: int) -> None
 
 
 def _sizes(count: int) -> dict[str, int]:
-    """Steps and batch that suit so many rows."""
+    """Steps, batch and calibration samples that suit so many rows."""
     trained = sum(split_of(number, count) == "train" for number in range(count))
-    return {"steps": min(400, 4 * count), "batch": min(32, trained)}
+    return {"steps": min(400, 4 * count), "batch": min(32, trained), "calibration": min(128, trained)}
 
 
 def _filled(template: str, values: Mapping[str, Any]) -> str:
