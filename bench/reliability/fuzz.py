@@ -26,14 +26,19 @@ def measure(work: Path, count: int, seed: int) -> dict[str, Any]:
 
 def summarise(records: list[Record], seconds: float, seed: int) -> dict[str, Any]:
     """The section of these records."""
+    missing = [name for name in READERS if name not in {record.reader for record in records if record.finished}]
+    settings: dict[str, Any] = {"cpu_seconds_each": seconds, "cpu_seconds_of_a_hang": LIMIT, "seed": seed}
+    if missing:
+        settings["not fuzzed so long yet"] = missing
     bad = [(record, kind, finding) for record in records for kind, finding in record.findings.items()]
     return {
         "section": "fuzz",
         "what": "damaged files, read or refused in words: no other exception, no hang, no death, at most 1 GiB each",
         "tried": sum(record.cases for record in records),
         "held": sum(record.read + record.refused for record in records),
+        "part": f"{len(READERS) - len(missing)} of {len(READERS)} readers had their time" if missing else "",
         "failures": [f"{record.reader}, {one.door}: {one.count} × {kind}: {one.said}" for record, kind, one in bad],
-        "settings": {"cpu_seconds_each": seconds, "cpu_seconds_of_a_hang": LIMIT, "seed": seed},
+        "settings": settings,
         "readers": len(records),
         "cpu_seconds": round(sum(record.seconds for record in records)),
         "most_mib": max((record.peak_mib for record in records), default=0),

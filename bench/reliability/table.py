@@ -21,7 +21,20 @@ PROMISES = {
     "threads": "8 threads, 400 requests with and without sensors: each answered as alone",
     "soak": "long use: memory at most 1.02 × that after warm-up, file descriptors constant",
 }
-PLAIN = ("section", "what", "tried", "held", "failures", "settings", "rows", "picture", "seed", "date", "versions")
+PLAIN = (
+    "section",
+    "what",
+    "tried",
+    "held",
+    "failures",
+    "settings",
+    "rows",
+    "picture",
+    "part",
+    "seed",
+    "date",
+    "versions",
+)
 
 
 def write_table(records: Path, path: Path) -> Path:
@@ -44,6 +57,7 @@ def _row(promise: str, record: dict[str, Any] | None) -> str:
     if record is None:
         return f"| {promise} | not measured | | |"
     share = f" ({100 * record['held'] / record['tried']:.4g} %)" if record["tried"] else ""
+    share += f"; {record['part']}" if record.get("part") else ""
     return f"| {promise} | {record['held']} of {record['tried']}{share} | {record['seed']} | {record['date']} |"
 
 

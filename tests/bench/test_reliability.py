@@ -126,8 +126,11 @@ def test_the_table_has_what_was_measured_and_says_what_was_not(tmp_path: Path) -
     record |= {"settings": {"count": 2}, "seed": 5, "date": "2026-01-02", "versions": {"torch": "2"}, "sent": 11}
     record |= {"rows": [{"case": "align", "KILL": "1 of 2"}]}
     (tmp_path / "kills.json").write_text(json.dumps(record))
+    part = {**record, "section": "fuzz", "held": 8, "failures": [], "part": "3 of 26 readers had their time"}
+    (tmp_path / "fuzz.json").write_text(json.dumps(part))
     lines = write_table(tmp_path, tmp_path / "page.md").read_text().splitlines()
+    assert [line for line in lines if "8 of 8 (100 %); 3 of 26 readers had their time | 5 |" in line]
     assert [line for line in lines if "7 of 8 (87.5 %) | 5 | 2026-01-02 |" in line]
-    assert len([line for line in lines if "not measured" in line]) == 5
+    assert len([line for line in lines if "not measured" in line]) == 4
     for line in ("count: 2; sent: 11.", "| align | 1 of 2 |", "- align KILL 3: bytes", "Versions: torch 2."):
         assert line in lines
