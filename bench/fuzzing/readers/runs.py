@@ -44,7 +44,7 @@ def make_run(out: Path) -> AlignConfig:
     aligner = build_aligner(config)
     out.mkdir()
     folder.begin(config, Identity(to_dict(config), {"shards of edge image~touch": "0" * 64}), fresh=False)
-    folder.finish(lambda: save_weights(out, aligner))
+    folder.finish(lambda: save_weights(out, aligner), keep_checkpoint=True)
     (out / "metrics.jsonl").write_bytes(LINES)
     return config
 

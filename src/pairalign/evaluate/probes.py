@@ -70,10 +70,14 @@ def training_pools(
     wanted: folder and split of each pool, in order; what is pooled of several stands behind them. split: of training;
     by default the run's own. limit: most samples, `MOST` by default. Raise `DataError` for a split that is not there.
     """
-    name, known = split or run.config.data.train_split, dict[ShardPlace, EvalPool]()
+    name, named, wanted = split or run.config.data.train_split, list(pools), list(wanted)
     found: dict[str, EvalPool] = {}
-    named = list(pools)
     of: dict[str, list[str]] = {}
+    known = {  # what is measured itself is not encoded again
+        folder: pools[pool]
+        for (folder, held), pool in zip(wanted, named, strict=False)
+        if held == name and len(pools[pool].keys) <= MOST
+    }
     for (folder, held), pool in zip(wanted, named, strict=False):
         of.setdefault(f"pooled/{held}", []).append(pool)
         there = load_index(folder).every_split
