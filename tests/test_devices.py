@@ -37,6 +37,7 @@ def check(found: dict[str, Any]) -> None:
     assert all(verb["ran"] for verb in found.values()), found
 
 
+@pytest.mark.slow
 def test_a_run_of_both_stages_computes_on_the_device_it_was_given(setup: Path, tmp_path: Path) -> None:
     found = on_the_mirror(setup, tmp_path, *SOME)
     assert list(found) == list(SOME)

@@ -60,12 +60,13 @@ def test_the_others_end_and_name_the_process_that_was_killed(victim: int, waitin
     assert f"process id {started.pids[victim]}" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "waiting", "told"),
     [
         (signal.SIGTERM, "collective", 0),  # hangs where Python hears nothing
-        pytest.param(signal.SIGUSR1, "sleep", 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, "collective", 1, marks=pytest.mark.slow),
+        (signal.SIGUSR1, "sleep", 1),
+        (signal.SIGINT, "collective", 1),
     ],
 )
 def test_a_signal_to_any_process_ends_all_with_its_code(number: int, waiting: str, told: int) -> None:

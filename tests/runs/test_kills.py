@@ -175,6 +175,7 @@ def evaluate_words(align_settings: Settings, pair_folder: Path, tmp_path: Path) 
     return ["evaluate", align_settings["out"], *pairs, "--split", "val", "--limit", "8", "--out", "out", "--quiet"]
 
 
+@pytest.mark.slow
 def test_evaluate_killed_by_each_signal(evaluate_words: list[str], tmp_path: Path) -> None:
     planned = in_turn(("rename:report.html", 1), ("pool", 2), ("report", 1))
     assert disturb(tmp_path, evaluate_words, planned, "out") == len(planned)
@@ -224,6 +225,7 @@ def test_describe_killed_at_every_moment(describe_words: list[str], tmp_path: Pa
     assert disturb(tmp_path, describe_words, planned, "out") == len(planned)
 
 
+@pytest.mark.slow
 def test_describe_cut_within_a_batch(describe_words: list[str], tmp_path: Path) -> None:
     """Some answers of a batch are on disk: the others are given as they were in the whole batch."""
     assert forked(tmp_path / "whole", describe_words) == 0
