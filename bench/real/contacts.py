@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from real.senses import recordings
+from real.senses import recordings, set_apart
 
 WHICH, DESCRIBE = "Which object is it?", "Describe in one sentence what was touched."
 
@@ -59,10 +59,7 @@ def material_apart(data: Path, fold: int | None, sense: str) -> Iterator[dict[st
 
     With `fold`, nothing that is measured at the end: two other objects stand in for them.
     """
-    left_out = APART if fold is None else ("Portion_Cup_White", "Glass_Red")
-    for row in about_one(data, None, sense, ["material"]):
-        if row["group"] in left_out or fold is None or row["group"] not in APART:
-            yield {**row, "split": "test" if row["group"] in left_out else "train"}
+    return set_apart(about_one(data, None, sense, ["material"]), fold, APART, ("Portion_Cup_White", "Glass_Red"))
 
 
 def about_two(data: Path, fold: int | None, sense: str, seed: int = 0) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ are read by a small text tower that learns beside, since no pretrained one is am
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,3 +74,14 @@ def recordings(sense: str, data: Path, fold: int | None = None) -> Iterator[dict
         told = {"key": row["id"].replace("/", "-"), "group": row.get("object") or row["label"], "split": split}
         words = {} if "object" in row else {"text": row["label"]}
         yield {**told, **words, **{field: data / folder / row[name] for field, name in files.items()}}
+
+
+def set_apart(
+    rows: Iterable[dict[str, Any]], fold: int | None, never: Collection[str], instead: Collection[str]
+) -> Iterator[dict[str, Any]]:
+    """Rows of groups that training does not meet as "test", all others "train": `never`, or with `fold` those that
+    stand in for them, and nothing of `never`."""
+    left_out = never if fold is None else instead
+    for row in rows:
+        if row["group"] in left_out or fold is None or row["group"] not in never:
+            yield {**row, "split": "test" if row["group"] in left_out else "train"}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from real.senses import recordings
+from real.senses import recordings, set_apart
 
 
 class Shape(NamedTuple):
@@ -77,10 +77,7 @@ def kind_apart(data: Path, fold: int | None, sense: str) -> Iterator[dict[str, A
 
     With `fold`, nothing that is measured at the end: two other classes stand in for them.
     """
-    left_out = APART if fold is None else ("tree", "chair")
-    for row in about_shape(data, None, sense, ["kind"]):
-        if row["group"] in left_out or fold is None or row["group"] not in APART:
-            yield {**row, "split": "test" if row["group"] in left_out else "train"}
+    return set_apart(about_shape(data, None, sense, ["kind"]), fold, APART, ("tree", "chair"))
 
 
 def two_shapes(data: Path, fold: int | None, sense: str) -> Iterator[dict[str, Any]]:

@@ -20,8 +20,8 @@ from pairalign.core.contract import check_encoder
 from pairalign.core.errors import ConfigError
 from pairalign.core.registry import create_encoder, load_plugin
 from pairalign.finetune.config import RecomposeConfig
-from pairalign.project.encoder import KINDS
-from pairalign.project.rows import FELT, OTHERS, PARTNERS, abilities, recordings
+from pairalign.project.encoder import KINDS, PARTNERS
+from pairalign.project.rows import FELT, OTHERS, abilities, recordings
 from pairalign.project.write import start_project
 
 ROOT = Path(__file__).parents[2]

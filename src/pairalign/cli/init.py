@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pairalign.project.encoder import KINDS
+from pairalign.project.encoder import KINDS, PARTNERS
 
 
 def register(verbs: Any) -> None:
@@ -23,18 +23,15 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--with",
         dest="partner",
-        choices=("image", "text"),
-        default="image",
+        choices=PARTNERS,
+        default=PARTNERS[0],
         help="what recordings pair it with (image)",
     )
     kinds = parser.add_mutually_exclusive_group()
-    for kind, text in (
-        ("series", "channels over time (default)"),
-        ("image", "a picture, as a gel's"),
-        ("points", "a cloud of points"),
-        ("vector", "a list of numbers"),
-    ):
-        kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=f"its signal is {text}")
+    for kind, start in KINDS.items():
+        kinds.add_argument(
+            f"--{kind}", dest="kind", action="store_const", const=kind, help=f"its signal is {start.what}"
+        )
     parser.add_argument("--rows", type=int, default=10, help="made-up recordings (10)")
     parser.add_argument("--seed", type=int, default=0, help="of what is made up (0)")
     parser.add_argument("--out", type=Path, help="folder to write, which must not exist or be empty (NAME)")

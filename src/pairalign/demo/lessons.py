@@ -31,7 +31,7 @@ def about_one(
     world, draw = World(seed=WORLDS[split] + 1000 * seed), random.Random(f"{modality} {split} {seed}")
     kinds = kinds or [kind for kind in kinds_of(modality) if not kind.endswith(UNKNOWN)]
     for n in range(count):
-        sample = world.sample(n, _factors(draw), (modality,))
+        sample = world.sample(n, draw_factors(draw), (modality,))
         asked = ask_kind(kinds[n % len(kinds)], sample["factors"], draw)
         yield {**_row(sample["key"], asked, split), modality: sample[modality]}
 
@@ -40,7 +40,7 @@ def about_two(modality: str, count: int, split: str, seed: int = 0) -> Iterator[
     """Two objects of a modality to compare: fields `first` and `second`."""
     world, draw = World(seed=WORLDS[split] + 1000 * seed), random.Random(f"two {modality} {split} {seed}")
     for n in range(count):
-        about, pair = COMPARED[modality][n % 2], (_factors(draw), _factors(draw))
+        about, pair = COMPARED[modality][n % 2], (draw_factors(draw), draw_factors(draw))
         if about in ("texture", "shape"):  # as often alike as not
             pair = (pair[0], {**pair[1], about: pair[0][about]}) if draw.random() < 0.4 else pair
         one, other = (world.sample(10_000_000 + 2 * n + k, pair[k], (modality,)) for k in (0, 1))
@@ -55,7 +55,8 @@ def about_words(count: int, split: str, seed: int = 0) -> Iterator[dict[str, Any
         yield _row(f"words-{split}-{n}", ask_words(draw), split)
 
 
-def _factors(draw: random.Random) -> dict[str, str]:
+def draw_factors(draw: random.Random) -> dict[str, str]:
+    """One of all combinations of factors."""
     return dict(zip(FACTORS, draw.choice(combinations()), strict=True))
 
 

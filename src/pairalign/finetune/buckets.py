@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pairalign.finetune.collator import Collator
 from pairalign.finetune.said import said_texts
 from pairalign.finetune.tasks import Task
 
@@ -57,15 +58,16 @@ class Buckets:
 
 
 def bucketed(
-    tasks: Sequence[Task], places: Sequence[Sequence[int]], steps: int | bool, seed: int, tokenizer: Any
+    tasks: Sequence[Task], places: Sequence[Sequence[int]], steps: int | bool, seed: int, collate: Collator
 ) -> list[Buckets | None]:
-    """The order of each task's samples; `None` where it is to stay. places: of each task in each batch of a step."""
-    counts = [sum(batch[n] for batch in places) for n in range(len(tasks))]
+    """The order of each task's samples; `None` where it is to stay, as all do without steps. places: of each task in
+    each batch of a step."""
     if not steps:
         return [None for _ in tasks]
+    counts = [sum(batch[n] for batch in places) for n in range(len(tasks))]
     window = STEPS if steps is True else int(steps)
     return [
-        Buckets(count_tokens(task, tokenizer), np.array(task.starts), count, window, seed) if count else None
+        Buckets(count_tokens(task, collate.tokenizer), np.array(task.starts), count, window, seed) if count else None
         for task, count in zip(tasks, counts, strict=True)
     ]
 

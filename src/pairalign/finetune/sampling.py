@@ -43,9 +43,7 @@ class TaskFeed(IterableDataset[Batch]):
         share, turns = 0.0 if rehearsal is None else rehearsal.share, accumulate * world
         self.places = deal([task.config.weight for task in tasks], size, turns, share)
         self.held = rehearsed_places(share, size, turns)
-        self.arranged = (
-            bucketed(tasks, self.places, buckets, seed, collate.tokenizer) if buckets else [None] * len(tasks)
-        )
+        self.arranged = bucketed(tasks, self.places, buckets, seed, collate)
         self.rank, self.world, self.start = rank, world, 0
 
     def __iter__(self) -> Iterator[Batch]:

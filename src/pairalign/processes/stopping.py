@@ -138,7 +138,8 @@ class Stopping:
         print("\nstopping after this step, then writing the checkpoint; once more to stop at once", file=sys.stderr)
 
     def _ready_again(self) -> bool:
-        self._came = float("-inf")  # the second time is not a second wish
+        if self._answer == "stop":
+            self._came = float("-inf")  # the second time is not a second wish
         return self._answer == "stop"
 
     def _listen(self) -> None:

@@ -8,8 +8,9 @@ from pairalign.core.errors import ConfigError
 
 
 class Start(NamedTuple):
-    """The lines in which encoders of two kinds differ, and the options of `pairalign data pack` for such a signal."""
+    """What a signal is, the lines in which encoders of two kinds differ, and the options of `pairalign data pack`."""
 
+    what: str
     signal: str
     net: str
     tokens: str
@@ -18,27 +19,35 @@ class Start(NamedTuple):
 
 KINDS = {
     "series": Start(
+        "channels over time",
         'Signal("series", (16, 100), unit="kPa", rate=100.0, axes=("taxel", "time"))',
         "nn.Conv1d(16, width, kernel_size=9, stride=4)",
         "self.net(batch).transpose(1, 2)",
         "--unit {name}=kPa --rate {name}=100",
     ),
     "image": Start(
+        "a picture, as a gel's",
         'Signal("image", (48, 48, 3), axes=("height", "width", "channel"))',
         "nn.Conv2d(3, width, kernel_size=8, stride=8)",
         "self.net(batch.movedim(-1, 1) / 255).flatten(2).transpose(1, 2)",
         "",
     ),
     "points": Start(
+        "a cloud of points",
         'Signal("points", (256, 3), unit="m", axes=("point", "coordinate"))',
         "nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, width))",
         "self.net(batch)",
         "--unit {name}=m",
     ),
     "vector": Start(
-        'Signal("vector", (24,), unit="N")', "nn.Linear(24, width)", "self.net(batch)[:, None]", "--unit {name}=N"
+        "a list of numbers",
+        'Signal("vector", (24,), unit="N")',
+        "nn.Linear(24, width)",
+        "self.net(batch)[:, None]",
+        "--unit {name}=N",
     ),
 }
+PARTNERS = ("image", "text")  # what a project's recordings pair a signal with
 TEMPLATE = '''"""The {name} encoder. Try it: pairalign encoders check {name} --plugin {name}.py"""
 
 from torch import nn
@@ -80,7 +89,7 @@ def encoder_files(name: str, kind: str) -> dict[str, str]:
     """NAME.py and test_NAME.py, by file name. Raises `ConfigError` for a name that Python cannot have."""
     if not name.isidentifier() or name != name.lower():
         raise ConfigError(f"name {name!r}: use a lower-case Python identifier, such as 'glove'.")
-    signal, net, tokens, _ = KINDS[kind]
+    _, signal, net, tokens, _ = KINDS[kind]
     title = name.title().replace("_", "")
     values = {"name": name, "title": title, "signal": signal, "net": net, "tokens": tokens}
     return {f"{name}.py": TEMPLATE.format(**values), f"test_{name}.py": TEST.format(**values)}

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pairalign.data.world import FACTORS, VISIBLE, World, combinations
-from pairalign.demo.questions import ask, describe, kinds_of
+from pairalign.data.world import FACTORS, VISIBLE, World
+from pairalign.demo.lessons import draw_factors
+from pairalign.demo.questions import ask, describe
 
 FELT = {"points": ("shape", "size")}  # what a made-up signal tells, by kind; all others:
 OTHERS = ("texture", "hardness")
-PARTNERS = ("image", "text")
+RENDERED = {"image": "touch", "points": "points"}  # kinds that the world itself has, by what it calls them
 HELD = 0.15  # share of rows in split val, and in split test
 SEED = 7001
 
@@ -27,17 +28,18 @@ def recordings(folder: Path, name: str, kind: str, partner: str, count: int, see
     """Rows for a manifest beside `folder`, into which their files are written: the signal under `name`, its `partner`,
     a sentence and a question about what was felt, and the answer."""
     world, draw = World(seed=SEED + seed, normals=False), random.Random(f"recordings {seed}")
+    shown = RENDERED.get(kind)
     for number in range(count):
-        factors = _factors(draw)
+        factors = draw_factors(draw)
         about = FELT.get(kind, OTHERS)[number % 2]
-        sample = world.sample(number, factors, [*([kind] if kind == "points" else []), partner])
-        rng = np.random.default_rng([SEED, seed, number])
-        file = _write(folder, f"{number:04d}-{name}", _signal(kind, factors, sample, rng, world, number))
+        sample = world.sample(number, factors, [*([shown] if shown else []), partner])
+        signal = sample[shown] if shown else MADE[kind](factors, np.random.default_rng([SEED, seed, number]))
+        file = _write(folder, f"{number:04d}-{name}", signal)
         asked = ask("touch", about, factors)
         yield {
             "key": f"{number:04d}",
             name: file,
-            "text": describe("points" if kind == "points" else "touch", factors).answer,
+            "text": describe(shown or "touch", factors).answer,
             partner: _partner(folder, f"{number:04d}-{partner}", sample[partner]),
             "question": asked.question,
             "answer": asked.answer,
@@ -49,9 +51,9 @@ def recordings(folder: Path, name: str, kind: str, partner: str, count: int, see
 def abilities(folder: Path, partner: str, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Rows of what the model can do before: questions about pictures or sentences, which it must not unlearn."""
     world, draw = World(seed=SEED + 1 + seed), random.Random(f"abilities {seed}")
-    kinds = [kind.partition(".")[2] for kind in kinds_of("image") if kind.partition(".")[2] in VISIBLE["image"]]
+    kinds = VISIBLE["image"]
     for number in range(count):
-        factors = _factors(draw)
+        factors = draw_factors(draw)
         sample, asked = world.sample(number, factors, [partner]), ask(partner, kinds[number % len(kinds)], factors)
         yield {
             "key": f"{number:04d}",
@@ -68,10 +70,6 @@ def split_of(number: int, count: int) -> str:
     return "test" if number >= count - held else "val" if number >= count - 2 * held else "train"
 
 
-def _factors(draw: random.Random) -> dict[str, str]:
-    return dict(zip(FACTORS, draw.choice(combinations()), strict=True))
-
-
 def _partner(folder: Path, name: str, value: Any) -> str:
     return value if isinstance(value, str) else _write(folder, name, value)
 
@@ -82,16 +80,6 @@ def _write(folder: Path, name: str, value: Any) -> str:
         return f"{folder.name}/{name}.npy"
     value.save(folder / f"{name}.png")
     return f"{folder.name}/{name}.png"
-
-
-def _signal(
-    kind: str, factors: dict[str, str], sample: dict[str, Any], rng: np.random.Generator, world: World, number: int
-) -> Any:
-    if kind == "image":
-        return world.sample(number, factors, ["touch"])["touch"]
-    if kind == "points":
-        return sample["points"]
-    return _grip(factors, rng) if kind == "series" else _forces(factors, rng)
 
 
 def _grip(factors: dict[str, str], rng: np.random.Generator) -> np.ndarray:
@@ -116,3 +104,6 @@ def _where(side: int, rng: np.random.Generator) -> np.ndarray:
     """How firmly each of side × side places is touched, 0 to 1: a hand is never put down twice alike."""
     places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)
     return np.exp(-((places - rng.uniform(0, side - 1, 2)) ** 2).sum(1) / rng.uniform(2, 8)) * rng.uniform(0.8, 1.2)
+
+
+MADE = {"series": _grip, "vector": _forces}

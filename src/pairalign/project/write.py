@@ -11,8 +11,8 @@ from typing import Any
 
 from pairalign.core.errors import ConfigError
 from pairalign.files import replacing
-from pairalign.project.encoder import KINDS, encoder_files
-from pairalign.project.rows import PARTNERS, abilities, recordings, split_of
+from pairalign.project.encoder import KINDS, PARTNERS, encoder_files
+from pairalign.project.rows import abilities, recordings, split_of
 
 LEAST = 10
 RESERVED = ("image", "text", "question", "answer", "key", "label", "group", "session", "split")
@@ -41,7 +41,7 @@ def start_project(
         _write_rows(partial / "abilities.jsonl", abilities(held, partner, count, seed))
         values["question"] = rows[0]["question"]
         values["ability"] = "{image} {question}" if partner == "image" else "{text}. {question}"
-        values["pack"] = "".join(f" {option}" for option in KINDS[kind].pack.format(name=name).split("  ") if option)
+        values["pack"] = KINDS[kind].pack.format(name=name)
         texts = encoder_files(name, kind) | {
             f"{name}.yaml": _filled("align.yaml", values),
             "teach.yaml": _filled("teach.yaml", values),
