@@ -31,14 +31,15 @@ Tune = Literal["none", "last", "all"]
 class ModalityConfig(Strict):
     """One modality: which encoder reads it, and what of the encoder trains.
 
-    encoder: registered name, see `pairalign encoders ls`.
-    options: keyword arguments of the encoder.
-    tune: "all", "none" (frozen: its features are cached), or the number of last blocks that train, 1 or more.
-    source: field of the shards that holds this modality; its own name if null.
-    views: K ≥ 1 augmented views cached for a frozen encoder; 1 caches the plain sample.
-    head: hidden width of the head on the shared and private latents; 0 for a linear head; null for `latent.hidden`;
-        "anchor" takes a frozen tower's own centred features as the shared latent and trains nothing on its side.
-    start: folder of a finished run whose encoder of the same modality this one starts from; null starts afresh.
+    Args:
+        encoder: registered name, see `pairalign encoders ls`.
+        options: keyword arguments of the encoder.
+        tune: "all", "none" (frozen: its features are cached), or the number of last blocks that train, 1 or more.
+        source: field of the shards that holds this modality; its own name if null.
+        views: K ≥ 1 augmented views cached for a frozen encoder; 1 caches the plain sample.
+        head: hidden width of the head on the shared and private latents; 0 for a linear head; null for `latent.hidden`;
+            "anchor" takes a frozen tower's own centred features as the shared latent and trains nothing on its side.
+        start: folder of a finished run whose encoder of the same modality this one starts from; null starts afresh.
     """
 
     encoder: Text
@@ -52,11 +53,15 @@ class ModalityConfig(Strict):
 
 @dataclass(frozen=True)
 class EdgeConfig(Strict):
-    """Pairs of two modalities: their shards (relative to `data.root`), and their weight ≥ 0 in the loss.
+    """Pairs of two modalities.
 
-    shards: a folder or an address, or a list of them and of `SourceConfig`: data sets that are drawn from together.
-    temperature: of drawing from a list without weights, above 0: a source of n samples gets a share proportional to
-        n^(1/temperature); null or 1 takes every sample once an epoch, larger ones favour small sources.
+    Args:
+        between: the two modalities.
+        shards: a folder or an address (relative to `data.root`), or a list of them and of `SourceConfig`: data sets
+            that are drawn from together.
+        weight: of the edge in the loss, 0 or more.
+        temperature: of drawing from a list without weights, above 0: a source of n samples gets a share proportional to
+            n^(1/temperature); null or 1 takes every sample once an epoch, larger ones favour small sources.
     """
 
     between: tuple[Name, Name]
@@ -75,10 +80,14 @@ class EdgeConfig(Strict):
 
 @dataclass(frozen=True)
 class LatentConfig(Strict):
-    """Sizes: `shared` d_s ≥ 1 and `private` d_p ≥ 0 dimensions, and the `hidden` width of heads, 0 for linear ones.
+    """Sizes of the latents.
 
-    standardise: keep each shared dimension at mean 0 and variance 1 (running statistics): no gap between modalities
-        that never meet in training.
+    Args:
+        shared: dimensions d_s that edges compare, 1 or more.
+        private: dimensions d_p of each modality's own, 0 or more.
+        hidden: width of heads, 0 for linear ones.
+        standardise: keep each shared dimension at mean 0 and variance 1 (running statistics): no gap between modalities
+            that never meet in training.
     """
 
     shared: Count = 64
@@ -91,20 +100,29 @@ class LatentConfig(Strict):
 class LossConfig(Strict):
     """Weights and kinds of stage one's terms; see `pairalign.align` for each formula and source.
 
-    contrastive: "infonce" or "sigmoid".
-    similarity: "cosine", or "euclidean" for the negative squared distance of unnormalised latents, which keeps their
-        scale (identifiability needs it; start `scale` near 0.25). Under it `noise` is also added before comparing.
-    contrast, reconstruct, minimal, gate: weights λ ≥ 0 of the four terms; 0 switches one off.
-    detach: let decoders read the shared latent without training it, so that what no pair aligns must live in private.
-    relation: weight ≥ 0 of the relational term on edges with a frozen side, which copies how near the frozen tower
-        finds its samples to each other; relation_temperature: of that nearness, above 0.
-    gates: learn a gate per edge (partial alignment); false aligns every shared dimension on every edge.
-    false_negatives: "mask" drops same-key or same-caption pairs from the negatives, "positive" adds them to the
-        positives, "keep" treats them as negatives, as CLIP does.
-    noise: standard deviation ≥ 0 of Gaussian noise on the latents that decoders read, which gives the minimal-latent
-        penalty its scale; 0 for none.
-    scale, scale_min, scale_max: initial, smallest and largest logit scale (inverse temperature), above 0 and in order.
-    chunk: rows of the similarity matrix in memory at once, 1 or more.
+    Args:
+        contrastive: "infonce" or "sigmoid".
+        similarity: "cosine", or "euclidean" for the negative squared distance of unnormalised latents, which keeps
+            their scale (identifiability needs it; start `scale` near 0.25). Under it `noise` is also added before
+            comparing.
+        contrast: weight λ ≥ 0 of the contrastive term; 0 switches it off.
+        reconstruct: weight λ ≥ 0 of reconstruction; 0 switches it off.
+        minimal: weight λ ≥ 0 of the minimal-latent penalty; 0 switches it off.
+        gate: weight λ ≥ 0 of the gates' size; 0 switches it off.
+        detach: let decoders read the shared latent without training it, so that what no pair aligns must live in
+            private.
+        relation: weight ≥ 0 of the relational term on edges with a frozen side, which copies how near the frozen tower
+            finds its samples to each other.
+        relation_temperature: of that nearness, above 0.
+        gates: learn a gate per edge (partial alignment); false aligns every shared dimension on every edge.
+        false_negatives: "mask" drops same-key or same-caption pairs from the negatives, "positive" adds them to the
+            positives, "keep" treats them as negatives, as CLIP does.
+        noise: standard deviation ≥ 0 of Gaussian noise on the latents that decoders read, which gives the
+            minimal-latent penalty its scale; 0 for none.
+        scale: initial logit scale (inverse temperature), from `scale_min` to `scale_max`.
+        scale_min: smallest logit scale, above 0.
+        scale_max: largest logit scale.
+        chunk: rows of the similarity matrix in memory at once, 1 or more.
     """
 
     contrastive: Literal["infonce", "sigmoid"] = "infonce"
@@ -136,15 +154,20 @@ class LossConfig(Strict):
 class TrainerConfig(Strict):
     """What both stages tell Lightning's trainer.
 
-    accumulate: batches per optimizer step, 1 or more. In stage two they are exactly one larger batch; in stage one the
-        mean of batches that each compare their own pairs alone. clip: gradient norm of a step, 0 for none.
-    precision: Lightning's, such as "32-true" or "bf16-mixed". accelerator: "auto", or what `find_device` takes.
-    devices (1 or more, or "auto" for all), nodes (1 or more), strategy: as Lightning's Trainer takes them; of processes
-        that torchrun, SLURM, LSF or MPI started, there are as many as they say. In stage two the strategy "fsdp2"
-        shares the language model out among the processes, see `pairalign.finetune.fsdp`.
-    threads: torch's CPU threads, 1 or more; null leaves torch's choice.
-    keep_checkpoint: whether a finished run keeps last.ckpt, which only an interrupted one goes on from: weights once
-        more, and the optimizer's state of twice their size.
+    Args:
+        accumulate: batches per optimizer step, 1 or more. In stage two they are exactly one larger batch; in stage one
+            the mean of batches that each compare their own pairs alone.
+        clip: gradient norm of a step, 0 for none.
+        precision: Lightning's, such as "32-true" or "bf16-mixed".
+        accelerator: "auto", or what `find_device` takes.
+        devices: as Lightning's Trainer takes them, 1 or more, or "auto" for all; of processes that torchrun, SLURM, LSF
+            or MPI started, there are as many as they say.
+        nodes: likewise, 1 or more.
+        strategy: likewise. In stage two "fsdp2" shares the language model out among the processes, see
+            `pairalign.finetune.fsdp`.
+        threads: torch's CPU threads, 1 or more; null leaves torch's choice.
+        keep_checkpoint: whether a finished run keeps last.ckpt, which only an interrupted one goes on from: weights
+            once more, and the optimizer's state of twice their size.
     """
 
     accumulate: Count = 1
@@ -160,11 +183,16 @@ class TrainerConfig(Strict):
 
 @dataclass(frozen=True)
 class TrainConfig(TrainerConfig):
-    """How long and how: `steps` ≥ 1 steps of `batch_size` pairs per edge and process, AdamW with warm-up and cosine.
+    """How long and how stage one trains: AdamW with warm-up and cosine. The others: see `TrainerConfig`.
 
-    lr, weight_decay, warmup (steps): the optimizer, each 0 or more; a run shorter than its warm-up, such as a trial,
-        never gets to lr, which is said.
-    validate_every, checkpoint_every: in steps; 0 for only at the end. The others: see `TrainerConfig`.
+    Args:
+        steps: optimizer steps, 1 or more.
+        batch_size: pairs of each edge in a batch, in each process.
+        lr: learning rate, 0 or more; a run shorter than its warm-up, such as a trial, never gets to it, which is said.
+        weight_decay: AdamW's, 0 or more.
+        warmup: steps until the learning rate is reached, 0 or more.
+        validate_every: in steps; 0 for only at the end.
+        checkpoint_every: in steps; 0 for only at the end.
     """
 
     steps: Count = 1000
@@ -178,17 +206,22 @@ class TrainConfig(TrainerConfig):
 
 @dataclass(frozen=True)
 class DataConfig(Strict):
-    """Where pairs come from: `root` of the shard folders, loader `workers` and `shuffle` buffer in samples, each ≥ 0.
+    """Where pairs come from, and how they are read.
 
-    root: a folder or an address, as `s3://bucket/folder`; see `pairalign.data.place`.
-    train_split, val_split: names of the splits in the shard index; a null val_split trains without validation. "val"
-        may be missing from an edge, which is then not validated, and said so; another name may not.
-    bad_fraction: largest share of damaged samples, 0 to 1, that a run tolerates; each is reported by key, none is
-        replaced.
-    augment: draw a random view of each training sample through `Encoder.view`.
-    memory: GiB of preprocessed samples that a loader process keeps, so that each is preprocessed once; 0 for none.
-    cache, cache_gb: folder in which shards from an address are kept, and how many GiB ≥ 0 of them at most; null for
-        what PAIRALIGN_CACHE and PAIRALIGN_CACHE_GB say, by default ~/.cache/pairalign/shards and 20.
+    Args:
+        root: of the shard folders: a folder or an address, as `s3://bucket/folder`; see `pairalign.data.place`.
+        workers: processes that read and collate batches ahead, 0 or more.
+        shuffle: buffer of the loader in samples, 0 or more.
+        train_split: name of the split in the shard index that is trained on.
+        val_split: of that which validates; null trains without validation. "val" may be missing from an edge, which is
+            then not validated, and said so; another name may not.
+        bad_fraction: largest share of damaged samples, 0 to 1, that a run tolerates; each is reported by key, none is
+            replaced.
+        augment: draw a random view of each training sample through `Encoder.view`.
+        memory: GiB of preprocessed samples that a loader process keeps, so that each is preprocessed once; 0 for none.
+        cache: folder in which shards from an address are kept; null for what PAIRALIGN_CACHE says, by default
+            ~/.cache/pairalign/shards.
+        cache_gb: how many GiB ≥ 0 of them at most; null for what PAIRALIGN_CACHE_GB says, by default 20.
     """
 
     root: Text = "."
@@ -205,7 +238,21 @@ class DataConfig(Strict):
 
 @dataclass(frozen=True)
 class AlignConfig(Strict):
-    """Stage one, whole. `out` is the run folder; `cache` the folder of anchor caches (default: inside `out`)."""
+    """Stage one, whole.
+
+    Args:
+        modalities: by name: the nodes of the pair graph.
+        edges: pairs of modalities that training compares.
+        out: the run folder.
+        seed: of everything that is drawn.
+        latent: sizes, see `LatentConfig`.
+        loss: weights and kinds of its terms, see `LossConfig`.
+        train: how long and how, see `TrainConfig`.
+        data: where pairs come from, see `DataConfig`.
+        cache: folder of anchor caches; null for one inside `out`.
+        plugins: files or modules that register encoders, loaded before anything else.
+        allow_disconnected: train though some modalities cannot be reached from the others.
+    """
 
     modalities: dict[Name, ModalityConfig]
     edges: tuple[EdgeConfig, ...]

@@ -20,11 +20,14 @@ from pairalign.core.secrets import hide
 class SourceConfig(Strict):
     """One data set of a pool.
 
-    path: its shard folder. name: what figures call it; null for the last part of the path.
-    weight: share of its samples among those drawn, relative to the other sources', above 0; null to draw by size.
-    split, val_split: its own names of the splits that are trained and validated on; null for those of the run.
-    sensor: the make of its sensor, for encoders that tell sensors apart: a name, or names by modality where several
-        such encoders read it; null for what its samples or its index say.
+    Args:
+        path: its shard folder.
+        name: what figures call it; null for the last part of the path.
+        weight: share of its samples among those drawn, relative to the other sources', above 0; null to draw by size.
+        split: its own name of the split that is trained on; null for that of the run.
+        val_split: likewise of the split that validates.
+        sensor: the make of its sensor, for encoders that tell sensors apart: a name, or names by modality where several
+            such encoders read it; null for what its samples or its index say.
     """
 
     path: Text

@@ -14,24 +14,28 @@ from pairalign.dormant.selection.select import Budget
 class DormantConfig(Strict):
     """What of which linear layers may learn a new sensor.
 
-    score: registered significance score; see `pairalign.dormant.significance`.
-    density: dormant share, 0 to 1 excluded; n:m structures say their own.
-    structure: "weights", "n:m" (for example "1:4"), "rows", "columns", "neurons"; "directions" of the inputs, which no
-        score chooses; or "matrices", all of the layers that are named (the component recipes SA-proj and Gate&Up).
-    budget: where the share is counted out: "per_row", "per_matrix", "global" or "owl"; null for per_row with entries
-        and per_matrix with the rest.
-    choose: "lowest" scores or least used directions; "highest" as a control. For random ones, score="random".
-        "relevant": the neurons that the score itself marks, whatever the density, which score="mnaft" does; "random":
-        as many neurons of each layer at random, its control.
-    target_modules, exclude_modules, layers_to_transform: which linear layers, as in PEFT; null for attention and gated
-        MLP projections of every layer of the text decoder; "neurons" for MLPs of all towers, the vision tower's too. A
-        negative layer counts from the last. Nothing is protected unless asked.
-    acts: where trained weights act. "sensor": from the first token of the sensor on, so that every prompt without it
-        gets the base's logits, bit for bit; "always": everywhere, as published methods do. null: "sensor" in a run of
-        stage two, "always" by `get_dormant_model` alone, which knows of no sensors.
-    seed: of random scores and probes.
-    options: keyword arguments of the score.
-    owl_outlier, owl_spread: M above 0 and λ ≥ 0 of the "owl" budget.
+    Args:
+        score: registered significance score; see `pairalign.dormant.significance`.
+        density: dormant share, 0 to 1 excluded; n:m structures say their own.
+        structure: "weights", "n:m" (for example "1:4"), "rows", "columns", "neurons"; "directions" of the inputs, which
+            no score chooses; or "matrices", all of the layers that are named (the component recipes SA-proj and
+            Gate&Up).
+        budget: where the share is counted out: "per_row", "per_matrix", "global" or "owl"; null for per_row with
+            entries and per_matrix with the rest.
+        choose: "lowest" scores or least used directions; "highest" as a control. For random ones, score="random".
+            "relevant": the neurons that the score itself marks, whatever the density, which score="mnaft" does;
+            "random": as many neurons of each layer at random, its control.
+        target_modules: which linear layers, as in PEFT; null for attention and gated MLP projections of every layer of
+            the text decoder; "neurons" for MLPs of all towers, the vision tower's too.
+        exclude_modules: which of these not, as in PEFT. Nothing is protected unless asked.
+        layers_to_transform: numbers of the layers, as in PEFT; null for all. A negative one counts from the last.
+        seed: of random scores and probes.
+        options: keyword arguments of the score.
+        owl_outlier: M above 0 of the "owl" budget.
+        owl_spread: λ ≥ 0 of the "owl" budget.
+        acts: where trained weights act. "sensor": from the first token of the sensor on, so that every prompt without
+            it gets the base's logits, bit for bit; "always": everywhere, as published methods do. null: "sensor" in a
+            run of stage two, "always" by `get_dormant_model` alone, which knows of no sensors.
     """
 
     score: Text = "magnitude"

@@ -18,17 +18,23 @@ STEPS = 1000
 
 @dataclass(frozen=True)
 class SenseConfig(Strict):
-    """One sensor: the stage-one `run` that aligned it, its `modality` there (its own name if null), and its bridge.
+    """One sensor: the stage-one run that aligned it, and its bridge.
 
-    bridge: "linear", "mlp" or "resampler"; or "recomposition", through the model's own image projector, which is fitted
-        to `images` (a shard folder with a field `anchor`, the run's modality of pictures) and never trained.
-    tokens: vectors beside those of the latents, 0 or more, the encoder's averaged in so many groups; "all" for one each
-        of the encoder's; a resampler's queries. image_count: at most so many, from 1.
-    tune: what of the encoder trains with the bridge: "none", its "last" block, or "all". A signal is then read anew at
-        every step, and the run, its checkpoints and packs hold the encoder as it has become. lr: of that, 0 or more;
-        null for train.lr.
-    trained: whether the bridge trains; false keeps it as it is, fresh or as `start` left it, and then no training task
-        has to show the sensor.
+    Args:
+        run: folder of that run.
+        modality: what the sensor is called there; its own name if null.
+        bridge: "linear", "mlp" or "resampler"; or "recomposition", through the model's own image projector, which is
+            fitted to `images` and never trained.
+        tokens: vectors beside those of the latents, 0 or more, the encoder's averaged in so many groups; "all" for one
+            each of the encoder's; a resampler's queries.
+        images: shard folder that a recomposition is fitted to, with a field `anchor`.
+        anchor: the run's modality of pictures.
+        image_count: of these at most so many, from 1.
+        trained: whether the bridge trains; false keeps it as it is, fresh or as `start` left it, and then no training
+            task has to show the sensor.
+        tune: what of the encoder trains with the bridge: "none", its "last" block, or "all". A signal is then read anew
+            at every step, and the run, its checkpoints and packs hold the encoder as it has become.
+        lr: of the encoder, 0 or more; null for train.lr.
     """
 
     run: Text
@@ -55,15 +61,19 @@ class SenseConfig(Strict):
 class TaskConfig(Strict):
     """Questions and answers in a shard folder, or in several.
 
-    shards: a folder or an address, or a list of them and of `SourceConfig`: each becomes a task of its own, called
-        TASK/SOURCE, in batches as in figures, and together they have this one's weight, shared by size or weights.
-    prompt: what the user says, word for word; a field in braces stands for its value: `"{touch} is it soft?"`,
-        `"{image} {question}"`; `{label}` for the label that a sample was packed with.
-    answer: likewise, text only, such as `"{label}"`.
-    signals: sensor by field, where a field is not called as its sensor is.
-    weight: share of every step's places, relative to the other tasks, 0 or more. limit: of the split's samples only the
-        first so many, in stored order, in training as in measuring; at least 1, null for all; of a list's sources each.
     A sample's label, where it is a word, names the kind of question in results.
+
+    Args:
+        shards: a folder or an address, or a list of them and of `SourceConfig`: each becomes a task of its own, called
+            TASK/SOURCE, in batches as in figures, and together they have this one's weight, shared by size or weights.
+        prompt: what the user says, word for word; a field in braces stands for its value: `"{touch} is it soft?"`,
+            `"{image} {question}"`; `{label}` for the label that a sample was packed with.
+        answer: likewise, text only, such as `"{label}"`.
+        split: name of the split in the shard index.
+        signals: sensor by field, where a field is not called as its sensor is.
+        weight: share of every step's places, relative to the other tasks, 0 or more.
+        limit: of the split's samples only the first so many, in stored order, in training as in measuring; at least 1,
+            null for all; of a list's sources each.
     """
 
     shards: Shards
@@ -92,10 +102,11 @@ class TaskConfig(Strict):
 class StartConfig(Strict):
     """A finished run of the same base, method and senses, from whose end this one goes on.
 
-    run: its folder, relative to `root`.
-    updates: "same" lets what it trained beside the base train on: dormant values in their places, LoRA's adapter,
-        experts. "new", of LoRA alone, puts the merged weights in the base's place and starts another adapter on them.
-        Where the base's own weights train, the two are one.
+    Args:
+        run: its folder, relative to `root`.
+        updates: "same" lets what it trained beside the base train on: dormant values in their places, LoRA's adapter,
+            experts. "new", of LoRA alone, puts the merged weights in the base's place and starts another adapter on
+            them. Where the base's own weights train, the two are one.
     """
 
     run: Text
@@ -107,10 +118,11 @@ class ProbeConfig(Strict):
     """The answer-bias probe: how much probability a model gives to a set of words wherever it answers, see
     `pairalign.finetune.bias`.
 
-    words: "answers", the words of all validation answers; "numbers", digits, ordinals, decimals and number words, as
-        the probe's source has them; or a list of words.
-    own: probe along what the model itself says, too, of the base and of what is kept; costs one more round of answers,
-        `train.measure_tokens` long. Along the right answers it is always probed.
+    Args:
+        words: "answers", the words of all validation answers; "numbers", digits, ordinals, decimals and number words,
+            as the probe's source has them; or a list of words.
+        own: probe along what the model itself says, too, of the base and of what is kept; costs one more round of
+            answers, `train.measure_tokens` long. Along the right answers it is always probed.
     """
 
     words: Literal["answers", "numbers"] | tuple[Text, ...] = "answers"
@@ -122,12 +134,14 @@ class RehearseConfig(Strict):
     """Prompts of other things with a signal put in, held to what the base says: what a signal that has nothing to do
     with a question would else do to its answer.
 
-    share: of every step's places that rehearse, 0 to below 1; 0 for none. weight: of their mean KL divergence from the
-        base in the loss, nats an answer token, 0 or more.
-    reference: what the base, the same model with its updates off, is asked: the same prompt without the signal
-        ("plain"), or with it ("signal"), which the untaught base may misread.
-    prompts: "calibration", samples of the calibration tasks; or "written", texts that the base writes by itself.
-    tokens: longest answer of the base to a prompt that has none, which says along which text the two are compared.
+    Args:
+        share: of every step's places that rehearse, 0 to below 1; 0 for none.
+        weight: of their mean KL divergence from the base in the loss, nats an answer token, 0 or more.
+        reference: what the base, the same model with its updates off, is asked: the same prompt without the signal
+            ("plain"), or with it ("signal"), which the untaught base may misread.
+        prompts: "calibration", samples of the calibration tasks; or "written", texts that the base writes by itself.
+        tokens: longest answer of the base to a prompt that has none, which says along which text the two are
+            compared.
     """
 
     share: Share = 0.0
@@ -145,7 +159,9 @@ class RehearseConfig(Strict):
 class DistilConfig(Strict):
     """Answers held to the base's on the training tasks themselves, see `pairalign.finetune.distil`.
 
-    weight: λ, 0 or more; 0 for none. temperature: T, above 0.
+    Args:
+        weight: λ, 0 or more; 0 for none.
+        temperature: T, above 0.
     """
 
     weight: Amount = 0.0
@@ -154,40 +170,49 @@ class DistilConfig(Strict):
 
 @dataclass(frozen=True)
 class TuneConfig(TrainerConfig):
-    """Optimization of stage two.
+    """Optimization of stage two. The others: see `TrainerConfig`.
 
-    steps, batch_size, warmup: as in stage one; 0 steps measure what is there. The loss of a step is the mean over all
-        answer tokens of all its batches in all processes, and so are penalties on answers; one on weights counts once.
-    epochs: passes over the samples of all training tasks together, above 0, instead of steps; a run's own configuration
-        says how many steps they were. Null for steps.
-    lr: of the language model's trained weights; bridge_lr: of the bridge. weight_decay: AdamW's, of the former. Each 0
-        or more.
-    bridge_steps: steps before which only the bridge trains, 0 or more.
-    validate_every: steps between measurements, 0 for none before the end.
-    measure_batch_size: questions at once in a measurement. measure_tokens: longest free answer, which the base and what
-        is kept give to the measured questions; 0 for none.
-    measure_with_signals: whether the first `measure_signals_limit` questions of every held-out task are asked again of
-        what is kept, compared with the base logit by logit, and with a signal in the prompt that has nothing to do with
-        them: before everything the user says, and behind the last picture.
-    memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
-    prefix_memory: GiB of the model's device for keys and values of what stands before prompts' first signals, where
-        nothing of the model acts, so that each is read once; 0 to read them at every step, without a graph. A run that
-        goes on after a kill is then equal up to rounding, because what is kept comes from other batches.
-    vision_memory: GiB of the model's device for what the base's vision tower and projector, which are frozen, say of
-        each picture, so that each is read once, by itself; 0 to read a batch's at every step, all at once, which rounds
-        otherwise. See `pairalign.sensors.vision`.
-    length_buckets: whether the samples of each window of 32 steps are sorted by length before they are dealt out to
-        these steps, so that batches hold less padding; or the number of steps, from 1. See
-        `pairalign.finetune.buckets`.
-    workers: processes that read and collate batches ahead; 0 for none. They change no batch.
-    bad_fraction: largest share of a task's training samples, 0 to 1, that may be damaged, or hold a text that spells
-        one of the base's own words such as "<image>": each is named and left out of its batch, and none is replaced; 0
-        stops at the first. What is measured must be whole.
-    gradient_checkpointing: recompute activations in the backward pass. The others: see `TrainerConfig`.
-    rehearse: see `RehearseConfig`; its places are of the same batches, and its answer tokens have a mean of their own.
-    distil: see `DistilConfig`.
-    pull_back: how far from the base the language model's weights are kept after training, W0 + α (W1 − W0), 0 to 1;
-        "auto" for what validation chooses within max_forgetting, see `pairalign.finetune.pull_back`; null for all.
+    The loss of a step is the mean over all answer tokens of all its batches in all processes, and so are penalties on
+    answers; one on weights counts once.
+
+    Args:
+        steps: optimizer steps; 0 measures what is there.
+        batch_size: samples in a batch, in each process.
+        lr: of the language model's trained weights, 0 or more.
+        bridge_lr: of the bridge, 0 or more.
+        weight_decay: AdamW's, of the language model's trained weights, 0 or more.
+        warmup: steps until the learning rates are reached.
+        bridge_steps: steps before which only the bridge trains, 0 or more.
+        validate_every: steps between measurements, 0 for none before the end.
+        measure_batch_size: questions at once in a measurement.
+        measure_tokens: longest free answer, which the base and what is kept give to the measured questions; 0 for none.
+        measure_with_signals: whether the first `measure_signals_limit` questions of every held-out task are asked again
+            of what is kept, compared with the base logit by logit, and with a signal in the prompt that has nothing to
+            do with them: before everything the user says, and behind the last picture.
+        measure_signals_limit: how many of each task, 1 or more.
+        checkpoint_every: steps between checkpoints; 0 for none but that of an interrupted run.
+        gradient_checkpointing: recompute activations in the backward pass.
+        memory: GiB of training signals kept as stage one encoded them, so that each is read once; 0 for none.
+        prefix_memory: GiB of the model's device for keys and values of what stands before prompts' first signals, where
+            nothing of the model acts, so that each is read once; 0 to read them at every step, without a graph. A run
+            that goes on after a kill is then equal up to rounding, because what is kept comes from other batches.
+        vision_memory: GiB of the model's device for what the base's vision tower and projector, which are frozen, say
+            of each picture, so that each is read once, by itself; 0 to read a batch's at every step, all at once, which
+            rounds otherwise. See `pairalign.sensors.vision`.
+        length_buckets: whether the samples of each window of 32 steps are sorted by length before they are dealt out to
+            these steps, so that batches hold less padding; or the number of steps, from 1. See
+            `pairalign.finetune.buckets`.
+        workers: processes that read and collate batches ahead; 0 for none. They change no batch.
+        bad_fraction: largest share of a task's training samples, 0 to 1, that may be damaged, or hold a text that
+            spells one of the base's own words such as "<image>": each is named and left out of its batch, and none is
+            replaced; 0 stops at the first. What is measured must be whole.
+        rehearse: see `RehearseConfig`; its places are of the same batches, and its answer tokens have a mean of their
+            own.
+        distil: see `DistilConfig`.
+        pull_back: how far from the base the language model's weights are kept after training, W0 + α (W1 − W0), 0 to 1;
+            "auto" for what validation chooses within max_forgetting, see `pairalign.finetune.pull_back`; null for all.
+        epochs: passes over the samples of all training tasks together, above 0, instead of steps; a run's own
+            configuration says how many steps they were. Null for steps.
     """
 
     steps: Whole = STEPS
@@ -224,11 +249,12 @@ class TuneConfig(TrainerConfig):
 
 @dataclass(frozen=True)
 class ForgettingConfig(Strict):
-    """How much may be lost, in points of held-out accuracy, each 0 or more; null for any number.
+    """How much may be lost, in points of held-out accuracy; null for any number.
 
-    without_signal: of prompts as they are, since the base.
-    with_signal: of the same with a signal put in that has nothing to do with them, at either position by itself, since
-        before training: the base read them with the bridge that nobody had trained yet.
+    Args:
+        without_signal: of prompts as they are, since the base; 0 or more.
+        with_signal: of the same with a signal put in that has nothing to do with them, at either position by itself,
+            since before training: the base read them with the bridge that nobody had trained yet. 0 or more.
     """
 
     without_signal: Amount | None = None
@@ -241,28 +267,45 @@ class ForgettingConfig(Strict):
 
 @dataclass(frozen=True)
 class RecomposeConfig(Strict):
-    """Stage two, whole. `out` is the run folder.
+    """Stage two, whole.
 
-    base: image-text-to-text model, hub name or local folder; dtype: its weights' ("auto" as stored).
-    device_map, attn_implementation, revision, trust_remote_code: how the base is loaded, see `Loading`.
-    load_in: "int8" or "nf4" keeps its linear layers in 8 or 4 bits; null as they are stored. Methods dormant (rows,
-        columns, neurons, directions) and bridge; needs pairalign[quant].
-    senses: by sensor name. tasks: what is learned, by name; held_out: what must not be forgotten, never trained on.
-    calibration: what the base does well, for scores that look at data and for directions; answers may be left out
-        there. calibration_size: samples of each, 1 or more.
-    method: "dormant", or a baseline of `pairalign.finetune.methods`, with its options.
-    scores: file that `pairalign score` wrote, instead of scoring again. cache: folder that keeps the base's scores by
-        what they were made of (weights, calibration inputs, score and its settings), and its answers to the measured
-        tasks likewise, so that no other run with the same scores or measures it again; null for none. score_cache:
-        another folder for the scores; null for `cache`.
-    installed: folders of sensor packs, or of deltas, for the same base, relative to `root`: their weights are left to
-        them, so that all of them can be merged into one model, or act everywhere together. Packs that act from their
-        sensor on install together without it.
-    probe: see `ProbeConfig`.
-    start: see `StartConfig`; null begins at the base. All figures, and max_forgetting, stay those against the base.
-    max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the best
-        measurement; the final weights are held to it, too. A number bounds what is lost without a signal in the prompt,
-        and, where that is measured, with one; `ForgettingConfig` gives each a bound of its own.
+    Args:
+        base: image-text-to-text model, hub name or local folder.
+        senses: by sensor name.
+        tasks: what is learned, by name.
+        out: the run folder.
+        held_out: what must not be forgotten, never trained on, by name.
+        validation: what says how well it was learned, by name.
+        calibration: what the base does well, for scores that look at data and for directions; answers may be left out
+            there.
+        calibration_size: samples of each calibration task, 1 or more.
+        dtype: of the base's weights, such as "bfloat16"; "auto" as stored.
+        device_map: how the base is spread over devices, see `Loading`.
+        attn_implementation: of the base, see `Loading`.
+        revision: of the base on the hub, see `Loading`.
+        trust_remote_code: run Python code that comes with the base, see `Loading`.
+        load_in: "int8" or "nf4" keeps its linear layers in 8 or 4 bits; null as they are stored. Methods dormant (rows,
+            columns, neurons, directions) and bridge; needs pairalign[quant].
+        method: "dormant", or a baseline of `pairalign.finetune.methods`.
+        options: of the method.
+        dormant: what of which layers may learn, see `DormantConfig`.
+        train: how long and how, see `TuneConfig`.
+        scores: file that `pairalign score` wrote, instead of scoring again.
+        cache: folder that keeps the base's scores by what they were made of (weights, calibration inputs, score and its
+            settings), and its answers to the measured tasks likewise, so that no other run with the same scores or
+            measures it again; null for none.
+        score_cache: another folder for the scores; null for `cache`.
+        installed: folders of sensor packs, or of deltas, for the same base, relative to `root`: their weights are left
+            to them, so that all of them can be merged into one model, or act everywhere together. Packs that act from
+            their sensor on install together without it.
+        probe: see `ProbeConfig`.
+        start: see `StartConfig`; null begins at the base. All figures, and max_forgetting, stay those against the base.
+        max_forgetting: points of held-out accuracy, 0 or more, after whose loss training stops and goes back to the
+            best measurement; the final weights are held to it, too. A number bounds what is lost without a signal in
+            the prompt, and, where that is measured, with one; `ForgettingConfig` gives each a bound of its own.
+        root: folder or address that shard folders and packs are relative to.
+        seed: of everything that is drawn.
+        plugins: files or modules that register encoders, loaded before anything else.
     """
 
     base: Text

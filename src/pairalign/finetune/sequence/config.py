@@ -13,20 +13,23 @@ from pairalign.core.names import Label, Options, Text
 
 @dataclass(frozen=True)
 class SequenceConfig(Strict):
-    """Skills in sequence. `out` is the folder: a run of `pairalign recompose` a stage, and the report.
-
-    stages: in order, each with a `name`, at least one task in `validation` that says what was learned, and else any
-        part of a `RecomposeConfig`: `tasks`, `senses`, `train: {steps: …}`. Each begins where the one before ended.
-    defaults: what all stages have: `base`, `root`, `senses`, `held_out`, `train`, ….
-    arms: ways to learn by name, each any part of a `RecomposeConfig`, such as `{method: lora, train: {lr: 1e-3}}`; all
-        are taught all stages. An arm's settings count before a stage's, a stage's before the defaults; `options` are
-        taken whole. None: the one way that defaults and stages say.
-    seeds: each arm is taught once with each.
-    bridges: which sensors' bridges train in a stage. "taught": those that its training tasks show; "first": only those
-        that no stage before has shown, as published runs leave everything but the chosen part alone. The others stay.
+    """Skills in sequence: a run of `pairalign recompose` a stage, and the report.
 
     What is trained beside the base goes on in its place from stage to stage (`start: {updates: same}`); an arm with
     `start: {updates: new}` merges its LoRA after each stage and starts another.
+
+    Args:
+        stages: in order, each with a `name`, at least one task in `validation` that says what was learned, and else any
+            part of a `RecomposeConfig`: `tasks`, `senses`, `train: {steps: …}`. Each begins where the one before ended.
+        out: folder of all runs and of the report.
+        defaults: what all stages have: `base`, `root`, `senses`, `held_out`, `train`, ….
+        arms: ways to learn by name, each any part of a `RecomposeConfig`, such as `{method: lora, train: {lr: 1e-3}}`;
+            all are taught all stages. An arm's settings count before a stage's, a stage's before the defaults;
+            `options` are taken whole. None: the one way that defaults and stages say.
+        seeds: each arm is taught once with each.
+        bridges: which sensors' bridges train in a stage. "taught": those that its training tasks show; "first": only
+            those that no stage before has shown, as published runs leave everything but the chosen part alone. The
+            others stay.
     """
 
     stages: tuple[Options, ...]
