@@ -11,6 +11,7 @@ from typing import Any
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
+import site_settings
 from site_links import origins, rewrite
 
 
@@ -28,6 +29,8 @@ def on_files(files: Files, *, config: Any) -> Files:
             files.append(File(page, str(root), config.site_dir, config.use_directory_urls))
         elif files.get_file_from_path(page) is None:
             files.append(File.generated(config, page, abs_src_path=str(root / name)))
+    for page, about in site_settings.PAGES.items():
+        files.append(File.generated(config, page, content=site_settings.page(*about)))
     return files
 
 
