@@ -96,7 +96,6 @@ def test_what_is_left_counts_taught_runs_alone() -> None:
 def test_a_run_that_diverges_learned_nothing_and_any_other_fault_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     from fronts.arms import ARMS, settings
     from fronts.runs import run_one
-
     from pairalign.core.errors import DataError
 
     def fail(reason: str) -> Any:
