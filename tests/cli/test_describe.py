@@ -76,6 +76,16 @@ def describe(pack: Path, shards: Path, out: Path, *more: str) -> dict[str, Any]:
     return json.loads((out / "generation.json").read_text())
 
 
+def test_a_program_reads_what_the_page_says(
+    pack: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    result = describe(pack, shards, tmp_path, "--limit", "3", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop("files")["page"] == str(tmp_path / "generation.html")
+    assert told == result
+
+
 def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
 

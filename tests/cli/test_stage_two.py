@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,10 @@ def work(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pack(work: Path) -> Path:
     assert main(["recompose", str(work / "stage_two.yaml"), "--quiet"]) == 0
-    assert main(["export", str(work / "run"), str(work / "pack"), "--merge"]) == 0
+    with redirect_stdout(StringIO()) as said:
+        assert main(["export", str(work / "run"), str(work / "pack"), "--merge", "--json"]) == 0
+    sizes = json.loads(said.getvalue())["bytes"][str(work / "pack")]
+    assert sizes["manifest.json"] == (work / "pack" / "manifest.json").stat().st_size
     return work / "pack"
 
 
@@ -76,7 +81,12 @@ def test_train_export_ask(work: Path, pack: Path, capsys: pytest.CaptureFixture[
     assert (pack / "merged" / "config.json").is_file()
     capsys.readouterr()
     touch, image = str(work / "touch.png"), str(work / "image.png")
-    assert main(["ask", str(pack), "--image", image, "--touch", touch, "--tokens", "4", "is it soft?"]) == 0
+    words = ["ask", str(pack), "--image", image, "--touch", touch, "--tokens", "4", "is it soft?"]
+    assert main(words) == 0
+    said = capsys.readouterr().out.strip()
+    assert main([*words, "--json", "--quiet"]) == 0
+    told = capsys.readouterr()
+    assert (json.loads(told.out)["answer"] or "", told.err) == (said, "")
     assert main(["ask", str(pack), f"--touch={touch}", "--touch", touch, "is {touch} softer than {touch}?"]) == 0
 
 
@@ -120,6 +130,9 @@ def test_scores_go_into_a_file_and_from_there_into_a_run(
     words = ["score", str(setup / "base"), "--method", "splash", "--calibration", shards, "--count", "16", "--quiet"]
     assert main([*words, "--prompt", "{image} {question}", "--out", str(out)]) == 0
     assert "14 layers, 26,624 weights" in capsys.readouterr().out
+    assert main([*words, "--prompt", "{image} {question}", "--out", str(out), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["layers"], record["weights"], record["scores"]) == (14, 26_624, str(out))
     scores = load_scores(out)
     assert len(scores) == 14
     assert main(["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'scored'}", f"scores={out}"]) == 0

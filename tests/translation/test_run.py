@@ -52,6 +52,9 @@ def test_what_the_sensor_knows_is_drawn_by_the_decoder_from_the_command_line(
     assert Image.open(out / "translation.png").size[0] > 100
     printed = capsys.readouterr().out
     assert f"{files[0]} → {out / '000-red.png'}  nearest train-1-" in printed
+    words = ["translate", str(run.folder), "--from", "a", "--to", "p", *files, "--out", str(tmp_path / "again")]
+    assert main([*words, "--quiet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == record["files"]
 
 
 def test_retrieval_writes_the_nearest_stored_sample_as_it_is(run: AlignRun, files: list[str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ range in one run.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from pairalign.align.backward import EdgeByEdge
 from pairalign.align.feed import PairBatch, Place
@@ -173,7 +175,8 @@ class StageOne(L.LightningModule):
                         self.bad[name][key] = reason
                         found.setdefault((key, reason), []).append(name)
         for (key, reason), names in found.items():
-            self.print(f"damaged sample left out: {', '.join(names)} {key}: {reason}")
+            if self.runtime.main:
+                tqdm.write(f"damaged sample left out: {', '.join(names)} {key}: {reason}", file=sys.stderr)
         self.met = {name: {} for name in self.edges}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

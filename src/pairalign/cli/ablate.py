@@ -6,12 +6,16 @@ import argparse
 from typing import Any
 
 from pairalign.cli.align import add_config_arguments, read_config
+from pairalign.cli.answer import answer
 from pairalign.cli.device import read_device
+from pairalign.cli.verbs import add_verb
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("ablate", help="stage one without each of its terms, measured on the same pairs")
+    examples = ("pairalign ablate glove.yaml --without reconstruction,gates --pairs shards --split val",)
+    text = "stage one without each of its terms, measured on the same pairs"
+    parser = add_verb(verbs, "ablate", text, examples=examples)
     add_config_arguments(parser)
     parser.add_argument("--without", metavar="TERMS", help="by commas; default: reconstruction,gates,norm")
     parser.add_argument("--pairs", required=True, metavar="SHARDS", help="shard folder that every arm is measured on")
@@ -21,8 +25,6 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("--limit", type=int, metavar="N", help="most pairs that are measured")
     parser.add_argument("--seed", type=int, default=0, help="of bootstrap and probe splits")
-    parser.add_argument("--json", action="store_true", help="print what was measured as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
@@ -46,13 +48,6 @@ def run(args: argparse.Namespace) -> int:
     )
     if not found.runs:  # another process of the run says it
         return 0
-    if args.json:
-        import json
-
-        from pairalign.evaluate.report import plain
-
-        print(json.dumps(plain(found.record), indent=2))
-        return 0
-    print(text_table(*edge_rows(found.record)))
-    print(f"\ntable: {found.folder / 'ablation.md'}\npicture: {found.folder / 'ablation.png'}")
+    files = f"\ntable: {found.folder / 'ablation.md'}\npicture: {found.folder / 'ablation.png'}"
+    answer(args, found.record, text_table(*edge_rows(found.record)), files)
     return 0

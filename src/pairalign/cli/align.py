@@ -6,25 +6,29 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pairalign.cli.device import add_device_argument, read_device, with_device
+from pairalign.cli.answer import answer
+from pairalign.cli.device import read_device, with_device
+from pairalign.cli.verbs import add_verb
 from pairalign.core.config import AlignConfig, load_config
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("align", help="stage one: align encoders on pairs")
+    examples = (
+        "pairalign align glove.yaml",
+        "pairalign align glove.yaml train.steps=200 out=trial --plugin glove.py --device cuda:0",
+        "pairalign align glove.yaml --fresh --json --quiet",
+    )
+    parser = add_verb(verbs, "align", "stage one: align encoders on pairs", examples=examples)
     add_config_arguments(parser)
     parser.add_argument("--fresh", action="store_true", help="set aside the run in `out` as OUT.old-N, and start over")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say what to run, shared by `plan` and `align`."""
+    """The arguments that say what to run, shared by verbs that read a configuration."""
     parser.add_argument("config", help="YAML file of the run")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
-    add_device_argument(parser)
 
 
 def read_plugins(args: argparse.Namespace) -> list[str]:
@@ -51,13 +55,13 @@ def run(args: argparse.Namespace) -> int:
     result = align_pairs(config, progress=not args.quiet, fresh=args.fresh)
     if not current().main:
         return 0
-    if result.finished:
-        print(f"finished {result.finished}, nothing was trained; the figures are of then")
     last: dict[str, float] = {}
     for line in read_metrics(result.folder):
         last.update(line)
-    for name, value in sorted(last.items()):
-        if name != "step":
-            print(f"{name:<40}{value:>10.4f}")
-    print(f"run: {result.folder}\nnext: pairalign evaluate {result.folder} --pairs SHARDS")
+    figures = {name: value for name, value in sorted(last.items()) if name != "step"}
+    lines = [f"{name:<40}{value:>10.4f}" for name, value in figures.items()]
+    if result.finished:
+        lines.insert(0, f"finished {result.finished}, nothing was trained; the figures are of then")
+    lines.append(f"run: {result.folder}\nnext: pairalign evaluate {result.folder} --pairs SHARDS")
+    answer(args, {"run": result.folder, "finished": result.finished, "metrics": figures}, *lines)
     return 0

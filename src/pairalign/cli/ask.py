@@ -7,20 +7,22 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pairalign.cli.device import (
-    add_base_arguments,
-    add_device_argument,
-    add_pull_back_argument,
-    read_device,
-    read_loading,
-)
+from pairalign.cli.answer import answer
+from pairalign.cli.device import add_base_arguments, add_pull_back_argument, read_device, read_loading
+from pairalign.cli.settings import load_plugins
+from pairalign.cli.verbs import add_verb, shared_options
 from pairalign.core.errors import PackError, did_you_mean
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("ask", help="ask a model with a sensor pack a question", description=_ASK)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    examples = (
+        'pairalign ask packs/touch --touch b.png "how hard is it?"',
+        'pairalign ask packs/touch --touch a.png --touch b.png "is {touch} softer than {touch}?" --json',
+        'pairalign ask packs/touch --pack packs/points --image a.jpg --points b.npy "what is it?" --device cpu',
+    )
+    text = "ask a model with a sensor pack a question"
+    parser = add_verb(verbs, "ask", text, examples=examples, description=_ASK)
     _add_arguments(parser)
     parser.set_defaults(run=run, signals=[])
 
@@ -31,9 +33,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pack", dest="more", action="append", default=[], metavar="PACK", help="another pack")
     parser.add_argument("--base", help="hub name or folder of the base; default: what the pack was made for")
     parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture, repeatable")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with the encoder")
+    parser.add_argument("--SENSOR", metavar="FILE", help="a signal of the pack's sensor of this name, repeatable")
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help="longest answer (64)")
-    add_device_argument(parser)
     add_base_arguments(parser)
     add_pull_back_argument(parser)
 
@@ -45,9 +46,9 @@ come before the question, in that order, unless it says where: "is {touch} softe
 
 def _own_options() -> set[str]:
     """`--NAME` of every option that this verb has itself."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(parents=[shared_options("ask")])
     _add_arguments(parser)
-    return {name for action in parser._actions for name in action.option_strings}
+    return {name for action in parser._actions for name in action.option_strings} - {"--SENSOR"}
 
 
 def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -79,7 +80,6 @@ def name_makes(signals: dict[str, list[Any]], makes: Mapping[str, str], senses: 
 
 def run(args: argparse.Namespace) -> int:
     """Print the answer."""
-    from pairalign.core.registry import load_plugin
     from pairalign.export.manifest import find_base, read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
     from pairalign.sensors.answer import ask_model
@@ -98,8 +98,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         signals.setdefault(name, []).append(_read(file))
     pictures = [_read(file) for file in args.image]
-    for plugin in args.plugin:
-        load_plugin(plugin)
+    load_plugins(args)
     loading = read_loading(args)
     base = find_base(args.pack, args.base, trust_remote_code=loading.trust_remote_code)
     model, processor = load_sensor_model(base, packs, device=device, loading=loading, pull_back=args.pull_back)
@@ -107,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
     if said.silence:
         print(f"pairalign ask: {said.silence}", file=sys.stderr)
-    else:
-        print(said.text)
+    record = {"question": args.question, "answer": None if said.silence else said.text, "silence": said.silence or None}
+    answer(args, record, *([] if said.silence else [said.text]))
     return 0
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pairalign.cli.answer import answer
 from pairalign.cli.data_facts import add_facts, read_facts, read_pair
 from pairalign.cli.pipe import say
+from pairalign.cli.verbs import add_verb
 from pairalign.core.errors import DataError
 from pairalign.core.secrets import hide
+
+if TYPE_CHECKING:
+    from pairalign.data.index import ShardIndex
 
 
 def register(verbs: Any) -> None:
@@ -25,8 +30,14 @@ def register(verbs: Any) -> None:
 
 
 def _register_pack(subverbs: Any) -> None:
-    parser = subverbs.add_parser("pack", help="turn a manifest into shards", description=_PACK)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    examples = (
+        "pairalign data pack manifest.jsonl shards --dry-run",
+        "pairalign data pack manifest.jsonl shards --modality image --modality touch=touch_diff "
+        "--column key=id --column group=object",
+        "pairalign data pack rows.csv s3://bucket/shards --split train=0.9,val=0.1 --unit force=N --rate force=100",
+    )
+    text = "turn a manifest into shards"
+    parser = add_verb(subverbs, "data pack", text, examples=examples, description=_PACK)
     parser.add_argument("manifest", help="JSON lines (.jsonl), CSV, JSON or parquet file")
     parser.add_argument("out", help="folder to write shards into, or its address in a bucket, as s3://bucket/folder")
     _source_arguments(parser)
@@ -50,7 +61,6 @@ def _register_pack(subverbs: Any) -> None:
     parser.add_argument("--origin", help="where the data is from, recorded in the index")
     parser.add_argument("--synthetic", action="store_true", help="the data is made, not measured")
     parser.add_argument("--dry-run", action="store_true", help="show what the first rows hold, and write nothing")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_pack)
 
 
@@ -72,10 +82,7 @@ def _source_arguments(parser: argparse.ArgumentParser) -> None:
 
 _FRAMES = "frames stored of a video, and which: spread, first, middle or last (8:spread)"
 _PACK = """Turn a manifest into WebDataset shards with an index. An interrupted pack goes on with the same
-command.
-
-  pairalign data pack manifest.jsonl shards --modality image --modality touch=touch_diff \\
-      --modality touch.background=touch_background --column key=id --column group=object"""
+command."""
 
 
 def run_pack(args: argparse.Namespace) -> int:
@@ -107,7 +114,9 @@ def run_pack(args: argparse.Namespace) -> int:
         "video": VideoFrames.parse(args.frames),
     }
     if args.dry_run:
-        say(f"{preview_pairs(manifest, **shared)}\nnothing is written: --dry-run")
+        found = preview_pairs(manifest, **shared)
+        record = {"preview": found.splitlines()}
+        answer(args, record, f"{found}\nnothing is written: --dry-run", through=say)
         return 0
     index = pack_pairs(
         manifest,
@@ -123,17 +132,30 @@ def run_pack(args: argparse.Namespace) -> int:
         synthetic=args.synthetic,
         say=say,
     )
-    out = hide(args.out)
-    say(f"\npacked:\n{describe(index, args.out)}")
-    for name, split in index.splits.items():
-        size = sum(shard.bytes for shard in split.shards) / 2**20
-        say(f"{name:<12}{split.count:>9} samples{len(split.shards):>6} shards{size:>10.1f} MiB")
-    if index.skipped:
-        say(f"{len(index.skipped)} bad samples were left out:")
-    for key, reason in index.skipped:
-        say(f"skipped {key if key.isprintable() else repr(key)}: {reason}")
-    say(f"shards: {out}\nnext: pairalign data audit {out}")
+    _tell_packed(args, index, describe(index, args.out))
     return 0
+
+
+def _tell_packed(args: argparse.Namespace, index: ShardIndex, table: str) -> None:
+    out, splits = hide(args.out), split_sizes(index)
+    lines = [f"\npacked:\n{table}"]
+    for name, one in splits.items():
+        lines.append(f"{name:<12}{one['samples']:>9} samples{one['shards']:>6} shards{one['bytes'] / 2**20:>10.1f} MiB")
+    if index.skipped:
+        lines.append(f"{len(index.skipped)} bad samples were left out:")
+    for key, reason in index.skipped:
+        lines.append(f"skipped {key if key.isprintable() else repr(key)}: {reason}")
+    lines.append(f"shards: {out}\nnext: pairalign data audit {out}")
+    record = {"shards": out, "modalities": index.modalities, "splits": splits, "skipped": index.skipped}
+    answer(args, record, *lines, through=say)
+
+
+def split_sizes(index: ShardIndex) -> dict[str, dict[str, int]]:
+    """Samples, shards and bytes of every split."""
+    return {
+        name: {"samples": one.count, "shards": len(one.shards), "bytes": sum(shard.bytes for shard in one.shards)}
+        for name, one in index.splits.items()
+    }
 
 
 def _many(metavar: str) -> dict[str, Any]:

@@ -6,12 +6,21 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from pairalign.cli.answer import answer
+from pairalign.cli.verbs import add_verb
+from pairalign.core.exits import DONE, FOUND
+
 SEVERITIES = ("note", "warning", "error")
 
 
 def register(subverbs: Any) -> None:
     """Add the subverb."""
-    parser = subverbs.add_parser("audit", help="find duplicates, swaps, blanks and leaks; exit code for CI")
+    examples = (
+        "pairalign data audit shards --out audit.json",
+        "pairalign data audit train_shards test_shards --fail-on error --check leak --quiet",
+    )
+    text = "find duplicates, swaps, blanks and leaks; exit code for CI"
+    parser = add_verb(subverbs, "data audit", text, examples=examples)
     shards = "folders that `pairalign data pack` wrote; several are also compared with each other"
     parser.add_argument("folders", metavar="SHARDS", nargs="+", help=shards)
     parser.add_argument("--out", help="JSON file for all findings with their keys")
@@ -19,7 +28,6 @@ def register(subverbs: Any) -> None:
     parser.add_argument("--check", action="append", help="run only this check, repeatable")
     parser.add_argument("--limit", type=int, help="most samples of each split")
     parser.add_argument("--seed", type=int, default=0, help="of the probes")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
 
@@ -35,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.out, [asdict(audit) for audit in audits])
     elif args.out:
         audits[0].write(args.out)
-    print(*(audit.text() for audit in audits), sep="\n\n")
+    answer(args, audits if several else audits[0], "\n\n".join(audit.text() for audit in audits))
     found = [finding for audit in audits for finding in audit.findings]
     worst = max((SEVERITIES.index(finding.severity) for finding in found), default=-1)
-    return 1 if worst >= SEVERITIES.index(args.fail_on) else 0
+    return FOUND if worst >= SEVERITIES.index(args.fail_on) else DONE

@@ -6,7 +6,9 @@ import argparse
 import textwrap
 from typing import Any
 
-from pairalign.cli.settings import read_settings
+from pairalign.cli.answer import answer
+from pairalign.cli.settings import load_plugins, read_settings
+from pairalign.cli.verbs import add_verb
 
 
 class ListLayouts(argparse.RawDescriptionHelpFormatter):
@@ -26,8 +28,12 @@ class ListLayouts(argparse.RawDescriptionHelpFormatter):
 
 def register(subverbs: Any) -> None:
     """Add the subverb."""
-    parser = subverbs.add_parser("convert", help="turn a published data set's folder into shards")
-    parser.formatter_class = ListLayouts
+    examples = (
+        "pairalign data convert tvl downloads/tvl_dataset -o shards",
+        "pairalign data convert modelnet40 downloads/ModelNet40 -o shards --limit 100 --workers 4",
+    )
+    text = "turn a published data set's folder into shards"
+    parser = add_verb(subverbs, "data convert", text, examples=examples, formatter_class=ListLayouts)
     parser.add_argument("layout", metavar="NAME", help="how the folder is laid out, see below")
     parser.add_argument("folder", metavar="FOLDER", help="the data set, as its authors publish it")
     parser.add_argument("-o", "--out", required=True, metavar="SHARDS", help="folder to write shards into")
@@ -39,7 +45,6 @@ def register(subverbs: Any) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="convert at most so many samples")
     parser.add_argument("--strict", action="store_true", help="stop at the first sample that cannot be converted")
     parser.add_argument("--overwrite", action="store_true", help="replace a finished folder")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
 
@@ -48,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.core.parameters import text_settings
     from pairalign.data.convert import convert_data, find_layout
 
+    load_plugins(args)
     done = convert_data(
         args.layout,
         args.folder,
@@ -62,5 +68,5 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         progress=not args.quiet,
     )
-    print(f"{done.text()}\nnext: pairalign data audit {args.out}")
+    answer(args, {**done.report, "shards": done.folder}, f"{done.text()}\nnext: pairalign data audit {args.out}")
     return 0

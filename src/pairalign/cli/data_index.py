@@ -5,21 +5,23 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pairalign.cli.answer import answer
 from pairalign.cli.data_facts import add_facts, read_facts, read_pair
 from pairalign.cli.pipe import say
+from pairalign.cli.verbs import add_verb
 
-_TEXT = """Read every shard once and write an index beside them, or to --out where they cannot be written:
-
-  pairalign data index s3://bucket/folder --rate sound=16000 --unit force=N
-  pairalign data index 'https://host/data/train-{000000..000099}.tar' --out my_index
-
+_TEXT = """Read every shard once and write an index beside them, or to --out where they cannot be written.
 With --out, that folder is what you then give as shards."""
+_EXAMPLES = (
+    "pairalign data index s3://bucket/folder --rate sound=16000 --unit force=N",
+    "pairalign data index 'https://host/data/train-{000000..000099}.tar' --out my_index",
+)
 
 
 def register(subverbs: Any) -> None:
     """Add the subverb."""
-    parser = subverbs.add_parser("index", help="make an index of shards that webdataset wrote", description=_TEXT)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    text = "make an index of shards that webdataset wrote"
+    parser = add_verb(subverbs, "data index", text, examples=_EXAMPLES, description=_TEXT)
     many: dict[str, Any] = {"action": "append", "default": []}
     parser.add_argument("shards", help="folder, address, or shards with braces")
     parser.add_argument("--out", "-o", help="local folder for the index (beside the shards)")
@@ -34,7 +36,6 @@ def register(subverbs: Any) -> None:
     parser.add_argument("--licence", help="recorded in the index")
     parser.add_argument("--origin", help="where the data is from, recorded in the index")
     parser.add_argument("--synthetic", action="store_true", help="the data is made, not measured")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_index)
 
 
@@ -43,7 +44,9 @@ def run_index(args: argparse.Namespace) -> int:
     from pairalign.data.indexing import describe_indexed, index_shards, trust_index
 
     if args.trust:
-        say(f"{args.shards}: its shards are read from {trust_index(args.shards)} from now on")
+        where = trust_index(args.shards)
+        record = {"index": args.shards, "trusted": where}
+        answer(args, record, f"{args.shards}: its shards are read from {where} from now on")
         return 0
     splits = dict(read_pair(text, "--split") if "=" in text else (text, "*") for text in args.split)
     found = index_shards(
@@ -57,7 +60,18 @@ def run_index(args: argparse.Namespace) -> int:
         origin=args.origin,
         synthetic=args.synthetic,
     )
-    for line in describe_indexed(found):
-        say(line)
-    say(f"index: {found.path}")
+    answer(args, _record(found), *describe_indexed(found), f"index: {found.path}", through=say)
     return 0
+
+
+def _record(found: Any) -> dict[str, Any]:
+    from pairalign.cli.data import split_sizes
+
+    parts = {"splits": split_sizes(found.index), "samples": found.samples}
+    return {
+        "index": found.path,
+        "modalities": found.index.modalities,
+        **parts,
+        "left_out": found.left_out,
+        "damaged": found.bad,
+    }

@@ -7,13 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pairalign.cli.device import (
-    add_base_arguments,
-    add_device_argument,
-    add_pull_back_argument,
-    read_device,
-    read_loading,
-)
+from pairalign.cli.answer import answer
+from pairalign.cli.device import add_base_arguments, add_pull_back_argument, read_device, read_loading
+from pairalign.cli.settings import load_plugins
+from pairalign.cli.verbs import add_verb
 from pairalign.core.arguments import check_arguments
 from pairalign.core.bounds import Amount, Whole
 from pairalign.core.errors import ConfigError, DataError
@@ -21,7 +18,12 @@ from pairalign.core.errors import ConfigError, DataError
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("describe", help="score a model's descriptions of a sensor's signals", description=_ABOUT)
+    examples = (
+        "pairalign describe packs/touch --pairs shards --split test",
+        "pairalign describe packs/touch --pairs shards --limit 100 --out described --device cpu --json",
+    )
+    text = "score a model's descriptions of a sensor's signals"
+    parser = add_verb(verbs, "describe", text, examples=examples, description=_ABOUT)
     parser.add_argument("pack", metavar="PACK", help="folder of a sensor pack, or of a finished run of stage two")
     parser.add_argument("--pairs", required=True, metavar="SHARDS", help="shard folder with signals and references")
     parser.add_argument("--split", default="test", help="of the shards (test)")
@@ -36,18 +38,15 @@ def register(verbs: Any) -> None:
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help="longest answer (64)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="samples at once (8)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N samples")
-    add_device_argument(parser)
     add_base_arguments(parser)
     add_pull_back_argument(parser)
     parser.add_argument("--out", metavar="DIR", help="where to write (PACK.descriptions, beside the pack)")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with the encoder")
     parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint that scores from 1 to 10")
     parser.add_argument("--judge-model", metavar="NAME", help="its model")
     parser.add_argument("--judge-key", metavar="VARIABLE", help="environment variable that holds its key")
     parser.add_argument("--judge-temperature", type=float, default=0.0, metavar="T", help="(0)")
     parser.add_argument("--judge-chance", type=int, default=100, metavar="N", help="judged frequent answers (100)")
     parser.add_argument("--seed", type=int, default=0, help="of decoding, bootstrap and shuffles")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
@@ -57,7 +56,6 @@ generation.json and generation.html."""
 
 def run(args: argparse.Namespace) -> int:
     """Load, describe, score, print."""
-    from pairalign.core.registry import load_plugin
     from pairalign.evaluate.generation.published import published
     from pairalign.evaluate.generation.run import score_descriptions
     from pairalign.finetune.describe import Decoding, describe_split
@@ -67,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     published(args.protocol)
     scoring, decoding = _scoring(args), Decoding(args.tokens, args.batch_size, args.seed)
     _check_shards(args)
-    for plugin in args.plugin:
-        load_plugin(plugin)
+    load_plugins(args)
     out = Path(args.out or f"{args.pack.rstrip('/')}.descriptions")
     with alone(out):
         model, processor, identity, about = _load(args, device)
@@ -88,10 +85,10 @@ def run(args: argparse.Namespace) -> int:
             synthetic=about["pairs"]["synthetic"],
             progress=not args.quiet,
         )
-    if about["held_out"]:
-        print("\n".join(["what was not trained on, measured when the model was:", *about["held_out"]]))
-    print("\n".join([found.table, *(f"differs: {text}" for text in found.result["differs"])]))
-    print(f"answers: {out / 'answers.jsonl'}\nmetrics: {found.path}\npage: {found.page}")
+    files = {"answers": out / "answers.jsonl", "metrics": found.path, "page": found.page}
+    lines = ["what was not trained on, measured when the model was:"] if about["held_out"] else []
+    lines += [*about["held_out"], found.table, *(f"differs: {text}" for text in found.result["differs"])]
+    answer(args, {**found.result, "files": files}, *lines, *(f"{name}: {path}" for name, path in files.items()))
     return 0
 
 

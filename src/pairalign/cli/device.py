@@ -1,4 +1,4 @@
-"""`--device`, and how a base is loaded: the options of every verb that computes, said once.
+"""What `--device` means, and the options that say how a base is loaded, said once.
 
 Where it bites: the device is found, and printed on stderr, before anything long; what a configuration says of it
 counts where the command line is silent.
@@ -7,16 +7,12 @@ counts where the command line is silent.
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
+
+from pairalign.core.notice import notice
 
 if TYPE_CHECKING:
     import torch
-
-
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Where the verb computes."""
-    parser.add_argument("--device", metavar="NAME", help="auto (the accelerator, if any), cpu, cuda, cuda:N or mps")
 
 
 def add_base_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +49,7 @@ def read_device(args: argparse.Namespace, configured: str | None = None) -> torc
     else:
         device = find_device(args.device or "auto", "--device")
     if configured is None or _first_process():
-        print(f"device: {describe_device(device)}", file=sys.stderr)
+        notice(f"device: {describe_device(device)}")
     return device
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pairalign.cli.device import add_device_argument, read_device
-from pairalign.cli.settings import read_settings
+from pairalign.cli.answer import answer
+from pairalign.cli.device import read_device
+from pairalign.cli.settings import load_plugins, read_settings
+from pairalign.cli.verbs import add_verb
 from pairalign.core.errors import ConfigError
-from pairalign.core.registry import create_encoder, encoder_entries, find_encoder, load_plugin
+from pairalign.core.exits import DONE, FOUND
+from pairalign.core.registry import create_encoder, encoder_entries, find_encoder
 from pairalign.files import write_text
 from pairalign.project.encoder import KINDS, encoder_files
 
@@ -18,14 +22,19 @@ def register(verbs: Any) -> None:
     """Add the verb and its four subverbs."""
     parser = verbs.add_parser("encoders", help="list, show, check and start encoders")
     subverbs = parser.add_subparsers(metavar="WHAT", required=True)
-    for name, run, text in (
-        ("ls", _ls, "every registered encoder and who owns it"),
-        ("show", _show, "signal, options, parameters and card of one"),
-        ("check", _check, "check every promise of one; exit 1 if any is broken"),
-        ("new", _new, "write NAME.py, a working encoder, and test_NAME.py"),
+    for name, run, text, examples in (
+        ("ls", _ls, "every registered encoder and who owns it", ("ls --json", "ls --plugin glove.py")),
+        ("show", _show, "signal, options, parameters and card of one", ("show series channels=6 unit=N",)),
+        (
+            "check",
+            _check,
+            "check every promise of one; exit 1 if any is broken",
+            ("check glove --plugin glove.py", "check glove --plugin glove.py --pairs shards --device cpu"),
+        ),
+        ("new", _new, "write NAME.py, a working encoder, and test_NAME.py", ("new glove --kind series",)),
     ):
-        sub = subverbs.add_parser(name, help=text)
-        sub.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
+        commands = [f"pairalign encoders {words}" for words in examples]
+        sub = add_verb(subverbs, f"encoders {name}", text, examples=commands)
         if name != "ls":
             sub.add_argument("name")
         if name in ("show", "check"):
@@ -34,19 +43,18 @@ def register(verbs: Any) -> None:
             sub.add_argument("--pairs", metavar="SHARDS", help="feed real samples of a shard folder, not drawn ones")
             sub.add_argument("--field", help="of the shards; default: the one that the encoder can read")
             sub.add_argument("--split", help="of the shards; default: train, or the first")
-            add_device_argument(sub)
         if name == "new":
             sub.add_argument("--kind", choices=sorted(KINDS), default="series")
         sub.set_defaults(run=run)
 
 
 def _ls(args: argparse.Namespace) -> int:
-    _load(args)
+    load_plugins(args)
     entries = encoder_entries()
     width = max(map(len, entries), default=0)
-    for entry in entries.values():
-        print(f"{entry.name:<{width}}  {entry.owner}")
-    return 0
+    lines = [f"{entry.name:<{width}}  {entry.owner}" for entry in entries.values()]
+    answer(args, {"encoders": {entry.name: entry.owner for entry in entries.values()}}, *lines)
+    return DONE
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -54,46 +62,56 @@ def _show(args: argparse.Namespace) -> int:
 
     import yaml
 
-    _load(args)
+    load_plugins(args)
     encoder, entry = _create(args), find_encoder(args.name)
-    s = encoder.signal
+    s, about = encoder.signal, inspect.getdoc(entry.load()) or ""
     trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     total = sum(p.numel() for p in encoder.parameters())
-    print(f"{entry.name}: {inspect.getdoc(entry.load()) or ''}\n")
-    print(f"owner       {entry.owner}")
-    print(f"signal      {s.kind}, shape {s.shape}, {s.dtype}, axes {s.axes}")
-    print(f"            unit {s.unit}, rate {s.rate} Hz, range {s.range}")
-    print(f"width       {encoder.width}")
-    print(f"parameters  {total:,}, of which {trained:,} train")
-    for name, option in list(inspect.signature(entry.load().__init__).parameters.items())[1:]:
-        print(f"option      {option if option.default is not option.empty else name}")
-    print("card\n  " + yaml.safe_dump(dict(encoder.card), sort_keys=False).strip().replace("\n", "\n  "))
-    return 0
+    options = list(inspect.signature(entry.load().__init__).parameters.items())[1:]
+    lines = [
+        f"{entry.name}: {about}\n",
+        f"owner       {entry.owner}",
+        f"signal      {s.kind}, shape {s.shape}, {s.dtype}, axes {s.axes}",
+        f"            unit {s.unit}, rate {s.rate} Hz, range {s.range}",
+        f"width       {encoder.width}",
+        f"parameters  {total:,}, of which {trained:,} train",
+        *(f"option      {option if option.default is not option.empty else name}" for name, option in options),
+        "card\n  " + yaml.safe_dump(dict(encoder.card), sort_keys=False).strip().replace("\n", "\n  "),
+    ]
+    record = {"name": entry.name, "about": about, "owner": entry.owner, "signal": asdict(s), "width": encoder.width}
+    record |= {"parameters": total, "trained": trained, "card": dict(encoder.card)}
+    record["options"] = {name: None if one.default is one.empty else str(one.default) for name, one in options}
+    answer(args, record, *lines)
+    return DONE
 
 
 def _check(args: argparse.Namespace) -> int:
     from pairalign.core.contract import check_encoder
 
-    _load(args)
-    encoder, samples = _create(args), None
+    load_plugins(args)
+    encoder, samples, field = _create(args), None, None
+    lines = []
     if args.pairs:
         from pairalign.data.raw_samples import raw_samples
 
         field, samples = raw_samples(encoder, args.pairs, args.field, args.split)
-        print(f"fed: {len(samples)} samples of field {field!r}")
+        lines.append(f"fed: {len(samples)} samples of field {field!r}")
     elif args.field or args.split:
         raise ConfigError("--field and --split are of --pairs: name a shard folder, too.")
     promises = check_encoder(encoder.to(read_device(args)), samples)
     for promise in promises:
-        print(f"{'kept  ' if promise.kept else 'BROKEN'}  {promise.name}" + f": {promise.detail}" * (not promise.kept))
+        said = f"{'kept  ' if promise.kept else 'BROKEN'}  {promise.name}"
+        lines.append(said + f": {promise.detail}" * (not promise.kept))
     broken = sum(not promise.kept for promise in promises)
-    print(f"{len(promises) - broken} of {len(promises)} promises kept")
+    lines.append(f"{len(promises) - broken} of {len(promises)} promises kept")
     if broken and not args.pairs:
-        print(
+        lines.append(
             f"fed: samples drawn in the declared shape {encoder.signal.shape}; where preprocess() takes raw samples of "
             "another form, feed real ones with --pairs SHARDS"
         )
-    return 1 if broken else 0
+    fed = {"field": field, "samples": None if samples is None else len(samples)}
+    answer(args, {"encoder": args.name, "fed": fed, "promises": promises, "broken": broken}, *lines)
+    return FOUND if broken else DONE
 
 
 def _new(args: argparse.Namespace) -> int:
@@ -103,14 +121,10 @@ def _new(args: argparse.Namespace) -> int:
             raise ConfigError(f"{str(path)!r} exists already: choose another name, or move it away.")
     for path, text in files.items():
         write_text(path, text)
-        print(f"wrote {path}")
-    print(f"next: pairalign encoders check {args.name} --plugin {args.name}.py")
-    return 0
-
-
-def _load(args: argparse.Namespace) -> None:
-    for plugin in args.plugin:
-        load_plugin(plugin)
+    lines = [*(f"wrote {path}" for path in files)]
+    lines.append(f"next: pairalign encoders check {args.name} --plugin {args.name}.py")
+    answer(args, {"wrote": list(files)}, *lines)
+    return DONE
 
 
 def _create(args: argparse.Namespace) -> Any:

@@ -8,15 +8,22 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pairalign.cli.device import add_device_argument, read_device
-from pairalign.cli.settings import add_plugin_argument, read_settings
+from pairalign.cli.answer import answer
+from pairalign.cli.device import read_device
+from pairalign.cli.settings import read_settings
+from pairalign.cli.verbs import add_verb
 from pairalign.core.errors import ConfigError
 from pairalign.evaluate.protocols.registry import MODULES
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("evaluate", help="measure an aligned run on held-out pairs")
+    examples = (
+        "pairalign evaluate run --pairs shards --split test",
+        "pairalign evaluate run --pairs shards --class steel --class felt --json > metrics.json",
+        "pairalign evaluate run --pairs shards --protocol tvl --device cuda:0 --quiet",
+    )
+    parser = add_verb(verbs, "evaluate", "measure an aligned run on held-out pairs", examples=examples)
     parser.add_argument("run_folder", metavar="RUN", help="folder that `pairalign align` wrote")
     parser.add_argument("--pairs", action="append", required=True, help="shard folder with two or more modalities")
     parser.add_argument("--split", action="append", help="split of the pairs, repeatable; default: test")
@@ -30,9 +37,6 @@ def register(verbs: Any) -> None:
     parser.add_argument("--probe-split", metavar="SPLIT", help="train linear probes on it; default: the run's own")
     parser.add_argument("--protocol", metavar="NAME", help=f"a published protocol instead: {', '.join(MODULES)}")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="setting of the protocol, repeatable")
-    add_device_argument(parser)
-    add_plugin_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
@@ -59,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
         device=read_device(args),
         progress=not args.quiet,
     )
-    print(found.table)
-    print(f"report: {found.report}\nmetrics: {found.report.with_name('metrics.json')}")
+    metrics = found.report.with_name("metrics.json")
+    record = {**found.metrics, "files": {"report": found.report, "metrics": metrics}}
+    answer(args, record, found.table, f"report: {found.report}\nmetrics: {metrics}")
     return 0
 
 
@@ -97,5 +102,6 @@ def _protocol(args: argparse.Namespace) -> int:
         device=read_device(args),
         progress=not args.quiet,
     )
-    print(f"{found.table}\nresult: {found.path}")
+    record = {**found.to_dict(), "files": {"result": found.path}}
+    answer(args, record, f"{found.table}\nresult: {found.path}")
     return 0

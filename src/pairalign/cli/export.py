@@ -7,13 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pairalign.cli.device import add_device_argument, add_trust_argument, read_device
-from pairalign.cli.settings import add_plugin_argument
+from pairalign.cli.answer import answer
+from pairalign.cli.device import add_trust_argument, read_device
+from pairalign.cli.verbs import add_verb
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("export", help="write a sensor pack that others can install")
+    examples = (
+        "pairalign export taught packs/touch",
+        "pairalign export taught packs/touch --merge --lora lora --device cpu",
+    )
+    parser = add_verb(verbs, "export", "write a sensor pack that others can install", examples=examples)
     parser.add_argument("run_folder", metavar="RUN", help="folder that `pairalign recompose` wrote")
     parser.add_argument("out", metavar="PACK", help="new folder for the pack")
     parser.add_argument(
@@ -35,9 +40,7 @@ def register(verbs: Any) -> None:
         default=[],
         help="merge this sensor pack in, too, whose weights the run left alone (`installed` in its configuration)",
     )
-    add_device_argument(parser)
     add_trust_argument(parser)
-    add_plugin_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -48,13 +51,18 @@ def run(args: argparse.Namespace) -> int:
 
     how = {"device": read_device(args), "trust_remote_code": args.trust_remote_code, "plugins": args.plugin}
     out = export_pack(args.run_folder, args.out, merge=args.merge, lora=args.lora, others=args.others, **how)
-    for folder in (out, Path(args.lora)) if args.lora else (out,):
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                print(f"{path.relative_to(folder)!s:<36}{path.stat().st_size / 2**20:>10.2f} MiB")
-    if args.merge and (lines := merged_report(json.loads((out / "results.json").read_text(encoding="utf-8")))):
-        print("merged weights act at every token:", *lines, sep="\n")
+    sizes = {folder: _sizes(Path(folder)) for folder in (out, args.lora) if folder}
+    lines = [f"{name:<36}{size / 2**20:>10.2f} MiB" for files in sizes.values() for name, size in files.items()]
+    merged = merged_report(json.loads((out / "results.json").read_text(encoding="utf-8"))) if args.merge else []
+    if merged:
+        lines += ["merged weights act at every token:", *merged]
     if args.lora:
-        print(f"lora: {args.lora}, compared in PEFT with the merged model")
-    print(f"pack: {out}\nnext: pairalign ask {out} --SENSOR FILE QUESTION")
+        lines.append(f"lora: {args.lora}, compared in PEFT with the merged model")
+    lines.append(f"pack: {out}\nnext: pairalign ask {out} --SENSOR FILE QUESTION")
+    answer(args, {"pack": out, "lora": args.lora, "bytes": sizes, "merged": merged}, *lines)
     return 0
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes by name of every file below."""
+    return {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -6,18 +6,20 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pairalign.cli.answer import answer
+from pairalign.cli.verbs import add_verb
 from pairalign.project.encoder import KINDS, PARTNERS
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser(
+    parser = add_verb(
+        verbs,
         "init",
-        help="a project to begin with: encoder, configurations, made-up rows, a test",
+        "a project to begin with: encoder, configurations, made-up rows, a test",
+        examples=("pairalign init glove --with image", "pairalign init grip --with text --points --out lab/grip"),
         description="Write a project for a sensor of yours. Every command in its README runs as it stands, on made-up\n"
-        "recordings and small models; then you put yours in their place.\n\n"
-        "  pairalign init glove --with image && cd glove && cat README.md",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "recordings and small models; then you put yours in their place.",
     )
     parser.add_argument("name", help="of the sensor, a lower-case word such as glove")
     parser.add_argument(
@@ -44,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
 
     folder = args.out or Path(args.name)
     written = start_project(folder, args.name, kind=args.kind, partner=args.partner, count=args.rows, seed=args.seed)
-    for path in written:
-        print(f"wrote {path}")
-    print(f"next: cd {folder}, then the commands of its README.md")
+    lines = [*(f"wrote {path}" for path in written), f"next: cd {folder}, then the commands of its README.md"]
+    answer(args, {"folder": folder, "wrote": written}, *lines)
     return 0

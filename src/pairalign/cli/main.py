@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pairalign import __version__
+from pairalign.cli.answer import answering
 from pairalign.cli.parser import Parser
 from pairalign.cli.pipe import flush, lasting, stop_printing, unread, unsaid
 from pairalign.core.errors import PairalignError
+from pairalign.core.exits import BY_SIGNAL, DONE, WRONG
+from pairalign.core.notice import quietly
 from pairalign.core.secrets import hide
 from pairalign.processes.unraised import sent_again
 
@@ -66,8 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 for success, 2 for a deliberate error, 3 for a run of something else, 128 + n for signal n
-    (130 for Ctrl-C), 70 where another process of the run died."""
+    """Run one command; returns one of `core.exits.EXITS`."""
     with lasting(), sent_again():
         try:
             return _printed(_run(argv))
@@ -82,32 +84,33 @@ def _printed(code: Any) -> Any:
     refused = flush()
     if refused is not None:
         print(f"pairalign: what it prints cannot be written ({refused}): give stdout another file.", file=sys.stderr)
-    return code if refused is None else code or 2
+    return code if refused is None else code or WRONG
 
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
         args = _parse(argv)
-        return int(args.run(args) or 0)
+        with quietly(getattr(args, "quiet", False)), answering(args):
+            return int(args.run(args) or DONE)
     except BrokenPipeError:  # a verb that has work left to do prints by `pipe.say`
         if not unread():
             raise
         stop_printing()
-        return 128 + signal.SIGPIPE
+        return BY_SIGNAL + signal.SIGPIPE
     except PairalignError as error:
         print(f"pairalign: {hide(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
         if isinstance(error, OSError) and not error.filename and unsaid():
-            return 2
+            return WRONG
         text = _explained(error)
         if text is None:
             raise
         print(f"pairalign: {text}", file=sys.stderr)
-        return 2
+        return WRONG
     except KeyboardInterrupt as error:
         print(f"pairalign: {str(error) or 'interrupted'}", file=sys.stderr)
-        return int(getattr(error, "exit_code", 130))
+        return int(getattr(error, "exit_code", BY_SIGNAL + signal.SIGINT))
 
 
 def _explained(error: Exception) -> str | None:
@@ -141,8 +144,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         args.signals = signals
         return args
     args, rest = parser.parse_known_args(argv)
-    if hasattr(args, "files") and not any(word.startswith("-") for word in rest):
-        args.files = [*args.files, *rest]
+    many = next((name for name in ("files", "folders") if hasattr(args, name)), None)
+    if many is not None and not any(word.startswith("-") for word in rest):
+        setattr(args, many, [*getattr(args, many), *rest])
         return args
     settings = [word for word in rest if "=" in word and not word.startswith("-")]
     place = next((name for name in ("overrides", "options") if hasattr(args, name)), None)

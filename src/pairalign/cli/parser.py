@@ -13,6 +13,7 @@ class Parser(argparse.ArgumentParser):
     """argparse's, with "Did you mean …?" behind an unknown verb, choice or option."""
 
     words: Sequence[str] = ()
+    examples: Sequence[str] = ()
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; remembers the words, to know whose options a misspelt one is near to."""

@@ -8,13 +8,15 @@ exist. Skills in sequence, known by `stages`: the same of each arm.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairalign.cli.align import add_config_arguments, read_config
+from pairalign.cli.answer import answer
 from pairalign.cli.device import read_device
+from pairalign.cli.settings import load_plugins
+from pairalign.cli.verbs import add_verb
 from pairalign.core.config import config_keys, load_config
 from pairalign.core.errors import ConfigError
 
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("plan", help="check a run and estimate its cost, training nothing")
+    examples = (
+        "pairalign plan glove.yaml",
+        "pairalign plan teach.yaml --architecture models/base --tflops 300",
+        "pairalign plan skills.yaml --json",
+    )
+    parser = add_verb(verbs, "plan", "check a run and estimate its cost, training nothing", examples=examples)
     add_config_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     two = parser.add_argument_group("stage two")
     two.add_argument("--architecture", metavar="FOLDER", help="folder with the base's config.json, or a hub id")
     two.add_argument("--tokens", type=int, default=512, help="tokens of a sample (512)")
@@ -48,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.align.plan import plan_run
 
     plan = plan_run(config)
-    print(json.dumps(plan.record(), indent=2) if args.json else plan.text())
+    answer(args, plan.record(), *([] if args.json else [plan.text()]))
     return 0
 
 
@@ -57,24 +63,21 @@ def _sequence(args: argparse.Namespace) -> int:
     from pairalign.finetune.sequence.config import SequenceConfig
     from pairalign.finetune.sequence.stages import stages_of
 
+    load_plugins(args)
     stages = stages_of(load_config(SequenceConfig, args.config, args.overrides))
     found: dict[str, dict[str, Any]] = {}
     for arm in dict.fromkeys(stage.arm for stage in stages):
         of = [stage for stage in stages if stage.arm == arm]
         steps = {stage.name: stage.config.train.steps for stage in of}
         found[arm] = {"steps": steps, "seeds": len(of) // len(steps), "plan": _planned(of[0].config, args)}
-    if args.json:
-        from pairalign.finetune.recipe_page import record
+    from pairalign.finetune.recipe_page import page, record
 
-        plain = {arm: {**one, "plan": record(one["plan"], args.tflops)} for arm, one in found.items()}
-        print(json.dumps(plain, indent=2))
-        return 0
-    from pairalign.finetune.recipe_page import page
-
+    lines = []
     for arm, one in found.items():
         told = ", ".join(f"{name} {steps:,}" for name, steps in one["steps"].items())
-        print(f"arm {arm}, {one['seeds']} seeds; steps of each stage: {told}; its first stage:", end="\n\n")
-        print(page(one["plan"], args.tflops), end="\n\n")
+        lines.append(f"arm {arm}, {one['seeds']} seeds; steps of each stage: {told}; its first stage:\n")
+        lines.append(page(one["plan"], args.tflops) + "\n")
+    answer(args, {arm: {**one, "plan": record(one["plan"], args.tflops)} for arm, one in found.items()}, *lines)
     return 0
 
 
@@ -91,15 +94,14 @@ def _stage_two(args: argparse.Namespace) -> int:
 
     if args.device is not None:
         read_device(args)  # nothing runs there, but a wrong name is a wrong name
-
+    load_plugins(args)
     config = load_config(RecomposeConfig, args.config, args.overrides)
     if args.tflops is not None and not 0 < args.tflops < math.inf:
         raise ConfigError(f"--tflops {args.tflops:g}: give a speed above 0.")
     from pairalign.finetune.recipe_page import page, record, row
 
     plan = _planned(config, args)
-    if args.row:
-        print(row(Path(args.config).stem, config.base.rpartition("/")[2], plan))
-    else:
-        print(json.dumps(record(plan, args.tflops), indent=2) if args.json else page(plan, args.tflops))
+    name = config.base.rpartition("/")[2]
+    text = row(Path(args.config).stem, name, plan) if args.row else page(plan, args.tflops)
+    answer(args, record(plan, args.tflops), text)
     return 0

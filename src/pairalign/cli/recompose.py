@@ -7,31 +7,35 @@ keeps has learned anything.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pairalign.cli.align import read_plugins
-from pairalign.cli.device import add_device_argument, add_trust_argument, read_device, with_device
+from pairalign.cli.answer import answer
+from pairalign.cli.device import add_trust_argument, read_device, with_device
+from pairalign.cli.verbs import add_verb
 from pairalign.core.config import load_config
+from pairalign.core.exits import DONE, NOTHING_LEARNED
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("recompose", help="stage two: let a language model read a sensor", epilog=_EXIT)
+    examples = (
+        "pairalign recompose teach.yaml --dry-run",
+        "pairalign recompose teach.yaml train.steps=500 --max-forgetting 1",
+        "pairalign recompose teach.yaml --fresh --json --quiet > results.json",
+    )
+    text = "stage two: let a language model read a sensor"
+    parser = add_verb(verbs, "recompose", text, examples=examples, epilog=_EXIT)
     parser.add_argument("config", help="YAML file of a RecomposeConfig")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
     parser.add_argument(
         "--dry-run", action="store_true", help="try it out: what trains, memory, delta and time; no more"
     )
-    parser.add_argument("--json", action="store_true", help="results, or the plan layer by layer, as JSON")
     parser.add_argument("--max-forgetting", type=float, metavar="POINTS", help=_GATE)
     parser.add_argument("--fresh", action="store_true", help="set aside the run in `out` as OUT.old-N, and start over")
-    add_device_argument(parser)
     add_trust_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
@@ -51,20 +55,16 @@ def run(args: argparse.Namespace) -> int:
 
     if args.dry_run:
         plan = plan_recompose(config)
-        print(json.dumps(plan.record(), indent=1) if args.json else plan)
-        return 0
+        answer(args, plan.record(), str(plan))
+        return DONE
     done = recompose_mllm(config, progress=not args.quiet, fresh=args.fresh)
-    code = 0 if done.results.get("kept", {"learned": True})["learned"] else 4
+    code = DONE if done.results.get("kept", {"learned": True})["learned"] else NOTHING_LEARNED
     if not current().main:
         return code
-    if args.json:
-        print(json.dumps({"run": str(done.folder), "finished": done.finished, **done.results}, indent=1))
-        return code
-    if done.finished:
-        print(f"finished {done.finished}, nothing was trained; the figures are of then")
-    print("\n".join(report(done.results)))
-    print(f"run: {done.folder}\nnext: pairalign export {done.folder} PACK")
-    print("\n".join(conclusion(done.results)))
+    lines = [f"finished {done.finished}, nothing was trained; the figures are of then"] if done.finished else []
+    lines += [*report(done.results), f"run: {done.folder}\nnext: pairalign export {done.folder} PACK"]
+    record = {"run": done.folder, "finished": done.finished, **done.results}
+    answer(args, record, *lines, *conclusion(done.results))
     return code
 
 

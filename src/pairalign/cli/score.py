@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairalign.cli.device import add_base_arguments, add_device_argument, read_device, read_loading
-from pairalign.cli.settings import read_settings
+from pairalign.cli.answer import answer
+from pairalign.cli.device import add_base_arguments, read_device, read_loading
+from pairalign.cli.settings import load_plugins, read_settings
+from pairalign.cli.verbs import add_verb
 from pairalign.core.arguments import check_arguments
 from pairalign.core.bounds import Count, Whole
 from pairalign.core.errors import ConfigError
@@ -21,7 +23,12 @@ from pairalign.core.names import names_module
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("score", help="how much a model needs each of its weights")
+    examples = (
+        "pairalign score models/base --method splash --calibration shards --count 64",
+        "pairalign score models/base --method mnaft --calibration vqa=vqa --calibration ocr=ocr",
+        "pairalign score teach.yaml dormant.score=wanda",
+    )
+    parser = add_verb(verbs, "score", "how much a model needs each of its weights", examples=examples)
     parser.add_argument(
         "model", metavar="MODEL", help="image-text-to-text model, hub name or folder; or a recipe's YAML"
     )
@@ -43,9 +50,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--dtype", default="auto", help="of the weights (auto, as stored)")
     parser.add_argument("--out", default="significance.safetensors", help="file to write (significance.safetensors)")
     parser.add_argument("--seed", type=int, default=0)
-    add_device_argument(parser)
     add_base_arguments(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
 
@@ -55,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         return _run_recipe(args)
     if args.overrides:
         raise ConfigError(f"{args.overrides[0]!r}: settings are of a recipe's YAML, and MODEL={args.model!r} is none.")
+    load_plugins(args)
     options = read_settings(args.option, "--option")
     check_arguments({"count": args.count, "seed": args.seed}, {"count": Count, "seed": Whole})
     from pairalign.dormant.linears import find_linears
@@ -97,6 +103,7 @@ def _run_recipe(args: argparse.Namespace) -> int:
     from pairalign.finetune.score_recipe import load_scored
     from pairalign.runs.lock import alone
 
+    load_plugins(args)
     config = load_config(RecomposeConfig, args.model, args.overrides)
     with alone(args.out):
         model, linears, shown = load_scored(config, read_device(args, config.train.accelerator))
@@ -114,12 +121,13 @@ def _score(args: argparse.Namespace, model: Any, linears: Any, seen: Any, about:
 
     scores = score_model(about["method"], model, linears, seen, seed=about["seed"], **about["options"])
     save_scores(scores, linears, args.out, progress=not args.quiet, **about, calibration=read_by(scores, seen))
-    if neurons := neuron_layers(scores):
-        print("\n".join(aligned(neuron_rows(neurons))))
+    neurons = neuron_layers(scores)
+    lines = aligned(neuron_rows(neurons)) if neurons else []
     total = sum(linear.weight.numel() for linear in linears.values())
-    print(
-        f"{len(linears)} layers, {total:,} weights\nscores: {args.out}\nnext: scores: {args.out} in a RecomposeConfig"
-    )
+    lines.append(f"{len(linears)} layers, {total:,} weights\nscores: {args.out}")
+    lines.append(f"next: scores: {args.out} in a RecomposeConfig")
+    record = {"scores": args.out, "method": about["method"], "layers": len(linears), "weights": total}
+    answer(args, {**record, "neurons": neurons}, *lines)
     return 0
 
 

@@ -11,8 +11,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pairalign.cli.align import read_plugins
-from pairalign.cli.device import add_device_argument, add_trust_argument, read_device
+from pairalign.cli.answer import answer
+from pairalign.cli.device import add_trust_argument, read_device
+from pairalign.cli.verbs import add_verb
 from pairalign.core.config import load_config
+from pairalign.core.exits import DONE, NOTHING_LEARNED
 
 if TYPE_CHECKING:
     from pairalign.finetune.sequence.config import SequenceConfig
@@ -23,18 +26,17 @@ _EXIT = """exit codes: 0; 4, in some stage nothing within max_forgetting was lea
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser(
-        "sequence", help="stage two, skill after skill: learning, forgetting, recovery", epilog=_EXIT
+    examples = (
+        "pairalign sequence skills.yaml --dry-run",
+        "pairalign sequence skills.yaml defaults.train.steps=300 --device cuda:0",
     )
+    text = "stage two, skill after skill: learning, forgetting, recovery"
+    parser = add_verb(verbs, "sequence", text, examples=examples, epilog=_EXIT)
     parser.add_argument("config", help="YAML file of a SequenceConfig")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with your encoder")
     parser.add_argument("--dry-run", action="store_true", help="list stages and what they would take; no more")
-    parser.add_argument("--json", action="store_true", help="results, or the plan, as JSON")
     parser.add_argument("--fresh", action="store_true", help="set aside every stage as OUT.old-N, and start over")
-    add_device_argument(parser)
     add_trust_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
@@ -59,20 +61,17 @@ def run(args: argparse.Namespace) -> int:
     read_device(args, stages_of(config)[0].config.train.accelerator)
     if args.dry_run:
         plan = plan_sequence(config)
-        print(json.dumps(plan.record(), indent=1) if args.json else plan)
-        return 0
+        answer(args, plan.record(), str(plan))
+        return DONE
     from pairalign.evaluate.report import text_table
     from pairalign.finetune.sequence.report import arm_table, bias_table
     from pairalign.processes.launch import current
 
     done = teach_sequence(config, progress=not args.quiet, fresh=args.fresh)
     kept = [stage["kept"]["learned"] for run in done.results["runs"] for stage in run["stages"]]
-    code = 0 if all(kept) else 4
+    code = DONE if all(kept) else NOTHING_LEARNED
     if not current().main:
         return code
-    if args.json:
-        print(json.dumps({"run": str(done.folder), **done.results}, indent=1))
-        return code
-    print(text_table(*arm_table(done.results)), text_table(*bias_table(done.results)), sep="\n\n")
-    print(f"\nreport: {done.report}")
+    tables = (text_table(*arm_table(done.results)), text_table(*bias_table(done.results)))
+    answer(args, {"run": done.folder, **done.results}, "\n\n".join(tables), f"\nreport: {done.report}")
     return code

@@ -9,10 +9,12 @@ from typing import Any
 from pairalign.core.errors import ConfigError
 
 
-def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
-    """For verbs that load a run, which keeps its plugins: a file to take instead of the run's own."""
-    text = "Python file to take instead of the plugin of this name that the run keeps"
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help=text)
+def load_plugins(args: argparse.Namespace) -> None:
+    """Import what `--plugin` names, for verbs that read no configuration or run, which load their own."""
+    from pairalign.core.registry import load_plugin
+
+    for plugin in args.plugin:
+        load_plugin(plugin)
 
 
 def read_settings(

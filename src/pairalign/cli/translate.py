@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pairalign.cli.device import add_device_argument, read_device
+from pairalign.cli.answer import answer
+from pairalign.cli.device import read_device
 from pairalign.cli.evaluate import run_folder
-from pairalign.cli.settings import add_plugin_argument
+from pairalign.cli.verbs import add_verb
 from pairalign.core.errors import ConfigError
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("translate", help="draw one modality from another, as a picture from a touch")
+    examples = (
+        "pairalign translate run touch.png --from touch --to image --out drawn",
+        "pairalign translate run --from touch --to image --measure --pairs shards --json",
+    )
+    text = "draw one modality from another, as a picture from a touch"
+    parser = add_verb(verbs, "translate", text, examples=examples)
     parser.add_argument("run_folder", metavar="RUN", help="folder that `pairalign align` wrote")
     parser.add_argument("files", nargs="*", metavar="FILE", help="signals to draw from")
     parser.add_argument("--from", dest="source", required=True, metavar="NAME", help="modality of the files")
@@ -40,10 +46,6 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="where to write; measured: RUN/translation/FROM-TO-WAY")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
-    add_device_argument(parser)
-    add_plugin_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print the record as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
@@ -71,13 +73,13 @@ def _draw(args: argparse.Namespace, options: dict[str, Any]) -> int:
     from pairalign.translation.run import translate
 
     found = translate(run_folder(args), args.files, **options)
-    if args.json:
-        _print_json(found.record)
-        return 0
-    for line in found.record["files"]:
-        near = line["nearest"]
-        print(f"{line['file']} → {found.folder / line['written']}  nearest {near['key']} (cosine {near['cosine']:.2f})")
-    print(f"record: {found.folder / 'translation.json'}\npicture: {found.folder / 'translation.png'}")
+    lines = [
+        f"{line['file']} → {found.folder / line['written']}  "
+        f"nearest {line['nearest']['key']} (cosine {line['nearest']['cosine']:.2f})"
+        for line in found.record["files"]
+    ]
+    lines.append(f"record: {found.folder / 'translation.json'}\npicture: {found.folder / 'translation.png'}")
+    answer(args, found.record, *lines)
     return 0
 
 
@@ -88,16 +90,12 @@ def _measure(args: argparse.Namespace, options: dict[str, Any]) -> int:
 
     options |= {name: value for name in ("split", "limit") if (value := getattr(args, name)) is not None}
     found = measure_translation(run_folder(args), args.pairs, visible=_visible(args.sees), **options)
-    if args.json:
-        _print_json(found.record)
-        return 0
-    for rows in (factor_rows(found.record), distance_rows(found.record)):
-        if rows[1]:
-            print(text_table(*rows), end="\n\n")
-    for note in (found.record.get("note"), found.record["frechet"].get("refused")):
-        if note:
-            print(f"note: {note}")
-    print(f"table: {found.folder / 'translation.md'}\npicture: {found.folder / 'translation.png'}")
+    tables = (factor_rows(found.record), distance_rows(found.record))
+    lines = [text_table(*rows) + "\n" for rows in tables if rows[1]]
+    notes = (found.record.get("note"), found.record["frechet"].get("refused"))
+    lines += [f"note: {note}" for note in notes if note]
+    lines.append(f"table: {found.folder / 'translation.md'}\npicture: {found.folder / 'translation.png'}")
+    answer(args, found.record, *lines)
     return 0
 
 
@@ -137,11 +135,3 @@ def _visible(texts: list[str] | None) -> dict[str, list[str]] | None:
             raise ConfigError(f"--sees {text!r}: write it as NAME=FACTOR,FACTOR, or NAME= for none.")
         found[name] = [factor for factor in factors.split(",") if factor]
     return found
-
-
-def _print_json(record: dict[str, Any]) -> None:
-    import json
-
-    from pairalign.evaluate.report import plain
-
-    print(json.dumps(plain(record), indent=2))

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from pairalign.core.exits import LOST, OTHER_RUN, WRONG
+
 _LONGEST = 200  # characters of a name that is compared with others
 
 
 class PairalignError(Exception):
     """Base of all deliberate errors. The message names the argument, the value it got and the fix."""
 
-    exit_code = 2
+    exit_code = WRONG
 
 
 class ConfigError(PairalignError, ValueError):
@@ -52,13 +54,13 @@ class CheckpointError(PairalignError):
 class IdentityError(CheckpointError):
     """A run folder whose run was made with other settings, data, code or weights than those asked for now."""
 
-    exit_code = 3
+    exit_code = OTHER_RUN
 
 
 class LostError(PairalignError):
     """Another process of the run is gone before it began: nothing of what was asked for is wrong."""
 
-    exit_code = 70
+    exit_code = LOST
 
 
 class StorageError(PairalignError):

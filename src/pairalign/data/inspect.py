@@ -65,11 +65,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a folder holds. text: tables for a terminal. sheet: the contact sheet. seen: figures by modality."""
+    """What a folder holds. text: tables for a terminal. sheet: the contact sheet. seen: figures by modality. record:
+    what the text says, for a program."""
 
     text: str
     sheet: Path
     seen: dict[str, Seen]
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 @checked(DataError)
@@ -102,7 +104,7 @@ def inspect_pairs(
     home = folder if isinstance(folder, Path) else Path()
     path = Path(out) if out is not None else home / "contact_sheet.png"
     _draw(chosen, index, path)
-    return Inspection(_describe(folder, index, names, seen, bad), path, seen)
+    return Inspection(_describe(folder, index, names, seen, bad), path, seen, _record(index, names, seen, bad))
 
 
 def _read(
@@ -168,6 +170,21 @@ def _describe(
     if bad:
         lines += ["", f"{len(bad)} samples cannot be read:", *(f"  {key}: {reason}" for key, reason in bad[:10])]
     return "\n".join(lines)
+
+
+def _record(
+    index: ShardIndex, splits: Sequence[str], seen: dict[str, Seen], bad: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    modalities = {}
+    for name, one in seen.items():
+        info, mean = index.modalities[name], one.total / one.values if one.values else None
+        shapes = [{"shape": shape, "samples": count} for shape, count in one.shapes.items()]
+        figures = {"distinct": len(one.ids), "lowest": one.low, "mean": mean, "highest": one.high, "shapes": shapes}
+        about = {"kind": one.kind, "stored": info.ext, "dtypes": one.dtypes, "unit": info.unit, "rate": info.rate}
+        modalities[name] = about | figures
+    counts = {name: index.every_split[name].count for name in splits}
+    whole: dict[str, Any] = {"samples": counts, "synthetic": index.synthetic, "licence": index.licence}
+    return {**whole, "modalities": modalities, "damaged": list(bad)}
 
 
 def _row(name: str, index: ShardIndex, seen: Seen) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ it synthetic. Where it bites: few steps and one seed; `bench/front.py` has three
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -60,7 +61,7 @@ def teach(
     found = {}
     for name in METHODS:
         if progress:
-            tqdm.write(f"stage two: {name}")
+            tqdm.write(f"stage two: {name}", file=sys.stderr)
         found[name] = recompose_mllm(lesson_config(out, name, size, seed, device), progress=progress)
     return found
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairalign.core.errors import DataError
+from pairalign.core.plain import plain as plain
 from pairalign.data.draw import INK, LINE, MUTED
 from pairalign.evaluate.intervals import Score
 from pairalign.files import write_text
@@ -124,26 +125,6 @@ def write_metrics(path: str | os.PathLike[str], metrics: Mapping[str, Any]) -> P
     Values may be numbers, text, tensors, arrays, `Score` and anything with `to_dict`.
     """
     return write_text(path, json.dumps(plain(metrics), indent=2, sort_keys=True, allow_nan=False) + "\n")
-
-
-def plain(value: Any) -> Any:
-    """Any metric as JSON's own types. Raises `DataError` for a type that has no such form."""
-    if hasattr(value, "to_dict"):
-        value = value.to_dict()
-    elif hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = [plain(v) for v in value]
-        return sorted(items, key=str) if isinstance(value, (set, frozenset)) else items
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise DataError(f"metrics: a {type(value).__name__} cannot be written as JSON: convert it to numbers or text.")
 
 
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> str:

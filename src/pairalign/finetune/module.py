@@ -8,7 +8,6 @@ Where it bites: a checkpoint holds what trains and nothing of the base, so it ne
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -23,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from pairalign.align.sums import Sums
 from pairalign.core.config import to_dict
 from pairalign.core.errors import DataError
+from pairalign.core.notice import notice
 from pairalign.finetune.collator import Batch, Part
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.distil import base_says, divergence
@@ -137,7 +137,7 @@ class StageTwo(L.LightningModule):
         if not agree(cut[:, :-1], whole):
             self.prefixes = None
             if self.runtime.main:
-                print("the base looks ahead in its prompts: they are read whole at every step.", file=sys.stderr)
+                notice("the base looks ahead in its prompts: they are read whole at every step.")
 
     def _diverged(self, what: str) -> DataError:
         kept = Path(self.config.out) / "last.ckpt"

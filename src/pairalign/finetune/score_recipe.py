@@ -17,6 +17,7 @@ from pairalign.finetune.check import named_tasks
 from pairalign.finetune.collator import Collator, calibration_batches
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.rules import check_config
+from pairalign.runs.plugins import load_plugins
 from pairalign.sensors.processor import SensorProcessor, load_base
 
 
@@ -24,6 +25,7 @@ def load_scored(
     config: RecomposeConfig, device: torch.device
 ) -> tuple[nn.Module, dict[str, nn.Linear], Calibration | None]:
     """The base, the layers that the recipe names, and its calibration set; raise what the run would."""
+    load_plugins(config.plugins)
     check_config(config)
     which = config.dormant
     if config.method != "dormant" or which.structure in UNSCORED:

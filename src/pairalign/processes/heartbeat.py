@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from subprocess import Popen
 from typing import Any
 
+from pairalign.core.exits import LOST as LOST
+
 BEAT = 1.0
 SILENT = 45.0  # a process may hold Python's lock for long, in one huge read
 TORN = 6.0  # the same once a connection broke, which a death does and a long read does not
 GRACE = 5.0  # for a process to end by itself after another failed
-LOST = 70  # exit code of those that another's death ended: EX_SOFTWARE
 
 
 class Heartbeat(threading.Thread):
