@@ -11,6 +11,7 @@ from typing import Any
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
+import site_reference
 import site_settings
 from site_links import origins, rewrite
 
@@ -31,6 +32,8 @@ def on_files(files: Files, *, config: Any) -> Files:
             files.append(File.generated(config, page, abs_src_path=str(root / name)))
     for page, about in site_settings.PAGES.items():
         files.append(File.generated(config, page, content=site_settings.page(*about)))
+    for page, group in site_reference.PAGES.items():
+        files.append(File.generated(config, page, content=site_reference.page(group)))
     return files
 
 

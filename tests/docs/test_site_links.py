@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import site_reference
 import site_settings
 from site_links import origins, rewrite
 
@@ -44,4 +45,4 @@ def pages_of(nav: Any) -> Iterator[str]:
 def test_the_navigation_names_every_page_once() -> None:
     nav = yaml.safe_load("nav:" + (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2])["nav"]
     written = [name for name in origins(ROOT) if name.endswith((".md", ".ipynb"))]
-    assert sorted(pages_of(nav)) == sorted([*written, *site_settings.PAGES])
+    assert sorted(pages_of(nav)) == sorted([*written, *site_settings.PAGES, *site_reference.PAGES])

@@ -2,9 +2,11 @@
 
     L = λ_rec (R_a + R_b)  +  λ_con C(w_ab ⊙ shared_a, w_ab ⊙ shared_b)  +  λ_norm N(latents)  +  λ_gate |w_ab|
 
-Each term is a pure function in a file of its own; this one only puts them together. Where it bites: a decoder reads
-`shared` through the union of the gates of its modality's edges, so a shared dimension that no pair aligns carries
-nothing, and what is private has to live in `private`.
+Each term is a pure function in a file of its own; this one only puts them together.
+
+Note:
+    A decoder reads `shared` through the union of the gates of its modality's edges, so a shared dimension that no pair
+    aligns carries nothing, and what is private has to live in `private`.
 """
 
 from __future__ import annotations
@@ -47,7 +49,19 @@ class Side(NamedTuple):
 
 
 class PairAligner(nn.Module):
-    """Encoders over a pair graph, aligned by stage one."""
+    """Encoders over a pair graph, aligned by stage one.
+
+    Args:
+        encoders: by modality.
+        graph: which pairs are trained.
+        latent: sizes.
+        loss: weights and kinds of its terms.
+        heads: hidden width by modality where it is not `latent.hidden`, or "anchor".
+
+    Note:
+        A decoder reads the shared latent through the union of a modality's gates: what no edge keeps is not
+        reconstructed from it.
+    """
 
     def __init__(
         self,
@@ -74,7 +88,11 @@ class PairAligner(nn.Module):
         self.decoders = nn.ModuleDict({name: self._decoder(name) for name in encoders if self._reconstructs(name)})
 
     def encoder(self, modality: str) -> Encoder:
-        """The encoder of one modality; an unknown name is a `ConfigError`."""
+        """The encoder of one modality; an unknown name is a `ConfigError`.
+
+        Args:
+            modality: its name.
+        """
         if modality not in self.encoders:
             raise ConfigError(f"modality {modality!r} is not aligned.{did_you_mean(modality, list(self.encoders))}")
         encoder = self.encoders[modality]
@@ -82,30 +100,60 @@ class PairAligner(nn.Module):
         return encoder
 
     def encode(self, modality: str, value: Tensor, *, cached: bool = False) -> Latents:
-        """Signal (B, …), or cached pooled features (B, D), → `Latents`."""
+        """A batch as latents.
+
+        Args:
+            modality: whose it is.
+            value: a signal (B, …), or cached pooled features (B, D).
+            cached: whether it is the latter.
+        """
         pooled = self._pooled(modality, value, cached)
         return self.heads[modality](pooled)
 
     def embed(self, modality: str, value: Tensor, other: str, *, cached: bool = False) -> Tensor:
-        """Unit vectors (B, d_s) to compare with those of modality `other`, over an edge or an emergent path."""
+        """Unit vectors (B, d_s) to compare with those of another modality, over an edge or an emergent path.
+
+        Args:
+            modality: whose batch it is.
+            value: as of `encode`.
+            other: the modality to compare with.
+            cached: as of `encode`.
+        """
         shared = self.encode(modality, value, cached=cached).shared
         weights = self.path_gate(modality, other)
         return gated_cosine(weights, shared, shared)[0]
 
     def path_gate(self, modality: str, other: str) -> Tensor:
-        """Product of the gates along the shortest path between two modalities, (d_s,)."""
+        """Product of the gates along the shortest path between two modalities, (d_s,).
+
+        Args:
+            modality: where it starts.
+            other: where it ends.
+        """
         path = self.graph.path(modality, other)
         if path is None or len(path) < 2:
             raise ConfigError(f"no path of pairs joins {modality!r} and {other!r}: they share no space.")
         return self.gates.path(self.graph.edges_along(path))
 
     def edge_terms(self, edge: Edge, a: Side, b: Side, *, gather: bool = False) -> dict[str, Tensor]:
-        """The unweighted terms of one edge's loss: contrast, reconstruct, minimal, gate; each a scalar."""
+        """The unweighted terms of one edge's loss: contrast, reconstruct, minimal, gate; each a scalar.
+
+        Args:
+            edge: of the graph.
+            a: a batch of its first modality.
+            b: the same pairs, of its second.
+            gather: compare with the pairs of all processes.
+        """
         pooled = {m: self.pooled(m, s) for m, s in zip(edge, (a, b), strict=True)}
         return self.pair_terms(edge, a, b, pooled, gather=gather)
 
     def pooled(self, modality: str, side: Side) -> Tensor:
-        """What the encoder makes of one side of a batch (B, D)."""
+        """What the encoder makes of one side of a batch (B, D).
+
+        Args:
+            modality: whose it is.
+            side: of the batch.
+        """
         return self._pooled(modality, side.value, side.cached)
 
     def pair_terms(
@@ -118,7 +166,16 @@ class PairAligner(nn.Module):
         gather: bool = False,
         rows: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """`edge_terms` from the encoders' outputs. rows: is given the contrast of each pair, see `row_contrast`."""
+        """`edge_terms` from the encoders' outputs.
+
+        Args:
+            edge: of the graph.
+            a: a batch of its first modality.
+            b: the same pairs, of its second.
+            pooled: outputs by modality.
+            gather: compare with the pairs of all processes.
+            rows: is given the contrast of each pair, see `row_contrast`.
+        """
         latents = {m: self.heads[m](pooled[m]) for m in edge}
         terms = self._compare(edge, latents, pooled, a.ids, b.ids, gather, rows)
         errors = [
@@ -137,7 +194,11 @@ class PairAligner(nn.Module):
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of `edge_terms`, a scalar."""
+        """The weighted sum of `edge_terms`, a scalar.
+
+        Args:
+            terms: by name.
+        """
         return torch.stack([getattr(self.loss, name) * value for name, value in terms.items()]).sum()
 
     def _pooled(self, modality: str, value: Tensor, cached: bool) -> Tensor:
@@ -190,7 +251,12 @@ class PairAligner(nn.Module):
         return unit - (head.mean if isinstance(head, AnchorHead) else unit.mean(0))
 
     def decoder_input(self, modality: str, latents: Latents) -> Tensor:
-        """What a decoder reads (B, d_s + d_p): `shared` through the union of its gates, and `private`."""
+        """What a decoder reads (B, d_s + d_p): `shared` through the union of its gates, and `private`.
+
+        Args:
+            modality: whose decoder.
+            latents: of a batch.
+        """
         shared = latents.shared * self.gates.union(modality)
         return torch.cat([shared.detach() if self.loss.detach else shared, latents.private], dim=-1)
 

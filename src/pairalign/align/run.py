@@ -1,8 +1,11 @@
 """`align_pairs`: one run of stage one, from a configuration to a folder that can be evaluated, resumed and shipped.
 
 A run folder holds identity.json, config.yaml, versions.json, metrics.jsonl, last.ckpt (to resume), the plugins and,
-when done, model.safetensors. Where it bites: calling it again on the same folder resumes, or returns the finished run;
-a folder whose run was made from anything else is refused (`pairalign.runs.folder`).
+when done, model.safetensors.
+
+Note:
+    Calling it again on the same folder resumes, or returns the finished run; a folder whose run was made from anything
+    else is refused (`pairalign.runs.folder`).
 """
 
 from __future__ import annotations
@@ -90,12 +93,21 @@ class AlignRun:
 
 
 def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = False) -> AlignRun:
-    """Train stage one, go on where an interrupted run stopped, or return the finished one: `finished` says which.
+    """Train stage one, go on where an interrupted run stopped, or return the finished one.
 
-    fresh: check everything, set aside what a run wrote into `out` as `OUT.old-N`, and start over.
-    Raises `IdentityError` where the run in `out` was made from other settings, shards, code or weights; `ConfigError`,
-    `GraphError`, `DataError`, `SignalError`, `CacheError`, `CheckpointError` or `StorageError` before training starts
-    where something does not fit; and `KeyboardInterrupt` after writing a checkpoint when it was stopped.
+    Args:
+        config: see `load_config`.
+        progress: show a bar, and say what is done.
+        fresh: check everything, set aside what a run wrote into `out` as `OUT.old-N`, and start over.
+
+    Returns:
+        The run; its `finished` says when it had finished, if it had before.
+
+    Raises:
+        IdentityError: where the run in `out` was made from other settings, shards, code or weights.
+        PairalignError: before training starts where something does not fit, as `ConfigError`, `GraphError`,
+            `DataError`, `SignalError`, `CacheError`, `CheckpointError` or `StorageError`.
+        KeyboardInterrupt: after writing a checkpoint, when it was stopped.
     """
     check_strategy(config.train.strategy)
     check_folders(config)
@@ -135,9 +147,17 @@ def _train(mine: Claim[AlignConfig], runtime: Runtime, *, progress: bool) -> Ali
 def load_aligned(folder: str | Path, device: DeviceLike = "cpu", *, plugins: Sequence[str | Path] = ()) -> AlignRun:
     """Load a finished run from its folder, wherever that is now, with the plugins that it keeps.
 
-    device: where the aligner goes, see `find_device`; what it is given has to be there too. plugins: files to take
-    instead of those of the same name that the run keeps.
-    Raises `CheckpointError` if it is unfinished or damaged, `IdentityError` if a plugin was edited after training.
+    Args:
+        folder: of the run.
+        device: where the aligner goes, see `find_device`; what it is given has to be there too.
+        plugins: files to take instead of those of the same name that the run keeps.
+
+    Returns:
+        The run, with the aligner in evaluation mode; `embed` and `classify` take raw samples.
+
+    Raises:
+        CheckpointError: if it is unfinished or damaged.
+        IdentityError: if a plugin was edited after training.
     """
     run = RunFolder(Path(folder), "align", AlignConfig)
     config = read_run(folder)

@@ -1,8 +1,10 @@
 """The configuration of a run: frozen dataclasses are the only truth, YAML is how they are written down.
 
 `load_config` reads a YAML file (or a mapping), applies dotted overrides (`train.lr=1e-3`) and checks every key, type
-and range before anything starts, naming all that is wrong at once. Where it bites: an override is parsed as YAML, so
-`null`, `true` and `[a, b]` mean what they mean there.
+and range before anything starts, naming all that is wrong at once.
+
+Note:
+    An override is parsed as YAML, so `null`, `true` and `[a, b]` mean what they mean there.
 """
 
 from __future__ import annotations
@@ -268,7 +270,32 @@ class AlignConfig(Strict):
 
 
 def load_config(cls: type[T], source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> T:
-    """Read, override and check a configuration; raise `ConfigError` with key, value and fix of each fault."""
+    """Read, override and check a configuration.
+
+    Args:
+        cls: what it is, such as `AlignConfig`.
+        source: a YAML file, or a mapping.
+        overrides: settings as `section.name=value`, the value as YAML writes it.
+
+    Returns:
+        The configuration, a frozen dataclass.
+
+    Raises:
+        ConfigError: with key, value and fix of each fault.
+
+    Example:
+        >>> import pairalign as pa
+        >>> config = {
+        ...     "modalities": {"touch": {"encoder": "touch_cnn"}, "text": {"encoder": "openclip_text"}},
+        ...     "edges": [{"between": ["touch", "text"], "shards": "pairs"}],
+        ...     "out": "runs/touch",
+        ... }
+        >>> pa.load_config(pa.AlignConfig, config, ["train.lr=3e-4"]).train.lr
+        0.0003
+        >>> pa.load_config(pa.AlignConfig, config, ["train.lr=-1"])
+        Traceback (most recent call last):
+        pairalign.core.errors.ConfigError: config key 'train.lr' is -1: give a number of at least 0.
+    """
     from pydantic import ValidationError
 
     values = read_mapping(source)

@@ -14,8 +14,9 @@ Declare a `Signal`, write `forward`, register it, done:
             tokens = self.net(batch).transpose(1, 2)
             return Features(tokens, tokens.mean(1))
 
-Where it bites: `preprocess` sees one raw sample and must not draw random numbers (that is `augment`'s job), or
-cached anchors and evaluation would not repeat.
+Note:
+    `preprocess` sees one raw sample and must not draw random numbers (that is `augment`'s job), or cached anchors and
+    evaluation would not repeat.
 """
 
 from __future__ import annotations
@@ -34,11 +35,33 @@ from pairalign.core.types import Features, Signal
 class Encoder(nn.Module):
     """Base of every encoder.
 
-    Class or instance attributes:
-        signal: the declared `Signal` of one preprocessed sample.
-        reconstruct: what stage one reconstructs: "patches", "chamfer", "features", "tokens", "values", "none", or
-            `None` for the default of the signal's kind (see `pairalign.align.reconstruct`).
-        card: licence, preprocessing, sources: what a user must know before shipping the encoder.
+    What a subclass declares, for the class or in each instance:
+
+    - `signal`: the `Signal` of one preprocessed sample. - `reconstruct`: what stage one reconstructs: "patches",
+    "chamfer", "features", "tokens", "values", "none", or `None` for the default of the signal's kind (see
+    `pairalign.align.reconstruct`). - `card`: licence, preprocessing, sources: what a user must know before shipping the
+    encoder.
+
+    Args:
+        width: D, the size of `Features.tokens` and `Features.pooled`.
+
+    Note:
+        `preprocess` sees one raw sample and must not draw random numbers (that is `augment`'s job), or cached anchors
+        and evaluation would not repeat.
+
+    Example:
+        >>> import torch
+        >>> from pairalign import Encoder, Features, Signal
+        >>> class Thermometer(Encoder):
+        ...     signal = Signal("series", (1, 20), unit="K", rate=10.0, axes=("channel", "time"))
+        ...     def __init__(self, width: int = 8):
+        ...         super().__init__(width)
+        ...         self.net = torch.nn.Linear(1, width)
+        ...     def forward(self, batch):
+        ...         tokens = self.net(batch.transpose(1, 2))
+        ...         return Features(tokens, tokens.mean(1))
+        >>> Thermometer()(torch.zeros(4, 1, 20)).tokens.shape
+        torch.Size([4, 20, 8])
     """
 
     signal: Signal
@@ -59,14 +82,29 @@ class Encoder(nn.Module):
                 setattr(cls, name, vars(Encoder)[name])
 
     def __init__(self, width: int) -> None:
-        """`width`: D, the size of `Features.tokens` and `Features.pooled`."""
+        """Start an encoder.
+
+        Args:
+            width: D, the size of `Features.tokens` and `Features.pooled`.
+        """
         super().__init__()
         self.width = width
 
     def check_data(self, recorded: Mapping[str, Any], where: str, *, learn: bool = False) -> list[str]:
-        """Compare what an index records of a modality (axes, shape, up, …) with what this encoder reads; raise
-        `SignalError` where it cannot, and return what a user should know. learn: it is about to be trained on that
-        data. Unit and rate are compared without it. Default: whether the range survives `preprocess` as it is here.
+        """Compare what an index records of a modality (axes, shape, up, …) with what this encoder reads.
+
+        Unit and rate are compared without it. Default: whether the range survives `preprocess` as it is here.
+
+        Args:
+            recorded: what the index says of the modality.
+            where: what an error calls the data.
+            learn: it is about to be trained on that data.
+
+        Returns:
+            What a user should know.
+
+        Raises:
+            SignalError: where it cannot read the data.
         """
         plain, known = type(self).preprocess is Encoder.preprocess, recorded.get("range")
         if plain and known and getattr(torch, self.signal.dtype).is_floating_point:
@@ -76,11 +114,19 @@ class Encoder(nn.Module):
     def conform(self, raw: Any, recorded: Mapping[str, Any]) -> Any:
         """A raw value as `preprocess` takes it, where that depends on what the index records of its modality, as which
         axis is up. Default: itself.
+
+        Args:
+            raw: one sample.
+            recorded: what the index says of the modality.
         """
         return raw
 
     def preprocess(self, raw: Any) -> Tensor:
-        """Turn one raw sample (array, PIL image, string, …) into a tensor that keeps the declared `Signal`."""
+        """Turn one raw sample into a tensor that keeps the declared `Signal`.
+
+        Args:
+            raw: an array, a PIL image, a string, ….
+        """
         return narrowed(raw, self.signal.dtype)
 
     @property
@@ -93,47 +139,82 @@ class Encoder(nn.Module):
 
         Override it where that can be smaller, such as pictures of bytes (`pairalign.core.pixels`), with `augment` and
         `forward` that take both. A subclass that overrides `preprocess`, `augment` or `forward` alone has the default.
+
+        Args:
+            raw: as of `preprocess`.
         """
         return self.preprocess(raw)
 
     def augment(self, value: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a random training view of one sample that `preprocess` or `compact` made; draws only from `generator`.
-        Default: itself.
+        """A random training view of one sample. Default: itself.
+
+        Args:
+            value: what `preprocess` or `compact` made.
+            generator: the only source of what is drawn.
         """
         return value
 
     def view(self, raw: Any, generator: torch.Generator) -> Tensor:
-        """A random training view of a raw sample; override where it is made from the raw value, as a paraphrase is."""
+        """A random training view of a raw sample; override where it is made from the raw value, as a paraphrase is.
+
+        Args:
+            raw: as of `preprocess`.
+            generator: the only source of what is drawn.
+        """
         return self.augment(self.compact(raw), generator)
 
     def collate(self, values: Sequence[Tensor]) -> Any:
         """Stack samples into a batch; override where sizes are free. What is no tensor has `to(device)`, and in
         `num_graphs` its number of samples, as a `Batch` of torch-geometric.
+
+        Args:
+            values: samples as `preprocess` or `compact` made them.
         """
         return torch.stack(list(values))
 
     def seen(self, raw: Any) -> Any:
-        """The part of a raw sample that `preprocess` reads: of a caption that is cut, its beginning. Default: all."""
+        """The part of a raw sample that `preprocess` reads: of a caption that is cut, its beginning. Default: all.
+
+        Args:
+            raw: as of `preprocess`.
+        """
         return raw
 
     def overlong(self, raw: Any) -> int:
-        """How many of a raw sample's tokens `preprocess` cuts off; override where it cuts. Default: none."""
+        """How many of a raw sample's tokens `preprocess` cuts off; override where it cuts. Default: none.
+
+        Args:
+            raw: as of `preprocess`.
+        """
         return 0
 
     def as_float(self, batch: Any) -> Tensor:
         """The numbers of a batch that are reconstructed, (B, …); override where `collate` makes no tensor, or where
         `compact` keeps samples smaller than `forward` computes with them. Default: itself.
+
+        Args:
+            batch: what `collate` made.
         """
         return batch
 
     def forward(self, batch: Tensor) -> Features:
-        """Map a batch (B, *signal.shape) to `Features(tokens (B, T, D), pooled (B, D))`."""
+        """Map a batch to its features.
+
+        Args:
+            batch: (B, *signal.shape).
+
+        Returns:
+            `Features(tokens (B, T, D), pooled (B, D))`.
+        """
         raise SignalError(f"{type(self).__name__} has no forward(): write one that returns Features(tokens, pooled).")
 
     @classmethod
     def bare(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options that build the same encoder without fetching its weights, which come from elsewhere then, as a
         pack's do. Default: the same.
+
+        Args:
+            options: with which it was built.
         """
         return dict(options)
 
@@ -143,7 +224,11 @@ class Encoder(nn.Module):
         return not any(p.requires_grad for p in self.parameters())
 
     def tune(self, how: str | int) -> None:
-        """Choose what trains: "all", "none", or the number n of last blocks (needs `blocks()`)."""
+        """Choose what trains.
+
+        Args:
+            how: "all", "none", or the number n of last blocks (needs `blocks()`).
+        """
         if how in ("all", "none"):
             self.requires_grad_(how == "all")
             return
@@ -162,7 +247,11 @@ class Encoder(nn.Module):
         return list(self.children())
 
     def train(self, mode: bool = True) -> Encoder:
-        """What is frozen, whole or in part, stays in evaluation mode: no dropout, no moving batch statistics."""
+        """What is frozen, whole or in part, stays in evaluation mode: no dropout, no moving batch statistics.
+
+        Args:
+            mode: whether the rest is in training mode.
+        """
         super().train(mode and not self.frozen)
         for module in self.modules() if self.training else ():
             parameters = list(module.parameters())

@@ -2,8 +2,11 @@
 
 Three doors, one room: the decorator `@register_encoder("glove")`, the entry-point group `pairalign.encoders` of an
 installed package, and a plugin file or module that the user names. Nothing is scanned and nothing is imported that was
-not named: listing reads metadata only. Where it bites: a name belongs to one owner; a second owner is an error that
-names both, because silently picking one of two encoders would train the wrong network.
+not named: listing reads metadata only.
+
+Note:
+    A name belongs to one owner; a second owner is an error that names both, because silently picking one of two
+    encoders would train the wrong network.
 """
 
 from __future__ import annotations
@@ -45,7 +48,17 @@ _plugins: dict[str, dict[str, type]] = {}  # what each plugin file registered, b
 
 
 def register_encoder(name: str) -> Callable[[T], T]:
-    """Register an `Encoder` subclass under `name`, for configs and the command line."""
+    """Register an `Encoder` subclass under a name, for configs and the command line.
+
+    Args:
+        name: a lower-case Python identifier, such as "glove"; one owner each.
+
+    Returns:
+        A decorator, which gives the class back.
+
+    Raises:
+        RegistryError: for another kind of name, and where it belongs to another class.
+    """
     if not name.isidentifier() or name != name.lower():
         raise RegistryError(f"register_encoder({name!r}): use a lower-case Python identifier, such as 'glove'.")
 
@@ -86,7 +99,23 @@ def find_encoder(name: str) -> Entry:
 
 
 def create_encoder(name: str, **options: Any) -> Encoder:
-    """Build the encoder registered as `name`; a wrong option is an error that names the right ones."""
+    """Build a registered encoder.
+
+    Args:
+        name: as `pairalign encoders ls` has it.
+        **options: keyword arguments of the class.
+
+    Returns:
+        The encoder, with its own or random weights.
+
+    Raises:
+        RegistryError: for an unknown name, and for a wrong option, with the right ones.
+
+    Example:
+        >>> import pairalign as pa
+        >>> pa.create_encoder("touch_cnn", size=32, width=16).signal.unit
+        '1'
+    """
     cls = _encoder_class(find_encoder(name))
     accepted = inspect.signature(cls.__init__).parameters
     free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
@@ -134,9 +163,15 @@ def code_hash(name: str) -> str:
 
 
 def load_plugin(plugin: str | Path) -> None:
-    """Import one named plugin: a `.py` file or an importable module, whose decorators register its encoders.
+    """Import one named plugin, whose decorators register its encoders.
 
     A file may import what lies beside it. One whose very bytes were loaded before, under another name, is not again.
+
+    Args:
+        plugin: a `.py` file, or an importable module.
+
+    Raises:
+        RegistryError: where it cannot be imported.
     """
     if is_file(plugin):
         found = read_plugin(plugin)

@@ -1,7 +1,10 @@
 """`shards:` of an edge or a task: one folder, or a list of data sets that are drawn from together, a pool.
 
-An entry of the list is a folder, or a mapping of `SourceConfig`. Where it bites: a weight is a share of the samples and
-not a factor of the folder's size, and either all sources of a pool have one or none has.
+An entry of the list is a folder, or a mapping of `SourceConfig`.
+
+Note:
+    A weight is a share of the samples and not a factor of the folder's size, and either all sources of a pool have one
+    or none has.
 """
 
 from __future__ import annotations

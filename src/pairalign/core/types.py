@@ -1,8 +1,11 @@
 """The two values that everything else speaks about: a `Signal` (what a sensor measures) and `Features` (what an
 encoder makes of it).
 
-Free of torch at import, so that the command line and the registry stay light. Where it bites: a shape entry of
-`None` is a free size; everything else is checked exactly, because a silent broadcast is the worst kind of bug.
+Free of torch at import, so that the command line and the registry stay light.
+
+Note:
+    A shape entry of `None` is a free size; everything else is checked exactly, because a silent broadcast is the worst
+    kind of bug.
 """
 
 from __future__ import annotations
@@ -25,13 +28,27 @@ DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16",
 class Signal:
     """What one sample of a sensor is, once preprocessed.
 
-    kind: decides the default reconstruction target and how the signal is drawn.
-    shape: sizes per sample, without the batch; `None` where a size is free.
-    dtype: a torch dtype by name.
-    unit: of the values ("kPa", "m", "1" for none; the number 1 is "1"); compared with what the data's index records.
-    rate: samples a second in Hz along the time axis; `None` where there is no time axis.
-    axes: a name per entry of `shape` ("channel", "time").
-    range: inclusive (low, high) that finite values must lie in; `None` for unbounded.
+    Args:
+        kind: decides the default reconstruction target and how the signal is drawn.
+        shape: sizes per sample, without the batch; `None` where a size is free.
+        dtype: a torch dtype by name.
+        unit: of the values ("kPa", "m", "1" for none; the number 1 is "1"); compared with what the data's index
+            records.
+        rate: samples a second in Hz along the time axis; `None` where there is no time axis.
+        axes: a name per entry of `shape` ("channel", "time").
+        range: inclusive (low, high) that finite values must lie in; `None` for unbounded.
+
+    Raises:
+        SignalError: where these do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from pairalign import Signal
+        >>> glove = Signal("series", (16, 100), unit="kPa", rate=100.0, axes=("taxel", "time"))
+        >>> glove.check(torch.zeros(16, 100), "this touch")
+        >>> glove.check(torch.zeros(16, 99), "this touch")
+        Traceback (most recent call last):
+        pairalign.core.errors.SignalError: ...
     """
 
     kind: Kind
@@ -58,7 +75,13 @@ class Signal:
             raise SignalError(f"Signal(rate={self.rate!r}): give a positive rate in Hz, or None for no time axis.")
 
     def check(self, value: Tensor, where: str, *, batched: bool = False) -> None:
-        """Raise `SignalError` unless `value` (one sample, or a batch of them) keeps every declared promise."""
+        """Raise `SignalError` unless a value keeps every declared promise.
+
+        Args:
+            value: one sample, or a batch of them.
+            where: what the error calls it.
+            batched: whether it is a batch.
+        """
         if not hasattr(value, "is_floating_point"):
             raise SignalError(f"{where}: is a {type(value).__name__}: return a torch.Tensor.")
         shape = tuple(value.shape[1:] if batched else value.shape)
@@ -89,7 +112,10 @@ class Signal:
     def check_recorded(self, recorded: dict[str, Any], where: str, fixes: Mapping[str, str] | None = None) -> None:
         """Raise `SignalError` where the unit or rate that a data index records differs from the declared one.
 
-        fixes: by "unit" and "rate", what sets that of the encoder, such as "modalities.points.options.unit".
+        Args:
+            recorded: what the index says of the modality.
+            where: what the error calls it.
+            fixes: by "unit" and "rate", what sets that of the encoder, such as "modalities.points.options.unit".
         """
         for name, mine in (("unit", self.unit), ("rate", self.rate)):
             theirs = as_unit(recorded.get(name)) if name == "unit" else recorded.get(name)
@@ -109,7 +135,19 @@ def as_unit(unit: Any) -> Any:
 
 
 class Features(NamedTuple):
-    """What an encoder returns: `tokens` (B, T, D), one per patch, frame or point group, and `pooled` (B, D)."""
+    """What an encoder returns.
+
+    Attributes:
+        tokens: (B, T, D), one per patch, frame or point group.
+        pooled: (B, D), one for the whole sample.
+
+    Example:
+        >>> import torch
+        >>> from pairalign import Features
+        >>> tokens = torch.zeros(2, 10, 8)
+        >>> Features(tokens, tokens.mean(1)).pooled.shape
+        torch.Size([2, 8])
+    """
 
     tokens: Tensor
     pooled: Tensor

@@ -44,9 +44,23 @@ def decode(extension: str, data: bytes) -> Any:
 
 
 def read_signal(file: str | Path) -> Any:
-    """A signal or picture from a file, as a shard would give it; raise `DataError` if it cannot be read.
+    """A signal or picture from a file, as a shard would give it.
 
-    file: any that can be packed; of an archive of arrays `file.npz::name`. A video gives its frames.
+    Args:
+        file: any that can be packed; of an archive of arrays `file.npz::name`. A video gives its frames.
+
+    Returns:
+        A PIL image, an array, a text, or what the kind of file holds.
+
+    Raises:
+        DataError: if it cannot be read.
+
+    Example:
+        >>> import tempfile, numpy, pairalign as pa
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     numpy.save(f"{folder}/grip.npy", numpy.zeros((16, 100), "float32"))
+        ...     pa.read_signal(f"{folder}/grip.npy").shape
+        (16, 100)
     """
     name, _, member = str(file).partition("::")
     path = Path(name)

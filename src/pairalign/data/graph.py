@@ -23,7 +23,21 @@ def edge_name(edge: Edge) -> str:
 
 @dataclass(frozen=True)
 class PairGraph:
-    """Modalities (nodes) and the pairs that exist (edges); an edge joins two different known modalities, once."""
+    """Modalities (nodes) and the pairs that exist (edges); an edge joins two different known modalities, once.
+
+    Args:
+        modalities: names of the nodes.
+        edges: pairs of them.
+
+    Raises:
+        GraphError: for an edge of one modality with itself, of an unknown one, or listed twice.
+
+    Example:
+        >>> from pairalign import PairGraph
+        >>> graph = PairGraph(("image", "text", "touch"), (("image", "text"), ("image", "touch")))
+        >>> graph.emergent()
+        {('text', 'touch'): ('text', 'image', 'touch')}
+    """
 
     modalities: tuple[str, ...]
     edges: tuple[Edge, ...]
@@ -44,7 +58,11 @@ class PairGraph:
             seen.add(frozenset(edge))
 
     def neighbours(self, modality: str) -> list[str]:
-        """Modalities that share an edge with `modality`, in the order of the edges."""
+        """Modalities that share an edge with one, in the order of the edges.
+
+        Args:
+            modality: a node.
+        """
         return [b if a == modality else a for a, b in self.edges if modality in (a, b)]
 
     def components(self) -> list[tuple[str, ...]]:
@@ -62,7 +80,12 @@ class PairGraph:
         return len(self.components()) <= 1
 
     def path(self, start: str, end: str) -> tuple[str, ...] | None:
-        """A shortest path of modalities from `start` to `end`, both included; `None` if there is none."""
+        """A shortest path from one modality to another, both included; `None` if there is none.
+
+        Args:
+            start: its first node.
+            end: its last node.
+        """
         came: dict[str, str | None] = {start: None}
         queue = deque([start])
         while queue:
@@ -86,7 +109,11 @@ class PairGraph:
         return found
 
     def check_connected(self, *, allow_disconnected: bool = False) -> None:
-        """Raise `GraphError` unless connected, or unless that is allowed on purpose."""
+        """Raise `GraphError` unless connected, or unless that is allowed on purpose.
+
+        Args:
+            allow_disconnected: that it is.
+        """
         if not self.connected and not allow_disconnected:
             parts = "; ".join(", ".join(part) for part in self.components())
             raise GraphError(
@@ -95,7 +122,11 @@ class PairGraph:
             )
 
     def edges_along(self, path: Iterable[str]) -> list[Edge]:
-        """The trained edges, as they are spelt in `edges`, between the consecutive modalities of `path`."""
+        """The trained edges, as they are spelt in `edges`, between the consecutive modalities of a path.
+
+        Args:
+            path: of modalities, as `path` gives it.
+        """
         nodes = list(path)
         by_ends = {frozenset(edge): edge for edge in self.edges}
         return [by_ends[frozenset(step)] for step in pairwise(nodes)]

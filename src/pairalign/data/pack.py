@@ -1,9 +1,12 @@
 """Packing pairs into WebDataset shards: deterministic, parallel, resumable, atomic.
 
 The same samples and options give the same bytes, whatever the number of workers and however often it was
-interrupted. Where it bites: with a manifest or list the samples are shuffled once by `seed`, so that a
-manifest sorted by class does not make shards of one class; an iterator keeps its own order. With workers > 1
-a script needs `if __name__ == "__main__":`, as for any process pool.
+interrupted.
+
+Note:
+    With a manifest or list the samples are shuffled once by `seed`, so that a manifest sorted by class does not make
+    shards of one class; an iterator keeps its own order. With workers > 1 a script needs `if __name__ == "__main__":`,
+    as for any process pool.
 """
 
 from __future__ import annotations
@@ -75,29 +78,52 @@ def pack_pairs(
     on_index: Callable[[ShardIndex], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> ShardIndex:
-    """Write the samples of `source` as shards into the folder `out` and return its index.
+    """Write samples as shards into a folder.
 
-    out: a folder, or the address of one in a bucket, to which each shard is sent when it is done, and the index last.
-    source: a manifest (JSON lines or CSV; a `Manifest` to say how to read it), or dicts: a value by modality
-        (image, array, text, `Path`, or parts of these), and optionally "key", "label", "group", "session",
-        "split", "splits", "meta"; or a data set of torch-geometric, see `GeometricSamples`.
-    modalities: names to pack, or column by name for the path of a manifest; None takes those of the first
-        sample.
-    units: {"touch": {"unit": "kPa", "rate": 100.0, "axes": ("time",)}}, recorded in the index; rates in Hz. Also
-        "sensor" and "up".
-    split: one name for all, or shares by name ({"train": 0.9, "val": 0.1}, by group if there is one), or None
-        for each sample's own.
-    seed: of the shuffle and of shares; None keeps the order. on_bad: "skip" lists bad samples in the index.
-    resume: keep shards that an interrupted run finished from the same input. overwrite: replace a finished
-        folder.
-    image: how pictures that are no files are written. video: which frames of a video are stored.
-    origin: where the data is from. synthetic: the data is made, not measured, and reports will say so.
-    left_out: (key, reason) of what the caller skipped, for the index.
-    on_shard: called with the record of each shard: content ids by modality, counts, ranges.
-    on_index: called with the finished index; whatever ends before it returned is an interrupted pack.
-    say: called with how a manifest is read and what its first rows hold, before anything is written; None prints it
-        where there is a progress bar.
-    Raises `DataError` for empty input, a bad sample, a full disk; nothing half-written stays behind.
+    Args:
+        source: a manifest (JSON lines or CSV; a `Manifest` to say how to read it), or dicts: a value by modality
+            (image, array, text, `Path`, or parts of these), and optionally "key", "label", "group", "session", "split",
+            "splits", "meta"; or a data set of torch-geometric, see `GeometricSamples`.
+        out: a folder, or the address of one in a bucket, to which each shard is sent when it is done, and the index
+            last.
+        modalities: names to pack, or column by name for the path of a manifest; None takes those of the first sample.
+        units: {"touch": {"unit": "kPa", "rate": 100.0, "axes": ("time",)}}, recorded in the index; rates in Hz. Also
+            "sensor" and "up".
+        split: one name for all, or shares by name ({"train": 0.9, "val": 0.1}, by group if there is one), or None for
+            each sample's own.
+        shard_samples: samples in one shard file.
+        workers: processes that encode.
+        seed: of the shuffle and of shares; None keeps the order.
+        image: how pictures that are no files are written.
+        video: which frames of a video are stored.
+        on_bad: "skip" lists bad samples in the index.
+        allow_constant: modalities whose samples may be one value throughout, which is a bad sample else.
+        resume: keep shards that an interrupted run finished from the same input.
+        overwrite: replace a finished folder.
+        progress: show a bar.
+        licence: of the data, for the index.
+        origin: where the data is from.
+        synthetic: the data is made, not measured, and reports will say so.
+        left_out: (key, reason) of what the caller skipped, for the index.
+        on_shard: called with the record of each shard: content ids by modality, counts, ranges.
+        on_index: called with the finished index; whatever ends before it returned is an interrupted pack.
+        say: called with how a manifest is read and what its first rows hold, before anything is written; None prints it
+            where there is a progress bar.
+
+    Returns:
+        The index of the folder.
+
+    Raises:
+        DataError: for empty input, a bad sample, a full disk; nothing half-written stays behind.
+
+    Example:
+        >>> import tempfile, numpy, pairalign as pa
+        >>> touches = numpy.random.default_rng(0).normal(size=(4, 16, 100)).astype("float32")
+        >>> rows = [{"glove": touch, "text": f"touch {n}"} for n, touch in enumerate(touches)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     index = pa.pack_pairs(rows, folder + "/shards", units={"glove": {"unit": "kPa"}}, progress=False)
+        ...     sum(split.count for split in index.splits.values())
+        4
     """
     place = find_place(out)
     upload = Upload(place) if isinstance(place, Remote) else None

@@ -58,6 +58,9 @@ class DormantConfig(Strict):
         return self.budget or ("per_row" if self.structure == "weights" or ":" in self.structure else "per_matrix")
 
     def sensors_of(self, name: str) -> frozenset[str] | None:
-        """The sensors from whose tokens on weights act that are called so, "touch" or "touch+points"; `None` for
-        everywhere."""
+        """The sensors from whose tokens on weights act; `None` for everywhere.
+
+        Args:
+            name: what the weights are called, "touch" or "touch+points".
+        """
         return frozenset(name.split("+")) if self.acts == "sensor" else None

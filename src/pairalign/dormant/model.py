@@ -4,8 +4,9 @@
     model = pa.get_dormant_model(model, dormant, calibration=batches)
 
 The wrapper hands every call and attribute on to the model, which keeps its own modules, names and `generate`.
-Where it bites: everything of the base stops requiring gradients; what else is to be trained (a bridge) is asked for
-after this.
+
+Note:
+    Everything of the base stops requiring gradients; what else is to be trained (a bridge) is asked for after this.
 """
 
 from __future__ import annotations
@@ -76,8 +77,14 @@ class _BaseForward:
 
 
 class DormantModel(nn.Module):
-    """A model whose linear layers carry updates by sensor name; `dormant` has the configuration of each, `origins` what
-    its weights were chosen by, as `origin_of` tells it, as far as that is known."""
+    """A model whose linear layers carry updates by sensor name.
+
+    `dormant` has the configuration of each, `origins` what its weights were chosen by, as `origin_of` tells it, as far
+    as that is known.
+
+    Args:
+        base_model: whose weights are never written and never train.
+    """
 
     def __init__(self, base_model: nn.Module) -> None:
         super().__init__()
@@ -94,14 +101,23 @@ class DormantModel(nn.Module):
             return getattr(super().__getattr__("base_model"), name)
 
     def train(self, mode: bool = True) -> DormantModel:
-        """Only what trains is in training mode: the base's batch norms keep their statistics."""
+        """Only what trains is in training mode: the base's batch norms keep their statistics.
+
+        Args:
+            mode: whether that is.
+        """
         super().train(mode)
         if mode:
             keep_frozen_still(self.base_model)
         return self
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's own."""
+        """The model's own.
+
+        Args:
+            *args: as the model takes them.
+            **kwargs: likewise.
+        """
         return self.base_model.generate(*args, **kwargs)  # type: ignore[operator]
 
     def add(
@@ -113,7 +129,14 @@ class DormantModel(nn.Module):
     ) -> None:
         """Attach updates by module name under a sensor's name.
 
-        Raise `DormantError`, with the model as it was, if one does not fit.
+        Args:
+            sensor: its name.
+            config: what the updates were chosen by.
+            updates: by module name.
+            origin: what their scores were made of, if known.
+
+        Raises:
+            DormantError: with the model as it was, if one does not fit.
         """
         if sensor in self.dormant:
             raise DormantError(f"sensor {sensor!r} is there already: uninstall it first.")
@@ -133,11 +156,22 @@ class DormantModel(nn.Module):
         self.origins[sensor] = origin
 
     def install(self, folder: str | Path) -> None:
-        """Install the delta that a folder holds, such as a sensor pack; raise `DeltaError` if it does not fit."""
+        """Install the delta that a folder holds, such as a sensor pack.
+
+        Args:
+            folder: of the delta.
+
+        Raises:
+            DeltaError: if it does not fit.
+        """
         load_delta(self, Path(folder))
 
     def uninstall(self, sensor: str) -> None:
-        """Take a sensor away; the base's weights are then what they were, bit for bit."""
+        """Take a sensor away; the base's weights are then what they were, bit for bit.
+
+        Args:
+            sensor: its name.
+        """
         if sensor not in self.dormant:
             raise DormantError(f"sensor {sensor!r} is not installed. Installed: {', '.join(self.dormant) or 'none'}.")
         for _, layer in list(dormant_linears(self.base_model)):
@@ -148,8 +182,12 @@ class DormantModel(nn.Module):
 
     @checked(DormantError)
     def pull_back(self, sensor: str, share: Share) -> None:
-        """Take a sensor's values back to a share of the way from the base, in place: at 1 they stay as they are, at 0
-        they are the base's, bit for bit."""
+        """Take a sensor's values back to a share of the way from the base, in place.
+
+        Args:
+            sensor: its name.
+            share: at 1 they stay as they are, at 0 they are the base's, bit for bit.
+        """
         if sensor not in self.dormant:
             raise DormantError(f"sensor {sensor!r} is not installed. Installed: {', '.join(self.dormant) or 'none'}.")
         pull_back(update_ends(self.base_model, sensor), share)
@@ -204,14 +242,22 @@ class DormantModel(nn.Module):
                     )
 
     def updates(self, sensor: str) -> dict[str, Replacement | Direction]:
-        """The updates of a sensor by module name."""
+        """The updates of a sensor by module name.
+
+        Args:
+            sensor: its name.
+        """
         found = {
             name: layer.updates[sensor] for name, layer in dormant_linears(self.base_model) if sensor in layer.updates
         }
         return found  # type: ignore[return-value]
 
     def masks(self, sensor: str) -> dict[str, Mask]:
-        """The dormant parts that a sensor owns, by module name; directions own none."""
+        """The dormant parts that a sensor owns, by module name; directions own none.
+
+        Args:
+            sensor: its name.
+        """
         return {n: u.mask() for n, u in self.updates(sensor).items() if isinstance(u, Replacement)}
 
     def trainable(self) -> tuple[int, int]:
@@ -222,12 +268,23 @@ class DormantModel(nn.Module):
         return trained, count_of(self.base_model) - own
 
     def save_pretrained(self, folder: str | Path, sensor: str | None = None) -> None:
-        """Write the delta of one sensor: `dormant_config.json` and `dormant_model.safetensors`."""
+        """Write the delta of one sensor: `dormant_config.json` and `dormant_model.safetensors`.
+
+        Args:
+            folder: to write into.
+            sensor: which; may be left out where there is one.
+        """
         save_delta(self, self._one(sensor), Path(folder))
 
     @classmethod
     def from_pretrained(cls, base: nn.Module, folder: str | Path, trainable: bool = False) -> DormantModel:
-        """A base (or a model that has sensors already) with the delta of a folder installed."""
+        """A base (or a model that has sensors already) with the delta of a folder installed.
+
+        Args:
+            base: the model that the delta was made for.
+            folder: of the delta.
+            trainable: whether its values train on.
+        """
         model = base if isinstance(base, cls) else cls(base)
         load_delta(model, Path(folder), trainable)
         return model
@@ -252,11 +309,37 @@ def get_dormant_model(
 ) -> DormantModel:
     """Give a model trainable dormant weights under a sensor's name; nothing else of it trains afterwards.
 
-    calibration: batches of the model's keyword arguments that show what the base does, for scores that look at data
-    and for directions. scores: by module name, such as `load_scores` gives, instead of `config.score`. masks: dormant
-    parts by module name, instead of choosing them. reserved: what packs own that are not installed here, see
-    `read_reserved`; nothing of it is chosen. A model that has sensors already keeps them, frozen.
-    Raise `DormantError` before anything is changed if the configuration cannot be met.
+    A model that has sensors already keeps them, frozen.
+
+    Args:
+        model: any torch model with linear layers.
+        config: what of which layers may learn.
+        calibration: batches of the model's keyword arguments that show what the base does, for scores that look at data
+            and for directions.
+        sensor: name of what is learned.
+        scores: by module name, such as `load_scores` gives, instead of `config.score`.
+        masks: dormant parts by module name, instead of choosing them.
+        reserved: what packs own that are not installed here, see `read_reserved`; nothing of it is chosen.
+
+    Returns:
+        The model, to be trained by any loop.
+
+    Raises:
+        DormantError: before anything is changed, if the configuration cannot be met.
+
+    Example:
+        >>> import torch, pairalign as pa
+        >>> class Net(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.fc = torch.nn.Linear(8, 10)
+        ...     def forward(self, x):
+        ...         return self.fc(x)
+        >>> config = pa.DormantConfig(score="magnitude", structure="rows", density=0.2, target_modules="fc")
+        >>> model = pa.get_dormant_model(Net(), config)
+        >>> model.trainable()
+        (16, 90)
+        >>> plain = model.merge_and_unload()
     """
     whole = model if isinstance(model, DormantModel) else DormantModel(model)
     chosen = choose_parts(whole.base_model, config, calibration, scores, masks, reserved)

@@ -1,8 +1,11 @@
 """`ablate`: stage one as configured, and once without each of its own terms, measured on the same pairs.
 
 Every arm is a plain run of `pairalign align` in a folder of its own, so that the same command goes on where it was
-stopped and trains nothing twice. Where it bites: one seed an arm. Intervals are over the measured samples and know
-nothing of what another seed would give; repeat with `seed=1` and another `out` before believing a small difference.
+stopped and trains nothing twice.
+
+Note:
+    One seed an arm. Intervals are over the measured samples and know nothing of what another seed would give; repeat
+    with `seed=1` and another `out` before believing a small difference.
 """
 
 from __future__ import annotations
@@ -63,13 +66,25 @@ def ablate(
     seed: Whole = 0,
     progress: bool = True,
 ) -> Ablation:
-    """Train and measure `config` as it is, and once without each term of `without`.
+    """Train and measure a configuration as it is, and once without each of some terms.
 
-    without: "reconstruction" (loss.reconstruct 0), "gates" (loss.gates false), "norm" (loss.minimal 0).
-    pairs, split, visible, limit, seed: what is measured, as `evaluate_run` takes it.
-    out: folder with a run for each arm and ablation.json, .md and .png; default `OUT.ablation` beside the config's.
-    Raises `ConfigError` for a term that is unknown or off already, `DataError` for pairs that hold nothing to compare:
-    before anything is trained.
+    Args:
+        config: of stage one.
+        pairs: what is measured, as `evaluate_run` takes it.
+        without: "reconstruction" (loss.reconstruct 0), "gates" (loss.gates false), "norm" (loss.minimal 0).
+        split: of the pairs.
+        out: folder with a run for each arm and ablation.json, .md and .png; default `OUT.ablation` beside the config's.
+        visible: as `evaluate_run` takes it.
+        limit: most samples that are measured.
+        seed: of what is drawn in measuring.
+        progress: show bars.
+
+    Returns:
+        The figures of every arm.
+
+    Raises:
+        ConfigError: for a term that is unknown or off already, before anything is trained.
+        DataError: for pairs that hold nothing to compare, before anything is trained.
     """
     folder = Path(out) if out else Path(f"{config.out}.ablation")
     arms = arm_configs(config, without, folder)

@@ -1,7 +1,8 @@
 """`evaluate_run`: everything that is measured of an aligned run, as JSON, a table and a report with pictures.
 
-Where it bites: chance stands beside every score, and a score on samples of few objects needs the groups that the
-pairs record, or its interval is far too narrow.
+Note:
+    Chance stands beside every score, and a score on samples of few objects needs the groups that the pairs record, or
+    its interval is far too narrow.
 """
 
 from __future__ import annotations
@@ -70,19 +71,32 @@ def evaluate_run(
 ) -> Evaluation:
     """Measure a run on held-out pairs.
 
-    pairs: shard folders; each with at least two of the run's modalities. Several are measured one by one and, where
-        they share two modalities, all together as "pooled/SPLIT". split: which split or splits of them.
-    out: folder for metrics.json and report.html; default `RUN/evaluation`.
-    visible: modality -> factors it can see; separates what an edge can carry from the controls. All, if `None`.
-    classes: class names for zero-shot; default the distinct plain labels. templates: see `class_embeddings`;
-        default those of each sensor's kind. same_group: also retrieve among samples of the same group only.
-    add: given the run and the report before that is written, to add sections of its own.
-    probe_split: split of the same shards that linear probes are trained on, 2,000 samples at most; default the run's
-        training split; where there is none, half of the pool trains them, which is said. limit: most samples of each
-        pool. device: what encodes, see `find_device`; by default a folder's run takes the
-        accelerator, if any, and a loaded run stays where it is.
-    Raises `DataError` where there is nothing to measure, and `SignalError` for pairs of another unit or rate than the
-    run's encoders declare.
+    Args:
+        run: of stage one, or its folder.
+        pairs: shard folders; each with at least two of the run's modalities. Several are measured one by one and, where
+            they share two modalities, all together as "pooled/SPLIT".
+        split: which split or splits of them.
+        out: folder for metrics.json and report.html; default `RUN/evaluation`.
+        visible: modality -> factors it can see; separates what an edge can carry from the controls. All, if `None`.
+        classes: class names for zero-shot; default the distinct plain labels.
+        templates: see `class_embeddings`; default those of each sensor's kind.
+        known: class names that training has seen, through whose vectors those of `classes` are scored.
+        same_group: also retrieve among samples of the same group only.
+        limit: most samples of each pool.
+        seed: of the bootstrap and of what is drawn.
+        probe_split: split of the same shards that linear probes are trained on, 2,000 samples at most; default the
+            run's training split; where there is none, half of the pool trains them, which is said.
+        device: what encodes, see `find_device`; by default a folder's run takes the accelerator, if any, and a loaded
+            run stays where it is.
+        progress: show a bar.
+        add: given the run and the report before that is written, to add sections of its own.
+
+    Returns:
+        The figures, and where the report is.
+
+    Raises:
+        DataError: where there is nothing to measure.
+        SignalError: for pairs of another unit or rate than the run's encoders declare.
     """
     start = time.perf_counter()
     aligned = open_run(run, device)

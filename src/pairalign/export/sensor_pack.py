@@ -4,8 +4,9 @@
     model, processor = load_sensor_model("llava-hf/llava-1.5-7b-hf", ["packs/touch"])
     uninstall_pack(model, processor, "touch")          # the base again, bit for bit
 
-Where it bites: the base is compared by the hashes of the weights that the delta changes and of its embedding table;
-another fine-tune of the same model is another base.
+Note:
+    The base is compared by the hashes of the weights that the delta changes and of its embedding table; another
+    fine-tune of the same model is another base.
 """
 
 from __future__ import annotations
@@ -55,16 +56,28 @@ def export_pack(
     trust_remote_code: bool = False,
     plugins: Sequence[str | Path] = (),
 ) -> Path:
-    """Write the pack of a finished run; with `merge` also a plain Hugging Face checkpoint in `out/merged`, which the
-    pack goes with, too.
+    """Write the pack of a finished run.
 
     Merged weights act at every token, so that the run's questions are asked again of them: results and card say both.
-    lora: another new folder, for the same update as a PEFT LoRA, see `pairalign.export.lora`. others: sensor packs that
-    are merged in, whose weights the run left alone (`RecomposeConfig.installed`); such a pack goes with its merged
-    model alone.
-    device, trust_remote_code: of a run that is loaded from its folder, see `load_recomposed`.
-    Raise `PackError` if a folder holds something already or the run cannot be written so, before anything is;
-    `DormantError` if merged packs share weights; `CheckpointError` if the run is unfinished.
+
+    Args:
+        run: of stage two, or its folder.
+        out: a new folder.
+        merge: write a plain Hugging Face checkpoint in `out/merged`, too, which the pack goes with as well.
+        lora: another new folder, for the same update as a PEFT LoRA, see `pairalign.export.lora`.
+        others: sensor packs that are merged in, whose weights the run left alone (`RecomposeConfig.installed`); such a
+            pack goes with its merged model alone.
+        device: of a run that is loaded from its folder, see `load_recomposed`.
+        trust_remote_code: likewise.
+        plugins: likewise.
+
+    Returns:
+        The folder.
+
+    Raises:
+        PackError: if a folder holds something already or the run cannot be written so, before anything is.
+        DormantError: if merged packs share weights.
+        CheckpointError: if the run is unfinished.
     """
     out = Path(out)
     _check_new(out, lora)
@@ -128,13 +141,25 @@ def _installed(run: RecomposeRun, packs: Sequence[str | Path]) -> Iterator[tuple
 def install_pack(
     model: SensorModel, processor: SensorProcessor, folder: str | Path, *, pull_back: Share = 1.0
 ) -> tuple[str, ...]:
-    """Install a pack; return its sensors. Raise `PackError` or `DeltaError` if it does not fit; model and processor are
-    then what they were, to the last flag and token. Packs whose weights act from their sensor on may own the same
-    entries: each token is computed with those of the last sensor before it. Where one acts everywhere, each needs its
-    own. A model that the delta is merged into already gets the senses alone.
+    """Install a pack into a model and its processor.
 
-    pull_back: share of the way from the base's weights to the pack's that they are installed at: 1 for the pack as it
-        is, 0 for the base, bit for bit; between them less is forgotten, and less is known of the sensor.
+    Packs whose weights act from their sensor on may own the same entries: each token is computed with those of the last
+    sensor before it. Where one acts everywhere, each needs its own. A model that the delta is merged into already gets
+    the senses alone.
+
+    Args:
+        model: of the base that the pack was made for.
+        processor: the model's.
+        folder: the pack.
+        pull_back: share of the way from the base's weights to the pack's that they are installed at: 1 for the pack as
+            it is, 0 for the base, bit for bit; between them less is forgotten, and less is known of the sensor.
+
+    Returns:
+        The names of its sensors.
+
+    Raises:
+        PackError: if it does not fit; model and processor are then what they were, to the last flag and token.
+        DeltaError: likewise, of its weights.
     """
     check_arguments({"pull_back": pull_back}, {"pull_back": Share})
     folder = Path(folder)
@@ -228,7 +253,13 @@ def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[s
 
 
 def uninstall_pack(model: SensorModel, processor: SensorProcessor, sensor: str) -> None:
-    """Take a pack away, all sensors that came with `sensor`; the base's weights are then what they were, to the bit."""
+    """Take a pack away; the base's weights are then what they were, to the bit.
+
+    Args:
+        model: that it is installed in.
+        processor: the model's.
+        sensor: a name of the pack's; all that came with it go, too.
+    """
     if sensor not in model.senses:
         model.remove(sensor)  # says which there are
     delta = None
@@ -254,8 +285,16 @@ def load_sensor_model(
 ) -> tuple[SensorModel, SensorProcessor]:
     """A base by hub name or folder with packs installed, in evaluation mode, and its processor.
 
-    dtype: of the base's weights; by default that which the first pack was made for. device: where all of it goes, see
-    `find_device`. loading: how the base is loaded. pull_back: of every pack, see `install_pack`.
+    Args:
+        base: hub name or folder.
+        packs: folders, installed in this order.
+        dtype: of the base's weights; by default that which the first pack was made for.
+        device: where all of it goes, see `find_device`.
+        loading: how the base is loaded.
+        pull_back: of every pack, see `install_pack`.
+
+    Returns:
+        Model and processor, for `answer`.
     """
     check_arguments({"pull_back": pull_back}, {"pull_back": Share})
     if dtype is None:

@@ -49,11 +49,19 @@ def load_recomposed(
 ) -> RecomposeRun:
     """Load a finished run, wherever its folder is now, with the plugins that it keeps.
 
-    device: where the model goes, see `find_device`. plugins: files to take instead of those of the same name that the
-    run keeps. trust_remote_code: run Python code that comes with the base; what the run's own configuration says of it
-    does not count, for a run may come from somebody else.
-    Raises `CheckpointError` if it is unfinished or damaged, or its method cannot be loaded; `IdentityError` if a plugin
-    was edited after training.
+    Args:
+        folder: of the run.
+        device: where the model goes, see `find_device`.
+        plugins: files to take instead of those of the same name that the run keeps.
+        trust_remote_code: run Python code that comes with the base; what the run's own configuration says of it does
+            not count, for a run may come from somebody else.
+
+    Returns:
+        The run, in evaluation mode.
+
+    Raises:
+        CheckpointError: if it is unfinished or damaged, or its method cannot be loaded.
+        IdentityError: if a plugin was edited after training.
     """
     folder, run = Path(folder), RunFolder(Path(folder), "recompose", RecomposeConfig)
     if not (folder / "results.json").is_file():

@@ -2,7 +2,9 @@
 
 A run folder holds config.yaml, versions.json, metrics.jsonl, last.ckpt and chosen/ (to resume), and when done
 bridge.safetensors, the delta under `dormant/`, receipt.json and results.json.
-Where it bites: everything is checked before the base is touched; calling it again on a finished folder loads it.
+
+Note:
+    Everything is checked before the base is touched; calling it again on a finished folder loads it.
 """
 
 from __future__ import annotations
@@ -49,7 +51,17 @@ if TYPE_CHECKING:
 def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: bool = False) -> RecomposeRun:
     """Teach a language model its new senses, or go on where an interrupted run of the same configuration stopped.
 
-    Raise `ConfigError`, `DataError`, `DormantError`, … before training starts where something does not fit.
+    Args:
+        config: see `load_config`.
+        progress: show a bar, and say what is done.
+        fresh: check everything, set aside what a run wrote into `out` as `OUT.old-N`, and start over.
+
+    Returns:
+        The run, with model, processor and results.
+
+    Raises:
+        PairalignError: before training starts where something does not fit, as `ConfigError`, `DataError` or
+            `DormantError`.
     """
     config = acting(config)
     _check(config)

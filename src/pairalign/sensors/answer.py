@@ -33,7 +33,25 @@ def answer(
     tokens: int = 64,
     **options: Any,
 ) -> str:
-    """What the model says, "" if nothing; see `ask_model`."""
+    """What the model says, "" if nothing; greedy unless `options` say otherwise.
+
+    `{image}` or a sensor's name in braces puts the next of them there; the rest comes first, in the order given.
+
+    Args:
+        model: with its senses, as `load_sensor_model` or `load_recomposed` gives it.
+        processor: the same.
+        question: what the user says.
+        images: PIL pictures.
+        signals: raw values by sensor.
+        tokens: longest answer.
+        **options: of `generate`.
+
+    Returns:
+        The answer alone.
+
+    Raises:
+        DataError: where the question names more than it was given.
+    """
     return ask_model(model, processor, question, images=images, signals=signals, tokens=tokens, **options).text
 
 

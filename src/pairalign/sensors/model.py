@@ -7,7 +7,9 @@
 A prompt holds `sense.length` placeholder tokens a signal. Before the model sees the ids, placeholders become a token
 that the prompt has already, and the embedding layer's rows there become the bridge's vectors: no vocabulary grows, so
 that a prompt without a sensor gives what the model gave before, bit for bit.
-Where it bites: signals are taken in reading order over the whole batch, as Hugging Face does with images.
+
+Note:
+    Signals are taken in reading order over the whole batch, as Hugging Face does with images.
 """
 
 from __future__ import annotations
@@ -36,7 +38,11 @@ VISUAL = ("image", "video", "vision", "audio")
 
 
 class SensorModel(nn.Module):
-    """A Hugging Face image-text-to-text model, or a `DormantModel` around one, and senses by name."""
+    """A Hugging Face image-text-to-text model, or a `DormantModel` around one, and senses by name.
+
+    Args:
+        llm: that model.
+    """
 
     def __init__(self, llm: nn.Module) -> None:
         super().__init__()
@@ -50,7 +56,13 @@ class SensorModel(nn.Module):
         self.visual = _visual_tokens(getattr(llm, "config", None))
 
     def add(self, name: str, sense: Sense, placeholder: int) -> None:
-        """Give the model a sense; `placeholder`: token id that stands for one of its vectors."""
+        """Give the model a sense.
+
+        Args:
+            name: of the sensor.
+            sense: encoder, head and bridge.
+            placeholder: token id that stands for one of its vectors.
+        """
         if fault := SENSOR.fault(name):
             raise ConfigError(f"sensor {name!r}: {fault}.")
         if name in self.senses:
@@ -61,12 +73,20 @@ class SensorModel(nn.Module):
         self.placeholders[name] = placeholder
 
     def remove(self, name: str) -> None:
-        """Take a sense away."""
+        """Take a sense away.
+
+        Args:
+            name: of the sensor.
+        """
         self._known(name)
         del self.senses[name], self.placeholders[name]
 
     def train(self, mode: bool = True) -> SensorModel:
-        """Only what trains is in training mode; Lightning and every wrapper come by here."""
+        """Only what trains is in training mode; Lightning and every wrapper come by here.
+
+        Args:
+            mode: whether that is.
+        """
         super().train(mode)
         if mode:
             keep_frozen_still(self.llm)
@@ -83,11 +103,24 @@ class SensorModel(nn.Module):
         return next(self.llm.parameters()).device
 
     def forward(self, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
-        """The model's own outputs; `inputs` are its own arguments."""
+        """The model's own outputs.
+
+        Args:
+            input_ids: with placeholders, as the processor makes them.
+            signals: by sensor, as the processor reads them.
+            **inputs: the model's own arguments.
+        """
         return self.run(self.llm, input_ids, signals, **inputs)
 
     def run(self, llm: nn.Module, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Any:
-        """Another language model's outputs, such as the untouched base's, for the same prompt."""
+        """Another language model's outputs, such as the untouched base's, for the same prompt.
+
+        Args:
+            llm: that model.
+            input_ids: as of `forward`.
+            signals: as of `forward`.
+            **inputs: as of `forward`.
+        """
         ids, splice = self.splice(input_ids, signals or {}, inputs)
         with spliced(embedding_of(llm), splice), self.turns.turn(llm):
             out = llm(input_ids=ids, **inputs)
@@ -96,7 +129,13 @@ class SensorModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, signals: Signals | None = None, **inputs: Any) -> Tensor:
-        """The model's own `generate`; the prompt in what it returns keeps its placeholders."""
+        """The model's own `generate`; the prompt in what it returns keeps its placeholders.
+
+        Args:
+            input_ids: as of `forward`.
+            signals: as of `forward`.
+            **inputs: its own arguments.
+        """
         if inputs.get("prefill_chunk_size"):
             raise ConfigError("prefill_chunk_size: a prompt with signals is read whole; leave it out.")
         ids, splice = self.splice(input_ids, signals or {}, inputs)
@@ -108,7 +147,13 @@ class SensorModel(nn.Module):
         return out
 
     def splice(self, input_ids: Tensor, signals: Signals, inputs: Mapping[str, Any]) -> tuple[Tensor, Onward | None]:
-        """The ids that the model may see, and the splice that it is to be called within."""
+        """The ids that the model may see, and the splice that it is to be called within.
+
+        Args:
+            input_ids: as of `forward`.
+            signals: as of `forward`.
+            inputs: the model's own arguments.
+        """
         for name in signals:
             self._known(name)
         places = {name: input_ids == token for name, token in self.placeholders.items()}

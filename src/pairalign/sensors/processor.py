@@ -4,9 +4,10 @@
     batch = processor(["user: <|touch|> is it soft?"], signals={"touch": [gel]}, return_tensors="pt")
     model.generate(**batch)
 
-Where it bites: placeholders live in a copy of the tokenizer, past the base's vocabulary; the base's own tokenizer and
-embedding table stay as they are. A tokenizer without a padding token pads with its end token, or else with its first
-token: what is padded is always masked, so no embedding is added for it.
+Note:
+    Placeholders live in a copy of the tokenizer, past the base's vocabulary; the base's own tokenizer and embedding
+    table stay as they are. A tokenizer without a padding token pads with its end token, or else with its first token:
+    what is padded is always masked, so no embedding is added for it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ CPU, PLAIN = torch.device("cpu"), Loading()
 
 
 class SensorProcessor:
-    """A Hugging Face processor, `base`, that also knows sensors. `placeholders`: token id by sensor name."""
+    """A Hugging Face processor, `base`, that also knows sensors. `placeholders`: token id by sensor name.
+
+    Args:
+        processor: that processor.
+        senses: by name.
+    """
 
     def __init__(self, processor: Any, senses: Mapping[str, Sense]) -> None:
         self.base = processor
@@ -83,7 +89,12 @@ class SensorProcessor:
         return tuple(sorted(self._added, key=self.tokenizer.convert_tokens_to_ids))
 
     def take_back(self, words: Sequence[str], senses: Collection[str]) -> None:
-        """Be as before: the tokenizer with these of its `added` words alone, and no other senses than these."""
+        """Be as before: the tokenizer with some of its `added` words alone, and some of its senses.
+
+        Args:
+            words: that stay.
+            senses: names that stay.
+        """
         for name in [name for name in self.senses if name not in senses]:
             self.remove(name)
         if self.added != tuple(words):
@@ -93,7 +104,15 @@ class SensorProcessor:
             self._added, self._reserved = set(words), None
 
     def add(self, name: str, sense: Sense) -> int:
-        """Give the tokenizer a placeholder for a sense; return its id. Raise `ConfigError` for what is no name."""
+        """Give the tokenizer a placeholder for a sense; return its id.
+
+        Args:
+            name: of the sensor.
+            sense: encoder, head and bridge.
+
+        Raises:
+            ConfigError: for what is no name.
+        """
         if fault := SENSOR.fault(name):
             raise ConfigError(f"sensor {name!r} cannot be called so: {fault}.")
         token = placeholder(name)
@@ -109,11 +128,20 @@ class SensorProcessor:
         return self.placeholders[name]
 
     def remove(self, name: str) -> None:
-        """Forget a sense; its placeholder is refused from then on."""
+        """Forget a sense; its placeholder is refused from then on.
+
+        Args:
+            name: of the sensor.
+        """
         del self.senses[name], self.placeholders[name]
 
     def check_text(self, text: str, where: str) -> None:
-        """Raise `DataError` where a text spells a word that the base, or this processor, reads as something else."""
+        """Raise `DataError` where a text spells a word that the base, or this processor, reads as something else.
+
+        Args:
+            text: to look at.
+            where: what the error calls it.
+        """
         if (word := spelt_in(text, self.reserved)) is not None:
             raise DataError(f"{where}: {text.strip()!r} spells {word!r}, {RESERVED}")
         if (reason := unwritable(text)) is not None:
@@ -130,6 +158,10 @@ class SensorProcessor:
         """The processor's own, with parts such as `{"type": "touch"}` in a message's content; text by default.
 
         A part's signal may stand in it, `{"type": "touch", "touch": gel}`: see `signals_of`.
+
+        Args:
+            messages: a talk, or several.
+            **options: the processor's own.
         """
         self.check_template()
         if options.pop("tokenize", False):
@@ -149,7 +181,11 @@ class SensorProcessor:
             )
 
     def signals_of(self, messages: Sequence[Message]) -> dict[str, list[Any]]:
-        """The raw signals that stand in messages, by sensor, in reading order."""
+        """The raw signals that stand in messages, by sensor, in reading order.
+
+        Args:
+            messages: a talk.
+        """
         found: dict[str, list[Any]] = {}
         for message in messages:
             for part in message["content"] if not isinstance(message["content"], str) else ():
@@ -198,7 +234,8 @@ class SensorProcessor:
     def read(self, signals: Mapping[str, Sequence[Any]]) -> dict[str, Tensor | Sensed]:
         """Raw signals preprocessed by their encoders, checked against what they declare, and collated.
 
-        Signals that stage one has read already, `Sensed` without a batch axis, are stacked.
+        Args:
+            signals: by sensor; those that stage one has read already, `Sensed` without a batch axis, are stacked.
         """
         found: dict[str, Tensor | Sensed] = {}
         for name, values in signals.items():
@@ -214,7 +251,12 @@ class SensorProcessor:
         return found
 
     def decode(self, said: Tensor, prompt: Tensor) -> list[str]:
-        """The answers of `generate`, without their prompts."""
+        """The answers of `generate`, without their prompts.
+
+        Args:
+            said: what it returned.
+            prompt: what it was given.
+        """
         text: list[str] = self.tokenizer.batch_decode(said[:, prompt.shape[1] :], skip_special_tokens=True)
         return [answer.strip() for answer in text]
 

@@ -1,8 +1,11 @@
 """`measure_translation`: what of the factors that both sides see is in what was drawn.
 
 For every factor a probe is trained on true samples of the target and asked about the true partner, the drawing, the
-nearest true sample and the mean signal. Where it bites: a drawing through the decoder is compared with true samples at
-the decoder's own size, and beside it stands the partner itself through the decoder, which is as well as it can draw.
+nearest true sample and the mean signal.
+
+Note:
+    A drawing through the decoder is compared with true samples at the decoder's own size, and beside it stands the
+    partner itself through the decoder, which is as well as it can draw.
 """
 
 from __future__ import annotations
@@ -98,14 +101,32 @@ def measure_translation(
     device: DeviceLike | None = None,
     progress: bool = True,
 ) -> Measured:
-    """Draw `target` from `source` for stored pairs, and read factors from that: JSON, Markdown and a picture.
+    """Draw one modality from another for stored pairs, and read factors from that: JSON, Markdown and a picture.
 
-    pairs, split, limit: held-out pairs of both modalities, at most so many, drawn at random by `seed`; their labels are
-        the factors. visible: modality -> the factors that it can see; by default found by probes of its true samples.
-    among, gallery, through, rest, device: as `translate` takes them; where `pairs` have a training split of the target
-        and `among` names nothing, the true samples are of that.
-    out: folder; default `RUN/translation/SOURCE-TARGET-WAY`.
-    Raises `DataError` where there are no such pairs, `ConfigError` where the run cannot draw so.
+    Args:
+        run: of stage one, or its folder.
+        pairs: held-out pairs of both modalities; their labels are the factors.
+        source: the modality that is given.
+        target: the modality that is drawn.
+        split: of the pairs.
+        through: as `translate` takes it.
+        rest: as `translate` takes it.
+        among: as `translate` takes it; where `pairs` have a training split of the target and this names nothing, the
+            true samples are of that.
+        gallery: as `translate` takes it.
+        limit: at most so many pairs, drawn at random by `seed`.
+        visible: modality -> the factors that it can see; by default found by probes of its true samples.
+        out: folder; default `RUN/translation/SOURCE-TARGET-WAY`.
+        seed: of what is drawn at random.
+        device: as `translate` takes it.
+        progress: show a bar.
+
+    Returns:
+        The figures, and the folder.
+
+    Raises:
+        DataError: where there are no such pairs.
+        ConfigError: where the run cannot draw so.
     """
     aligned = open_run(run, device)
     way = check_way(aligned, source, target, through, rest)

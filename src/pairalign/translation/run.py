@@ -1,7 +1,8 @@
 """`translate`: signals of one modality, from files, as drawings of another.
 
-Where it bites: what is written is in the target's own form (a picture as PNG, a text as txt, anything else as an array
-in the numbers that its encoder takes), and `translation.json` says of each where it came from.
+Note:
+    What is written is in the target's own form (a picture as PNG, a text as txt, anything else as an array in the
+    numbers that its encoder takes), and `translation.json` says of each where it came from.
 """
 
 from __future__ import annotations
@@ -90,16 +91,31 @@ def translate(
     device: DeviceLike | None = None,
     progress: bool = True,
 ) -> Translation:
-    """Draw signals of modality `source`, from files, as `target`, into the folder `out`.
+    """Draw signals of one modality, from files, as another, into a folder.
 
-    through: "decoder" draws by the decoder that stage one trained; "retrieval" gives the nearest stored sample; an
-        object with `draw` is a pretrained decoder of the target's frozen tower, see `Drawer`.
-    rest: what the target's private part, and shared dimensions that do not cross, are set to: their "mean" over true
-        samples of the target, or that of the "nearest" five.
-    among: shard folders with true samples of the target, split "train"; by default those that the run learnt it from.
+    Args:
+        run: of stage one, or its folder.
+        files: with the signals.
+        source: their modality.
+        target: the modality that is drawn.
+        out: the folder.
+        through: "decoder" draws by the decoder that stage one trained; "retrieval" gives the nearest stored sample; an
+            object with `draw` is a pretrained decoder of the target's frozen tower, see `Drawer`.
+        rest: what the target's private part, and shared dimensions that do not cross, are set to: their "mean" over
+            true samples of the target, or that of the "nearest" five.
+        among: shard folders with true samples of the target, split "train"; by default those that the run learnt it
+            from.
         gallery: how many of them at most, 2 or more, drawn at random by `seed`.
-    Raises `ConfigError` for modalities or a way that the run does not have, `DataError` for files and shards that
-    cannot be read: all before anything is encoded.
+        seed: of that.
+        device: what computes; as `evaluate_run` takes it.
+        progress: show a bar.
+
+    Returns:
+        What was drawn, and where it lies.
+
+    Raises:
+        ConfigError: for modalities or a way that the run does not have, before anything is encoded.
+        DataError: for files and shards that cannot be read, before anything is encoded.
     """
     folder = Path(out)
     check_writable(folder, "give --out (`out`) another folder")

@@ -1,7 +1,8 @@
 """`convert_data`: list a data set, divide it, pack it, and report what was converted, skipped, doubled and exchanged.
 
-Where it bites: an interrupted conversion goes on with the same command and gives the same bytes, as long as folder and
-options are the same.
+Note:
+    An interrupted conversion goes on with the same command and gives the same bytes, as long as folder and options are
+    the same.
 """
 
 from __future__ import annotations
@@ -46,13 +47,29 @@ def convert_data(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Conversion:
-    """Convert the data set `folder`, laid out as `name`, into the shard folder `out`, and write its `conversion.json`.
+    """Convert a published data set into a shard folder, and write its `conversion.json`.
 
-    options: of the layout. workers: processes. seed: of the order of samples and of the division by object.
-    resize: pixels of the shorter side to which larger images are reduced, which re-encodes them as `image` says; None
-        stores every file byte for byte. limit: convert at most so many samples, the first of the listing.
-    strict: raise at the first sample that cannot be converted, instead of leaving it out and reporting it.
-    Raises `DataError` for an unknown layout, a folder of another layout, a wrong option, and where nothing is left.
+    Args:
+        name: of its layout, see `pairalign data convert --help`.
+        folder: the data set as its authors publish it.
+        out: the shard folder.
+        options: of the layout.
+        shard_samples: samples in one shard file.
+        workers: processes.
+        seed: of the order of samples and of the division by object.
+        resize: pixels of the shorter side to which larger images are reduced, which re-encodes them as `image` says;
+            None stores every file byte for byte.
+        image: how pictures are written that are encoded anew.
+        limit: convert at most so many samples, the first of the listing.
+        strict: raise at the first sample that cannot be converted, instead of leaving it out and reporting it.
+        overwrite: replace a finished folder.
+        progress: show a bar.
+
+    Returns:
+        What was converted and what was left out, with reasons.
+
+    Raises:
+        DataError: for an unknown layout, a folder of another layout, a wrong option, and where nothing is left.
     """
     layout, folder, out = find_layout(name), Path(folder), Path(out)
     check_options(layout, options or {})

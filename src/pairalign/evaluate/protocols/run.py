@@ -1,7 +1,8 @@
 """`evaluate_protocol`: one published protocol on an aligned run, as JSON and a short table.
 
-Where it bites: shards and settings are checked before anything is encoded; the file `RUN/evaluation/<protocol>.json` is
-replaced by each run of the same protocol, so give `out` to keep two.
+Note:
+    Shards and settings are checked before anything is encoded; the file `RUN/evaluation/<protocol>.json` is replaced by
+    each run of the same protocol, so give `out` to keep two.
 """
 
 from __future__ import annotations
@@ -35,13 +36,25 @@ def evaluate_protocol(
     device: DeviceLike | None = None,
     progress: bool = True,
 ) -> ProtocolResult:
-    """Measure a run by the protocol `name` on one shard folder, and write `<name>.json`.
+    """Measure a run as a paper measures, on one shard folder, and write `<name>.json`.
 
-    settings: of the protocol, see `find_protocol(name).settings`. out: folder; default `RUN/evaluation`.
-    limit: most samples of each split, for a quick look. seed: of the bootstrap and of what a probe holds out.
-    device: as in `evaluate_run`.
-    Raises `ConfigError` for an unknown protocol or setting and a run that lacks a modality, `DataError` for shards
-    without the labels, captions, splits or samples that it needs: all before anything is encoded.
+    Args:
+        run: of stage one, or its folder.
+        pairs: the shard folder.
+        name: of the protocol, see `pairalign evaluate --help`.
+        settings: of the protocol, see `find_protocol(name).settings`.
+        out: folder; default `RUN/evaluation`.
+        limit: most samples of each split, for a quick look.
+        seed: of the bootstrap and of what a probe holds out.
+        device: as in `evaluate_run`.
+        progress: show a bar.
+
+    Returns:
+        Figures with intervals and chance.
+
+    Raises:
+        ConfigError: for an unknown protocol or setting and a run that lacks a modality, before anything is encoded.
+        DataError: for shards without the labels, captions, splits or samples that it needs, before anything is encoded.
     """
     protocol, settings = find_protocol(name), dict(settings or {})
     check_settings(protocol, settings)

@@ -2,9 +2,11 @@
 
 The folder has a run of `pairalign recompose` for each stage, ARM/seedN/1-NAME; what the base answers, once for all,
 under `base`; and sequence.yaml, sequence.json, sequence.html, sequence.md and sequence.png.
-Where it bites: all settings are checked before the first stage trains. A stage that has finished is never made again:
-after a kill the same call goes on where it was, within a stage from its last checkpoint. Stages made with other
-settings are refused, and so is all that begins at them.
+
+Note:
+    All settings are checked before the first stage trains. A stage that has finished is never made again: after a kill
+    the same call goes on where it was, within a stage from its last checkpoint. Stages made with other settings are
+    refused, and so is all that begins at them.
 """
 
 from __future__ import annotations
@@ -53,7 +55,16 @@ class SequenceRun:
 def teach_sequence(config: SequenceConfig, *, progress: bool = True, fresh: bool = False) -> SequenceRun:
     """Teach every arm all stages in order, or go on where it was interrupted, and write the report.
 
-    fresh: set aside what earlier calls made of each stage. Raise what `recompose_mllm` would, naming stage and arm.
+    Args:
+        config: see `load_config`.
+        progress: show bars.
+        fresh: set aside what earlier calls made of each stage.
+
+    Returns:
+        The figures of all arms, and the folder of the report.
+
+    Raises:
+        PairalignError: what `recompose_mllm` would, naming stage and arm.
     """
     stages, folder, done = check_sequence(config), Path(config.out), list[Done]()
     for stage in stages:
