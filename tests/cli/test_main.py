@@ -25,6 +25,7 @@ VERBS = [
     "export",
     "ask",
     "describe",
+    "env",
 ]
 
 

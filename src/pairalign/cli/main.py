@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         demo,
         describe,
         encoders,
+        env,
         evaluate,
         export,
         init,
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         export,
         ask,
         describe,
+        env,
     ):
         verb.register(verbs)
     return parser

@@ -35,6 +35,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "export": ("plugin", "device", "json", "quiet"),
     "ask": ("plugin", "device", "json", "quiet"),
     "describe": ("plugin", "device", "json", "quiet"),
+    "env": ("plugin", "json", "quiet"),
 }
 
 _OPTIONS: dict[str, dict[str, Any]] = {

@@ -30,17 +30,14 @@ def quietly(quiet: bool = True) -> Iterator[None]:
     before = os.environ.get(_BARS)
     os.environ[_BARS] = "1"
     _quiet.append(True)
-    _bars(False)
+    logging = sys.modules.get("transformers.utils.logging")
+    drawn = logging is not None and logging.is_progress_bar_enabled()
+    if logging is not None and drawn:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         _quiet.pop()
         os.environ.pop(_BARS) if before is None else os.environ.update({_BARS: before})
-        _bars(before is None)
-
-
-def _bars(shown: bool) -> None:
-    """Of the libraries that are imported already."""
-    logging = sys.modules.get("transformers.utils.logging")
-    if logging is not None:
-        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+        if logging is not None and drawn:
+            logging.enable_progress_bar()

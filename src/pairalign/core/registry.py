@@ -81,6 +81,11 @@ def encoder_entries() -> dict[str, Entry]:
     return {name: find_encoder(name) for name in sorted(names)}
 
 
+def registered_here() -> dict[str, str]:
+    """Owner by name of what decorators have registered in this process, entry points left aside."""
+    return {name: _owner(cls) for name, cls in sorted(_registered.items())}
+
+
 def find_encoder(name: str) -> Entry:
     """Return the one owner of `name`; raise `RegistryError` if there is none, or more than one."""
     points = list(_points(name))

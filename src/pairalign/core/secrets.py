@@ -14,6 +14,7 @@ from typing import Any
 HIDDEN = "***"
 _USER = re.compile(r"(?<=://)[^/?#\s'\"@]*(?:@[^/?#\s'\"@]*)*@")
 _QUERY = re.compile(r"(://[^\s'\"?]*\?)([^\s'\"]+)")
+_SECRET = re.compile(r"TOKEN(?!IZERS)|KEY|SECRET|PASS|CREDENTIAL|AUTH|COOKIE|SESSION", re.IGNORECASE)
 _VALUE = re.compile(r"=[^&]*")
 _COMMAND = re.compile(r"\s*pipe:\s*(?:\w+=\S*\s+)*([\w./+-]*)")
 _ADDRESS = re.compile(r"\s*(?:pipe:.*|[a-z][a-z0-9+.-]*://\S+\s*)", re.S)
@@ -25,6 +26,11 @@ def hide(text: str) -> str:
     if command is not None:
         return f"pipe:{command.group(1).rpartition('/')[2]} {HIDDEN}"
     return _QUERY.sub(lambda found: found.group(1) + _of_query(found.group(2)), _USER.sub(f"{HIDDEN}@", text))
+
+
+def hide_variable(name: str, value: str) -> str:
+    """The value of an environment variable, `***` where its name says that it is a secret."""
+    return HIDDEN if value and _SECRET.search(name) else hide(value)
 
 
 def hide_addresses(value: Any) -> Any:

@@ -10,13 +10,13 @@ from typing import Any
 
 from pairalign.files import write_json
 
-_PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch", "torch-geometric", "webdataset")
+PACKAGES = ("pairalign", "torch", "lightning", "transformers", "open_clip_torch", "torch-geometric", "webdataset")
 
 
 def write_versions(folder: Path, config: Any) -> None:
     """Record versions, seed and git commit beside the run."""
     record: dict[str, Any] = {"python": platform.python_version(), "seed": config.seed, "git": git_commit()}
-    for package in _PACKAGES:
+    for package in PACKAGES:
         try:
             record[package] = version(package)
         except PackageNotFoundError:
@@ -24,10 +24,15 @@ def write_versions(folder: Path, config: Any) -> None:
     write_json(folder / "versions.json", record, indent=2)
 
 
-def git_commit() -> str | None:
-    """Commit of the working directory, with `+` where it has uncommitted changes; `None` outside a repository."""
+def git_commit(file: Path | None = None) -> str | None:
+    """Commit of the working directory, or of the repository that keeps `file`, with `+` where it has uncommitted
+    changes; `None` outside a repository."""
     try:
         options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}
+        if file is not None:
+            options["cwd"] = file.parent
+            if subprocess.run(["git", "ls-files", "--error-unmatch", file.name], **options).returncode:
+                return None
         head = subprocess.run(["git", "rev-parse", "HEAD"], **options)
         dirty = subprocess.run(["git", "status", "--porcelain"], **options)
     except (OSError, subprocess.TimeoutExpired):
