@@ -122,4 +122,5 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny stage two, once for all processes of a test run."""
     from stage_two import make_setup
 
-    return make_setup(tmp_path_factory.getbasetemp().parent / "stage_two")
+    base = tmp_path_factory.getbasetemp()  # of each process its own; one alone keeps nothing for the next run
+    return make_setup((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "stage_two")

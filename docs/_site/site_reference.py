@@ -15,7 +15,7 @@ GROUPS = {
     "evaluate": ("Measuring and drawing", ("evaluate", "translation")),
     "dormant": ("Dormant weights", ("dormant",)),
     "recompose": ("Stage two", ("finetune", "sensors")),
-    "packs": ("Sensor packs", ("export",)),
+    "packs": ("Sensor packs and the Hub", ("export", "hub")),
     "others": ("Errors and others", ()),
 }
 PAGES = {f"api/{name}.md": name for name in GROUPS}

@@ -24,7 +24,9 @@ _HOME = {
     "Signal": "pairalign.core.types",
     "RecomposeConfig": "pairalign.finetune.config",
     "SequenceConfig": "pairalign.finetune.sequence.config",
+    "PublishedRun": "pairalign.hub.published",
     "SensorModel": "pairalign.sensors.model",
+    "SensorPack": "pairalign.hub.published",
     "SensorProcessor": "pairalign.sensors.processor",
     "ablate": "pairalign.evaluate.ablation",
     "align_pairs": "pairalign.align.run",
@@ -85,6 +87,8 @@ if TYPE_CHECKING:
     from pairalign.finetune.run import recompose_mllm as recompose_mllm
     from pairalign.finetune.sequence.config import SequenceConfig as SequenceConfig
     from pairalign.finetune.sequence.run import teach_sequence as teach_sequence
+    from pairalign.hub.published import PublishedRun as PublishedRun
+    from pairalign.hub.published import SensorPack as SensorPack
     from pairalign.sensors.answer import answer as answer
     from pairalign.sensors.model import SensorModel as SensorModel
     from pairalign.sensors.processor import SensorProcessor as SensorProcessor

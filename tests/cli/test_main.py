@@ -23,6 +23,7 @@ VERBS = [
     "recompose",
     "sequence",
     "export",
+    "push",
     "ask",
     "describe",
     "env",

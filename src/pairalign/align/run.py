@@ -36,6 +36,7 @@ from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
 from pairalign.data.remote.cache import use_cache
+from pairalign.hub.place import find_run
 from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.claim import Claim, claim
@@ -145,10 +146,10 @@ def _train(mine: Claim[AlignConfig], runtime: Runtime, *, progress: bool) -> Ali
 
 
 def load_aligned(folder: str | Path, device: DeviceLike = "cpu", *, plugins: Sequence[str | Path] = ()) -> AlignRun:
-    """Load a finished run from its folder, wherever that is now, with the plugins that it keeps.
+    """Load a finished run from its folder, wherever that is now, with the plugins that it keeps, or from the Hub.
 
     Args:
-        folder: of the run.
+        folder: of the run, or `ORG/NAME[@REVISION]` on the Hub, see `pairalign.hub`.
         device: where the aligner goes, see `find_device`; what it is given has to be there too.
         plugins: files to take instead of those of the same name that the run keeps.
 
@@ -159,7 +160,8 @@ def load_aligned(folder: str | Path, device: DeviceLike = "cpu", *, plugins: Seq
         CheckpointError: if it is unfinished or damaged.
         IdentityError: if a plugin was edited after training.
     """
-    run = RunFolder(Path(folder), "align", AlignConfig)
+    folder = find_run(folder)
+    run = RunFolder(folder, "align", AlignConfig)
     config = read_run(folder)
     config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
     aligner = build_aligner(config)

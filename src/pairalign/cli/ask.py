@@ -28,7 +28,7 @@ def register(verbs: Any) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pack", metavar="PACK", help="folder of a sensor pack")
+    parser.add_argument("pack", metavar="PACK", help="folder of a sensor pack, or ORG/NAME[@REVISION] on the Hub")
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument("--pack", dest="more", action="append", default=[], metavar="PACK", help="another pack")
     parser.add_argument("--base", help="hub name or folder of the base; default: what the pack was made for")
@@ -82,9 +82,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the answer."""
     from pairalign.export.manifest import find_base, read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
+    from pairalign.hub.packs import find_pack
     from pairalign.sensors.answer import ask_model
 
-    device, packs = read_device(args), [args.pack, *args.more]
+    device, packs = read_device(args), [find_pack(pack) for pack in (args.pack, *args.more)]
     manifests = [read_manifest(pack) for pack in packs]
     sensors = [name for manifest in manifests for name in manifest.senses]
     signals: dict[str, list[Any]] = {}
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = [_read(file) for file in args.image]
     load_plugins(args)
     loading = read_loading(args)
-    base = find_base(args.pack, args.base, trust_remote_code=loading.trust_remote_code)
+    base = find_base(packs[0], args.base, trust_remote_code=loading.trust_remote_code)
     model, processor = load_sensor_model(base, packs, device=device, loading=loading, pull_back=args.pull_back)
     name_makes(signals, makes, processor.senses)
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)

@@ -24,7 +24,7 @@ def register(verbs: Any) -> None:
     )
     text = "score a model's descriptions of a sensor's signals"
     parser = add_verb(verbs, "describe", text, examples=examples, description=_ABOUT)
-    parser.add_argument("pack", metavar="PACK", help="folder of a sensor pack, or of a finished run of stage two")
+    parser.add_argument("pack", metavar="PACK", help="folder of a sensor pack, or its ORG/NAME on the Hub, or a run")
     parser.add_argument("--pairs", required=True, metavar="SHARDS", help="shard folder with signals and references")
     parser.add_argument("--split", default="test", help="of the shards (test)")
     parser.add_argument("--train", default="train", help="split whose commonest adjectives are chance (train)")
@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from pairalign.evaluate.generation.published import published
     from pairalign.evaluate.generation.run import score_descriptions
     from pairalign.finetune.describe import Decoding, describe_split
+    from pairalign.hub.packs import find_pack
+    from pairalign.hub.place import folder_name, is_cached
     from pairalign.runs.lock import alone
 
     device = read_device(args)
@@ -66,16 +68,18 @@ def run(args: argparse.Namespace) -> int:
     scoring, decoding = _scoring(args), Decoding(args.tokens, args.batch_size, args.seed)
     _check_shards(args)
     load_plugins(args)
-    out = Path(args.out or f"{args.pack.rstrip('/')}.descriptions")
+    folder = find_pack(args.pack)
+    beside = folder_name(args.pack) if is_cached(folder) else args.pack.rstrip("/")
+    out = Path(args.out or f"{beside}.descriptions")
     with alone(out):
-        model, processor, identity, about = _load(args, device)
+        model, processor, identity, about = _load(args, folder, device)
         task = _task(args, list(processor.placeholders))
         task.check_signals(processor.senses)
         settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}
         described = describe_split(model, processor, task, out / "answers.jsonl", **settings)
         scoring = replace(scoring, sensor=next(iter(task.sensor.values()), "touch"))
         scoring, about = _with_training(scoring, task, args), about | _about(args, task, decoding, described)
-        about["held_out"] = _held_out(Path(args.pack))
+        about["held_out"] = _held_out(folder)
         found = score_descriptions(
             described.descriptions,
             out,
@@ -123,14 +127,13 @@ def _check_shards(args: argparse.Namespace) -> None:
     load_index(args.pairs).split(args.split, args.pairs)
 
 
-def _load(args: argparse.Namespace, device: Any) -> tuple[Any, Any, str, dict[str, Any]]:
+def _load(args: argparse.Namespace, folder: Path, device: Any) -> tuple[Any, Any, str, dict[str, Any]]:
     """Model, processor, what identifies them, and what the result says of them."""
     from pairalign.export.manifest import NAME, find_base, read_manifest
     from pairalign.export.sensor_pack import load_sensor_model
     from pairalign.files import sha256_file
     from pairalign.finetune.run import load_recomposed
 
-    folder = Path(args.pack)
     if (folder / "results.json").is_file() and not (folder / NAME).is_file():
         if args.base:
             raise ConfigError(f"--base {args.base!r}: a run has its own base; leave it out, or give an exported pack.")

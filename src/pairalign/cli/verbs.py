@@ -33,6 +33,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "recompose": ("plugin", "device", "json", "quiet"),
     "sequence": ("plugin", "device", "json", "quiet"),
     "export": ("plugin", "device", "json", "quiet"),
+    "push": ("json", "quiet"),
     "ask": ("plugin", "device", "json", "quiet"),
     "describe": ("plugin", "device", "json", "quiet"),
     "env": ("plugin", "json", "quiet"),

@@ -79,6 +79,10 @@ class PackError(PairalignError):
     """A sensor pack that is damaged, of an unknown version, or made for another base."""
 
 
+class HubError(PairalignError):
+    """A pack or a run that is neither here nor to be had from the Hub, or could not be pushed."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known name, or the list of known names.
 

@@ -11,6 +11,7 @@ from pairalign.export.merged import merged_lines
 from pairalign.export.snippet import snippet
 from pairalign.files import write_text
 from pairalign.finetune.three_figures import ALIKE, asked_again, count_of, points_line, sameness, table_of
+from pairalign.hub.metadata import pack_head
 
 SCORED = {"validation": "The sensor's questions", "held_out": "What was not trained on, and must not be lost"}
 
@@ -18,7 +19,7 @@ SCORED = {"validation": "The sensor's questions", "held_out": "What was not trai
 def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: str) -> None:
     """Write README.md of a pack that will be called `name`."""
     names = ", ".join(manifest.senses)
-    lines = [f"# Sensor pack: {names}", ""]
+    lines = [pack_head(manifest, results, name), f"# Sensor pack: {names}", ""]
     lines += [f"Gives `{manifest.base['name']}` ({manifest.base['class']}) the sense of **{names}**.", ""]
     lines += ["```python", *snippet(manifest, results, name), "```", ""]
     for sensor, signal in manifest.signals.items():

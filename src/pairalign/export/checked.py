@@ -18,6 +18,7 @@ from pairalign.core.errors import PackError
 from pairalign.core.names import SENSOR
 from pairalign.core.registry import create_encoder
 from pairalign.files import sha256_file, stays_inside
+from pairalign.hub.place import in_cache
 from pairalign.sensors.processor import PACKAGED
 from pairalign.sensors.sensor import SenseRecipe
 
@@ -63,7 +64,7 @@ def check_hashes(folder: Path, files: Mapping[str, str]) -> None:
         file = folder / name
         if not file.is_file():
             raise PackError(f"{file} is missing: copy the pack again.")
-        if not stays_inside(file, folder):
+        if not stays_inside(file, folder) and not in_cache(file, folder):
             raise PackError(f"{file} is a link that leaves the pack: copy what it leads to.")
         if sha256_file(file) != expected:
             raise PackError(f"{file} is not what was written: copy the pack again.")

@@ -63,7 +63,14 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 def read_manifest(folder: str | Path) -> Manifest:
     """Read and check a pack's manifest and the hashes of its files, those in merged/ aside; raise `PackError`."""
-    path = Path(folder) / NAME
+    manifest = load_manifest(Path(folder))
+    check_hashes(Path(folder), {name: sha for name, sha in manifest.files.items() if "/" not in name})
+    return manifest
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """A pack's manifest, checked, without a look at the files that it names; raise `PackError`."""
+    path = folder / NAME
     try:
         values = parse_json(read_bytes(path, "text"))
         found = values["format"]
@@ -80,7 +87,6 @@ def read_manifest(folder: str | Path) -> Manifest:
     check_names(manifest.senses, manifest.delta, manifest.base, str(path))
     delta = (CONFIG, WEIGHTS) if manifest.delta is not None else ()
     check_named(manifest.files, (SENSE, *delta), str(path))
-    check_hashes(Path(folder), {name: sha for name, sha in manifest.files.items() if "/" not in name})
     return manifest
 
 

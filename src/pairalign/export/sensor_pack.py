@@ -37,6 +37,7 @@ from pairalign.export.write import Merged, check_exportable, merge_run, weight_o
 from pairalign.files import replacing
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.run import RecomposeRun, load_recomposed
+from pairalign.hub.packs import find_pack
 from pairalign.runs.lock import alone, alone_at_out
 from pairalign.runtime import DeviceLike, find_device
 from pairalign.sensors.model import SensorModel
@@ -150,7 +151,7 @@ def install_pack(
     Args:
         model: of the base that the pack was made for.
         processor: the model's.
-        folder: the pack.
+        folder: the pack, or `ORG/NAME[@REVISION]` on the Hub.
         pull_back: share of the way from the base's weights to the pack's that they are installed at: 1 for the pack as
             it is, 0 for the base, bit for bit; between them less is forgotten, and less is known of the sensor.
 
@@ -162,7 +163,7 @@ def install_pack(
         DeltaError: likewise, of its weights.
     """
     check_arguments({"pull_back": pull_back}, {"pull_back": Share})
-    folder = Path(folder)
+    folder = find_pack(folder)
     manifest = read_manifest(folder)
     for name in manifest.senses:
         if name in model.senses:
@@ -283,11 +284,11 @@ def load_sensor_model(
     loading: Loading = PLAIN,
     pull_back: Share = 1.0,
 ) -> tuple[SensorModel, SensorProcessor]:
-    """A base by hub name or folder with packs installed, in evaluation mode, and its processor.
+    """A base with packs installed, in evaluation mode, and its processor; each by its folder or its name on the Hub.
 
     Args:
         base: hub name or folder.
-        packs: folders, installed in this order.
+        packs: folders, or names on the Hub, installed in this order.
         dtype: of the base's weights; by default that which the first pack was made for.
         device: where all of it goes, see `find_device`.
         loading: how the base is loaded.
@@ -297,6 +298,7 @@ def load_sensor_model(
         Model and processor, for `answer`.
     """
     check_arguments({"pull_back": pull_back}, {"pull_back": Share})
+    packs = [find_pack(pack) for pack in packs]
     if dtype is None:
         dtype = read_manifest(packs[0]).base["dtype"] if packs else "auto"
     for pack in packs:

@@ -24,6 +24,7 @@ from pairalign.core.notation import read_mapping
 from pairalign.core.plugins import is_file, read_plugin
 from pairalign.core.record import as_record, read_record
 from pairalign.files import remove, remove_leftovers, stays_inside, storage_error, write_json, write_text
+from pairalign.hub.place import is_cached
 from pairalign.runs.aside import half_aside, move_aside
 from pairalign.runs.identity import Identity, missing
 from pairalign.runs.lock import hold
@@ -268,7 +269,10 @@ class RunFolder:
 
 
 def own_folder(run: Path, name: str) -> Path:
-    """A folder in a run's, written to by default; raise `StorageError` where it is a link that leads elsewhere."""
+    """A folder in a run's, written to by default; raise `StorageError` where it is a link that leads elsewhere, or the
+    run lies in the Hub's cache."""
+    if is_cached(run):
+        raise StorageError(f"{str(run)!r} lies in the Hub's cache, where nothing else is written: give --out (`out`).")
     if not stays_inside(run / name, run):
         raise StorageError(f"{str(run / name)!r} is a link that leaves the run: give --out (`out`) another folder.")
     return run / name
