@@ -104,7 +104,14 @@ class Published(ModelHubMixin, library_name="pairalign"):
 
 
 class SensorPack(Published, tags=["sensor-pack"]):
-    """A sensor pack that `pairalign export` wrote. Raises `PackError` where it is damaged."""
+    """A sensor pack that `pairalign export` wrote.
+
+    Args:
+        folder: where it is; for a name on the Hub see `from_pretrained`.
+
+    Raises:
+        PackError: it is damaged.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(folder)
@@ -152,7 +159,11 @@ class SensorPack(Published, tags=["sensor-pack"]):
 
 
 class PublishedRun(Published, tags=["aligned-sensors"]):
-    """A finished run of `pairalign align`: its configuration without this machine's places, weights and figures."""
+    """A finished run of `pairalign align`: its configuration without this machine's places, weights and figures.
+
+    Args:
+        folder: where it is; for a name on the Hub see `from_pretrained`.
+    """
 
     def open(self, device: DeviceLike = "cpu", *, plugins: Sequence[str | Path] = ()) -> AlignRun:
         """The run, loaded; see `load_aligned`.
