@@ -27,6 +27,7 @@ VERBS = [
     "ask",
     "describe",
     "env",
+    "completion",
 ]
 
 

@@ -17,7 +17,7 @@ from pairalign.runs.versions import git_commit
 def test_what_is_broken_is_said_beside_what_works_and_secrets_are_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("transformers", "open_clip", "torch_geometric"):  # importing those takes long
+    for name in ("lightning", "transformers", "open_clip", "torch_geometric"):  # importing those takes long
         monkeypatch.setitem(sys.modules, name, sys.modules["json"])
     monkeypatch.setitem(sys.modules, "webdataset", None)
     monkeypatch.setenv("HF_TOKEN", "hf_abcdef")

@@ -7,6 +7,7 @@ import textwrap
 from typing import Any
 
 from pairalign.cli.answer import answer
+from pairalign.cli.completion import layouts, offer
 from pairalign.cli.settings import load_plugins, read_settings
 from pairalign.cli.verbs import add_verb
 
@@ -34,7 +35,8 @@ def register(subverbs: Any) -> None:
     )
     text = "turn a published data set's folder into shards"
     parser = add_verb(subverbs, "data convert", text, examples=examples, formatter_class=ListLayouts)
-    parser.add_argument("layout", metavar="NAME", help="how the folder is laid out, see below")
+    layout = parser.add_argument("layout", metavar="NAME", help="how the folder is laid out, see below")
+    offer(layout, layouts)
     parser.add_argument("folder", metavar="FOLDER", help="the data set, as its authors publish it")
     parser.add_argument("-o", "--out", required=True, metavar="SHARDS", help="folder to write shards into")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the layout")

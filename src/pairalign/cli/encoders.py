@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.cli.answer import answer
+from pairalign.cli.completion import encoders as offered
+from pairalign.cli.completion import offer
 from pairalign.cli.device import read_device
 from pairalign.cli.settings import load_plugins, read_settings
 from pairalign.cli.verbs import add_verb
@@ -36,8 +38,9 @@ def register(verbs: Any) -> None:
         commands = [f"pairalign encoders {words}" for words in examples]
         sub = add_verb(subverbs, f"encoders {name}", text, examples=commands)
         if name != "ls":
-            sub.add_argument("name")
+            named = sub.add_argument("name")
         if name in ("show", "check"):
+            offer(named, offered)
             sub.add_argument("options", nargs="*", metavar="option=value", help="options of the encoder")
         if name == "check":
             sub.add_argument("--pairs", metavar="SHARDS", help="feed real samples of a shard folder, not drawn ones")

@@ -9,6 +9,7 @@ import argparse
 from typing import Any
 
 from pairalign.cli.answer import answer
+from pairalign.cli.completion import offer
 from pairalign.cli.device import read_device
 from pairalign.cli.settings import read_settings
 from pairalign.cli.verbs import add_verb
@@ -35,7 +36,8 @@ def register(verbs: Any) -> None:
     parser.add_argument("--limit", type=int, help="most samples of each pool")
     parser.add_argument("--seed", type=int, default=0, help="of bootstrap and probe splits")
     parser.add_argument("--probe-split", metavar="SPLIT", help="train linear probes on it; default: the run's own")
-    parser.add_argument("--protocol", metavar="NAME", help=f"a published protocol instead: {', '.join(MODULES)}")
+    protocol = f"a published protocol instead: {', '.join(MODULES)}"
+    offer(parser.add_argument("--protocol", metavar="NAME", help=protocol), lambda: MODULES)
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="setting of the protocol, repeatable")
     parser.set_defaults(run=run)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pairalign import __version__
 from pairalign.cli.answer import answering
+from pairalign.cli.completion import complete
 from pairalign.cli.parser import Parser
 from pairalign.cli.pipe import flush, lasting, stop_printing, unread, unsaid
 from pairalign.core.errors import PairalignError
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         ablate,
         align,
         ask,
+        completion,
         data,
         demo,
         describe,
@@ -67,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         ask,
         describe,
         env,
+        completion,
     ):
         verb.register(verbs)
     return parser
@@ -141,6 +144,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     from pairalign.cli.ask import split_signals
 
     parser = build_parser()
+    complete(parser)
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["ask"]:
         argv, signals = split_signals(argv)

@@ -37,6 +37,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "ask": ("plugin", "device", "json", "quiet"),
     "describe": ("plugin", "device", "json", "quiet"),
     "env": ("plugin", "json", "quiet"),
+    "completion": ("json", "quiet"),
 }
 
 _OPTIONS: dict[str, dict[str, Any]] = {
