@@ -47,17 +47,22 @@ class Published(ModelHubMixin, library_name="pairalign"):
         self.folder = Path(folder)
 
     @abstractmethod
-    def write(self, folder: Path, name: str) -> None:
+    def _write(self, folder: Path, name: str) -> None:
         """Write what is published into an empty folder, with a card that calls it `name`."""
 
     @classmethod
     @abstractmethod
-    def find(cls, place: str | Path, **options: Any) -> Path:
+    def _find(cls, place: str | Path, **options: Any) -> Path:
         """The folder of what is called so, fetched where that is the Hub."""
 
     def sizes(self, name: str, folder: Path) -> dict[str, int]:
-        """Bytes of every file that a push would send, by name; written into the empty `folder` to tell."""
-        self.write(folder, name)
+        """Bytes of every file that a push would send, by name; they are written to tell.
+
+        Args:
+            name: `ORG/NAME` that the card would say.
+            folder: an empty one, to write them into.
+        """
+        self._write(folder, name)
         return {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)}
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:  # type: ignore[override]
@@ -83,11 +88,11 @@ class Published(ModelHubMixin, library_name="pairalign"):
             raise HubError(f"{repo_id!r} could not be pushed ({first_line(error)}): {fix}.") from error
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        self.write(Path(save_directory), getattr(self, "_name", self.folder.name))
+        self._write(Path(save_directory), getattr(self, "_name", self.folder.name))
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
-        return cls(cls.find(model_id, **options))
+        return cls(cls._find(model_id, **options))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:  # type: ignore[override]
@@ -139,7 +144,7 @@ class SensorPack(Published, tags=["sensor-pack"]):
         named = find_base(self.folder, base, trust_remote_code=loading.trust_remote_code)
         return load_sensor_model(named, [self.folder], dtype=dtype, device=device, loading=loading)
 
-    def write(self, folder: Path, name: str) -> None:
+    def _write(self, folder: Path, name: str) -> None:
         """The pack's own files, its card made anew for its name there, and the manifest with the card's hash."""
         manifest = read_manifest(self.folder)
         if manifest.merged:
@@ -154,7 +159,7 @@ class SensorPack(Published, tags=["sensor-pack"]):
         write_manifest(Manifest(**{**vars(manifest), "files": files}), folder)
 
     @classmethod
-    def find(cls, place: str | Path, **options: Any) -> Path:
+    def _find(cls, place: str | Path, **options: Any) -> Path:
         return find_pack(place, **options)
 
 
@@ -177,12 +182,12 @@ class PublishedRun(Published, tags=["aligned-sensors"]):
         """
         return load_aligned(self.folder, device, plugins=plugins)
 
-    def write(self, folder: Path, name: str) -> None:
+    def _write(self, folder: Path, name: str) -> None:
         """Configuration, weights, figures and a card."""
         write_run(self.folder, folder, name)
 
     @classmethod
-    def find(cls, place: str | Path, **options: Any) -> Path:
+    def _find(cls, place: str | Path, **options: Any) -> Path:
         return find_run(place, **options)
 
 
