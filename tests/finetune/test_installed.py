@@ -153,7 +153,7 @@ def test_a_pack_of_another_base_is_refused_before_anything_is_scored(
         llm.get_submodule("model.language_model.layers.0.mlp.up_proj").weight[0, 0] += 1
     for part in (llm, processor):
         part.save_pretrained(tmp_path / "base")
-    monkeypatch.setattr("pairalign.dormant.model.score_model", lambda *a, **k: pytest.fail("scores"))
+    monkeypatch.setattr("pairalign.dormant.choose.score_model", lambda *a, **k: pytest.fail("scores"))
     with pytest.raises(DeltaError, match=r"installed: '.*rows': .*up_proj.weight is not that of the base"):
         second(setup, tmp_path / "run", packs["rows"], base=str(tmp_path / "base"))
     assert not (tmp_path / "run").exists()

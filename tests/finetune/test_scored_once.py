@@ -9,16 +9,15 @@ import pytest
 import torch
 from stage_two import IMAGE, TOUCH, killed, settings, short_run
 
-from pairalign.dormant import cache
-from pairalign.dormant import model as dormant_model
+from pairalign.dormant import cache, choose
 from pairalign.finetune.methods import method
 from pairalign.finetune.run import plan_recompose
 
 TRAIN = {"steps": 4, "batch_size": 4, "checkpoint_every": 2, "warmup": 1, "accelerator": "cpu", "measure_tokens": 0}
 LEAN: dict[str, Any] = {"train": TRAIN, "tasks": {"touch": TOUCH}, "held_out": {}, "validation": {}}
 OWNERS = [
-    (dormant_model, "score_model"),
-    (dormant_model, "input_moments"),
+    (choose, "score_model"),
+    (choose, "input_moments"),
     (cache, "score_model"),
     (method, "score_model"),
 ]

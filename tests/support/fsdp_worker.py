@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from pairalign.core.config import load_config
-from pairalign.dormant import cache
-from pairalign.dormant import model as dormant_model
+from pairalign.dormant import cache, choose
 from pairalign.finetune import base_cache
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.module import StageTwo
@@ -50,7 +49,7 @@ def knowing_the_base() -> Iterator[None]:
     def fails(*args: Any, **options: Any) -> None:
         raise RuntimeError("the base was asked again")
 
-    owners = [(dormant_model, "score_model"), (dormant_model, "input_moments"), (cache, "score_model")]
+    owners = [(choose, "score_model"), (choose, "input_moments"), (cache, "score_model")]
     owners += [(base_cache, "measure_base")]
     plain = [getattr(*owner) for owner in owners]
     try:

@@ -11,14 +11,12 @@ Note:
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pairalign.core.arguments import checked
@@ -26,12 +24,12 @@ from pairalign.core.bounds import Share
 from pairalign.core.errors import DormantError
 from pairalign.core.names import names_module
 from pairalign.dormant.checkpoint import load_delta, save_delta
+from pairalign.dormant.choose import choose_parts, make_update
 from pairalign.dormant.config import DormantConfig
-from pairalign.dormant.directions import Direction, Use, choose_basis
-from pairalign.dormant.following import carry_context
+from pairalign.dormant.directions import Direction
+from pairalign.dormant.forward import BaseForward
 from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.dormant.layer import (
-    DormantLinear,
     adapt,
     check_free,
     detach,
@@ -40,40 +38,14 @@ from pairalign.dormant.layer import (
     shared_weights,
     without_updates,
 )
-from pairalign.dormant.linears import decoder_prefix, find_linears
-from pairalign.dormant.provenance import Seen, origin_of
+from pairalign.dormant.provenance import origin_of
 from pairalign.dormant.pulled import pull_back, update_ends
-from pairalign.dormant.quantised import count_of, dense, form_of, shape_of
+from pairalign.dormant.quantised import count_of, dense, form_of
+from pairalign.dormant.reach import check_causal, check_decoder
 from pairalign.dormant.reserved import Reserved
 from pairalign.dormant.selection.mask import Mask
-from pairalign.dormant.selection.relevant import BY_MARK, check_choice, is_relevance, select_relevant
-from pairalign.dormant.selection.select import check_settings, count_out, select_dormant
-from pairalign.dormant.significance import Batch, ScoresOf, check_score, input_moments, score_model
-from pairalign.dormant.updates import Columns, Entries, Replacement, Rows
-
-REPLACEMENTS: dict[str, type[Rows] | type[Columns] | type[Entries]] = {
-    "rows": Rows,
-    "columns": Columns,
-    "entries": Entries,
-}
-LIKE = 3  # a token id that every vocabulary has
-BESIDE = ("rows", "columns", "neurons", "directions")
-"""Structures whose difference is added beside the base's own output, whatever that is stored as."""
-
-
-def _call_base(model: DormantModel, *args: Any, **kwargs: Any) -> Any:
-    if model.training and torch.is_grad_enabled():
-        carry_context(model.base_model)
-    return model.base_model(*args, **kwargs)
-
-
-class _BaseForward:
-    """`forward` that calls the base and has its signature, which Hugging Face's Trainer reads to choose columns."""
-
-    def __get__(self, model: DormantModel | None, owner: type | None = None) -> Callable[..., Any]:
-        if model is None:
-            return _call_base
-        return functools.wraps(model.base_model.forward)(functools.partial(_call_base, model))
+from pairalign.dormant.significance import Batch
+from pairalign.dormant.updates import Replacement
 
 
 class DormantModel(nn.Module):
@@ -92,7 +64,7 @@ class DormantModel(nn.Module):
         self.dormant: dict[str, DormantConfig] = {}
         self.origins: dict[str, dict[str, Any]] = {}
 
-    forward = _BaseForward()
+    forward = BaseForward()
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -146,8 +118,8 @@ class DormantModel(nn.Module):
         for update in updates.values():
             update.sensors = config.sensors_of(sensor)
         if config.acts == "sensor":
-            _check_decoder(self.base_model, updates)
-            _check_causal(self.base_model)
+            check_decoder(self.base_model, updates)
+            check_causal(self.base_model)
         for name, update in updates.items():
             check_free(modules[name], sensor, update)
         for name, update in updates.items():
@@ -172,8 +144,7 @@ class DormantModel(nn.Module):
         Args:
             sensor: its name.
         """
-        if sensor not in self.dormant:
-            raise DormantError(f"sensor {sensor!r} is not installed. Installed: {', '.join(self.dormant) or 'none'}.")
+        self._check_installed(sensor)
         for _, layer in list(dormant_linears(self.base_model)):
             if sensor in layer.updates:
                 detach(layer, sensor)
@@ -188,9 +159,12 @@ class DormantModel(nn.Module):
             sensor: its name.
             share: at 1 they stay as they are, at 0 they are the base's, bit for bit.
         """
+        self._check_installed(sensor)
+        pull_back(update_ends(self.base_model, sensor), share)
+
+    def _check_installed(self, sensor: str) -> None:
         if sensor not in self.dormant:
             raise DormantError(f"sensor {sensor!r} is not installed. Installed: {', '.join(self.dormant) or 'none'}.")
-        pull_back(update_ends(self.base_model, sensor), share)
 
     def _release_unused(self) -> None:
         for _, layer in list(dormant_linears(self.base_model)):
@@ -350,154 +324,3 @@ def get_dormant_model(
     for update in updates.values():
         update.values.requires_grad_(True)
     return whole
-
-
-class Chosen(NamedTuple):
-    """What is dormant by module name, masks or orthonormal bases (in, r) of directions, what it was chosen by, and the
-    sensors whose weights were left to them."""
-
-    parts: Mapping[str, Mask | Tensor]
-    scores: Mapping[str, Tensor] | None
-    seen: Seen | None
-    beside: tuple[str, ...] = ()
-
-
-def choose_parts(
-    base: nn.Module,
-    config: DormantConfig,
-    calibration: Iterable[Batch] | None = None,
-    scores: Mapping[str, Tensor] | None = None,
-    masks: Mapping[str, Mask] | None = None,
-    reserved: Reserved | None = None,
-) -> Chosen:
-    """Choose as `get_dormant_model` does, which says what is given; the base is left as it is."""
-    check_settings(config.structure, config.counted, config.density)
-    check_score(config.score, config.options)
-    if scores is None and masks is None:
-        check_choice(config.score, config.structure, config.choose)
-    linears = find_linears(base, config.target_modules, config.exclude_modules, config.layers_to_transform)
-    check_forms(linears, config.structure)
-    seen, beside = None if calibration is None else Seen(calibration), tuple(reserved.owned) if reserved else ()
-    if config.structure == "directions":
-        return Chosen(_directions(base, linears, config, seen, reserved), scores, seen, beside)
-    if not masks and scores is None and config.structure != "matrices":
-        scores = score_model(config.score, base, linears, seen, seed=config.seed, **config.options)
-    chosen = masks or choose_masks(base, linears, config, seen, scores, reserved)
-    if reserved is not None:
-        reserved.check(chosen)
-    return Chosen(chosen, scores, seen, beside)
-
-
-def make_update(weight: Tensor, part: Mask | Tensor) -> Replacement | Direction:
-    """The update of a layer whose whole weight (out, in) is given."""
-    if isinstance(part, Mask):
-        return REPLACEMENTS[part.kind](weight, part.index)
-    return Direction(len(weight), part.to(weight.device))
-
-
-def choose_masks(
-    base: nn.Module,
-    linears: Mapping[str, nn.Linear],
-    config: DormantConfig,
-    calibration: Iterable[Batch] | None = None,
-    scores: Mapping[str, Tensor] | None = None,
-    reserved: Reserved | None = None,
-) -> dict[str, Mask]:
-    """The dormant part of every layer, as the configuration says; what installed sensors own is left to them."""
-    if config.structure == "matrices":
-        return {n: Mask("rows", shape_of(m.weight), torch.arange(m.out_features)) for n, m in linears.items()}
-    if scores is None:
-        scores = score_model(config.score, base, linears, calibration, seed=config.seed, **config.options)
-    check_choice("mnaft" if is_relevance(scores) else None, config.structure, config.choose)
-    if config.choose in BY_MARK:
-        owned = _taken(linears, config, reserved)
-        return select_relevant(ScoresOf(linears, scores), config.choose == "random", config.seed, owned)
-    return select_dormant(
-        ScoresOf(linears, scores),
-        config.structure,
-        config.counted,
-        config.density,
-        highest=config.choose == "highest",
-        taken=_taken(linears, config, reserved),
-        owl_outlier=config.owl_outlier,
-        owl_spread=config.owl_spread,
-    )
-
-
-@torch.no_grad()
-def _check_causal(base: nn.Module) -> None:
-    """Raise `DormantError` for a language model whose tokens depend on what stands behind them: asked on four tokens,
-    of which the last is another one."""
-    embedding = getattr(base, "get_input_embeddings", lambda: None)()
-    if embedding is None or embedding.weight.is_meta or embedding.weight.shape[0] < LIKE + 2:
-        return
-    modes = [(module, module.training) for module in base.modules()]
-    ids = torch.tensor([[LIKE] * 4, [LIKE] * 3 + [LIKE + 1]], device=embedding.weight.device)
-    try:
-        one, other = base.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, 0].float()
-    finally:
-        for module, training in modes:
-            module.training = training
-    if float((one - other).abs().max()) > 1e-3 * float(one.abs().max()):
-        raise DormantError(
-            f"acts='sensor': {type(base).__name__} reads a prompt in both directions, so that what stands before a "
-            "sensor depends on it and would not stay the base's: set acts='always', or take a causal model."
-        )
-
-
-def _check_decoder(base: nn.Module, updates: Iterable[str]) -> None:
-    """Raise `DormantError` for a module that reads other things than a prompt's tokens in their order."""
-    prefix = decoder_prefix(base)
-    for name in updates:
-        if prefix and not name.startswith(prefix + "."):
-            raise DormantError(
-                f"acts='sensor': {name} is outside of the text decoder, and has no tokens behind a sensor: leave it "
-                "out with exclude_modules, or set acts='always'."
-            )
-
-
-def check_forms(linears: Mapping[str, nn.Linear], structure: str) -> None:
-    """Raise `DormantError` for a structure whose values would need a dense weight beside a quantised one."""
-    found = next(((n, form) for n, m in linears.items() if (form := form_of(m.weight)) is not None), None)
-    if found is not None and structure not in BESIDE:
-        raise DormantError(
-            f"structure={structure!r}: {found[0]} is quantised ({found[1]}), and single entries or whole matrices "
-            f"would take a dense weight in its place: give one of {', '.join(BESIDE)}, or load the base unquantised."
-        )
-
-
-def _taken(
-    linears: Mapping[str, nn.Linear], config: DormantConfig, reserved: Reserved | None = None
-) -> dict[str, Tensor]:
-    """Entries that installed sensors own, and that one with these settings may not share, or that are reserved: bool
-    (out, in) by module name."""
-    found = {}
-    for name, layer in linears.items():
-        others = layer.replacements() if isinstance(layer, DormantLinear) else []
-        owned = [update.bitmap() for update in others if config.acts != "sensor" or update.sensors is None]
-        owned += [] if reserved is None else reserved.entries(name, layer.weight.device)
-        if owned:
-            found[name] = torch.stack(owned).any(0)
-    return found
-
-
-def _directions(
-    base: nn.Module,
-    linears: Mapping[str, nn.Linear],
-    config: DormantConfig,
-    calibration: Iterable[Batch] | None,
-    reserved: Reserved | None,
-) -> dict[str, Tensor]:
-    """Bases (in, r) by module name, orthogonal to the directions that installed sensors own, and reserved ones."""
-    ranks = {name: count_out(name, config.density, m.in_features, "input directions") for name, m in linears.items()}
-    generator = torch.Generator().manual_seed(config.seed)
-    use: Use = "random" if config.score == "random" else "least" if config.choose == "lowest" else "most"
-    moments = None if use == "random" else input_moments(base, linears, calibration)
-    found = {}
-    for name, layer in linears.items():
-        others = layer.updates.values() if isinstance(layer, DormantLinear) else []
-        owned = [update.basis for update in others if isinstance(update, Direction)]
-        owned += [] if reserved is None else reserved.bases(name, layer.weight.device)
-        moment = torch.empty(layer.in_features, 0, device=layer.weight.device) if moments is None else moments[name]
-        found[name] = choose_basis(moment, ranks[name], use, generator, torch.cat(owned, 1) if owned else None)
-    return found

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pairalign.dormant.choose import check_forms, choose_masks
 from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.directions import Direction
 from pairalign.dormant.fitting import PLACES
 from pairalign.dormant.linears import find_linears
-from pairalign.dormant.model import DormantModel, check_forms, choose_masks
+from pairalign.dormant.model import DormantModel
 from pairalign.dormant.quantised import dtype_of
 from pairalign.dormant.selection.encoding import encode_places
 from pairalign.dormant.selection.mask import Mask

@@ -26,9 +26,10 @@ from pairalign.align.precision import SAME
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.cache import keep_scores, score_path
 from pairalign.dormant.checkpoint import delta_parts
+from pairalign.dormant.choose import Chosen, choose_parts, make_update
 from pairalign.dormant.layer import adapt, attach
 from pairalign.dormant.linears import decoder_prefix, find_linears
-from pairalign.dormant.model import Chosen, DormantModel, choose_parts, make_update
+from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import origin_of
 from pairalign.dormant.receipt import check_base
 from pairalign.dormant.selection.select import UNSCORED

@@ -10,7 +10,7 @@ import torch
 
 from pairalign.align.precision import check_names
 from pairalign.core.errors import ConfigError
-from pairalign.dormant.model import BESIDE as STRUCTURES
+from pairalign.dormant.choose import BESIDE as STRUCTURES
 from pairalign.dormant.selection.relevant import check_choice
 from pairalign.dormant.selection.select import check_settings
 from pairalign.dormant.significance import check_score
