@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 
 import site_reference
 import site_settings
-from site_links import origins, rewrite
+from site_links import drawn, origins, rewrite
 
 
 def root_of(config: Any) -> Path:
@@ -40,4 +40,6 @@ def on_files(files: Files, *, config: Any) -> Files:
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
     """Lead links from where the page stands in the repository to where it stands on the site."""
     root = root_of(config)
-    return rewrite(markdown, page.file.src_uri, origins(root), root)
+    known = origins(root)
+    origin = root / known.get(page.file.src_uri, "docs")
+    return rewrite(drawn(markdown, origin.parent), page.file.src_uri, known, root)

@@ -27,6 +27,18 @@ _HTML = re.compile(r'\b(src|href)="([^"]+)"')
 _SPAN = re.compile(r"(?<![\[`])`([\w./-]+)`(?![\]`])")
 
 
+_DRAWING = re.compile(r"^!\[[^\]]*\]\(([\w./-]+\.svg)\)$", re.MULTILINE)
+
+
+def drawn(text: str, folder: Path) -> str:
+    """Markdown with its drawings set into it, so that they follow the page's colours, light or dark."""
+
+    def inline(match: re.Match[str]) -> str:
+        return f'<div class="drawing">\n{(folder / match[1]).read_text(encoding="utf-8").strip()}\n</div>'
+
+    return _DRAWING.sub(inline, text)
+
+
 def page_of(path: str) -> str:
     """What the site calls a file of the repository, if it shows it."""
     return ELSEWHERE.get(path) or path.removeprefix("docs/")
