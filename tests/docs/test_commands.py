@@ -1,0 +1,72 @@
+"""Commands on the pages are those that the command line takes, settings those that a configuration has, code runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pairalign.cli.main import _parse
+from pairalign.core.config import AlignConfig
+from pairalign.data.convert.layout import find_layout
+from pairalign.dormant.significance.scores import check_score
+from pairalign.evaluate.protocols.registry import find_protocol
+from pairalign.finetune.config import RecomposeConfig
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted([*DOCS.glob("howto/*.md"), *DOCS.glob("concepts/*.md"), DOCS / "troubleshooting.md"])
+KEYS = set(AlignConfig.__dataclass_fields__) | set(RecomposeConfig.__dataclass_fields__)
+
+
+def blocks(path: Path, *kinds: str) -> list[str]:
+    found = re.findall(r"^ *```(\w+)\n(.*?)^ *```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for kind, text in found if kind in kinds]
+
+
+def commands(path: Path) -> Iterator[list[str]]:
+    for block in blocks(path, "sh", "bash"):
+        for line in re.split(r"\n|&&", block):
+            words = shlex.split(line, comments=True)
+            if "pairalign" in words:
+                yield words[words.index("pairalign") + 1 :]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_every_command_is_one_that_the_parser_takes(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = list(commands(path))
+    assert found or path.parent.name != "howto"
+    for words in found:
+        try:
+            _parse(words)
+        except SystemExit:
+            pytest.fail(f"pairalign {shlex.join(words)}: {capsys.readouterr().err}")
+
+
+def test_every_block_of_settings_has_keys_of_a_configuration() -> None:
+    seen = 0
+    for path in PAGES:
+        for block in blocks(path, "yaml"):
+            told = yaml.safe_load(block)
+            assert set(told) <= KEYS, path.name
+            seen += 1
+    assert seen >= 3
+
+
+def test_what_the_page_on_extending_registers_is_there_with_its_options(tmp_path: Path) -> None:
+    for block in blocks(DOCS / "howto" / "extend.md", "python"):
+        exec(block, {"__name__": "extend"})
+    check_score("inverse", {"power": 2.0})
+    assert find_protocol("my-labels").settings
+    layout, left = find_layout("my-lab"), list[Any]()
+    for name in ("touch/a.png", "image/a.png", "touch/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert not layout.missing(tmp_path)
+    (sample,) = layout.read(tmp_path, lambda *why: left.append(why), label="felt")
+    assert (sample["key"], sample["label"]) == ("a", "felt")
+    assert left == [("b", "missing image")]
