@@ -7,7 +7,6 @@ A field is described in the `Args:` of the dataclass that has it. What a field m
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 import types
 import typing
@@ -17,6 +16,8 @@ from typing import Any
 from pairalign.core.bounds import LARGEST, Within
 from pairalign.core.config import AlignConfig
 from pairalign.core.rule import Rule
+from pairalign.core.schema import about as about
+from pairalign.core.schema import described as described
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sequence.config import SequenceConfig
 
@@ -27,25 +28,6 @@ PAGES = {
 }
 _FORMS = {"text": "text", "prompt": "text", "label": "a name", "name": "a plain name", "sensor": "a plain name"}
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Any: "anything"}
-
-
-def described(cls: type) -> dict[str, str]:
-    """What the docstring of a dataclass, or of one that it extends, says of each field."""
-    found: dict[str, str] = {}
-    for one in reversed(cls.__mro__):
-        found |= entries(one.__dict__.get("__doc__") or "")
-    return found
-
-
-def entries(docstring: str, section: str = "Args") -> dict[str, str]:
-    """What a section of a docstring says of each name."""
-    part = inspect.cleandoc(docstring).partition(f"\n{section}:\n")[2]
-    block = re.match(r"(?:    .*\n?|\n)*", part)
-    found = {}
-    for entry in re.split(r"\n(?=    [\w*])", f"\n{block[0] if block else ''}")[1:]:
-        name, _, text = entry.strip().partition(":")
-        found[name.lstrip("*")] = " ".join(text.split())
-    return found
 
 
 def said(hint: Any) -> str:
@@ -126,12 +108,11 @@ def _default(field: dataclasses.Field[Any]) -> str:
 def table(cls: type) -> str:
     """One dataclass as Markdown: what it is, and a row for each field."""
     texts, hints = described(cls), typing.get_type_hints(cls, include_extras=True)
-    about = inspect.cleandoc(cls.__doc__ or "").partition("\nArgs:\n")[0].strip()
     rows = ["| setting | value | default | what it means |", "|---|---|---|---|"]
     for field in dataclasses.fields(cls):
         cells = (f"`{field.name}`", said(hints[field.name]), _default(field), texts.get(field.name, ""))
         rows.append("| " + " | ".join(map(_cell, cells)) + " |")
-    return f"## {cls.__name__}\n\n{about}\n\n" + "\n".join(rows)
+    return f"## {cls.__name__}\n\n{about(cls)}\n\n" + "\n".join(rows)
 
 
 def _cell(text: str) -> str:

@@ -26,6 +26,7 @@ def completed(line: str) -> list[str]:
         ("pairalign encoders check touch_", ["touch_cnn", "touch_vit"]),
         ("pairalign data convert shape", ["shapenet"]),
         ("pairalign data pack a b --dev", []),
+        ("pairalign align c.yaml train.clip", ["train.clip="]),
     ],
 )
 def test_verbs_options_and_names_are_completed(line: str, words: list[str]) -> None:

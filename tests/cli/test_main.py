@@ -28,6 +28,7 @@ VERBS = [
     "describe",
     "env",
     "completion",
+    "schema",
 ]
 
 

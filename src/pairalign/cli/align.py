@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.cli.answer import answer
+from pairalign.cli.completion import offer, settings
 from pairalign.cli.device import read_device, with_device
 from pairalign.cli.verbs import add_verb
 from pairalign.core.config import AlignConfig, load_config
@@ -28,7 +29,10 @@ def register(verbs: Any) -> None:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what to run, shared by verbs that read a configuration."""
     parser.add_argument("config", help="YAML file of the run")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
+    overrides = parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="override settings of the file"
+    )
+    offer(overrides, settings("align", "recompose", "sequence"))  # `plan` reads all three
 
 
 def read_plugins(args: argparse.Namespace) -> list[str]:

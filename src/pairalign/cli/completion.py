@@ -57,6 +57,18 @@ def offer(action: argparse.Action, names: Callable[[], Iterable[str]]) -> None:
     action.completer = lambda **_: names()  # type: ignore[attr-defined]
 
 
+def settings(*kinds: str) -> Callable[[], Iterable[str]]:
+    """`section.name=` of every setting of such configurations, "align", "recompose" or "sequence"."""
+
+    def names() -> Iterable[str]:
+        from pairalign.core.schema import settings_below
+        from pairalign.finetune.sequence.schema import KINDS
+
+        return sorted({f"{name}=" for kind in kinds for name in settings_below(KINDS[kind])})
+
+    return names
+
+
 def layouts() -> Iterable[str]:
     """Names of the layouts that come with the project."""
     from pairalign.data.convert.layout import MODULES

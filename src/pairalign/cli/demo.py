@@ -8,6 +8,7 @@ from typing import Any
 
 from pairalign.cli.align import read_plugins
 from pairalign.cli.answer import answer
+from pairalign.cli.completion import offer, settings
 from pairalign.cli.device import read_device
 from pairalign.cli.verbs import add_verb
 
@@ -17,7 +18,10 @@ def register(verbs: Any) -> None:
     examples = ("pairalign demo", "pairalign demo --fast --out tour", "pairalign demo train.lr=1e-3 --seed 1")
     text = "everything on a built-in synthetic world, in about seven minutes"
     parser = add_verb(verbs, "demo", text, examples=examples)
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of demo.yaml")
+    overrides = parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="override settings of demo.yaml"
+    )
+    offer(overrides, settings("align"))
     parser.add_argument("--out", default="demo", help="folder for data, run and report; default: demo")
     parser.add_argument("--fast", action="store_true", help="a minute's tour: too short to reach good scores")
     parser.add_argument("--seed", type=int, default=0)

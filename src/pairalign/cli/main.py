@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         plan,
         push,
         recompose,
+        schema,
         score,
         sequence,
         translate,
@@ -70,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         describe,
         env,
         completion,
+        schema,
     ):
         verb.register(verbs)
     return parser

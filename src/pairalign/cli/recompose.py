@@ -13,6 +13,7 @@ from typing import Any
 
 from pairalign.cli.align import read_plugins
 from pairalign.cli.answer import answer
+from pairalign.cli.completion import offer, settings
 from pairalign.cli.device import add_trust_argument, read_device, with_device
 from pairalign.cli.verbs import add_verb
 from pairalign.core.config import load_config
@@ -29,7 +30,10 @@ def register(verbs: Any) -> None:
     text = "stage two: let a language model read a sensor"
     parser = add_verb(verbs, "recompose", text, examples=examples, epilog=_EXIT)
     parser.add_argument("config", help="YAML file of a RecomposeConfig")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
+    overrides = parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="override settings of the file"
+    )
+    offer(overrides, settings("recompose"))
     parser.add_argument(
         "--dry-run", action="store_true", help="try it out: what trains, memory, delta and time; no more"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.cli.answer import answer
+from pairalign.cli.completion import offer, settings
 from pairalign.cli.device import add_base_arguments, read_device, read_loading
 from pairalign.cli.settings import load_plugins, read_settings
 from pairalign.cli.verbs import add_verb
@@ -32,7 +33,10 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help="image-text-to-text model, hub name or folder; or a recipe's YAML"
     )
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the recipe")
+    overrides = parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="override settings of the recipe"
+    )
+    offer(overrides, settings("recompose"))
     parser.add_argument("--method", help="splash (default), dowser, wanda, fisher, mnaft, taylor, magnitude, random")
     text = (
         "pairs that the model understands, image and text; repeatable as NAME=SHARDS, each a task, which mnaft compares"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pairalign.cli.align import read_plugins
 from pairalign.cli.answer import answer
+from pairalign.cli.completion import offer, settings
 from pairalign.cli.device import add_trust_argument, read_device
 from pairalign.cli.verbs import add_verb
 from pairalign.core.config import load_config
@@ -33,7 +34,10 @@ def register(verbs: Any) -> None:
     text = "stage two, skill after skill: learning, forgetting, recovery"
     parser = add_verb(verbs, "sequence", text, examples=examples, epilog=_EXIT)
     parser.add_argument("config", help="YAML file of a SequenceConfig")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="override settings of the file")
+    overrides = parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="override settings of the file"
+    )
+    offer(overrides, settings("sequence"))
     parser.add_argument("--dry-run", action="store_true", help="list stages and what they would take; no more")
     parser.add_argument("--fresh", action="store_true", help="set aside every stage as OUT.old-N, and start over")
     add_trust_argument(parser)

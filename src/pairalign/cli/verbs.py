@@ -38,6 +38,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "describe": ("plugin", "device", "json", "quiet"),
     "env": ("plugin", "json", "quiet"),
     "completion": ("json", "quiet"),
+    "schema": ("json", "quiet"),
 }
 
 _OPTIONS: dict[str, dict[str, Any]] = {

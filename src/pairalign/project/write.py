@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import ConfigError
-from pairalign.files import replacing
+from pairalign.files import replacing, write_json
+from pairalign.finetune.sequence.schema import config_schema
 from pairalign.project.encoder import KINDS, PARTNERS, encoder_files
 from pairalign.project.rows import abilities, recordings, split_of
 
@@ -36,6 +37,7 @@ def start_project(
     with replacing(folder) as partial:
         held = partial / "recordings"
         held.mkdir(parents=True)
+        (partial / "schemas").mkdir()
         rows = list(recordings(held, name, kind, partner, count, seed))
         _write_rows(partial / "recordings.jsonl", rows)
         _write_rows(partial / "abilities.jsonl", abilities(held, partner, count, seed))
@@ -49,6 +51,8 @@ def start_project(
         }
         for file, text in texts.items():
             (partial / file).write_text(text, encoding="utf-8")
+        for schema in ("align", "recompose"):
+            write_json(partial / "schemas" / f"{schema}.json", config_schema(schema), indent=1)
         shutil.copytree(str(files("pairalign.demo") / "base"), partial / "base")
     return [folder / file for file in (*texts, "recordings.jsonl", "abilities.jsonl")]
 
