@@ -115,8 +115,8 @@ def test_answers_scores_and_page(pack: Path, shards: Path, tmp_path: Path, capsy
     }  # fmt: skip
     assert result["prompt"].startswith("{touch} Describe")
     page = (tmp_path / "generation.html").read_text()
-    assert page.count("<image") >= 11
-    assert all(f'<td class="txt">{key}</td>' in page for key in said)
+    assert page.count("<use ") >= 11
+    assert all(f'class="txt">{key}</th>' in page for key in said)
     printed = capsys.readouterr().out
     assert "identical: all " in printed  # what was not trained on, of the pack's own results
     assert [line for line in result["held_out"] if line.startswith("  a signal in front ")]

@@ -1,6 +1,6 @@
 """Any value that is measured or listed, as JSON's own types.
 
-Note: JSON has no number for infinite and undefined ones: they become null.
+Note: JSON has no number for infinite and undefined ones: they become null. −0.0 becomes 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def plain(value: Any) -> Any:
         items = [plain(v) for v in value]
         return sorted(items, key=str) if isinstance(value, (set, frozenset)) else items
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value + 0.0 if math.isfinite(value) else None  # no −0.0
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, os.PathLike):

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pairalign.data.draw import INK, LINE, PALETTE, draw_signal, lay_out, new_figure
+from pairalign.data.draw import INK, LINE, PALETTE, lay_out, new_figure
 from pairalign.data.place import find_place
 from pairalign.data.shards import read_samples
 from pairalign.demo.stage_two import points_of
 from pairalign.dormant.layer import dormant_linears
 from pairalign.evaluate.intervals import Score
-from pairalign.evaluate.report import Report
+from pairalign.evaluate.pictures import draw_lines
+from pairalign.evaluate.report import Report, Signal
 from pairalign.finetune.run import RecomposeRun
 from pairalign.finetune.three_figures import SAID, asked_again, sameness
+from pairalign.finetune.verdicts import add_verdicts, result_verdicts, results_headline
 from pairalign.sensors.answer import answer
 
 if TYPE_CHECKING:
@@ -39,21 +41,34 @@ def write_page(runs: Mapping[str, RecomposeRun], path: Path) -> Path:
         "never met; what it could do before is asked again afterwards.",
         synthetic=True,
     )
+    add_verdicts(report, dormant.results, "Dormant weights")
     report.fact("seed", dormant.config.seed).fact("steps", dormant.config.train.steps)
     report.fact("weights trained, dormant", f"{dormant.results['trained']:,}")
-    report.section("Learning and forgetting", _EXPLAINED)
-    report.picture(draw_change(runs), _CHANGE)
+    report.section("Learning and forgetting", _EXPLAINED, unfolded=True)
+    report.picture(draw_change(runs), _CHANGE, told_change(runs))
+    others = {name: run for name, run in runs.items() if name != "dormant"}
+    if others:
+        report.section("The other methods")
+    for name, run in others.items():
+        verdicts = result_verdicts(run.results)
+        report.verdicts(f"{name}: {results_headline(verdicts)[0]}", verdicts)
     if (costs := cost_rows(runs))[1]:  # runs of earlier versions have none
         report.section("What the sensor costs", _COSTS)
         report.table(*costs, caption="Exact answers, mean over kinds; in brackets with updates off.")
     report.section("Questions about touches", "Objects of the validation set; dormant weights; greedy answers.")
-    report.picture(draw_answers(dormant), "The gel image, the question, what the model says, and what is right.")
+    report.cards([show_answers(dormant)], "The gel image, the question, what the model says, and what is right.")
     report.section("Every kind of question", "The sensors' own questions first.")
-    report.table(*kind_rows(runs), caption="Share of exact answers, 95 % Wilson interval.")
+    report.table(*kind_rows(runs), caption="Share of exact answers, 95 % Wilson interval, chance.")
     report.section("Where the weights moved", "Size of the change of each matrix over the size of the matrix.")
-    report.picture(draw_layers(dormant), "Layer by module; darker moved more.")
+    moved = moved_layers(dormant)
+    told = "; ".join(f"layer {layer} {module} {value:.2f}" for (layer, module), value in moved.items())
+    report.picture(draw_layers(moved), "Layer by module; darker moved more.", f"{told}.")
     report.section("Drift along training", "Held-out accuracy, and the probability of the sensors' answer words there.")
-    report.picture(draw_drift(runs), "Left: accuracy; right: answer-bias probe. Zero steps is the base.")
+    for figure_name, title in (("accuracy", "held-out accuracy"), ("mass", "probability of answer words")):
+        lines = drift_lines(runs, figure_name)
+        if lines:
+            told = "; ".join(f"{name}: {line[0][1]:.3f}, at the end {line[-1][1]:.3f}" for name, line in lines.items())
+            report.picture(draw_lines({title: lines}, limits=(0, 1.05)), f"{title}; 0 is the base.", f"{told}.")
     return report.write(path)
 
 
@@ -77,31 +92,23 @@ _COSTS = (
 )
 
 
-def draw_answers(run: RecomposeRun) -> Figure:
+def show_answers(run: RecomposeRun) -> list[Signal]:
     """Touches with a question, an answer and the truth."""
     task = run.config.validation["touch"]
     fields = ["touch", "question", "answer"]
-    samples = list(islice(read_samples(find_place(task.folder, run.config.root), task.split, fields), SHOWN))
-    figure, axes = new_figure(8.2, 5.8, 2, SHOWN // 2)
-    for ax, sample in zip(axes.flat, samples, strict=False):
-        value, question = sample.values["touch"], sample.values["question"]
-        said = answer(run.model, run.processor, question, signals={"touch": [value]}, tokens=12)
-        draw_signal(ax, "image", value)
-        right = plain(said) == plain(sample.values["answer"])
-        lines = [question, f"says: {_wrap(said)}", "right" if right else f"is: {_wrap(sample.values['answer'])}"]
-        ax.set_xlabel("\n".join(lines), fontsize=8, color=PALETTE[2] if right else PALETTE[4])
-    return lay_out(figure)
+    found = []
+    for sample in islice(read_samples(find_place(task.folder, run.config.root), task.split, fields), SHOWN):
+        value, question, right = (sample.values[name] for name in fields)
+        said = answer(run.model, run.processor, question, signals={"touch": [value]}, tokens=12) or "nothing"
+        same = plain(said) == plain(right)
+        words = f"{question} says: {said}" + ("" if same else f"; is: {right}")
+        found.append(Signal("image", value, words, f"a touch. {words}", "right" if same else "wrong"))
+    return found
 
 
 def plain(text: str) -> str:
     """Words alone."""
     return " ".join(re.findall(r"[a-z-]+", text.lower()))
-
-
-def _wrap(text: str, width: int = 24) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width)) or "nothing"
 
 
 def draw_change(runs: Mapping[str, RecomposeRun]) -> Figure:
@@ -123,6 +130,13 @@ def draw_change(runs: Mapping[str, RecomposeRun]) -> Figure:
     ax.set_xlabel("points", fontsize=9, color=INK)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return lay_out(figure)
+
+
+def told_change(runs: Mapping[str, RecomposeRun]) -> str:
+    """The bars of `draw_change` in words."""
+    kinds = _points_by_kind(runs).items()
+    said = [f"{kind}: " + ", ".join(f"{name} {v:+z.1f}" for name, v in values.items()) for kind, (_, values) in kinds]
+    return f"Points. {'; '.join(said)}."
 
 
 def _points_by_kind(runs: Mapping[str, RecomposeRun]) -> dict[str, tuple[str, dict[str, float]]]:
@@ -168,14 +182,19 @@ def _score(value: Any) -> Score:
     return value if isinstance(value, Score) else Score(**value)
 
 
-def draw_layers(run: RecomposeRun) -> Figure:
-    """Relative change of every adapted matrix."""
+def moved_layers(run: RecomposeRun) -> dict[tuple[int, str], float]:
+    """Relative change of every adapted matrix, by layer and module."""
     moved: dict[tuple[int, str], float] = {}
     for name, layer in dormant_linears(run.model.llm):
         base = layer.base_weight().float()
         change = (layer.effective_weight().float() - base).norm() / base.norm()
         found = re.search(r"\.(\d+)\.", name)
         moved[int(found[1]) if found else 0, name.rpartition(".")[2]] = float(change)
+    return moved
+
+
+def draw_layers(moved: Mapping[tuple[int, str], float]) -> Figure:
+    """A table of `moved_layers`, darker where it is more."""
     layers, modules = sorted({k[0] for k in moved}), list(dict.fromkeys(k[1] for k in moved))
     table = torch.tensor([[moved.get((layer, module), 0.0) for module in modules] for layer in layers])
     figure, axes = new_figure(8.2, 0.9 + 0.4 * len(layers))
@@ -186,29 +205,16 @@ def draw_layers(run: RecomposeRun) -> Figure:
     middle = float(table.max()) / 2
     for i, row in enumerate(table.tolist()):
         for j, value in enumerate(row):
-            ax.text(
-                j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value > middle else "#333"
-            )
+            colour = "white" if value > middle else "#333"
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
     return lay_out(figure)
 
 
-def draw_drift(runs: Mapping[str, RecomposeRun]) -> Figure:
-    """Held-out accuracy and answer mass against steps."""
-    figure, axes = new_figure(8.2, 3.0, 1, 2)
-    for n, (name, run) in enumerate(runs.items()):
-        lines = run.results["history"]
-        if len({line["step"] for line in lines}) < 2:
-            continue
-        steps = [line["step"] for line in lines]
-        for ax, figure_name in ((axes[0, 0], "accuracy"), (axes[0, 1], "mass")):
-            values = [_mean(line, figure_name) for line in lines]
-            ax.plot(steps, values, color=PALETTE[n], marker="o", markersize=3, label=name)
-    for ax, title in ((axes[0, 0], "held-out accuracy"), (axes[0, 1], "probability of answer words")):
-        ax.set_title(title, fontsize=9, color=INK)
-        ax.set_xlabel("step", fontsize=9, color=INK)
-        ax.set_ylim(0, 1.05)
-    axes[0, 0].legend(frameon=False, fontsize=8, labelcolor=INK)
-    return lay_out(figure)
+def drift_lines(runs: Mapping[str, RecomposeRun], name: str) -> dict[str, list[tuple[float, float]]]:
+    """By method the mean over held-out tasks of one figure along training, where it was measured more than once."""
+    found = {method: [(line["step"], _mean(line, name)) for line in run.results["history"]]
+             for method, run in runs.items()}  # fmt: skip
+    return {method: line for method, line in found.items() if len({step for step, _ in line}) > 1}
 
 
 def _mean(line: Mapping[str, float], name: str) -> float:

@@ -1,11 +1,13 @@
-"""The report of an evaluation: one page that a stranger can read, with pictures before tables.
+"""The report of an evaluation: one page that a stranger can read, verdicts first, then pictures and tables, folded.
 
 Where it bites: pictures are drawn from the first few hundred samples of a pool, numbers from all of them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,14 +18,15 @@ from pairalign.evaluate.kept import kept_rows
 from pairalign.evaluate.measure import gate_table, measured_pairs, pair_embeddings
 from pairalign.evaluate.pool import EvalPool
 from pairalign.evaluate.probes import told
-from pairalign.evaluate.report import Report
+from pairalign.evaluate.report import Report, Signal
 from pairalign.evaluate.tables import agreement_rows, probe_rows, retrieval_rows, zero_shot_rows
+from pairalign.evaluate.verdicts import controls_of, controls_told, edges_of, headline
 
 SHOWN = 4
 
 
 def build_report(run: AlignRun, pools: Mapping[str, EvalPool], metrics: Mapping[str, Any]) -> Report:
-    """Pictures and tables of every pool; `metrics` is what `evaluate_run` measured."""
+    """Verdicts, pictures and tables of every pool; `metrics` is what `evaluate_run` measured."""
     graph = run.aligner.graph
     trained = ", ".join(edge_name(edge) for edge in graph.edges)
     emergent = ", ".join(f"{edge_name(e)} (by {' → '.join(p)})" for e, p in graph.emergent().items()) or "none"
@@ -33,6 +36,10 @@ def build_report(run: AlignRun, pools: Mapping[str, EvalPool], metrics: Mapping[
         synthetic=bool(metrics["synthetic"]),
         note="" if graph.connected else "The pair graph is not connected: its parts share no space.",
     )
+    verdicts = {name: metrics["pools"][name]["verdicts"] for name in pools}
+    report.answered(*headline([one for found in verdicts.values() for one in found], len(pools)))
+    for name, found in verdicts.items():
+        report.judged(f"{name}: {len(pools[name].keys):,} held-out samples", edges_of(found), controls_told(found))
     report.fact("seed", run.config.seed).fact("steps", f"{run.config.train.steps:,}")
     report.fact("latents", f"{run.config.latent.shared} shared, {run.config.latent.private} private")
     for name, pool in pools.items():
@@ -44,15 +51,19 @@ def build_report(run: AlignRun, pools: Mapping[str, EvalPool], metrics: Mapping[
 
 
 def _add_pool(report: Report, run: AlignRun, pool: EvalPool, record: Mapping[str, Any]) -> None:
-    report.section(
-        f"Retrieval: {pool.name}", f"{len(pool.keys):,} held-out samples; duplicates count as right answers."
-    )
-    _add_recall(report, record)
+    count = f"{len(pool.keys):,} held-out samples; duplicates count as right answers."
+    report.section(f"Nearest neighbours: {pool.name}", count)
     _add_neighbours(report, run, pool)
-    report.table(*retrieval_rows(record), caption="Score, 95 % bootstrap interval, and chance.")
-    same_group = retrieval_rows(record, "retrieval_same_group")
+    controls = controls_of(record["verdicts"])
+    if controls:
+        report.section(f"Controls: {pool.name}").verdicts("What no path can carry should be at chance.", controls)
     for heading, (head, rows), caption in (
-        ("Among the same group only", same_group, "Candidates are limited to the query's own group."),
+        ("Retrieval", retrieval_rows(record), "Score, 95 % bootstrap interval, and chance."),
+        (
+            "Among the same group only",
+            retrieval_rows(record, "retrieval_same_group"),
+            "Candidates are limited to the query's own group.",
+        ),
         ("What the neighbours share", agreement_rows(record), "Share of queries whose nearest neighbour agrees."),
         ("Zero-shot classification", zero_shot_rows(record), "Nearest class by prompt templates."),
         ("Linear probes", probe_rows(record), f"Logistic regression, {told(record)}."),
@@ -78,7 +89,13 @@ def _add_kept(report: Report, pool: EvalPool, record: Mapping[str, Any]) -> None
     for edge, found in record["gates"].items():
         dropped = len(found["gate"]) - found["kept"]
         caption = f"{edge}: {found['kept']} dimensions kept (a gate of half the largest or more), {dropped} dropped. "
-        report.picture(draw_kept(edge, found), caption + "Dark: the factor can be told from that dimension alone.")
+        alone = [
+            f"{side}, {factor}: the best single dimension tells {max(one['each']):.3f}, chance {one['chance']:.3f}"
+            for side, factors in found["sides"].items()
+            for factor, one in factors.items()
+        ]
+        caption += "Dark: the factor can be told from that dimension alone."
+        report.picture(draw_kept(edge, found), caption, "; ".join(alone) + ".")
     head, rows = kept_rows(record)
     caption = (
         "Linear discriminant on half of the pool, asked about the other half. The last column is the rank correlation, "
@@ -87,52 +104,30 @@ def _add_kept(report: Report, pool: EvalPool, record: Mapping[str, Any]) -> None
     report.table(head, rows, caption=caption)
 
 
-def _add_recall(report: Report, record: Mapping[str, Any]) -> None:
-    from pairalign.evaluate.pictures import draw_recall
-
-    rows: dict[str, dict[str, Any]] = {}
-    emergent = []
-    for pair in record["pairs"].values():
-        a, b, found = pair["path"][0], pair["path"][-1], pair.get("agreement", {})
-        for ends, way, score in zip(((a, b), (b, a)), ("forward", "backward"), pair["retrieval"], strict=True):
-            label = f"{ends[0]} → {ends[1]}"
-            rows[label] = {"R@1": score.recall[1], "R@10": score.recall[10]}
-            if "all" in found:
-                rows[label] = {"top-1 on " + ", ".join(found["factors"]): found["all"][way], **rows[label]}
-            if pair["status"] == "emergent":
-                emergent.append(label)
-    series = {name for scores in rows.values() for name in scores}
-    if len(series) > 3:  # each edge has its own factors: one short name serves all
-        rows = {
-            label: {("top-1 on factors" if name.startswith("top-1") else name): s for name, s in scores.items()}
-            for label, scores in rows.items()
-        }
-    caption = "Recall on every edge, trained and emergent, with its interval and chance."
-    if any("agreement" in pair and "all" in pair["agreement"] for pair in record["pairs"].values()):
-        caption += (
-            " Top-1 on factors asks for an equal object, in all that both sides can see; R@1 asks for the very same"
-            " sample, which nothing that they share may tell from its equals."
-        )
-    report.picture(draw_recall(rows, emergent), caption)
-
-
 def _add_neighbours(report: Report, run: AlignRun, pool: EvalPool) -> None:
-    from pairalign.evaluate.pictures import Neighbours, draw_neighbours
-
     count = len(pool.examples)
     for (a, b), path in measured_pairs(run.aligner, pool).items():
         za, zb = (z[:count] for z in pair_embeddings(run.aligner, pool, a, b))
-        fields = {m: run.config.modalities[m].source or m for m in (a, b)}
-        kinds = {m: run.aligner.encoder(m).signal.kind for m in (a, b)}
+
+        @cache
+        def shown(modality: str, row: int) -> tuple[str, Any]:
+            field = run.config.modalities[modality].source or modality
+            kind = run.aligner.encoder(modality).signal.kind
+            return kind, picture_value(pool.examples[row].values[field])
+
         rows = []
         for query in range(min(SHOWN, count)):
             best = (zb @ za[query]).topk(min(5, count)).indices.tolist()
-            right = [bool(pool.ids[b][i] == pool.ids[b][query]) for i in best]
-            found = [picture_value(pool.examples[i].values[fields[b]]) for i in best]
-            rows.append(Neighbours(picture_value(pool.examples[query].values[fields[a]]), found, right))
+            asked = Signal(*shown(a, query), f"{a}, asked", f"{a} {query + 1}, which is asked with", "query")
+            line = [asked]
+            for nth, row in enumerate(best, 1):
+                right = bool(pool.ids[b][row] == pool.ids[b][query])
+                words = f"{b}, nearest {nth}" + (", its own pair" if right else "")
+                line.append(Signal(*shown(b, row), f"{b} {nth}", words, "right" if right else ""))
+            rows.append(line)
         status = "trained" if len(path) == 2 else "emergent, by " + " → ".join(path)
         caption = f"{a} → {b} ({status}): the query, then its nearest among {count}; the sample's own pair is framed."
-        report.picture(draw_neighbours(rows, (a, kinds[a]), (b, kinds[b])), caption)
+        report.cards(rows, caption)
 
 
 def picture_value(raw: Any) -> Any:
@@ -153,11 +148,15 @@ def _add_map(report: Report, run: AlignRun, pool: EvalPool) -> None:
     gate = torch.stack([run.aligner.gates(edge).detach().cpu() for edge in run.aligner.graph.edges]).amin(0)
     gate = gate if gate.sum() > 0 else torch.ones_like(gate)
     latents = {m: gate * z.shared for m, z in pool.latents.items()}
-    labels = {f: {m: [str(v) for v in values] for m in latents} for f, values in factors.items()}
     report.section(
-        f"Map of the space: {pool.name}", "Two principal components of the shared latents that all edges use."
+        f"Map of the space: {pool.name}",
+        "Two principal components of the shared latents that all edges use; one colour a value, one marker a modality.",
     )
-    report.picture(draw_map(latents, labels), "One panel a factor, one colour a value, one marker a modality.")
+    for factor, values in factors.items():
+        labels = {factor: {m: [str(v) for v in values] for m in latents}}
+        counts = ", ".join(f"{value} {count}" for value, count in sorted(Counter(map(str, values)).items()))
+        told = f"Samples of each value of {factor}, as {', '.join(latents)}: {counts}."
+        report.picture(draw_map(latents, labels), f"Where {factor} lies.", told)
 
 
 def _geometry_rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
@@ -172,22 +171,24 @@ def _geometry_rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[Any]
 def _add_dimensions(report: Report, run: AlignRun) -> None:
     from pairalign.evaluate.pictures import draw_gates
 
+    gates = gate_table(run.aligner)
+    used = {edge: int((gate >= 0.1 * gate.max()).sum()) for edge, gate in gates.items()}
+    told = "; ".join(f"{edge}: {count} of {len(gates[edge])} in use" for edge, count in used.items())
     report.section("Which latent dimensions each edge uses", "A learned gate per edge: partial alignment.")
-    report.picture(draw_gates(gate_table(run.aligner)), "Gates of the shared dimensions; dark is open.")
+    report.picture(draw_gates(gates), "Gates of the shared dimensions; dark is open.", f"{told}.")
 
 
 def _add_losses(report: Report, run: AlignRun) -> None:
     from pairalign.align.run import read_metrics
-    from pairalign.evaluate.pictures import new_figure
+    from pairalign.evaluate.pictures import draw_lines
 
     lines = [m for m in read_metrics(run.folder) if "train/loss" in m]
     if len(lines) < 2:
         return
-    figure, axes = new_figure(8.2, 2.4)
     names = sorted({n for m in lines for n in m if n.startswith("train/") and n.endswith("/contrast")})
-    for name in names:
-        points = [(m["step"], m[name]) for m in lines if name in m]
-        axes[0, 0].plot(*zip(*points, strict=True), linewidth=1.2, label=name.split("/")[1])
-    axes[0, 0].legend(frameon=False, fontsize=8)
-    axes[0, 0].set_xlabel("step", fontsize=9)
-    report.section("Training").picture(figure, "Contrastive loss of every edge, in nats.")
+    points = {name.split("/")[1]: [(m["step"], m[name]) for m in lines if name in m] for name in names}
+    told = "; ".join(
+        f"{name}: {xy[0][1]:.3f} at step {xy[0][0]}, {xy[-1][1]:.3f} at step {xy[-1][0]}" for name, xy in points.items()
+    )
+    figure = draw_lines({"contrastive loss, nats": points}, width=8.2)
+    report.section("Training").picture(figure, "Contrastive loss of every edge, in nats.", f"{told}.")

@@ -21,7 +21,16 @@ from pairalign.data.draw import INK, LINE, PALETTE, draw_signal, lay_out, new_fi
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.space_map import draw_map, project
 
-__all__ = ["Neighbours", "draw_gates", "draw_map", "draw_neighbours", "draw_recall", "new_figure", "project"]
+__all__ = [
+    "Neighbours",
+    "draw_gates",
+    "draw_lines",
+    "draw_map",
+    "draw_neighbours",
+    "draw_recall",
+    "new_figure",
+    "project",
+]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,6 +156,28 @@ def draw_gates(
             fontsize=9,
         )
     ax.text(1.01, -0.55, "in use", transform=ax.get_yaxis_transform(), va="bottom", color=INK, fontsize=8)
+    return lay_out(figure)
+
+
+def draw_lines(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    width: float = 3.3,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Lines over steps, a panel for each title, a line of (step, value) for each name.
+
+    Where lines lie on one another, the earlier is the wider, so that none is hidden. limits: of the values.
+    """
+    figure, axes = new_figure(width, 2.7, 1, len(panels))
+    for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
+        for n, (name, points) in enumerate(lines.items()):
+            wide = 1.4 + 1.5 * (len(lines) - 1 - n)
+            ax.plot(*zip(*points, strict=True), color=PALETTE[n % len(PALETTE)], linewidth=wide, label=name)
+        ax.set_title(title, fontsize=9, color=INK, loc="left")
+        ax.set_xlabel("step", fontsize=9, color=INK)
+        if limits is not None:
+            ax.set_ylim(*limits)
+        ax.legend(frameon=False, fontsize=8, labelcolor=INK)
     return lay_out(figure)
 
 

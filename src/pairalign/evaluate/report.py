@@ -1,40 +1,76 @@
-"""The report: one self-contained HTML page (light and dark), the same tables as plain text, and
-`metrics.json`.
+"""The report: one self-contained HTML page (light and dark) that says first whether it worked, and `metrics.json`.
 
 Where it bites: everything on the page comes from the run, names and captions included, so all text is
-escaped; the page loads nothing from anywhere, so that it can be mailed and opened years later.
+escaped; the page loads nothing from anywhere, so that it can be mailed and opened years later. A sentence about
+success is made from verdicts (`evaluate.verdicts`) and from nothing else.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import os
-import re
-from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairalign.core.errors import DataError
 from pairalign.core.plain import plain as plain
-from pairalign.data.draw import INK, LINE, MUTED
-from pairalign.evaluate.intervals import Score
+from pairalign.evaluate.blocks import Card, Cards, Picture, Table, Text, Verdicts
+from pairalign.evaluate.cells import markdown_table as markdown_table
+from pairalign.evaluate.cells import plain_cell as plain_cell
+from pairalign.evaluate.cells import text_table as text_table
+from pairalign.evaluate.page_writer import render
+from pairalign.evaluate.svg import data_uri
+from pairalign.evaluate.svg import inline_svg as inline_svg
+from pairalign.evaluate.thumbnails import thumbnail
+from pairalign.evaluate.verdicts import MARKS, Verdict
 from pairalign.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SYNTHETIC = (
-    "Synthetic data: every sample was drawn by a program with known factors. These scores show that the "
-    "method works as intended; they say nothing about a real sensor."
-)
+SYNTHETIC = "Synthetic data: every sample was drawn by a program. These scores say nothing about a real sensor."
+
+
+class Symbol(NamedTuple):
+    """A thumbnail that the page holds once, however often it is shown."""
+
+    name: str
+    uri: str
+    size: tuple[int, int]
+
+
+class Answer(NamedTuple):
+    """The first sentence of a page. kind: good, bad, open."""
+
+    text: str
+    kind: str
+    mark: str
+
+
+class Signal(NamedTuple):
+    """A signal to be shown. kind, value: as `draw_signal` takes them. mark: "right", "wrong", "query" or nothing."""
+
+    kind: str
+    value: Any
+    label: str = ""
+    told: str = ""
+    mark: str = ""
+
+
+@dataclass
+class Section:
+    """A heading, what stands below it, and whether that is unfolded."""
+
+    heading: str
+    open: bool
+    blocks: list[Any] = field(default_factory=list)
 
 
 class Report:
-    """A page built from top to bottom: `section`, its `paragraph`, `table` and `picture`, then `write`."""
+    """A page built from top to bottom: verdicts, then each `section` with its `paragraph`, `table`, `picture`,
+    `cards`; then `write`."""
 
     def __init__(self, title: str, lead: str = "", *, synthetic: bool = False, note: str = "") -> None:
         """lead: one sentence under the title. synthetic: print the notice that the data are drawn by a
@@ -45,78 +81,89 @@ class Report:
         self.title, self.lead = title, lead
         self.notes = [SYNTHETIC] * synthetic + [note] * bool(note)
         self.facts: list[tuple[str, str]] = []
-        self.headings: list[str] = []
-        self._body: list[str] = []
+        self.sections: list[Section] = []
+        self.groups: list[Verdicts] = []
+        self.answer: Answer | None = None
+        self._symbols: dict[str, Symbol] = {}
+        self._pictures = 0
+
+    @property
+    def headings(self) -> list[str]:
+        """Of the sections, in order."""
+        return [section.heading for section in self.sections]
+
+    @property
+    def symbols(self) -> list[Symbol]:
+        """The thumbnails, each once."""
+        return list(self._symbols.values())
 
     def fact(self, name: str, value: Any) -> Report:
-        """A name and value in the strip under the title: seed, commit, number of samples, time taken."""
+        """A name and value in the strip under the verdicts: seed, commit, number of samples, time taken."""
         self.facts.append((name, str(value)))
         return self
 
-    def section(self, heading: str, text: str = "") -> Report:
-        """Start a section; `text` is its first paragraph."""
-        if self.headings:
-            self._body.append("</section>")
-        self.headings.append(heading)
-        self._body.append(f'<section id="s{len(self.headings)}"><h2>{_inline(heading)}</h2>')
+    def answered(self, text: str, good: bool | None) -> Report:
+        """Whether it worked, in one sentence that follows from verdicts; good: `None` where it is neither."""
+        self.answer = Answer(text, {True: "good", False: "bad", None: "open"}[good], MARKS[good])
+        return self
+
+    def judged(self, heading: str, verdicts: Iterable[Verdict], rest: str = "") -> Report:
+        """A group of verdicts on the first screen. rest: a sentence on what is not listed."""
+        self.groups.append(Verdicts.of(heading, verdicts, rest))
+        return self
+
+    def verdicts(self, heading: str, verdicts: Iterable[Verdict], rest: str = "") -> Report:
+        """A group of verdicts in a section."""
+        return self._add(Verdicts.of(heading, verdicts, rest))
+
+    def section(self, heading: str, text: str = "", *, unfolded: bool = False) -> Report:
+        """Start a section; `text` is its first paragraph. Sections are folded, unless `unfolded`."""
+        self.sections.append(Section(heading, unfolded))
         return self.paragraph(text) if text else self
 
     def paragraph(self, text: str) -> Report:
         """A paragraph of plain text; `words` in backticks are set as code."""
-        self._body.append(f"<p>{_inline(text)}</p>")
-        return self
+        return self._add(Text(text))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> Report:
         """A table. Cells are text, numbers, `None` (a dash) or a `Score`, drawn with interval and chance."""
-        _check_table(headers, rows)
-        numeric = [all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))]
-        scored = [any(isinstance(row[i], Score) for row in rows) for i in range(len(headers))]
-        kind = ["sc" if s else "num" if n else "txt" for n, s in zip(numeric, scored, strict=True)]
-        head = "".join(f'<th class="{k}">{_inline(h)}</th>' for k, h in zip(kind, headers, strict=True))
-        lines = ["".join(f'<td class="{k}">{_cell(c)}</td>' for k, c in zip(kind, row, strict=True)) for row in rows]
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        note = f"<figcaption>{_inline(caption)}</figcaption>" if caption else ""
-        self._body.append(
-            f'<figure class="table"><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>{note}</figure>"
-        )
-        return self
+        return self._add(Table.of(headers, rows, caption, self._heading()))
 
     def picture(self, figure: Figure, caption: str = "", alt: str = "") -> Report:
-        """A matplotlib figure as inline SVG in the page's colours. alt: its content, for a screen reader."""
-        label = escape(alt or caption or "figure", quote=True)
-        note = f"<figcaption>{_inline(caption)}</figcaption>" if caption else ""
-        self._body.append(
-            f'<figure><div class="scroll" role="img" aria-label="{label}">{inline_svg(figure)}</div>{note}</figure>'
-        )
-        return self
+        """A matplotlib figure as inline SVG in the page's colours. alt: its figures in words, for a screen reader."""
+        self._pictures += 1
+        title = caption or self._heading()
+        return self._add(Picture(inline_svg(figure), caption, title, alt, f"c{self._pictures}"))
+
+    def cards(self, rows: Sequence[Sequence[Signal]], caption: str = "") -> Report:
+        """Signals side by side, a row for each query; of a single row as many as fit."""
+        return self._add(Cards([[self._card(signal) for signal in row] for row in rows], caption))
 
     def html(self) -> str:
         """The whole page."""
-        links = "".join(f'<a href="#s{i}">{_inline(h)}</a>' for i, h in enumerate(self.headings, 1))
-        facts = "".join(f"<div><dt>{_inline(n)}</dt><dd>{_inline(v)}</dd></div>" for n, v in self.facts)
-        style = files("pairalign.evaluate").joinpath("report.css").read_text("utf-8")
-        return "\n".join(
-            [
-                '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-                '<meta name="viewport" content="width=device-width, initial-scale=1">',
-                '<meta name="color-scheme" content="light dark">',
-                f"<title>{escape(self.title)}</title><style>{style}</style></head><body><main>",
-                f'<header><p class="eyebrow">pairalign report</p><h1>{_inline(self.title)}</h1>',
-                f'<p class="lead">{_inline(self.lead)}</p>' if self.lead else "",
-                *(f'<p class="note">{_inline(note)}</p>' for note in self.notes),
-                f"<dl>{facts}</dl>" if facts else "",
-                f"<nav>{links}</nav>" if len(self.headings) > 2 else "",
-                "</header>",
-                *self._body,
-                "</section>" if self.headings else "",
-                "</main></body></html>",
-            ]
-        )
+        return render("base.html", page=self)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page at once or not at all; returns its path."""
         return write_text(path, self.html())
+
+    def _add(self, block: Any) -> Report:
+        if not self.sections:
+            raise DataError("a report's paragraphs, tables and pictures stand in a section: call section(…) first.")
+        self.sections[-1].blocks.append(block)
+        return self
+
+    def _heading(self) -> str:
+        return self.sections[-1].heading if self.sections else self.title
+
+    def _card(self, signal: Signal) -> Card:
+        drawn = thumbnail(signal.kind, signal.value)
+        if drawn is None:
+            return Card(str(signal.value), signal.label, signal.told, mark=signal.mark)
+        uri = data_uri(drawn)
+        symbol = self._symbols.setdefault(uri, Symbol(f"p{len(self._symbols)}", uri, drawn.size))
+        told = signal.told or signal.label or signal.kind
+        return Card("", signal.label, told, symbol.name, symbol.size, signal.mark)
 
 
 def write_metrics(path: str | os.PathLike[str], metrics: Mapping[str, Any]) -> Path:
@@ -125,98 +172,3 @@ def write_metrics(path: str | os.PathLike[str], metrics: Mapping[str, Any]) -> P
     Values may be numbers, text, tensors, arrays, `Score` and anything with `to_dict`.
     """
     return write_text(path, json.dumps(plain(metrics), indent=2, sort_keys=True, allow_nan=False) + "\n")
-
-
-def text_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> str:
-    """The table for a terminal, aligned; a `Score` reads `0.93 [0.91, 0.95] / 0.05`, chance last."""
-    _check_table(headers, rows)
-    cells = [[plain_cell(c) for c in row] for row in rows]
-    widths = [max(len(h), *(len(row[i]) for row in cells), 0) for i, h in enumerate(headers)]
-    right = [all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))]
-
-    def line(texts: Sequence[str]) -> str:
-        pads = zip(texts, widths, right, strict=True)
-        return "  ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in pads).rstrip()
-
-    rule = "  ".join("─" * w for w in widths)
-    return "\n".join([*([title] if title else []), line(headers), rule, *(line(row) for row in cells)])
-
-
-def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """The table's lines in Markdown, cells as in `text_table`."""
-    _check_table(headers, rows)
-    lines = [f"| {' | '.join(headers)} |", "|---" * len(headers) + "|"]
-    return [*lines, *(f"| {' | '.join(map(plain_cell, row))} |" for row in rows)]
-
-
-def inline_svg(figure: Figure) -> str:
-    """The figure as an SVG element of an HTML page: text as text, ink in the page's colours."""
-    import matplotlib
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pairalign"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.S)
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
-    svg = re.sub(r'\s(xmlns(:\w+)?|version)="[^"]*"', "", svg)
-    svg = re.sub(
-        r'(<svg\b[^>]*?)\swidth="([\d.]+)pt"\sheight="[\d.]+pt"|(<svg\b[^>]*?)\sheight="[\d.]+pt"',
-        r"\1\3",
-        svg,
-    )
-    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", svg)
-    for colour, name in ((INK, "currentColor"), (LINE, "var(--line)"), (MUTED, "var(--muted)")):
-        svg = svg.replace(colour, name)
-    width = figure.get_size_inches()[0] * 96
-    return svg.replace("<svg", f'<svg style="width:{width:.0f}px"', 1)
-
-
-def _cell(value: Any) -> str:
-    """One cell as HTML; a `Score` as its value, a bar with interval and chance mark, and both in figures."""
-    if not isinstance(value, Score):
-        return _inline(plain_cell(value))
-    parts = [value.value, value.low, value.high] + ([] if value.chance is None else [value.chance])
-    digits = [re.sub(r"^(-?)0\.", r"\1.", _number(part)) for part in parts]
-    note = f"{digits[1]}–{digits[2]}" + (f" · chance {digits[3]}" if value.chance is not None else "")
-    bar = _bar(*parts) if all(0 <= part <= 1 for part in parts) else ""
-    title, kind = escape(str(value), quote=True), "score at" if value.at_chance else "score"
-    return f'<div class="{kind}" title="{title}"><b>{digits[0]}</b>{bar}<span>{note}</span></div>'
-
-
-def _bar(value: float, low: float, high: float, chance: float | None = None) -> str:
-    mark = "" if chance is None else f'<i class="c" style="left:{100 * chance:.1f}%"></i>'
-    return (
-        f'<div class="bar" aria-hidden="true"><i class="v" style="width:{100 * value:.1f}%"></i>'
-        f'<i class="r" style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>{mark}</div>'
-    )
-
-
-def plain_cell(value: Any) -> str:
-    """A cell as text: `0.93 [0.91, 0.95] / 0.05` of a `Score`, chance last."""
-    if value is None:
-        return "–"
-    if isinstance(value, Score):
-        chance = "" if value.chance is None else f" / {_number(value.chance)}"
-        return f"{_number(value.value)} [{_number(value.low)}, {_number(value.high)}]{chance}"
-    if isinstance(value, float):
-        return f"{value:g}" if abs(value) >= 1 and (2 * value).is_integer() else _number(value)
-    return str(value)
-
-
-def _number(value: float) -> str:
-    """Three decimals below 10, fewer above, so that columns align: 0.930, 0.012, 12.5, 384."""
-    if not math.isfinite(value):
-        return "–"
-    if 0 < abs(value) < 0.0005:
-        return f"{value:.0e}"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
-
-
-def _inline(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(str(text)))
-
-
-def _check_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    for i, row in enumerate(rows):
-        if len(row) != len(headers):
-            raise DataError(f"table: row {i} has {len(row)} cells for {len(headers)} headers: give one cell each.")

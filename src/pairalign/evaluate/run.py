@@ -33,6 +33,7 @@ from pairalign.evaluate.pool import EvalPool, check_pairs, encode_pool, pooled
 from pairalign.evaluate.probes import check_split, measure_probes, probed, trained_on, training_pools, warn_of_halves
 from pairalign.evaluate.report import Report, write_metrics
 from pairalign.evaluate.tables import tables
+from pairalign.evaluate.verdicts import pool_verdicts
 from pairalign.evaluate.zero_shot import class_embeddings, classify, template_kind, through_known
 from pairalign.files import check_writable
 from pairalign.runs.folder import own_folder
@@ -178,6 +179,7 @@ def measure_pool(
     zero_shot = _zero_shot(run, pool, classes, templates, known, seed)
     if zero_shot:
         record["zero_shot"] = zero_shot
+    record["verdicts"] = pool_verdicts(record)
     return record
 
 

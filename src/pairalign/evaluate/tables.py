@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pairalign.evaluate.cells import text_table
+from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.probes import told
-from pairalign.evaluate.report import text_table
+from pairalign.evaluate.verdicts import verdict_of
 
 Rows = tuple[list[str], list[list[Any]]]
 
@@ -49,12 +51,17 @@ def agreement_rows(record: Mapping[str, Any]) -> Rows:
         found = pair.get("agreement", {})
         a, b = pair["path"][0], pair["path"][-1]
         entries = [(", ".join(found["factors"]), found["all"], "")] if "all" in found else []
-        entries += [(f, found["each"][f], "control: should be at chance") for f in found.get("control", ())]
+        entries += [(f, found["each"][f], _control(found["each"][f])) for f in found.get("control", ())]
         rows += [
             [f"{a} – {b}", pair["status"], factors, score["forward"], score["backward"], note]
             for factors, score, note in entries
         ]
     return ["edge", "", "factors", "top-1 forward / chance", "top-1 backward / chance", ""], rows
+
+
+def _control(scores: Mapping[str, Score]) -> str:
+    """What a control says, by its worst direction: it should be at chance."""
+    return f"control: {verdict_of('', 'control', '', scores).word}"
 
 
 def zero_shot_rows(record: Mapping[str, Any]) -> Rows:

@@ -9,6 +9,7 @@ is the right answer. Every process measures its share, and all get the scores of
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -34,10 +35,10 @@ ALONE = Runtime()
 
 @dataclass(frozen=True)
 class TaskScore:
-    """kinds: exact answers by kind, with 95 % intervals. accuracy: their mean. loss: nats per answer token. mass: mean
-    probability of the probe's vocabulary along the answers. drift: mean KL from the base in nats, along the answers.
-    contains: free answers that have the right words in them; `None` where none was asked for. own_mass: as mass, along
-    what the model says itself.
+    """kinds: exact answers by kind, with 95 % intervals, and as chance what a kind's commonest right answer would get
+    if given to all. accuracy: their mean. loss: nats per answer token. mass: mean probability of the probe's
+    vocabulary along the answers. drift: mean KL from the base in nats, along the answers. contains: free answers that
+    have the right words in them; `None` where none was asked for. own_mass: as mass, along what the model says itself.
     """
 
     kinds: dict[str, Score]
@@ -62,7 +63,7 @@ class TaskScore:
 
 @dataclass
 class Tally:
-    """Sums over the examples of one process. right: exact answers and examples by kind."""
+    """Sums over the examples of one process. right: exact answers and examples by kind. answers: right ones by kind."""
 
     right: dict[str, list[int]] = field(default_factory=dict)
     examples: int = 0
@@ -70,18 +71,24 @@ class Tally:
     loss: float = 0.0
     mass: float = 0.0
     drift: float = 0.0
+    answers: dict[str, Counter[str]] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
         """Take in the sums of another."""
         for kind, (hits, count) in other.right.items():
             have = self.right.setdefault(kind, [0, 0])
             self.right[kind] = [have[0] + hits, have[1] + count]
+        for kind, counted in other.answers.items():
+            self.answers.setdefault(kind, Counter()).update(counted)
         for name in ("examples", "tokens", "loss", "mass", "drift"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def score(self, mass: bool, drift: bool) -> TaskScore:
         """What the sums say; `mass` and `drift` where they were measured."""
-        kinds = {kind: wilson(hits, count) for kind, (hits, count) in sorted(self.right.items())}
+        chance = {kind: max(counted.values()) / counted.total() for kind, counted in self.answers.items()}
+        kinds = {
+            kind: wilson(hits, count, chance=chance.get(kind)) for kind, (hits, count) in sorted(self.right.items())
+        }
         return TaskScore(
             kinds,
             sum(score.value for score in kinds.values()) / len(kinds),
@@ -161,6 +168,8 @@ def measure_task(
         if not counts:
             continue
         tally.add(_tally(batch, logits, labels, questions.collate.tokenizer))
+        for example in examples:
+            tally.answers.setdefault(example.kind, Counter())[example.answer] += 1
         if vocabulary is not None:
             tally.mass += float(answer_mass(logits, labels, torch.tensor(vocabulary, device=logits.device)).sum())
         if base is not None:

@@ -5,19 +5,12 @@ Where it bites: the samples shown are spread evenly over the split and not picke
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from pairalign.data.draw import PALETTE, draw_signal, lay_out, new_figure
 from pairalign.data.kinds import names_touch
 from pairalign.evaluate.generation.published import spoken_name
-from pairalign.evaluate.report import Report
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-COLUMNS = 4
+from pairalign.evaluate.report import Report, Signal
 
 
 class Shown(NamedTuple):
@@ -46,11 +39,14 @@ def build_page(
     for name in ("prompt", "split"):
         if name in result:
             report.fact(name, result[name])
+    for verdict in result["verdicts"]:
+        report.answered(f"The adjectives that the model names are {verdict.word}.", verdict.good)
+    report.judged(f"{result['n']:,} samples", result["verdicts"], _CHANCE)
     if shown:
         report.section(
             "Touches" if touch else "Signals", "What the model says, what is right, and the F1 of the adjectives."
         )
-        report.picture(draw_answers(shown, f1), "Spread evenly over the split, not picked.")
+        report.cards([[_card(one, f1.get(one.key)) for one in shown]], "Spread evenly over the split, not picked.")
         rows = [[s.key, s.answer or "nothing", s.reference, f1.get(s.key)] for s in shown]
         report.table(["sample", "says", "right", "F1"], rows)
     report.section("Scores", _EXPLAINED).table(*table, caption="Score, 95 % bootstrap interval, and both chances.")
@@ -65,6 +61,9 @@ def build_page(
     return report
 
 
+_CHANCE = (
+    "Chance is the better of two: the commonest adjectives as the answer to everything, and another sample's reference."
+)
 _EXPLAINED = (
     "Adjectives after stemming, matched one to one, synonyms included; negation is not understood. Micro is over all "
     "samples together, macro the mean over samples. Beside each score stands what answering always with the commonest "
@@ -72,22 +71,9 @@ _EXPLAINED = (
 )
 
 
-def draw_answers(shown: Sequence[Shown], f1: Mapping[str, float]) -> Figure:
-    """A grid of touches, the first signal of each sample, with answer and reference below."""
-    rows = -(-len(shown) // COLUMNS)
-    figure, axes = new_figure(8.6, 3.3 * rows, rows, COLUMNS)
-    for ax in axes.flat[len(shown) :]:
-        ax.set_axis_off()
-    for ax, sample in zip(axes.flat, shown, strict=False):
-        draw_signal(ax, *sample.signals[0])
-        score = f1.get(sample.key)
-        colour = PALETTE[7] if score is None else PALETTE[2] if score >= 0.5 else PALETTE[4]
-        lines = [f"says: {sample.answer or 'nothing'}", f"is: {sample.reference}"]
-        lines = [line for text in lines for line in _wrap(text)]
-        ax.set_xlabel("\n".join(lines), fontsize=8, color=colour)
-    return lay_out(figure)
-
-
-def _wrap(text: str, width: int = 28, most: int = 4) -> list[str]:
-    lines = textwrap.wrap(text, width)
-    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][: width - 1] + "…"]
+def _card(sample: Shown, f1: float | None) -> Signal:
+    """The first signal of a sample, with answer and reference below."""
+    said = sample.answer or "nothing"
+    mark = "" if f1 is None else "right" if f1 >= 0.5 else "wrong"
+    words = f"says: {said}; is: {sample.reference}"
+    return Signal(*sample.signals[0], words, f"{sample.key}: {words}", mark)

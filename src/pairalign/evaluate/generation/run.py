@@ -22,6 +22,7 @@ from pairalign.evaluate.generation.published import Published, published
 from pairalign.evaluate.generation.words import Phrase, adjectives, is_list, spelled
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.report import text_table, write_metrics
+from pairalign.evaluate.verdicts import verdict_of
 
 
 class Description(NamedTuple):
@@ -101,6 +102,7 @@ def score_descriptions(
         "left_out": len(descriptions) - len(kept),
         "clusters": scores.micro["f1"].clusters,
         "seed": scoring.seed,
+        "verdicts": [verdict_of("adjectives named", "task", "F1, micro", {"F1": scores.micro["f1"]})],
         "keywords": _record(scores, frequent, origin, lexicon),
         "judge": judged,
     }
