@@ -11,7 +11,7 @@ import pytest
 
 import pairalign
 import site_reference
-from site_settings import entries
+from pairalign.core.schema import entries
 
 EXAMPLES = {"Encoder", "Features", "PairGraph", "Signal", "create_encoder", "get_dormant_model", "load_config"}
 EXAMPLES |= {"pack_pairs", "read_signal"}

@@ -35,10 +35,17 @@ def described(cls: type) -> dict[str, str]:
     """What the docstring of a dataclass, or of one that it extends, says of each field."""
     found: dict[str, str] = {}
     for one in reversed(cls.__mro__):
-        part = (inspect.cleandoc(one.__dict__.get("__doc__") or "")).partition("\nArgs:\n")[2]
-        for entry in re.split(r"\n(?=    \w)", f"\n{part}")[1:]:
-            name, _, text = entry.strip().partition(":")
-            found[name] = " ".join(text.split())
+        found |= entries(one.__dict__.get("__doc__") or "")
+    return found
+
+
+def entries(docstring: str, section: str = "Args") -> dict[str, str]:
+    """What a section of a docstring says of each name."""
+    found = {}
+    block = re.match(r"(?:    .*\n?|\n)*", inspect.cleandoc(docstring).partition(f"\n{section}:\n")[2])
+    for entry in re.split(r"\n(?=    [\w*])", f"\n{block[0] if block else ''}")[1:]:
+        name, _, text = entry.strip().partition(":")
+        found[name.lstrip("*")] = " ".join(text.split())
     return found
 
 
