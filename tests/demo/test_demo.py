@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import faults, seen
 
 import pairalign.demo.run as demo
 from pairalign.cli.main import main
@@ -18,6 +19,7 @@ from pairalign.data.index import load_index
 from pairalign.demo.run import Demo, DemoSize, demo_config, figures, run_demo
 from pairalign.demo.stage_two import METHODS, LessonSize, lesson_figures, points_of
 from pairalign.evaluate.run import Evaluation
+from pairalign.evaluate.verdicts import headline
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +139,25 @@ def test_the_demos_pack_answers_on_the_command_line(
     words = ["ask", str(folder / "pack"), "--touch", str(folder / "touch.png"), "--tokens", "8", "how hard is it?"]
     assert main(words) == 0
     assert capsys.readouterr().out.strip()
+
+
+def test_both_pages_show_everything_in_a_real_browser_and_claim_nothing_that_a_verdict_does_not_say(
+    made: Demo, found: Evaluation, folder: Path, tmp_path: Path
+) -> None:
+    pages = {name: (folder / f"{name}.html").read_text() for name in ("report", "stage_two")}
+    shown = seen(pages, tmp_path)
+    assert faults(shown) == {}
+    for (_, width, _), one in shown.items():
+        assert one["answer"] < one["first"] < (900 if width > 600 else 1000)
+    assert all("method works" not in page for page in pages.values())
+    verdicts = [one for pool in found.metrics["pools"].values() for one in pool["verdicts"]]
+    assert headline(verdicts, len(found.metrics["pools"]))[0] in pages["report"]
+    written = json.loads((folder / "metrics.json").read_text())["pools"]
+    assert [one["word"] for pool in written.values() for one in pool["verdicts"]] == [
+        one.word for name in written for one in found.metrics["pools"][name]["verdicts"]
+    ]
+    kinds = made.lessons["dormant"].results["after"]["validation"]["touch"]["kinds"]
+    assert all(0 < score["chance"] <= 1 for score in kinds.values())
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:

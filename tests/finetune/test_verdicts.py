@@ -92,8 +92,12 @@ def test_held_out_sets_that_were_not_compared(held: tuple[int, int], word: str, 
 def test_the_headline_and_the_page_follow() -> None:
     good = result_verdicts(results((20, 80), (90, 90), **again(90, 90, 60)))
     assert results_headline(good) == (
-        "1 of 1 tasks is learned; nothing is lost without the sensor in the prompt; "
-        "1 of 1 held-out figures have lost with an irrelevant signal in it.", True,
+        "1 of 1 tasks is learned; identical without the sensor; "
+        "with a signal in front 1 of 1 held-out sets have lost (30.0 points on average).", None,
+    )  # fmt: skip
+    alike = result_verdicts(results((20, 80), (90, 90), **again(90, 90, 90)))
+    assert results_headline(alike) == (
+        "1 of 1 tasks is learned; identical without the sensor; no loss shows with a signal in front.", True,
     )  # fmt: skip
     bad = results((20, 24), (90, 90))
     said, verdict = results_headline(result_verdicts(bad))

@@ -7,7 +7,7 @@ loss: a loss whose interval holds 0 is not told apart from none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pairalign.evaluate.combined import difference, mean_of, points
@@ -47,22 +47,26 @@ def add_verdicts(report: Report, results: Results, title: str) -> None:
     report.judged(f"{title}: what must not be lost", [one for one in verdicts if one.kind != "task"], INTERVALS)
 
 
-def results_headline(verdicts: list[Verdict]) -> tuple[str, bool | None]:
+def results_headline(verdicts: Sequence[Verdict]) -> tuple[str, bool | None]:
     """One sentence, and whether all is as it should be."""
     tasks = [one for one in verdicts if one.kind == "task"]
-    held = [one for one in verdicts if one.kind.startswith("held out")]
     won = sum(bool(one.good) for one in tasks)
     said = [f"{won} of {len(tasks)} tasks {'is' if won == 1 else 'are'} learned"] if tasks else []
-    plain = [one for one in held if one.kind == "held out"]
-    there = [one for one in held if one.kind != "held out"]
-    for group, how in ((plain, "without the sensor in the prompt"), (there, "with an irrelevant signal in it")):
-        lost = sum(one.word == LOST for one in group)
-        if group:
-            nothing = f"nothing is lost {how}"
-            said.append(f"{lost} of {len(group)} held-out figures have lost {how}" if lost else nothing)
-    bad = any(one.good is False for one in verdicts)
-    good = True if tasks and won == len(tasks) and not bad else False if tasks and not won else None
+    for kind in dict.fromkeys(one.kind for one in verdicts if one.kind.startswith("held out")):
+        said.append(_kept_told(kind, [one for one in verdicts if one.kind == kind]))
+    said += [f"{one.word} ({one.means.rstrip('.')})" for one in verdicts if one.kind == "bound"]
+    good = True if verdicts and all(one.good for one in verdicts) else False if tasks and not won else None
     return (f"{'; '.join(said)}." if said else "Nothing was measured."), good
+
+
+def _kept_told(kind: str, held: Sequence[Verdict]) -> str:
+    """How the held-out sets of one kind did, with the points that they lost on average."""
+    how = "without the sensor" if kind == "held out" else f"with {kind.removeprefix('held out, ')}"
+    lost = sum(one.word == LOST for one in held)
+    if lost:
+        mean = sum(one.scores["before"].value - one.scores["after"].value for one in held) / len(held)
+        return f"{how} {lost} of {len(held)} held-out sets have lost ({100 * mean:z.1f} points on average)"
+    return IDENTICAL if all(one.word == IDENTICAL for one in held) else f"no loss shows {how}"
 
 
 def task_score(measured: Mapping[str, Any]) -> Score:
