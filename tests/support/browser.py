@@ -44,7 +44,7 @@ def seen(pages: Mapping[str, str], folder: Path) -> dict[tuple[str, int, str], d
     harness.write_text(f"<!doctype html><body style='margin:0'>{frames}<pre></pre><script>{SCRIPT}</script>", "utf-8")
     how = [*FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=1920,5400"]
     how += [f"--screenshot={folder / 'shot.png'}", "--dump-dom", harness.as_uri()]
-    done = subprocess.run([browser, *how], check=True, capture_output=True, timeout=120, text=True)
+    done = subprocess.run([browser, *how], check=True, capture_output=True, timeout=300, text=True)
     found = re.findall(r"<pre>(.*?)</pre>", done.stdout, flags=re.S)
     return dict(zip(keys, json.loads(unescape(found[-1])), strict=True))
 
