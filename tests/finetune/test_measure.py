@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -250,3 +251,11 @@ def test_two_processes_measure_what_one_does(setup: Path, tmp_path: Path) -> Non
         for name, score in tasks.items():
             close(TaskScore.from_dict(score), TaskScore.from_dict(found[1]["base"][part][name]))
             assert score["contains"] == found[1]["base"][part][name]["contains"]
+
+
+def test_chance_of_a_kind_is_its_commonest_right_answer_over_all_processes() -> None:
+    whole = Tally({"it": [1, 2]}, 2, 2, answers={"it": Counter(["hard", "soft"])})
+    whole.add(Tally({"it": [0, 2], "old": [1, 1]}, 3, 3, answers={"it": Counter(["hard", "hard"])}))
+    kinds = whole.score(False, False).kinds
+    assert kinds["it"].chance == 3 / 4
+    assert kinds["old"].chance is None
