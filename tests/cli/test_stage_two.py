@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from contextlib import redirect_stdout
 from io import StringIO
@@ -36,6 +37,7 @@ def work(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     told = values(setup, folder / "run")
     told["train"] |= {"measure_with_signals": True}
+    told["log"] = ["csv"]
     (folder / "stage_two.yaml").write_text(yaml.safe_dump(told))
     sample = World(seed=9).sample(0, None, ("touch", "image"))
     sample["touch"].save(folder / "touch.png")
@@ -103,6 +105,11 @@ def test_results_may_be_read_by_a_program(work: Path, capsys: pytest.CaptureFixt
     said = json.loads(capsys.readouterr().out)
     assert said["run"] == str(work / "said")
     assert said["after"] == json.loads((work / "said" / "results.json").read_text())["after"]
+    lines = [json.loads(line) for line in (work / "said" / "metrics.jsonl").read_text().splitlines()]
+    with (work / "said" / "logs" / "csv" / "metrics.csv").open() as file:
+        table = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    numbers = [{name: v for name, v in line.items() if isinstance(v, int | float)} for line in lines]
+    assert table == [pytest.approx(line) for line in numbers]
 
 
 @pytest.mark.parametrize(

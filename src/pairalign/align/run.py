@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -42,6 +42,9 @@ from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.claim import Claim, claim
 from pairalign.runs.folder import CHECKPOINT, RunFolder
 from pairalign.runtime import DeviceLike, Runtime, find_device
+
+if TYPE_CHECKING:
+    from pairalign.align.extras import Extras
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,12 @@ def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool
 
 
 def _train(mine: Claim[AlignConfig], runtime: Runtime, *, progress: bool) -> AlignRun:
+    from pairalign.align.extras import build_extras
+
     config, path = mine.config, mine.folder.path
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
+    extras = build_extras(config)
     torch.manual_seed(config.seed)
     aligner = build_aligner(config).to(runtime.device)
     check_edges(config, aligner)
@@ -139,7 +145,7 @@ def _train(mine: Claim[AlignConfig], runtime: Runtime, *, progress: bool) -> Ali
         start_encoders(config, aligner)
     mine.begin()
     feeds = build_feeds(config, aligner, runtime, progress=progress)
-    _fit(config, aligner, feeds, resume, runtime, progress)
+    _fit(config, aligner, feeds, resume, runtime, progress, extras)
     keep = config.train.keep_checkpoint
     runtime.main_only(lambda: mine.folder.finish(lambda: save_weights(path, aligner), keep_checkpoint=keep))
     return AlignRun(path, config, aligner.eval())
@@ -275,6 +281,7 @@ def _fit(
     resume: dict[str, Any] | None,
     runtime: Runtime,
     progress: bool,
+    extras: Extras,
 ) -> None:
     from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
@@ -282,7 +289,8 @@ def _fit(
     from pairalign.align.trainer import build_trainer, fit, loader
 
     task = StageOne(aligner, config, runtime)
-    trainer, stop = build_trainer(config, runtime, progress=progress, validate=bool(feeds["val"]))
+    how: dict[str, Any] = {"progress": progress, "validate": bool(feeds["val"]), "extras": extras}
+    trainer, stop = build_trainer(config, runtime, **how)
     if resume is not None:
         task.resume(resume)
         for feed in feeds["train"].values():

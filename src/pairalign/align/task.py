@@ -99,7 +99,7 @@ class StageOne(L.LightningModule):
             found = {key.removeprefix(prefix): value for key, value in means.items() if key.startswith(prefix)}
             terms = {key: torch.tensor(value) for key, value in found.items() if "/" not in key}  # not a source's
             loss += weight * float(self.aligner.total(terms)) if terms else 0.0
-        self.log_dict({**means, "val/loss": loss} if means else {})
+        self.log_dict({**means, "val/loss": loss} if means else {}, logger=False)
 
     def _loss(self, batch: Mapping[str, PairBatch]) -> Tensor:
         work = EdgeByEdge(self.aligner, self._loss_scale())
@@ -118,7 +118,7 @@ class StageOne(L.LightningModule):
             raise DataError(
                 f"the loss became {float(loss)} at step {self.global_step}: lower train.lr, or run `data audit`."
             )
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
         self.told.add("train/loss", loss, 1)
         return loss
 

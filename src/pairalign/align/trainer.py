@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.strategies import Strategy
 
 from pairalign.align.checkpoint import InPlaceIO
+from pairalign.align.extras import Extras, begin_logs, cut_logs, tell
 from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
 from pairalign.align.metrics import MetricsLength
@@ -29,7 +30,10 @@ from pairalign.core.config import AlignConfig
 from pairalign.core.errors import DataError
 from pairalign.data.loading import BatchLoader
 from pairalign.files import append_line, replacing
+from pairalign.runs.folder import LOGS
 from pairalign.runtime import Runtime
+
+NONE = Extras()
 
 
 class Runnable(Protocol):
@@ -51,6 +55,8 @@ class JsonLines(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.last = trainer.global_step
+        if self.runtime.main and trainer.loggers:
+            cut_logs(trainer.loggers, self.last)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         step = trainer.global_step
@@ -67,6 +73,7 @@ class JsonLines(L.Callback):
         if not self.runtime.main:
             return
         append_line(self.path, json.dumps({"step": trainer.global_step, **values}))
+        tell(trainer.loggers, trainer.global_step, values)
 
 
 class ProgressBar(TQDMProgressBar):
@@ -127,9 +134,16 @@ def fit(trainer: L.Trainer, stop: StopCleanly, task: L.LightningModule, path: Pa
 
 
 def build_trainer(
-    config: Runnable, runtime: Runtime, *, progress: bool, validate: bool, strategy: Strategy | None = None
+    config: Runnable,
+    runtime: Runtime,
+    *,
+    progress: bool,
+    validate: bool,
+    strategy: Strategy | None = None,
+    extras: Extras = NONE,
 ) -> tuple[L.Trainer, StopCleanly]:
-    """A trainer for `config.train`, and the callback that knows whether it was stopped. strategy: if not its own."""
+    """A trainer for `config.train`, and the callback that knows whether it was stopped. strategy: if not its
+    own. extras: what the user adds."""
     _quiet()
     train, out = config.train, Path(config.out)
     stop = StopCleanly(runtime, train.validate_every or train.steps)
@@ -138,9 +152,12 @@ def build_trainer(
         JsonLines(out / "metrics.jsonl", max(1, train.steps // 200), runtime),
         Checkpoints(out / "last.ckpt", train.checkpoint_every),
         stop,
+        *extras.callbacks,
     ]
     if progress and runtime.main:
         callbacks.append(ProgressBar(refresh_rate=1))
+    if runtime.main and extras.loggers:
+        begin_logs(extras.loggers, out / LOGS)
     trainer = L.Trainer(
         accelerator=runtime.device.type,
         devices=_devices(runtime),
@@ -156,7 +173,7 @@ def build_trainer(
         enable_progress_bar=progress and runtime.main,
         enable_checkpointing=False,
         enable_model_summary=False,
-        logger=False,
+        logger=list(extras.loggers) or False,
         default_root_dir=str(out),
         num_sanity_val_steps=0,
         check_val_every_n_epoch=None,

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pairalign.core.bounds import LARGEST, Amount, Count, Positive, Share, Strict, Whole, Within
 from pairalign.core.errors import ConfigError
 from pairalign.core.explain import check_stage, explain
-from pairalign.core.names import Name, Options, Text
+from pairalign.core.names import Extensions, Name, Options, Text
 from pairalign.core.notation import apply_override, check_overrides, read_mapping, write_yaml
 from pairalign.core.secrets import hide_addresses
 from pairalign.core.sources import Shards, SourceConfig, pool_conflicts, sources_of
@@ -253,6 +253,10 @@ class AlignConfig(Strict):
         data: where pairs come from, see `DataConfig`.
         cache: folder of anchor caches; null for one inside `out`.
         plugins: files or modules that register encoders, loaded before anything else.
+        log: loggers that are told what metrics.jsonl is: "csv", "mlflow", "tensorboard" or "wandb", or the path of a
+            Lightning `Logger`, each alone or as {name: {option: value}}. They write below `out`/logs.
+        callbacks: Lightning callbacks by the path of their class, package.module.Class or plugin.Class, alone or as
+            {path: {option: value}}.
         allow_disconnected: train though some modalities cannot be reached from the others.
     """
 
@@ -266,6 +270,8 @@ class AlignConfig(Strict):
     data: DataConfig = field(default_factory=DataConfig)
     cache: Text | None = None
     plugins: tuple[Text, ...] = ()
+    log: Extensions = ()
+    callbacks: Extensions = ()
     allow_disconnected: bool = False
 
 

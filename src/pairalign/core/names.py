@@ -106,3 +106,19 @@ SensorName = Annotated[str, SENSOR]
 """Of a sensor: likewise, "-" too, and no part of every message, as "image" is."""
 Options = dict[Text, Annotated[Any, Plain()]]
 """Keyword arguments of what is built, which checks their values."""
+
+
+@dataclass(frozen=True)
+class Single(Rule):
+    """Metadata of a field's type: a mapping has one key, the name of what its value is the options of."""
+
+    def fault(self, value: Any) -> str | None:
+        """The fix where a mapping has none or several, else `None`."""
+        return "give one name with its options" if isinstance(value, dict) and len(value) != 1 else None
+
+    def __str__(self) -> str:
+        return "a name, or {name: {option: value}}"
+
+
+Extensions = tuple[Annotated[Text | dict[Text, Options], Single()], ...]
+"""What is made by name: each a name, or a mapping of it to its options."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pairalign.core.encoder import Encoder
 
 GROUP = "pairalign.encoders"
-_PLUGIN = "pairalign_plugin_"
+PLUGIN_MODULE = "pairalign_plugin_"
 T = TypeVar("T", bound=type)
 
 
@@ -153,7 +153,7 @@ def encoder_hash(name: str) -> str | None:
     from pairalign.core.encoder import Encoder
 
     cls = _encoder_class(find_encoder(name))
-    return None if cls.__module__.startswith(_PLUGIN) else source_hash(cls, Encoder)
+    return None if cls.__module__.startswith(PLUGIN_MODULE) else source_hash(cls, Encoder)
 
 
 def code_hash(name: str) -> str:
@@ -196,7 +196,7 @@ def load_plugin(plugin: str | Path) -> None:
 
 def _run_file(plugin: PluginFile) -> None:
     path = plugin.path
-    name = f"{_PLUGIN}{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"  # two files, two owners
+    name = f"{PLUGIN_MODULE}{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"  # two files, two owners
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise RegistryError(f"plugin {str(path)!r} cannot be read as Python: give a .py file.")

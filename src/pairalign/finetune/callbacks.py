@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 
+from pairalign.align.extras import tell
 from pairalign.files import append_line
 from pairalign.finetune.base_answers import BaseAnswers
 from pairalign.finetune.base_cache import BaseCache, measured_once
@@ -95,6 +96,7 @@ class Watch(L.Callback):
         self.origin, self.begun = None if origin is None else origin.found, None if origin is None else origin.begun
         if origin is not None:
             self.base, self.first, self.taken = origin.answers, origin.first, origin.taken
+        self.loggers: Sequence[Any] = ()
         self.asked_again: dict[str, Any] | None = None
         self.best: Best | None = None
         self.verdict: str | None = None
@@ -289,6 +291,7 @@ class Watch(L.Callback):
         self.history.append((step, found))
         if self.path is not None:
             append_line(self.path, json.dumps({"step": step, **flat(found)}))
+            tell(self.loggers, step, flat(found))
         return found
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pairalign.core.bounds import Amount, Count, Positive, Share, Strict, Whole
 from pairalign.core.config import TrainerConfig, Tune
 from pairalign.core.errors import ConfigError
-from pairalign.core.names import Label, Name, Options, Prompt, SensorName, Text
+from pairalign.core.names import Extensions, Label, Name, Options, Prompt, SensorName, Text
 from pairalign.core.sources import Shards, pool_conflicts, sources_of
 from pairalign.dormant.config import DormantConfig
 
@@ -306,6 +306,10 @@ class RecomposeConfig(Strict):
         root: folder or address that shard folders and packs are relative to.
         seed: of everything that is drawn.
         plugins: files or modules that register encoders, loaded before anything else.
+        log: loggers that are told what metrics.jsonl is: "csv", "mlflow", "tensorboard" or "wandb", or the path of a
+            Lightning `Logger`, each alone or as {name: {option: value}}. They write below `out`/logs.
+        callbacks: Lightning callbacks by the path of their class, package.module.Class or plugin.Class, alone or as
+            {path: {option: value}}.
     """
 
     base: Text
@@ -336,3 +340,5 @@ class RecomposeConfig(Strict):
     root: Text = "."
     seed: Whole = 0
     plugins: tuple[Text, ...] = ()
+    log: Extensions = ()
+    callbacks: Extensions = ()

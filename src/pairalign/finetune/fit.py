@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pairalign.finetune.base_cache import BaseCache
 from pairalign.finetune.bias import probe_tokens
@@ -22,6 +23,9 @@ from pairalign.finetune.with_signals import WithSignals
 from pairalign.runs.folder import CHECKPOINT, METRICS
 from pairalign.runtime import Runtime
 
+if TYPE_CHECKING:
+    from pairalign.align.extras import Extras
+
 
 def fit_tasks(
     config: RecomposeConfig,
@@ -29,6 +33,7 @@ def fit_tasks(
     runtime: Runtime,
     cache: BaseCache | None = None,
     origin: Origin | None = None,
+    extras: Extras | None = None,
     *,
     done: int | None = None,
     progress: bool,
@@ -36,9 +41,10 @@ def fit_tasks(
     """Train what the method made trainable; gives what was measured. The model ends on its device with the weights that
     are kept.
 
-    cache, origin: see `Watch`. done: batches that the checkpoint in `config.out` has seen, which it then goes on from.
+    cache, origin: see `Watch`. extras: what the user adds to the trainer.
+    done: batches that the checkpoint in `config.out` has seen, which it then goes on from.
     """
-    from pairalign.align.trainer import build_trainer, fit
+    from pairalign.align.trainer import NONE, build_trainer, fit
     from pairalign.finetune.module import StageTwo
     from pairalign.finetune.strategy import SharedOut
 
@@ -55,7 +61,9 @@ def fit_tasks(
     where = runtime.rank, runtime.world
     feed = TaskFeed(tasks, collate, size, config.seed, *where, accumulate, rehearsal, config.train.length_buckets)
     strategy = SharedOut(runtime) if is_shared(config, runtime) else None
-    trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, strategy=strategy)
+    how: dict[str, Any] = {"strategy": strategy, "extras": extras or NONE}
+    trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, **how)
+    watch.loggers = trainer.loggers if runtime.main else ()
     watch.interrupted = lambda: bool(stop.number)
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
     feed.start = task.batches = done or 0

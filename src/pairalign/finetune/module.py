@@ -81,7 +81,7 @@ class StageTwo(L.LightningModule):
         if part.first:
             self.told, (self.tokens, self.held) = Sums(), self.runtime.all_sum([part.all, part.all_rehearsed])
         loss, penalty = self.losses(batch)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.keys))
+        self.log("train/loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch.keys))
         self.told.add("train/loss", loss, part.tokens)
         if penalty is not None:
             self.told.add("train/penalty", penalty, part.tokens)

@@ -84,7 +84,10 @@ def _recompose(config: RecomposeConfig, runtime: Runtime, *, progress: bool, fre
 
 
 def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) -> RecomposeRun:
+    from pairalign.align.extras import build_extras
+
     config, path = mine.config, mine.folder.path
+    extras = build_extras(config)
     shared, place = is_shared(config, runtime), path / chosen.FOLDER
     resumed = not mine.fresh and (path / CHECKPOINT).exists()
     done = read_checkpoint(path / CHECKPOINT, config, runtime.world)["batches"] if resumed else None
@@ -111,7 +114,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     mine.begin()
     if isinstance(model.llm, DormantModel) and config.start is None:
         chosen.keep_chosen(place, setup.key(), model.llm, runtime)
-    watch = fit_tasks(config, made, runtime, cache, origin, done=done, progress=progress)
+    watch = fit_tasks(config, made, runtime, cache, origin, extras, done=done, progress=progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = watch.pull.finish(method, model.llm)
     drop_masters(model.parameters())

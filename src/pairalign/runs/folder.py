@@ -35,6 +35,8 @@ CONFIG = "config.yaml"
 LOCK = ".lock"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "last.ckpt"
+LOGS = "logs"
+LOGS_MARK = ".pairalign"  # tells a run's logs from a folder of the user's
 DONE = {"align": "model.safetensors", "recompose": "results.json"}  # written last
 NAMES = (
     *(RECORD, CONFIG, "versions.json", METRICS, CHECKPOINT, *DONE.values()),
@@ -256,6 +258,7 @@ class RunFolder:
         found += [cache.parent.relative_to(self.path) for cache in caches if (cache.parent / "features.npy").is_file()]
         found += [path.relative_to(self.path) for path in self.path.glob("evaluation/*.json") if _measures(path)]
         found += [path.relative_to(self.path) for path in self.path.glob("chosen/base-*.safetensors")]
+        found += [Path(LOGS)] if (self.path / LOGS / LOGS_MARK).is_file() else []
         return sorted({name for name in found if stays_inside((self.path / name).parent, self.path)})
 
     def set_aside(self) -> Path | None:

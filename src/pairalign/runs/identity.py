@@ -14,7 +14,7 @@ from typing import Any
 
 from pairalign.core.errors import IdentityError, PairalignError
 
-FREE = ("out", "cache", "score_cache", "plugins", "root", "trust_remote_code")
+FREE = ("out", "cache", "score_cache", "plugins", "root", "trust_remote_code", "log")
 FREE_DATA = ("root", "memory", "cache", "cache_gb")
 FREE_TRAIN = ("accelerator", "devices", "nodes", "threads", "checkpoint_every", "keep_checkpoint", "memory", "workers")
 # the same data may lie elsewhere, and so may a run that another starts from; hashes tell of them
