@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pairalign.core.bounds import LARGEST, Amount, Positive, Strict, Whole, Within
 from pairalign.core.names import Options, Text
-from pairalign.dormant.selection.select import Budget
+
+Budget = Literal["per_row", "per_matrix", "global", "owl"]
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,16 @@ Where it bites: n:m says its own density, n / m; `density` is then not looked at
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pairalign.core.errors import DormantError
+from pairalign.dormant.config import Budget
 from pairalign.dormant.linears import layer_name
 from pairalign.dormant.selection.mask import Mask
 from pairalign.dormant.selection.units import lowest, lowest_of_all, pieces_of
 
-Budget = Literal["per_row", "per_matrix", "global", "owl"]
 Scores = Mapping[str, Tensor]
 WHOLE = ("rows", "columns", "neurons")
 UNSCORED = ("matrices", "directions")  # not chosen by scores of weights
