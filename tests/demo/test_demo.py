@@ -126,10 +126,11 @@ def test_the_page_of_stage_two_shows_answers_methods_layers_and_drift(made: Demo
     page = made.page.read_text()
     for words in ("drawn by a program", "Questions about touches", "Learning and forgetting", "recomposition", "Drift"):
         assert words in page or words.lower() in page.lower()
-    assert page.count("<svg") == 4
+    assert page.count('<figure class="picture">') == 4
+    assert page.count("<use ") == 8
     assert "What the sensor costs" in page
-    assert page.count("identical: all ") == 9  # three tasks of all but full tuning
-    assert page.count("not compared with the base: method ") == 3
+    assert page.count("identical: all ") == 2 * 9  # three tasks of all but full tuning, as a verdict and in the table
+    assert page.count("not compared with the base: method ") == 2 * 3
     assert "touch: hardness" in page
 
 

@@ -44,7 +44,7 @@ class Verdict:
     @property
     def said(self) -> list[str]:
         """What stands below the name: the kind, what is counted, and of how many."""
-        counts = sorted({count_of(score) for score in self.scores.values()})
+        counts = sorted({count_of(score).replace(" ", "\N{NO-BREAK SPACE}") for score in self.scores.values()})
         return [part for part in (self.kind, self.measure, *counts) if part]
 
     def to_dict(self) -> dict[str, Any]:
