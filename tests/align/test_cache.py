@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from conftest import TinyVector, vector_pairs
-from pairalign.align.cache import AnchorCache, cache_fingerprint, open_or_build, weights_fingerprint
+from pairalign.align.cache import AnchorCache, open_or_build
+from pairalign.align.fingerprint import cache_fingerprint, weights_fingerprint
 from pairalign.align.run import align_pairs
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import CacheError
@@ -61,7 +62,7 @@ def test_the_tower_runs_only_once(
     pair_folder: Path, tmp_path: Path, tower: TinyVector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path / "cache", tower, pair_folder / "a-b")
-    monkeypatch.setattr("pairalign.align.cache._build", None)  # calling it again would fail
+    monkeypatch.setattr("pairalign.align.cache.build_anchors", None)  # calling it again would fail
     build(tmp_path / "cache", tower, pair_folder / "a-b")
 
 

@@ -22,8 +22,10 @@ from pairalign.dormant.plan import plan_dormant
 from pairalign.dormant.significance.scores import _SCORES
 from pairalign.finetune.architecture import build_on_meta, find_architecture
 from pairalign.finetune.methods import method_names
+from pairalign.finetune.plan_counts import count_layers
+from pairalign.finetune.plan_flops import count_flops
 from pairalign.finetune.recipe_page import HEADS, page
-from pairalign.finetune.recipe_plan import count_flops, count_layers, plan_recipe
+from pairalign.finetune.recipe_plan import plan_recipe
 from pairalign.finetune.run import plan_recompose
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recompose"

@@ -10,11 +10,8 @@ it is a damaged sample with the reason.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import inspect
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,50 +19,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from pairalign.align.captions import caption_id
+from pairalign.align.cache_build import build_anchors
+from pairalign.align.fingerprint import cache_fingerprint
 from pairalign.core.encoder import Encoder
-from pairalign.core.errors import CacheError, DataError, SignalError, StorageError
+from pairalign.core.errors import CacheError, SignalError, StorageError
 from pairalign.core.record import read_record
 from pairalign.data.captions import several_texts
 from pairalign.data.index import ShardIndex, load_index
-from pairalign.data.kinds import with_meta
-from pairalign.data.place import Remote, ShardPlace, find_place
-from pairalign.data.reader import RawSample
-from pairalign.data.shards import count_samples, read_samples
-from pairalign.files import replacing
+from pairalign.data.place import Remote, find_place
+from pairalign.data.shards import read_samples
 from pairalign.runs.lock import alone
-
-
-def weights_fingerprint(encoder: Encoder) -> str:
-    """SHA-256 over the names, shapes, dtypes and bytes of every weight and buffer."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def cache_fingerprint(
-    encoder: Encoder, options: Mapping[str, Any], content_hash: str, views: int, seed: int, part: str = ""
-) -> str:
-    """SHA-256 over all that decides a cached feature: code, options, weights, signal, data, number of views, seed.
-
-    part: which split of the data, and which field of it.
-    """
-    what = {
-        "code": [_source(getattr(type(encoder), name)) for name in ("preprocess", "augment", "view", "forward")],
-        "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
-        "options": dict(options),
-        "signal": str(encoder.signal),
-        "weights": weights_fingerprint(encoder),
-        "content": content_hash,
-        "views": views,
-        "seed": seed,
-        "part": part,
-    }
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -207,107 +171,11 @@ def open_or_build(
                 place = device or next((t.device for t in encoder.state_dict().values()), torch.device("cpu"))
                 settings = (views, seed, batch_size, fingerprint, place, progress, recorded)
                 try:
-                    _build(folder, encoder, find_place(shards), split, source, *settings)
+                    build_anchors(folder, encoder, find_place(shards), split, source, *settings)
                 except StorageError:
                     if not (folder / "cache.json").exists():  # else another machine was faster
                         raise
     return AnchorCache.open(folder, fingerprint)
-
-
-@torch.no_grad()
-def _build(
-    folder: Path,
-    encoder: Encoder,
-    shards: ShardPlace,
-    split: str,
-    source: str,
-    views: int,
-    seed: int,
-    batch_size: int,
-    fingerprint: str,
-    device: torch.device,
-    progress: bool,
-    recorded: Mapping[str, Any],
-) -> None:
-    total = count_samples(shards, split)
-    header = {"descr": "<f4", "fortran_order": False, "shape": (total, views, encoder.width)}
-    with replacing(folder) as partial:
-        partial.mkdir()
-        keys: list[str] = []
-        contents: dict[str, list[int]] = {}
-        bad: dict[str, str] = {}
-        batch: list[Tensor] = []
-        encode = (_encode_once if encoder.signal.kind == "text" else _encoded)(encoder.eval(), device)
-
-        bar = tqdm(total=total, desc=f"anchors {folder.name}", unit="sample", disable=not progress)
-        with bar, (partial / "features.npy").open("wb") as rows:  # a memory map would meet a full disk with SIGBUS
-            np.lib.format.write_array_header_1_0(rows, header)
-
-            def flush() -> None:
-                if batch:
-                    rows.write(np.ascontiguousarray(encode(batch), dtype="<f4").data)
-                    batch.clear()
-
-            for sample in read_samples(shards, split, [source], on_bad=bad.__setitem__):
-                bar.update()
-                raw = encoder.conform(sample.values[source], with_meta(recorded, sample.meta, encoder.sensors))
-                try:
-                    made, ids = _views(encoder, raw, views, f"{seed}/{sample.key}"), _contents(encoder, sample, source)
-                except SignalError as error:
-                    bad[sample.key] = str(error)
-                    continue
-                batch += made
-                keys.append(sample.key)
-                contents |= {sample.key: ids} if ids else {}
-                if len(batch) >= batch_size:
-                    flush()
-            flush()
-            if not keys:
-                key, reason = next(iter(bad.items()))
-                raise DataError(f"{shards}, field {source!r}: no sample is usable. First: {key}: {reason}")
-            rows.seek(0)  # numpy leaves room in the header for other numbers
-            np.lib.format.write_array_header_1_0(rows, {**header, "shape": (len(keys), views, encoder.width)})
-        record = {"fingerprint": fingerprint, "views": views, "seed": seed, "split": split, "keys": keys}
-        record |= {"contents": contents, "bad": bad}
-        (partial / "cache.json").write_text(json.dumps(record), encoding="utf-8")
-
-
-def _encoded(encoder: Encoder, device: torch.device) -> Callable[[list[Tensor]], np.ndarray]:
-    """A function from preprocessed samples to their pooled features (n, D)."""
-    return lambda values: encoder(encoder.collate(values).to(device)).pooled.float().cpu().numpy()
-
-
-def _encode_once(encoder: Encoder, device: torch.device) -> Callable[[list[Tensor]], np.ndarray]:
-    """The same, which remembers: captions repeat, so that 10,000 samples may hold 50 texts."""
-    encode, known = _encoded(encoder, device), dict[bytes, np.ndarray]()
-
-    def look_up(values: list[Tensor]) -> np.ndarray:
-        names = [value.numpy().tobytes() for value in values]
-        new = {name: value for name, value in zip(names, values, strict=True) if name not in known}
-        if new:
-            known.update(zip(new, encode(list(new.values())), strict=True))
-        return np.stack([known[name] for name in names])
-
-    return look_up
-
-
-def _views(encoder: Encoder, raw: Any, views: int, seed: str) -> list[Tensor]:
-    several = several_texts(raw) if encoder.signal.kind == "text" else None
-    raws = [raw] if several is None else several
-    made = [encoder.compact(one) for one in raws]
-    for view in range(len(raws), views):
-        digest = hashlib.blake2b(f"{seed}/{view}".encode(), digest_size=8).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-        made.append(encoder.view(raws[view % len(raws)], generator))
-    return made
-
-
-def _contents(encoder: Encoder, sample: RawSample, source: str) -> list[int]:
-    """Ids of a sample's captions; none where it is no text."""
-    if encoder.signal.kind != "text":
-        return []
-    raw = sample.values[source]
-    return [caption_id(encoder, one, sample.ids[source]) for one in several_texts(raw) or [raw]]
 
 
 def _most_captions(encoder: Encoder, index: ShardIndex, shards: Any, split: str, source: str) -> int:
@@ -319,10 +187,3 @@ def _most_captions(encoder: Encoder, index: ShardIndex, shards: Any, split: str,
         return max(1, sum(part.isdigit() for part in info.parts))
     found = read_samples(shards, split, [source], on_bad=lambda key, reason: None)
     return max((len(several_texts(sample.values[source]) or [0]) for sample in found), default=1)
-
-
-def _source(function: Any) -> str:
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):  # defined interactively
-        return str(function.__code__.co_code.hex())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from pairalign.align.cache import weights_fingerprint
+from pairalign.align.fingerprint import weights_fingerprint
 from pairalign.align.model import PairAligner
 from pairalign.core.config import AlignConfig
 from pairalign.core.encoder import Encoder

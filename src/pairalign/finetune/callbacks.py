@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +22,9 @@ from pairalign.files import append_line
 from pairalign.finetune.base_answers import BaseAnswers
 from pairalign.finetune.base_cache import BaseCache, measured_once
 from pairalign.finetune.base_measured import BaseMeasured
-from pairalign.finetune.bias import own_mass
 from pairalign.finetune.gate import HELD_OUT, SIGNALLED, Best, Gate, Measured, flat, forgotten
-from pairalign.finetune.measure import ALONE, TaskScore, free_answers, measure_task
+from pairalign.finetune.measure import ALONE, TaskScore
+from pairalign.finetune.measured import add_free_answers, measure_sets, plain, scored
 from pairalign.finetune.methods.method import Method
 from pairalign.finetune.pull_back import Asked, PullBack
 from pairalign.finetune.questions import Questions
@@ -127,19 +126,7 @@ class Watch(L.Callback):
     def measure(self) -> Measured:
         """Measure now, as what is there would be kept."""
         with self.pull.settled(self.method, self.model.llm):
-            return {
-                part: {
-                    q.task.name: measure_task(
-                        self.model,
-                        q,
-                        vocabulary=self.vocabulary,
-                        base=self.base.get(q.task.name) if part == HELD_OUT else None,
-                        runtime=self.runtime,
-                    )
-                    for q in asked
-                }
-                for part, asked in self.sets.items()
-            }
+            return measure_sets(self.model, self.sets, self.base, self.vocabulary, self.runtime)
 
     def close(self, step: int) -> None:
         """Measure the final weights, if they have not been, and leave in the model what is to be kept."""
@@ -265,18 +252,9 @@ class Watch(L.Callback):
 
     def _free(self, found: Measured) -> Measured:
         """The same scores with free answers beside them."""
-        if not self.tokens:
-            return found
-
-        def said(part: str, asked: Questions) -> TaskScore:
-            contains = free_answers(self.model, asked, self.tokens, self.runtime)
-            own = None
-            if self.own and self.vocabulary:
-                own = own_mass(self.model, asked, self.vocabulary, self.tokens, self.runtime)
-            return replace(found[part][asked.task.name], contains=contains, own_mass=own)
-
+        words = self.vocabulary if self.own else None
         own = {part: asked for part, asked in self.sets.items() if part not in SIGNALLED.values()}
-        return {**found, **{part: {q.task.name: said(part, q) for q in asked} for part, asked in own.items()}}
+        return add_free_answers(self.model, own, found, self.tokens, words, self.runtime) if self.tokens else found
 
     def _ask_again(self, again: WithSignals) -> None:
         """Measure what held-out abilities are worth without the sensor and with a signal of it."""
@@ -293,13 +271,3 @@ class Watch(L.Callback):
             append_line(self.path, json.dumps({"step": step, **flat(found)}))
             tell(self.loggers, step, flat(found))
         return found
-
-
-def plain(found: Measured) -> dict[str, Any]:
-    """Scores as plain values."""
-    return {part: {name: score.to_dict() for name, score in tasks.items()} for part, tasks in found.items()}
-
-
-def scored(found: Mapping[str, Any]) -> Measured:
-    """What `plain` gave."""
-    return {part: {name: TaskScore.from_dict(s) for name, s in tasks.items()} for part, tasks in found.items()}

@@ -12,10 +12,11 @@ from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.receipt import write_receipt
 from pairalign.files import save_tensors, sha256_text
-from pairalign.finetune.callbacks import Watch, plain
+from pairalign.finetune.callbacks import Watch
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import read_along
 from pairalign.finetune.gate import flat, moved
+from pairalign.finetune.measured import plain
 from pairalign.finetune.methods import Method
 from pairalign.finetune.pull_back import told
 from pairalign.sensors.model import SensorModel

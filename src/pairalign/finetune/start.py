@@ -18,12 +18,12 @@ from torch import nn
 
 from pairalign.core.config import to_dict
 from pairalign.core.errors import ConfigError
-from pairalign.finetune.callbacks import scored
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import FSDP2
 from pairalign.finetune.gate import Measured
 from pairalign.finetune.identity import RESULTS, base_hash, recompose_identity
 from pairalign.finetune.load import load_bridges, read_results, read_weights
+from pairalign.finetune.measured import scored
 from pairalign.finetune.methods.method import METHODS, Left, Method, Setup
 from pairalign.runs.folder import RunFolder
 from pairalign.sensors.model import SensorModel

@@ -10,49 +10,36 @@ import bisect
 import copy
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pairalign.core.encoder import Encoder
-from pairalign.core.errors import ConfigError, DataError, did_you_mean
+from pairalign.core.errors import DataError
 from pairalign.data.captions import draw_place, several_texts, text_at
-from pairalign.data.formats import SOUNDS
 from pairalign.data.held import held
 from pairalign.data.index import load_index
-from pairalign.data.kinds import check_stored, main_value, with_meta
+from pairalign.data.kinds import main_value
 from pairalign.data.picture import rgb_picture
 from pairalign.data.place import find_place
 from pairalign.data.reader import RawSample
 from pairalign.data.shards import Arrange, count_samples, read_samples, stream_order
 from pairalign.finetune.config import TaskConfig
 from pairalign.finetune.damaged import Damaged, sifted
-from pairalign.finetune.labels import LABEL, check_labels, label_of, stored_fields
+from pairalign.finetune.example import Example, encode_once, one_text
+from pairalign.finetune.labels import LABEL, label_of, stored_fields
+from pairalign.finetune.recorded import conform_recorded
 from pairalign.finetune.sources import TaskSource
+from pairalign.finetune.task_check import TEXTS, check_fields, check_kinds, check_split, unreadable
 from pairalign.finetune.texts import all_texts, unfit
-from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.processor import SensorProcessor
-from pairalign.sensors.prompt import FIELD, message_parts, split_prompt
+from pairalign.sensors.prompt import FIELD, split_prompt
 from pairalign.sensors.sensor import Sense
 
 ENCODED = 64
-TEXTS, ARRAYS = {"txt", "json"}, {"npy", *SOUNDS}  # stored formats
-
-
-class Example(NamedTuple):
-    """One question as a chat message's `parts`, signals and pictures in them, its answer, and all answers that its
-    sample has."""
-
-    key: str
-    kind: str
-    parts: list[dict[str, Any]]
-    answer: str
-    answers: tuple[str, ...] = ()
 
 
 class Task:
@@ -65,40 +52,16 @@ class Task:
         index = load_index(self.folder)
         self.pieces = split_prompt(config.prompt)
         self.asked, self.answered = stored_fields(config.prompt), stored_fields(config.answer)
-        asked = [*self.asked, *self.answered]
-        if LABEL in FIELD.findall(config.prompt + config.answer):
-            check_labels(index, f"task {name!r}: {{label}}: {str(self.folder)!r}")
-        for name_ in (*asked, *config.signals):
-            if name_ not in index.modalities:
-                hint = did_you_mean(name_, index.modalities)
-                raise ConfigError(f"task {name!r}: {str(self.folder)!r} holds no field {name_!r}.{hint}")
-        for field, sensor in config.signals.items():
-            if sensor not in sensors:
-                raise ConfigError(
-                    f"task {name!r}: field {field!r} is of sensor {sensor!r}.{did_you_mean(sensor, sensors)}"
-                )
-        self.fields = tuple(dict.fromkeys(asked))
+        self.fields = tuple(dict.fromkeys([*self.asked, *self.answered]))
+        check_fields(name, config, index, self.folder, sensors)
         self.kept: list[Example | None] | None = None
         self.damaged: Damaged | None = None
         self.reserved: Collection[str] = ()  # words that no text may spell, where a sample that does is left out
         self.told: TaskSource | None = None  # where the task is one of a list's
         self.conform: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {}  # by field, once the sensors are known
         self.sensor = {f: config.signals.get(f, f) for f in self.fields if f in config.signals or f in sensors}
-        if answered and not config.answer.strip():
-            raise ConfigError(f"task {name!r}: answer is empty: give a text or a field such as '{{answer}}'.")
-        for field in self.answered:
-            if not set(index.modalities[field].ext) <= TEXTS:
-                kinds = ", ".join(index.modalities[field].ext)
-                raise ConfigError(f"task {name!r}: answer={config.answer!r}: field {field!r} is {kinds}, and no text.")
-        for field in self.asked:
-            if field not in self.sensor and not set(index.modalities[field].ext).isdisjoint(ARRAYS):
-                raise self._unreadable(field)
-        if config.limit is not None and config.limit < 1:
-            raise ConfigError(f"task {name!r}: limit={config.limit}: give at least 1, or null for all samples.")
-        try:
-            index.split(config.split, self.folder)
-        except DataError as error:
-            raise ConfigError(f"task {name!r}: split={config.split!r}: {error}") from error
+        check_kinds(name, config, index, self.sensor, answered)
+        check_split(name, config, index, self.folder)
 
     @property
     def shows_pictures(self) -> bool:
@@ -112,20 +75,8 @@ class Task:
         stored = load_index(self.folder).modalities
         for field, sensor in self.sensor.items():
             where = f"task {self.name!r}, field {field!r} of {str(self.folder)!r}"
-            encoder, recorded = senses[sensor].encoder, asdict(stored[field])
             told = self.told.sensor_of(sensor) if self.told is not None else None
-            if told is not None:
-                _check_make(encoder, told, recorded, where)
-                recorded |= {"sensor": told, "told": True}
-            check_stored(encoder.signal, stored[field], where)
-            encoder.check_data(recorded, where)
-            self.conform[field] = partial(_conformed, encoder, recorded)
-
-    def _unreadable(self, field: str) -> ConfigError:
-        return ConfigError(
-            f"task {self.name!r}: field {field!r} is neither picture nor text: name its sensor in signals, as in "
-            f"signals={{{field}: …}}."
-        )
+            self.conform[field] = conform_recorded(senses[sensor].encoder, stored[field], told, where)
 
     def __len__(self) -> int:
         count = count_samples(self.folder, self.config.split)
@@ -141,7 +92,7 @@ class Task:
         """Examples `first` to `last` (left out; all if null) once, in stored order."""
         last = len(self) if last is None else min(last, len(self))
         found = self.kept[first:last] if self.kept is not None else self._examples(first, last)
-        yield from (_at(example) for example in found if example is not None)
+        yield from (one_text(example) for example in found if example is not None)
 
     def at(self, places: Sequence[int]) -> Iterator[Example | None]:
         """Examples at rising places of the stored order, with all texts that they have; None for a damaged one."""
@@ -252,16 +203,16 @@ class Task:
             if start < count and self.kept is not None:
                 for shard, place in places[start:].tolist():
                     kept = self.kept[before[shard] + place]
-                    yield None if kept is None else _at(kept, draw_place(seed, epoch, kept.key))
+                    yield None if kept is None else one_text(kept, draw_place(seed, epoch, kept.key))
             elif start < count:
                 part: dict[str, Any] = {"rank": stream, "world_size": streams, "epoch": epoch, "skip": start}
                 for example in self._readable(**order, **part):
-                    yield None if example is None else _at(example, draw_place(seed, epoch, example.key))
+                    yield None if example is None else one_text(example, draw_place(seed, epoch, example.key))
             start, epoch = max(0, start - count), epoch + 1
 
     def example(self, sample: RawSample) -> Example:
         """A sample as a question and its answer, the first of each."""
-        return _at(self._example(sample))
+        return one_text(self._example(sample))
 
     def _example(self, sample: RawSample) -> Example:
         """All questions and answers of a sample: a part of text may hold several."""
@@ -320,49 +271,5 @@ class Task:
         if isinstance(value, Image.Image):
             return {"type": "image", "image": rgb_picture(value)}
         if not isinstance(value, str):
-            raise self._unreadable(field)
+            raise unreadable(self.name, field)
         return {"type": "text", "text": value}
-
-
-def _conformed(encoder: Encoder, recorded: Mapping[str, Any], value: Any, meta: Mapping[str, Any]) -> Any:
-    return encoder.conform(value, with_meta(recorded, meta, encoder.sensors))
-
-
-def _check_make(encoder: Encoder, told: str, recorded: Mapping[str, Any], where: str) -> None:
-    """Raise `ConfigError` for a sensor's make that the encoder does not know, or that its samples say themselves."""
-    if not encoder.sensors:
-        raise ConfigError(f"{where}: sensor={told!r}, and its encoder tells no sensors apart: leave sensor out.")
-    if told not in (*encoder.sensors, "unknown"):
-        known = ", ".join(encoder.sensors)
-        hint = did_you_mean(told, encoder.sensors)
-        raise ConfigError(f"{where}: sensor={told!r}, and its encoder knows {known}.{hint} Name one, or 'unknown'.")
-    if "sensor" in recorded["parts"]:
-        raise ConfigError(f"{where}: sensor={told!r}: its samples name their own sensors: leave it out.")
-
-
-def _at(example: Example, place: int = 0) -> Example:
-    """An example with one text for each of its lists."""
-    parts = [
-        {"type": "text", "text": text_at(part["text"], place)} if isinstance(part.get("text"), list) else part
-        for part in example.parts
-    ]
-    answer = text_at(example.answers, place) if example.answers else example.answer
-    return example._replace(parts=message_parts(parts), answer=answer)
-
-
-def encode_once(examples: Sequence[Example], processor: SensorProcessor) -> list[Example]:
-    """The same examples with `Sensed` in the place of signals, those of senses that train aside."""
-    frozen = [name for name, sense in processor.senses.items() if not sense.tuned]
-    places: dict[str, list[tuple[int, int]]] = {}
-    for n, example in enumerate(examples):
-        for m, part in enumerate(example.parts):
-            if part["type"] in frozen and not isinstance(part[part["type"]], Sensed):
-                places.setdefault(part["type"], []).append((n, m))
-    parts = [list(example.parts) for example in examples]
-    for sensor, of in places.items():
-        sense = processor.senses[sensor]
-        values = processor.read({sensor: [examples[n].parts[m][sensor] for n, m in of]})[sensor]
-        sensed = Sensed(*(part.cpu() for part in sense.perceive(values)))  # type: ignore[arg-type]
-        for k, (n, m) in enumerate(of):
-            parts[n][m] = {"type": sensor, sensor: Sensed(*(part[k].clone() for part in sensed))}
-    return [example._replace(parts=own) for example, own in zip(examples, parts, strict=True)]
