@@ -18,6 +18,7 @@ from pairalign.finetune.tasks import Example
 from pairalign.sensors import prefix
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.prefix import Prefixes
+from pairalign.sensors.prefix_disk import PrefixDisk
 
 LONG = {**TOUCH, "prompt": "a soft object and a hard object with a smooth surface {touch} {question}"}
 
@@ -70,6 +71,26 @@ def test_what_is_kept_is_read_once(setup: Path, tmp_path: Path, cuts: list[int])
     assert all(torch.allclose(value, anew[name], atol=2e-4) for name, value in kept.items())
 
 
+def test_what_memory_does_not_hold_is_kept_in_files_until_the_run_ends(
+    setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, told = {"touch": {**LONG, "limit": 4}}, dict[str, list[bool]]()
+    load, keep = PrefixDisk.load, PrefixDisk.keep
+    monkeypatch.setattr(PrefixDisk, "load", lambda self, key, device: spy("load", self, load(self, key, device)))
+    monkeypatch.setattr(PrefixDisk, "keep", lambda self, key, row: spy("keep", self, keep(self, key, row)))
+
+    def spy(what: str, disk: PrefixDisk, made: Any) -> Any:
+        told.setdefault(what, []).append(any(disk.folder.glob("*.safetensors")))
+        return made
+
+    kept = weights(run(setup, tmp_path / "kept", tasks=task, train={"prefix_disk": 0.1}))
+    assert told == {"keep": [True] * 4, "load": [True] * 3}  # one file, for all say the same before the touch
+    assert not (tmp_path / "kept" / "prefixes").exists()
+    anew = weights(run(setup, tmp_path / "anew", tasks=task))
+    assert len(told["load"]) == 3
+    assert all(torch.allclose(value, anew[name], atol=2e-4) for name, value in kept.items())
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -83,6 +104,13 @@ def test_what_is_kept_is_read_once(setup: Path, tmp_path: Path, cuts: list[int])
 def test_other_runs_read_whole_prompts(setup: Path, tmp_path: Path, cuts: list[int], changes: dict[str, Any]) -> None:
     run(setup, tmp_path / "run", **changes)
     assert not cuts
+
+
+def test_keeping_what_is_read_whole_is_said_to_keep_nothing(
+    setup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(setup, tmp_path / "run", dormant={**DORMANT, "acts": "always"}, train={"prefix_disk": 0.1, "steps": 1})
+    assert "train.prefix_memory and train.prefix_disk keep nothing: prompts are read whole" in capsys.readouterr().err
 
 
 def test_a_base_that_looks_ahead_is_read_whole(

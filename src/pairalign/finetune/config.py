@@ -196,6 +196,8 @@ class TuneConfig(TrainerConfig):
         prefix_memory: GiB of the model's device for keys and values of what stands before prompts' first signals, where
             nothing of the model acts, so that each is read once; 0 to read them at every step, without a graph. A run
             that goes on after a kill is then equal up to rounding, because what is kept comes from other batches.
+        prefix_disk: GiB of the run's folder for those that `prefix_memory` does not hold, in files that go when
+            the run ends and are found again when it goes on; 0 for none. What is damaged or does not fit is read anew.
         vision_memory: GiB of the model's device for what the base's vision tower and projector, which are frozen, say
             of each picture, so that each is read once, by itself; 0 to read a batch's at every step, all at once, which
             rounds otherwise. See `pairalign.sensors.vision`.
@@ -231,6 +233,7 @@ class TuneConfig(TrainerConfig):
     gradient_checkpointing: bool = False
     memory: Amount = 2.0
     prefix_memory: Amount = 0.0
+    prefix_disk: Amount = 0.0
     vision_memory: Amount = 0.0
     length_buckets: bool | Count = False
     workers: Whole = 0

@@ -28,6 +28,7 @@ from pairalign.finetune.measure import answer_logits
 from pairalign.finetune.methods import Method
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.pictures import Pictures, count_pictures
+from pairalign.finetune.prefixes import PrefixPlan, count_before, plan_prefixes
 from pairalign.finetune.recipe_page import kinds
 from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.results import sense_weights, tuned_weights
@@ -36,7 +37,6 @@ from pairalign.finetune.start import begin
 from pairalign.finetune.tasks import Task
 from pairalign.masters import entry_bytes
 from pairalign.sensors.model import SensorModel
-from pairalign.sensors.prefix import cut
 
 SAMPLES = 8  # of each task, to count tokens
 
@@ -50,6 +50,7 @@ class RunPlan:
     layers: of dormant tuning, empty for other methods. memory: bytes at the peak, `counted` whether the device counted
     them. delta: bytes of what is saved, None where the method's model cannot be. tokens: of a sample by task, mean;
     before: those before the first signal that are read without gradients, 0 where prompts are read whole.
+    prefixes: what keeping those tokens would take; None where prompts are read whole.
     pictures: what keeping the base's features of them would take and save; None without any.
     prepare: seconds before the first step; step: of each of `steps`. neurons: of MLPs whose neurons a score marks.
     """
@@ -71,6 +72,7 @@ class RunPlan:
     neurons: tuple[NeuronLayer, ...] = ()
     sensors: int = 0
     pictures: Pictures | None = None
+    prefixes: PrefixPlan | None = None
 
     @property
     def seconds(self) -> float:
@@ -107,6 +109,7 @@ class RunPlan:
                 f"memory at the peak: {format_bytes(self.memory)} ({source})",
                 f"delta and bridge on disk: {saved}",
                 f"tokens of a sample: {tokens}",
+                *([f"before the sensor: {self.prefixes}"] if self.prefixes is not None else []),
                 *([f"pictures: {self.pictures}"] if self.pictures is not None else []),
                 f"time: {_clock(self.seconds)} for {self.steps:,} steps of {self.step:.3g} s (one real step, timed); "
                 f"{self.prepare:.1f} s to prepare; measuring aside",
@@ -142,7 +145,8 @@ def try_out(
     sensors = sum(count for name, count in senses.items() if name in tuned)
     tokens = {task.name: _tokens(task, collate) for task in tasks}
     cuts = StageTwo(model, method, config).prefixes is not None
-    before = {task.name: _before(task, collate, model) if cuts else 0.0 for task in tasks}
+    before = {task.name: count_before(task, collate, model) if cuts else (0.0, 0.0) for task in tasks}
+    prefixes = plan_prefixes(config, tasks, {name: size for name, (_, size) in before.items()})
     pictures = count_pictures(config, model, collate, tasks, calibration)
     with torch.no_grad():
         for task in measured:
@@ -161,8 +165,8 @@ def try_out(
     step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
     return RunPlan(
         config.method, str(model.device), base, _by_kind(trained), sum(senses.values()) - sensors, layers, memory,
-        counted, _saved(model, method, layers), tokens, before, prepare, step * accumulate, config.train.steps,
-        neurons, sensors, pictures,
+        counted, _saved(model, method, layers), tokens, {name: count for name, (count, _) in before.items()}, prepare,
+        step * accumulate, config.train.steps, neurons, sensors, pictures, prefixes,
     )  # fmt: skip
 
 
@@ -250,13 +254,6 @@ def _first(task: Task, collate: Collator, count: int) -> Batch:
 def _tokens(task: Task, collate: Collator) -> float:
     batch = _first(task, collate, SAMPLES)
     return float(batch.inputs["attention_mask"].sum()) / len(batch.keys)
-
-
-def _before(task: Task, collate: Collator, model: SensorModel) -> float:
-    """Tokens before the first signal of a sample, where a batch of such samples is cut there."""
-    batch = _first(task, collate, SAMPLES).to(model.device)
-    found = cut(model, batch.inputs["input_ids"], batch.inputs["attention_mask"], batch.columns + 1)
-    return 0.0 if found is None else float(found.before_mask.sum()) / len(batch.keys)
 
 
 def _aside(before: float) -> str:

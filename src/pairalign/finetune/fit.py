@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pairalign.finetune.fsdp import is_shared
 from pairalign.finetune.gate import Gate, Measured
 from pairalign.finetune.irrelevant import gather_signals
 from pairalign.finetune.methods import Method
+from pairalign.finetune.prefixes import WHOLE
 from pairalign.finetune.prepare import Prepared
 from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.sampling import TaskFeed
@@ -22,6 +24,7 @@ from pairalign.finetune.steps import StepLoader
 from pairalign.finetune.with_signals import WithSignals
 from pairalign.runs.folder import CHECKPOINT, METRICS
 from pairalign.runtime import Runtime
+from pairalign.sensors.prefix_disk import PrefixDisk
 
 if TYPE_CHECKING:
     from pairalign.align.extras import Extras
@@ -36,12 +39,13 @@ def fit_tasks(
     extras: Extras | None = None,
     *,
     done: int | None = None,
+    disk: PrefixDisk | None = None,
     progress: bool,
 ) -> Watch:
     """Train what the method made trainable; gives what was measured. The model ends on its device with the weights that
     are kept.
 
-    cache, origin: see `Watch`. extras: what the user adds to the trainer.
+    cache, origin: see `Watch`. extras: what the user adds to the trainer. disk: see `Prefixes`.
     done: batches that the checkpoint in `config.out` has seen, which it then goes on from.
     """
     from pairalign.align.trainer import NONE, build_trainer, fit
@@ -49,9 +53,12 @@ def fit_tasks(
     from pairalign.finetune.strategy import SharedOut
 
     model, processor, method, tasks, _, _, calibration = made
-    path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime)
+    path, task = Path(config.out) / CHECKPOINT, StageTwo(model, method, config, runtime, disk)
     size, accumulate = config.train.batch_size, config.train.accumulate
-    collate = Collator(processor, hashed=bool(config.train.prefix_memory) and task.prefixes is not None)
+    keeps = bool(config.train.prefix_memory or disk) and task.prefixes is not None
+    if runtime.main and task.prefixes is None and (config.train.prefix_memory or config.train.prefix_disk):
+        print(f"train.prefix_memory and train.prefix_disk keep nothing: {WHOLE}.", file=sys.stderr)
+    collate = Collator(processor, hashed=keeps)
     watch = _watch(config, made, runtime, cache, path=path.with_name(METRICS) if runtime.main else None, origin=origin)
     if not config.train.steps:
         watch.start()

@@ -34,6 +34,7 @@ from pairalign.runtime import Runtime
 from pairalign.schedule import warmup_cosine
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.prefix import Prefixes, agree
+from pairalign.sensors.prefix_disk import PrefixDisk
 from pairalign.sensors.sensor import Sense
 from pairalign.sensors.vision import VisionMemory, check_still
 from pairalign.sharding import average_gradients, clip_gradients, whole
@@ -43,7 +44,12 @@ class StageTwo(L.LightningModule):
     """`model` and its optimization over `Batch`es."""
 
     def __init__(
-        self, model: SensorModel, method: Method, config: RecomposeConfig, runtime: Runtime | None = None
+        self,
+        model: SensorModel,
+        method: Method,
+        config: RecomposeConfig,
+        runtime: Runtime | None = None,
+        disk: PrefixDisk | None = None,
     ) -> None:
         super().__init__()
         self.model, self.method, self.config, self.runtime = model, method, config, runtime or Runtime()
@@ -53,7 +59,7 @@ class StageTwo(L.LightningModule):
         self.told = Sums()  # of an optimizer step
         self.tokens = self.held = 0.0  # answer tokens of an optimizer step in all processes: taught, and rehearsed
         self.shared = any(isinstance(p, DTensor) for p in model.parameters())
-        self.prefixes = Prefixes(config.train.prefix_memory) if self._still(config) else None
+        self.prefixes = Prefixes(config.train.prefix_memory, disk) if self._still(config) else None
         self.compared = False
         self.vision = VisionMemory(config.train.vision_memory) if config.train.vision_memory else None
         if self.vision is not None:

@@ -1,7 +1,7 @@
 """`recompose_mllm`: one run of stage two, from a configuration to a folder that can be asked, shipped and resumed.
 
-A run folder holds config.yaml, versions.json, metrics.jsonl, last.ckpt and chosen/ (to resume), and when done
-bridge.safetensors, the delta under `dormant/`, receipt.json and results.json.
+A run folder holds config.yaml, versions.json, metrics.jsonl, last.ckpt, chosen/ and prefixes/ (to resume), and when
+done bridge.safetensors, the delta under `dormant/`, receipt.json and results.json.
 
 Note:
     Everything is checked before the base is touched; calling it again on a finished folder loads it.
@@ -19,7 +19,7 @@ from pairalign.core.errors import ConfigError
 from pairalign.dormant.model import DormantModel
 from pairalign.dormant.receipt import fingerprint_base
 from pairalign.files import remove, why_unwritable, write_json
-from pairalign.finetune import chosen
+from pairalign.finetune import chosen, prefixes
 from pairalign.finetune.base_cache import open_base_cache
 from pairalign.finetune.check import check_tasks, named_tasks
 from pairalign.finetune.collator import Collator
@@ -101,6 +101,9 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     if runtime.main and not resumed and any(made.measured.values()):
         hashes, own = before or fingerprint_base(model.llm, dtype), config.cache is None
         cache = open_base_cache(config.cache or place, model, made.processor, hashes, runtime, dtype, own=own)
+    if mine.fresh and runtime.main:
+        remove(path / prefixes.FOLDER)
+    disk = prefixes.open_disk(config, model, made.processor, before, runtime)
     origin = None
     if config.start is not None and not resumed:
         origin = measure_origin(config, made, runtime, cache, measured_before(config))
@@ -114,7 +117,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     mine.begin()
     if isinstance(model.llm, DormantModel) and config.start is None:
         chosen.keep_chosen(place, setup.key(), model.llm, runtime)
-    watch = fit_tasks(config, made, runtime, cache, origin, extras, done=done, progress=progress)
+    watch = fit_tasks(config, made, runtime, cache, origin, extras, done=done, disk=disk, progress=progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
     model.llm = watch.pull.finish(method, model.llm)
     drop_masters(model.parameters())
@@ -125,6 +128,7 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
         save_trained(path if runtime.main else None, model, method, before)
     if runtime.main:
         remove(place)
+        remove(path / prefixes.FOLDER)
         keep = config.train.keep_checkpoint
         mine.folder.finish(lambda: write_json(path / "results.json", results), keep_checkpoint=keep)
     runtime.barrier()

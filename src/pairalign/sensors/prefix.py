@@ -2,7 +2,8 @@
 
 Where nothing of the language model acts before a sensor, its keys and values there are the base's whatever is trained:
 a constant, in training too. Each prompt of a batch is cut at its own first signal; the parts before are read without
-gradients, and the parts behind go on with their keys and values. With `gib` they are kept and read once for all.
+gradients, and the parts behind go on with their keys and values. With `gib` they are kept and read once for all, and
+with `disk` in files what memory does not hold.
 Where it bites: positions count a prompt's own tokens, padding aside, which is all that rotary positions look at.
 Pictures have to stand before the signals, and a model whose tokens look ahead has no such constant: `agree` tells, by
 comparing with one pass over the whole. What was kept came from another batch and differs from what is read anew by
@@ -20,25 +21,13 @@ from torch import Tensor, nn
 
 from pairalign.sensors.head import head_in_one_piece
 from pairalign.sensors.model import CACHES, SensorModel, cache_of
+from pairalign.sensors.prefix_disk import PrefixDisk, Row
 from pairalign.sensors.sensor import embedding_of
 from pairalign.sensors.splice import spliced
 from pairalign.sensors.turns import KEPT, keepers_of
 
 TOKENWISE = ("mm_token_type_ids", "token_type_ids")
 LEAST = 8  # tokens before the sensors of a batch, on average, that are worth a pass of their own
-
-
-class Row(NamedTuple):
-    """Of one prompt's part before its first signal: keys and values (heads, tokens, width) of each layer, and by how
-    much positions on several axes run ahead of the tokens."""
-
-    layers: tuple[tuple[Tensor, Tensor], ...]
-    ahead: int
-
-    @property
-    def bytes(self) -> int:
-        """What it takes."""
-        return sum(t.numel() * t.element_size() for layer in self.layers for t in layer)
 
 
 class Cut(NamedTuple):
@@ -81,11 +70,15 @@ def cut(model: SensorModel, ids: Tensor, mask: Tensor, keep: int) -> Cut | None:
 
 
 class Prefixes:
-    """Logits of prompts whose parts before the first signal are read without a graph. gib: GiB of them that are kept,
-    on the model's device, by what they are; 0 for none."""
+    """Logits of prompts whose parts before the first signal are read without a graph.
 
-    def __init__(self, gib: float = 0.0) -> None:
-        self.room = int(gib * 2**30)
+    Args:
+        gib: GiB of them that are kept, on the model's device, by what they are; 0 for none.
+        disk: where others are kept.
+    """
+
+    def __init__(self, gib: float = 0.0, disk: PrefixDisk | None = None) -> None:
+        self.room, self.disk = int(gib * 2**30), disk
         self.kept: dict[str, Row] = {}
 
     def logits(
@@ -109,18 +102,37 @@ class Prefixes:
     def _rows(
         self, model: SensorModel, found: Cut, inputs: Mapping[str, Any], keys: Sequence[str] | None
     ) -> list[Row] | None:
-        if keys is not None and all(key in self.kept for key in keys):
-            return [self.kept[key] for key in keys]
-        rows = _before(model, found, inputs)
-        if rows is not None and keys is not None and self.room:
+        known = None if keys is None else self._known(keys, found.before.device)
+        if known is not None:
+            return known
+        rows = read_before(model, found, inputs)
+        if rows is not None and keys is not None:
             for key, row in zip(keys, rows, strict=True):
                 self._keep(key, row)
         return rows
 
+    def _known(self, keys: Sequence[str], device: torch.device) -> list[Row] | None:
+        """What is kept of all prompts of a batch; `None` where something of it is not."""
+        disk = self.disk
+        if not all(key in self.kept or (disk is not None and key in disk) for key in keys):
+            return None
+        found: dict[str, Row] = {}
+        for key in keys:
+            if key not in found:
+                row = self.kept.get(key) or (disk.load(key, device) if disk is not None else None)
+                if row is None:
+                    return None
+                found[key] = row
+        return [found[key] for key in keys]
+
     def _keep(self, key: str, row: Row) -> None:
-        if key and key not in self.kept and row.bytes <= self.room:
+        if not key or key in self.kept:
+            return
+        if row.bytes <= self.room:
             self.kept[key] = Row(tuple((k.clone(), v.clone()) for k, v in row.layers), row.ahead)
             self.room -= row.bytes
+        elif self.disk is not None:
+            self.disk.keep(key, row)
 
 
 def agree(cut: Tensor, whole: Tensor) -> bool:
@@ -130,7 +142,7 @@ def agree(cut: Tensor, whole: Tensor) -> bool:
 
 
 @torch.no_grad()
-def _before(model: SensorModel, found: Cut, inputs: Mapping[str, Any]) -> list[Row] | None:
+def read_before(model: SensorModel, found: Cut, inputs: Mapping[str, Any]) -> list[Row] | None:
     """Read the parts before; `None` where the model keeps something else than keys and values of every token."""
     llm, length = model.llm, found.before.shape[1]
     more = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask", "signals")}
