@@ -95,7 +95,11 @@ FAST: dict[str, dict[str, Any]] = {
     "rehearsed": {
         "dormant": {"score": "random", "structure": "rows", "density": 0.25},
         "validation": {"touch": {**TOUCH, "split": "val", "limit": 6}},
-        "train": {**REHEARSE, "pull_back": "auto", "lr": 0.01, "measure_tokens": 0},
+        "train": {**REHEARSE, "pull_back": "auto", "lr": 0.01, "measure_tokens": 0, "vision_memory": 0.1},
+        "tasks": {
+            "touch": TOUCH,
+            "image": {**IMAGE, "limit": 3, "weight": 0.3},
+        },  # the same again
         **FEW,
     },
 }
@@ -148,6 +152,13 @@ def test_two_processes_are_one(setup: Path, fast: Path, tmp_path: Path, name: st
         assert receipts[0] == receipts[1]
         assert receipts[0]["clean"]
         assert receipts[0]["tensors"] > 40
+
+
+def test_each_process_reads_a_picture_once_and_waits_for_none_that_does_not(fast: Path) -> None:
+    """Equality is above; here: pictures were shown again, and the processes were shown different numbers of them."""
+    told = [json.loads((fast / "rehearsed" / f"seen-{rank}.json").read_text()) for rank in range(WORLD)]
+    assert all(0 < seen["asked"] < seen["shown"] for seen in told)
+    assert told[0] != told[1]
 
 
 def assert_nothing_of_a_kill_shows(folder: Path, name: str) -> None:

@@ -2,12 +2,14 @@
 
 A run with `dies_at` fails before that step's batch, as a kill would find it: after the checkpoint of the step. One with
 `leaves` copies its folder there at step 1 of two, which is what a kill would leave. One with `knows` fails where it
-scores the base or measures it.
+scores the base or measures it. Each process writes into seen-RANK.json of a run's folder how many pictures it asked for
+and how many the base was asked of.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +24,7 @@ from pairalign.finetune import base_cache
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import recompose_mllm
+from pairalign.sensors.vision import VisionMemory
 
 step = StageTwo.training_step
 
@@ -61,6 +64,26 @@ def knowing_the_base() -> Iterator[None]:
             setattr(module, name, value)
 
 
+@contextmanager
+def counting_pictures(out: Path) -> Iterator[None]:
+    plain, counts = VisionMemory._of, {"shown": 0, "asked": 0}
+
+    def counted(self: VisionMemory, ask: Any, call: Any) -> Any:
+        had = len(self.kept)
+        seen = plain(self, ask, call)
+        counts["shown"] += 1
+        counts["asked"] += len(self.kept) - had
+        return seen
+
+    VisionMemory._of = counted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        VisionMemory._of = plain  # type: ignore[method-assign]
+    if counts["shown"]:
+        (out / f"seen-{os.environ['RANK']}.json").write_text(json.dumps(counts))
+
+
 def main(runs: Path) -> int:
     torch.set_num_threads(1)
     for settings in json.loads(runs.read_text()):
@@ -70,6 +93,6 @@ def main(runs: Path) -> int:
             die_at(when)
         if leaves is not None:
             leave_at_one(leaves)
-        with knowing_the_base() if knows else nullcontext():
+        with knowing_the_base() if knows else nullcontext(), counting_pictures(Path(settings["out"])):
             recompose_mllm(load_config(RecomposeConfig, settings), progress=False)
     return 0
