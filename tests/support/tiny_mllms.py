@@ -178,6 +178,19 @@ def _llava_next_video() -> nn.Module:
     )
 
 
+def _minicpmv() -> nn.Module:
+    from transformers import MiniCPMV4_6Config, MiniCPMV4_6ForConditionalGeneration
+
+    vision = {**VISION, "image_size": 16, "patch_size": 4}
+    heads = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "head_dim": 8}
+    heads |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    text = {"model_type": "qwen3_5_text", **TEXT, **heads, "layer_types": ["linear_attention", "full_attention"]}
+    tokens = {"image_token_id": IMAGE, "video_token_id": 93}
+    return MiniCPMV4_6ForConditionalGeneration(
+        MiniCPMV4_6Config(vision_config=vision, text_config=text, insert_layer_id=0, image_size=16, **tokens)
+    )
+
+
 def paligemma() -> Any:
     """A tiny PaliGemma, whose tokens of a prompt read each other in both directions."""
     from transformers import GemmaConfig, PaliGemmaConfig, PaliGemmaForConditionalGeneration, SiglipVisionConfig
@@ -196,6 +209,11 @@ def _tiles(n: int) -> dict[str, Tensor]:
 def _patches(temporal: int) -> Callable[[int], dict[str, Tensor]]:
     width = 3 * temporal * 4 * 4
     return lambda n: {"pixel_values": _pixels(n * 16, width), "image_grid_thw": torch.tensor([[1, 4, 4]] * n)}
+
+
+def _packed(n: int) -> dict[str, Tensor]:
+    sizes = torch.tensor([[4, 4]] * n, dtype=torch.int32)  # patches, of which the towers make one token
+    return {"pixel_values": _pixels(1, 3, 4, n * 4 * 4 * 4), "target_sizes": sizes}
 
 
 FAMILIES = {
@@ -217,5 +235,6 @@ MORE = {
         kinds="token_type_ids",
     ),
     "llava_next_video": Family(_llava_next_video, [IMAGE] * 10, _tiles),
+    "minicpmv": Family(_minicpmv, [IMAGE], _packed),
 }
 """Families that are tried in fewer tests."""
