@@ -18,6 +18,7 @@ from pairalign.dormant.significance import score_model
 from pairalign.dormant.significance.scores import _SCORES
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.prefix import Prefixes
+from pairalign.sensors.vision import reader_of
 
 
 @pytest.fixture(params=MORE)
@@ -98,3 +99,9 @@ def test_a_model_that_reads_prompts_in_both_directions_is_refused() -> None:
         get_dormant_model(model, settings(), sensor="touch")
     assert all(p.equal(b) for p, b in zip(model.parameters(), before, strict=True))
     get_dormant_model(model, settings(acts="always"), sensor="touch")
+
+
+def test_pictures_that_are_packed_side_by_side_are_not_kept() -> None:
+    pytest.importorskip("transformers.models.minicpmv4_6")
+    with pytest.raises(ConfigError, match=r"train.vision_memory: base 'minicpmv4_6' is not known to read each picture"):
+        reader_of(MORE["minicpmv"].model())
