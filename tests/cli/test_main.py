@@ -25,6 +25,7 @@ VERBS = [
     "export",
     "push",
     "ask",
+    "try",
     "describe",
     "env",
     "completion",

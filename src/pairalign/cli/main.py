@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         score,
         sequence,
         translate,
+        try_pack,
     )
 
     parser = Parser(prog="pairalign", description="Give a pretrained multimodal LLM a new sense, from pairs only.")
@@ -68,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         export,
         push,
         ask,
+        try_pack,
         describe,
         env,
         completion,

@@ -34,6 +34,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "sequence": ("plugin", "device", "json", "quiet"),
     "export": ("plugin", "device", "json", "quiet"),
     "push": ("json", "quiet"),
+    "try": ("plugin", "device", "json", "quiet"),
     "ask": ("plugin", "device", "json", "quiet"),
     "describe": ("plugin", "device", "json", "quiet"),
     "env": ("plugin", "json", "quiet"),

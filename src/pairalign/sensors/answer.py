@@ -71,6 +71,19 @@ def ask_model(
     `{image}` or a sensor's name in braces puts the next of them there; the rest comes first, in the order given.
     Raise `DataError` where the question names more than it was given.
     """
+    inputs = question_inputs(model, processor, question, images=images, signals=signals)
+    return said_by(model, processor, inputs, tokens=tokens, **options)
+
+
+def question_inputs(
+    model: SensorModel,
+    processor: SensorProcessor,
+    question: str,
+    *,
+    images: Sequence[Any] = (),
+    signals: Mapping[str, Sequence[Any]] | None = None,
+) -> dict[str, Any]:
+    """What the model is called with for a question, on its device; arguments and errors are `ask_model`'s."""
     given: dict[str, list[Any]] = {"image": list(images), **{n: list(v) for n, v in (signals or {}).items()}}
     parts: list[dict[str, Any]] = []
     for piece in split_prompt(question):
@@ -88,10 +101,16 @@ def ask_model(
     pictures = [rgb_picture(part["image"]) for part in talk[0]["content"] if part["type"] == "image"]
     text = processor.apply_chat_template(talk, add_generation_prompt=True)
     inputs = processor(text, signals=processor.signals_of(talk), **({"images": pictures} if pictures else {}))
-    inputs = to_device(inputs, model.device)
-    said = model.generate(
-        **inputs, max_new_tokens=tokens, **{"do_sample": False, **ends_of(model, processor), **options}
-    )
+    moved: dict[str, Any] = to_device(inputs, model.device)
+    return moved
+
+
+def said_by(
+    model: SensorModel, processor: SensorProcessor, inputs: Mapping[str, Any], *, tokens: int, **options: Any
+) -> Said:
+    """What the model says to one prompt's inputs; greedily, unless `options`, those of `generate`, say otherwise."""
+    how = {"do_sample": False, **ends_of(model, processor), **options}
+    said = model.generate(**inputs, max_new_tokens=tokens, **how)
     text = processor.decode(said, inputs["input_ids"])[0]
     return Said(text, "" if text else _silence(processor, said[0, inputs["input_ids"].shape[1] :].tolist()))
 
