@@ -71,7 +71,7 @@ def test_drop_ask_and_read(address: str, browser: Any, tmp_path: Path, width: in
         "request",
         lambda asked: elsewhere.append(asked.url) if not asked.url.startswith((address, "data:", "blob:")) else None,
     )
-    page.set_default_timeout(200_000)
+    page.set_default_timeout(100_000)
     page.goto(address)
     page.set_input_files("#recording input[type=file]", str(picture))
     page.wait_for_selector("#about:has-text('touch: image, 48 × 48 × 3')")
@@ -99,7 +99,7 @@ def test_drop_ask_and_read(address: str, browser: Any, tmp_path: Path, width: in
 def test_what_is_no_signal_is_told_on_the_page(address: str, browser: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no touch")
     page = browser.new_page()
-    page.set_default_timeout(200_000)
+    page.set_default_timeout(100_000)
     page.goto(address)
     page.set_input_files("#recording input[type=file]", str(tmp_path / "notes.txt"))
     page.wait_for_selector("[data-testid=toast-body]")
