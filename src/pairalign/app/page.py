@@ -42,7 +42,9 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
     """
     sensors = sorted(session.processor.senses, key=lambda name: not session.examples.get(name))
     with gr.Blocks(title=f"{title} · pairalign", analytics_enabled=False) as page:
-        gr.Markdown(f"# {title}\nDrop a recording, ask, and see whether the model uses it.")
+        gr.Markdown(
+            f"# {title}\nDrop a recording, ask, and see whether the model uses it. Each question is asked by itself."
+        )
         signals, talk, last = gr.State({}), gr.State([]), gr.State("")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
@@ -70,7 +72,7 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
                 )
                 with gr.Row():
                     asked = [gr.Button(text, size="sm", min_width=120) for text in questions]
-                compare = gr.Button("does the model use the signal?", elem_id="compare")
+                compare = gr.Button("does the model use the signal?", elem_id="compare", interactive=False)
                 compared = gr.Dataframe(
                     headers=["signal", "answer", "the same?"], label="the last question, asked again", interactive=False
                 )
@@ -106,7 +108,8 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
         )
         for button in asked:
             button.click(lambda text=button.value: text, None, question)
-        question.submit(_ask(session), [question, signals, image, talk], [chat, talk, last, question])
+        question.submit(_ask(session), [question, signals, image, talk], [chat, talk, last, question, compare])
+        chat.clear(lambda: ([], "", gr.Button(interactive=False)), None, [talk, last, compare])
         compare.click(_compare(session), [signals, image, last], compared)
         words.submit(_words(session), [sensor, words, signals], chances)
     page.queue()
@@ -158,7 +161,7 @@ def _pick(session: Session) -> Callable[..., Any]:
 
 
 def _ask(session: Session) -> Callable[..., Any]:
-    def work(question: str, signals: dict[str, Any], image: Any, talk: Talk) -> Iterator[tuple[Talk, Talk, str, str]]:
+    def work(question: str, signals: dict[str, Any], image: Any, talk: Talk) -> Iterator[tuple[Any, ...]]:
         if not question.strip():
             raise gr.Error("Ask something first.", duration=5, print_exception=False)
         with_it = ", ".join([*signals, *["a picture"] * (image is not None)])
@@ -166,9 +169,10 @@ def _ask(session: Session) -> Callable[..., Any]:
         try:
             for text in session.stream(question, signals, image):
                 whole = [*said, {"role": "assistant", "content": text}]
-                yield whole, whole, question, ""
+                yield whole, whole, question, "", gr.Button(interactive=False)
         except PairalignError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from None
+        yield whole, whole, question, "", gr.Button(interactive=bool(signals))
 
     return work
 
@@ -176,8 +180,6 @@ def _ask(session: Session) -> Callable[..., Any]:
 def _compare(session: Session) -> Callable[..., Any]:
     @_told
     def work(signals: dict[str, Any], image: Any, question: str) -> list[list[str]]:
-        if not question:
-            raise gr.Error("Ask something first.", duration=5, print_exception=False)
         found = session.compare(question, signals, image)
         word = {None: "", True: "yes", False: "no"}
         return [[one.signal, one.answer, word[one.same]] for one in found]
