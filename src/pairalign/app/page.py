@@ -24,6 +24,7 @@ CSS = """
 @media (max-width: 640px) {.gradio-container {padding: 8px !important}}
 """
 FONT = ["system-ui", "sans-serif"]  # nothing is fetched
+ABOUT = "Drop a recording, ask, and see whether the model uses it. Each question is asked by itself."
 Talk = list[dict[str, Any]]
 
 
