@@ -157,7 +157,7 @@ def test_a_caption_that_cannot_be_read_is_a_damaged_sample_by_name(
         "pairalign.data.decode.DECODERS", _decoders(lambda data: "a \ud83d mug" if data == b"odd" else data.decode())
     )
     align_pairs(config(tmp_path, tune, bad_fraction=0.5), progress=False)
-    assert "image-text k03" in capsys.readouterr().out
+    assert "image-text k03" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"data\.bad_fraction=0\.0 allows\. First: k03: .*lone surrogate"):
         align_pairs(config(tmp_path, tune, bad_fraction=0.0), progress=False, fresh=True)
 

@@ -135,10 +135,8 @@ def held_out(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
     return sums.means(Runtime())
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    [devices, *(pytest.param(one, marks=pytest.mark.slow) for one in (slurm, torchrun, lsf))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [devices, slurm, torchrun, lsf])
 def test_two_processes_train_what_one_does_with_twice_the_batch(
     launcher: Callable[..., Any], settings: dict[str, Any], tmp_path: Path
 ) -> None:

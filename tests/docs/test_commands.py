@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,8 +14,11 @@ import yaml
 
 from pairalign.cli.main import _parse
 from pairalign.core.config import AlignConfig
+from pairalign.data.convert import layout
 from pairalign.data.convert.layout import find_layout
+from pairalign.dormant.significance import scores
 from pairalign.dormant.significance.scores import check_score
+from pairalign.evaluate.protocols import registry
 from pairalign.evaluate.protocols.registry import find_protocol
 from pairalign.finetune.config import RecomposeConfig
 
@@ -57,16 +61,25 @@ def test_every_block_of_settings_has_keys_of_a_configuration() -> None:
     assert seen >= 3
 
 
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the test registers is not there after it."""
+    for home, name in ((scores, "_SCORES"), (layout, "_LAYOUTS"), (registry, "_PROTOCOLS")):
+        entries = getattr(home, name)
+        monkeypatch.setattr(home, name, copy.copy(entries))
+
+
+@pytest.mark.usefixtures("forgotten")
 def test_what_the_page_on_extending_registers_is_there_with_its_options(tmp_path: Path) -> None:
     for block in blocks(DOCS / "howto" / "extend.md", "python"):
         exec(block, {"__name__": "extend"})
     check_score("inverse", {"power": 2.0})
     assert find_protocol("my-labels").settings
-    layout, left = find_layout("my-lab"), list[Any]()
+    mine, left = find_layout("my-lab"), list[Any]()
     for name in ("touch/a.png", "image/a.png", "touch/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert not layout.missing(tmp_path)
-    (sample,) = layout.read(tmp_path, lambda *why: left.append(why), label="felt")
+    assert not mine.missing(tmp_path)
+    (sample,) = mine.read(tmp_path, lambda *why: left.append(why), label="felt")
     assert (sample["key"], sample["label"]) == ("a", "felt")
     assert left == [("b", "missing image")]

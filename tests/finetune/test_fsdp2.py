@@ -31,6 +31,7 @@ from pairalign.finetune.run import load_recomposed, recompose_mllm
 from pairalign.finetune.tasks import Task
 from pairalign.sensors.processor import load_base
 
+pytestmark = pytest.mark.slow
 WORLD = 2
 MEMORY = Path(__file__).parents[1] / "support" / "fsdp_memory.py"
 TRAIN = {"steps": 2, "batch_size": 8, "accumulate": 2, "warmup": 1, "lr": 1e-3, "accelerator": "cpu", "clip": 0.5}
@@ -257,7 +258,6 @@ def slow(setup: Path, tied: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_two_processes_are_one_whatever_is_trained(
     setup: Path, tied: Path, slow: Path, tmp_path: Path, name: str
@@ -276,7 +276,6 @@ CHOSEN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOSEN)
 def test_whatever_was_chosen_a_resumed_run_takes_it(slow: Path, name: str) -> None:
     assert_nothing_of_a_kill_shows(slow, f"killed {name}")
@@ -286,7 +285,6 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
 def test_a_run_of_one_process_is_not_taken_up_by_two(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,7 +297,6 @@ def test_a_run_of_one_process_is_not_taken_up_by_two(
     assert content(tmp_path / "run").keys() - {".lock"} == before.keys() - {".lock"}
 
 
-@pytest.mark.slow
 def test_a_shared_out_run_that_died_goes_on_as_one_process_would_have(setup: Path, tmp_path: Path) -> None:
     changes = {"method": "full", "max_forgetting": 50.0, "train": {"steps": 3, "checkpoint_every": 1}}
     run = shared_run(setup, tmp_path / "run", **changes)
@@ -319,7 +316,6 @@ def test_a_shared_out_run_that_died_goes_on_as_one_process_would_have(setup: Pat
     assert_same_weights(two["state_dict"], one["state_dict"])  # whole tensors: either can be read by either
 
 
-@pytest.mark.slow
 def test_full_tuning_of_a_base_in_bfloat16_loses_no_step_by_rounding(setup: Path, slow: Path, tmp_path: Path) -> None:
     """Masters are shared out with their weights. Gradients are summed in another order, so the two runs are near."""
     whole_run(setup, tmp_path / "whole", **HALVES["half full"])
@@ -334,7 +330,6 @@ def test_full_tuning_of_a_base_in_bfloat16_loses_no_step_by_rounding(setup: Path
     assert moved["shared"] == pytest.approx(moved["whole"], rel=0.02)
 
 
-@pytest.mark.slow
 def test_a_base_in_bfloat16_trains_values_in_float32(setup: Path, slow: Path, tmp_path: Path) -> None:
     """Rounded activations depend on how many are multiplied at once, so that two processes are near to one, not it."""
     whole_run(setup, tmp_path / "half", **HALF)
@@ -350,7 +345,6 @@ def test_a_base_in_bfloat16_trains_values_in_float32(setup: Path, slow: Path, tm
     assert {tensor.dtype for name, tensor in saved.items() if ".updates." in name} == {torch.float32}
 
 
-@pytest.mark.slow
 def test_the_command_starts_both_processes_and_its_run_exports(setup: Path, tmp_path: Path) -> None:
     """With scores that need the whole base, written before."""
     told = values(setup, tmp_path / "run", train={**TRAIN, "batch_size": 4, "strategy": "fsdp2", "devices": 2})
@@ -388,7 +382,6 @@ def measured(folder: Path) -> list[str]:
     return said
 
 
-@pytest.mark.slow
 def test_no_process_ever_has_the_whole_base_in_its_memory(tmp_path: Path) -> None:
     torch.manual_seed(0)
     build_base(width=768, layers=4, vision_layers=1).save_pretrained(tmp_path)

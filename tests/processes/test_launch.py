@@ -49,8 +49,9 @@ def test_an_error_ends_all_processes_and_is_said_once(what: str) -> None:
     assert Started(what).end() == (2, ["pairalign: train.lr=-1: give at least 0."])
 
 
-@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("waiting", ["sleep", pytest.param("collective", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [1, 0])
+@pytest.mark.parametrize("waiting", ["sleep", "collective"])
 def test_the_others_end_and_name_the_process_that_was_killed(victim: int, waiting: str) -> None:
     started = Started(waiting)
     os.kill(started.pids[victim], signal.SIGKILL)
