@@ -45,6 +45,7 @@ PUBLIC = [
     "pack_pairs",
     "read_signal",
     "recompose_mllm",
+    "register_bridge",
     "register_encoder",
     "teach_sequence",
     "translate",

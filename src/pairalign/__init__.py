@@ -47,6 +47,7 @@ _HOME = {
     "pack_pairs": "pairalign.data.pack",
     "read_signal": "pairalign.data.decode",
     "recompose_mllm": "pairalign.finetune.run",
+    "register_bridge": "pairalign.sensors.bridges.registry",
     "register_encoder": "pairalign.core.registry",
     "teach_sequence": "pairalign.finetune.sequence.run",
     "translate": "pairalign.translation.run",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from pairalign.hub.published import PublishedRun as PublishedRun
     from pairalign.hub.published import SensorPack as SensorPack
     from pairalign.sensors.answer import answer as answer
+    from pairalign.sensors.bridges.registry import register_bridge as register_bridge
     from pairalign.sensors.model import SensorModel as SensorModel
     from pairalign.sensors.processor import SensorProcessor as SensorProcessor
     from pairalign.translation.measure import measure_translation as measure_translation

@@ -23,8 +23,8 @@ class SenseConfig(Strict):
     Args:
         run: folder of that run.
         modality: what the sensor is called there; its own name if null.
-        bridge: "linear", "mlp" or "resampler"; or "recomposition", through the model's own image projector, which is
-            fitted to `images` and never trained.
+        bridge: "linear", "mlp", "resampler", or one that a plugin registers; or "recomposition", through the model's
+            own image projector, which is fitted to `images` and never trained.
         tokens: vectors beside those of the latents, 0 or more, the encoder's averaged in so many groups; "all" for one
             each of the encoder's; a resampler's queries.
         images: shard folder that a recomposition is fitted to, with a field `anchor`.
@@ -39,7 +39,7 @@ class SenseConfig(Strict):
 
     run: Text
     modality: Name | None = None
-    bridge: Literal["linear", "mlp", "resampler", "recomposition"] = "mlp"
+    bridge: Text = "mlp"
     tokens: Whole | Literal["all"] = 8
     images: Text | None = None
     anchor: Name = "image"

@@ -29,6 +29,7 @@ from pairalign.finetune.length import told_world, with_steps
 from pairalign.finetune.plan_counts import count_trained, marked_neurons
 from pairalign.finetune.plan_flops import count_flops, estimate_activations
 from pairalign.finetune.rules import check_config
+from pairalign.runs.plugins import load_plugins
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     Nothing that the configuration names on disk has to exist. Raise `ConfigError` for a method whose sizes the model's
     do not say, `DormantError` where choosing would refuse.
     """
+    load_plugins(config.plugins)
     check_config(config)
     config = _with_steps(config)
     model = build_on_meta(architecture)

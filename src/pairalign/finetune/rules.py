@@ -22,6 +22,7 @@ from pairalign.finetune.methods import create_method
 from pairalign.finetune.methods.method import beside_base
 from pairalign.finetune.pull_back import check_pull_back
 from pairalign.finetune.rehearse import check_rehearse
+from pairalign.sensors.bridges.registry import check_bridge
 
 
 def check_config(config: RecomposeConfig) -> None:
@@ -30,6 +31,8 @@ def check_config(config: RecomposeConfig) -> None:
         raise ConfigError("senses: is empty: name at least one sensor and the stage-one run that aligned it.")
     if not config.tasks:
         raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
+    for name, sense in config.senses.items():
+        check_bridge(sense.bridge, f"senses.{name}.bridge")
     check_names(config.train)
     check_shared(config)
     method = create_method(config.method, config.options)

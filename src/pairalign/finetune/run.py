@@ -42,6 +42,7 @@ from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.claim import Claim, claim
 from pairalign.runs.folder import CHECKPOINT, RunFolder
+from pairalign.runs.plugins import load_plugins
 from pairalign.runtime import Runtime, find_device
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def _with_steps(config: RecomposeConfig, world: int) -> RecomposeConfig:
 
 
 def _check(config: RecomposeConfig) -> None:
+    load_plugins(RunFolder(Path(config.out), "recompose", RecomposeConfig).named_or_kept(config.plugins))
     check_config(config)
     for name in ("out", "cache", "score_cache"):
         folder = getattr(config, name)

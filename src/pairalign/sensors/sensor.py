@@ -21,8 +21,9 @@ from pairalign.core.config import LatentConfig, Strict, Tune
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError
 from pairalign.core.registry import create_encoder
-from pairalign.sensors.bridges.bridge import Bridge, Sensed
+from pairalign.sensors.bridges.bridge import Sensed
 from pairalign.sensors.bridges.recomposition import Recomposition
+from pairalign.sensors.bridges.registry import BridgeSizes, create_bridge
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,14 @@ def build_sense(recipe: SenseRecipe, model: nn.Module) -> Sense:
     return Sense(encoder, head, bridge, recipe).eval()
 
 
-def build_bridge(encoder: Encoder, head: nn.Module, model: nn.Module, kind: str, tokens: int) -> Bridge:
+def build_bridge(encoder: Encoder, head: nn.Module, model: nn.Module, kind: str, tokens: int) -> nn.Module:
     """A bridge from an aligned sensor into a model; sizes are read off both."""
     weight = embedding_of(model).weight.detach()
     device = next((t.device for t in head.state_dict().values()), weight.device)
     latents = head(torch.zeros(2, encoder.width, device=device))
     widths = (encoder.width, latents.shared.shape[1], latents.private.shape[1])
-    return Bridge(widths, weight.shape[1], kind, tokens, float(weight.float().square().mean().sqrt()))
+    size = float(weight.float().square().mean().sqrt())
+    return create_bridge(kind, BridgeSizes(*widths, weight.shape[1], tokens, size))
 
 
 @torch.no_grad()
