@@ -30,7 +30,7 @@ class BridgeSizes(NamedTuple):
         shared: width d_s of the shared latent.
         private: width d_p of the private one, 0 for none.
         hidden: width H of the language model's embeddings.
-        count: `senses.NAME.tokens` of the configuration.
+        vectors: `senses.NAME.tokens` of the configuration.
         size: root mean square of an entry of the model's embeddings.
     """
 
@@ -38,7 +38,7 @@ class BridgeSizes(NamedTuple):
     shared: int
     private: int
     hidden: int
-    count: int
+    vectors: int
     size: float
 
 
@@ -48,7 +48,7 @@ F = TypeVar("F", bound=BuildBridge)
 
 def _own(kind: str, sizes: BridgeSizes) -> nn.Module:
     widths = (sizes.tokens, sizes.shared, sizes.private)
-    return Bridge(widths, sizes.hidden, kind, sizes.count, sizes.size)
+    return Bridge(widths, sizes.hidden, kind, sizes.vectors, sizes.size)
 
 
 _BRIDGES: dict[str, BuildBridge] = {kind: partial(_own, kind) for kind in get_args(Kind)}
