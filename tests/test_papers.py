@@ -163,10 +163,12 @@ def run_script(name: str, words: list[str], patch: pytest.MonkeyPatch) -> int:
     """`python bench/NAME.py …` in this process, with few questions and one rate."""
     bench = importlib.import_module(name)
     if name == "front":
-        patch.setattr(bench, "SIZES", {task: 8 * bool(count) for task, count in bench.SIZES.items()})
-        patch.setattr(bench, "HELD", dict.fromkeys(bench.HELD, 4))
-        patch.setattr(bench, "RATES", bench.RATES[:1])
-        patch.setattr(bench, "ProcessPoolExecutor", Here)
+        runs = importlib.import_module("fronts.runs")
+        patch.setattr(runs, "SIZES", {task: 8 * bool(count) for task, count in runs.SIZES.items()})
+        patch.setattr(runs, "HELD", dict.fromkeys(runs.HELD, 4))
+        patch.setattr(runs, "ProcessPoolExecutor", Here)
+        arms = importlib.import_module("fronts.arms")
+        patch.setattr(arms, "RATES", arms.RATES[:1])
     if name == "sequence":
         patch.setattr(bench, "SKILLS", dict(list(bench.SKILLS.items())[:2]))
     patch.setattr(sys, "argv", [name, *words])

@@ -75,7 +75,10 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
                     asked = [gr.Button(text, size="sm", min_width=120) for text in questions]
                 compare = gr.Button("does the model use the signal?", elem_id="compare", interactive=False)
                 compared = gr.Dataframe(
-                    headers=["signal", "answer", "the same?"], label="the last question, asked again", interactive=False
+                    headers=["signal", "answer", "the same?"],
+                    label="the last question, asked again",
+                    interactive=False,
+                    elem_id="compared",
                 )
                 near = gr.Gallery(
                     label="nearest examples in the space",

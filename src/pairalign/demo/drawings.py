@@ -6,7 +6,9 @@ same in full.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pairalign.align.run import AlignRun
 from pairalign.data.world import VISIBLE
@@ -42,8 +44,18 @@ def add_drawings(run: AlignRun, report: Report, *, pairs: Path, out: Path, seed:
             progress=progress,
         )
         caption = f"{source} → {target}: source, truth, what was drawn, the nearest true sample, the mean of all."
-        report.picture(measured_grid(found.setting, found.rows[:ROWS]), caption)
+        report.picture(measured_grid(found.setting, found.rows[:ROWS]), caption, _in_words(found.record))
         report.table(*factor_rows(found.record), caption=_CAPTION.format(n=found.record["n"]))
+
+
+def _in_words(record: Mapping[str, Any]) -> str:
+    """What a probe reads from each kind of picture in the grid, for those who cannot see it."""
+    head, rows = factor_rows(record)
+    told = []
+    for name, _, probe, *scores in rows:
+        read = ", ".join(f"{what} {score.value:.2f}" for what, score in zip(head[3:], scores, strict=True) if score)
+        told.append(f"{name} read by {probe} from {read}")
+    return f"{ROWS} rows of pictures. " + "; ".join(told)
 
 
 _CAPTION = (
