@@ -81,9 +81,8 @@ def test_drop_ask_and_read(address: str, browser: Any, tmp_path: Path, width: in
     page.keyboard.press("Enter")  # by keyboard alone
     page.wait_for_selector("#chat .bot")
     page.click("#compare")
-    page.wait_for_selector("#compared :text('touch: blank')")
-    page.wait_for_selector("#compared :text('another')")
-    page.wait_for_selector("#compared :text('no signal')")
+    for signal in ("touch: blank", "touch: another's", "no signal"):
+        page.locator("#compared", has_text=signal).wait_for()
     page.fill("#words textarea, #words input", "rough, smooth")
     page.keyboard.press("Enter")
     page.wait_for_selector("#chances :text('%')")
