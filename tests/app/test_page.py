@@ -19,6 +19,13 @@ from pairalign.data.world import World
 
 pytestmark = pytest.mark.slow
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WIDE = """() => {
+  const page = document.documentElement, seen = page.clientWidth
+  if (page.scrollWidth <= seen) return []
+  const found = [...document.querySelectorAll('*')].map(e => [Math.round(e.getBoundingClientRect().right), e])
+  return found.filter(([right]) => right > seen + 1).sort((a, b) => b[0] - a[0]).slice(0, 4)
+    .map(([right, e]) => `${right} ${e.tagName}.${e.className} in ${(e.parentElement?.closest('[id]') || {}).id}`)
+}"""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -86,8 +93,8 @@ def test_drop_ask_and_read(address: str, browser: Any, tmp_path: Path, width: in
     page.fill("#words textarea, #words input", "rough, smooth")
     page.keyboard.press("Enter")
     page.wait_for_selector("#chances :text('%')")
-    over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert over <= 0, "it has to be moved sideways"
+    wide = page.evaluate(WIDE)
+    assert not wide, "; ".join(wide)  # or it has to be moved sideways
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     shade = sum(map(int, re.findall(r"\d+", dark)[:3]))
     assert (shade < 200) == (scheme == "dark"), dark

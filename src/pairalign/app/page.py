@@ -21,7 +21,8 @@ from pairalign.data.decode import read_signal
 CSS = """
 .gradio-container {max-width: 1200px !important; margin: 0 auto !important}
 #signal img {object-fit: contain}
-@media (max-width: 640px) {.gradio-container {padding: 8px !important}}
+#compared td {overflow-wrap: anywhere; white-space: normal}
+@media (max-width: 640px) {.gradio-container, .gradio-container .main {padding: 4px !important}}
 """
 FONT = ["system-ui", "sans-serif"]  # nothing is fetched
 ABOUT = "Drop a recording, ask, and see whether the model uses it. Each question is asked by itself."
@@ -58,7 +59,7 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
                 examples = gr.Gallery(
                     value=_gallery(session, sensors[0]),
                     label="examples: pick one",
-                    columns=4,
+                    columns=2,
                     height=220,
                     allow_preview=False,
                     interactive=False,
@@ -74,16 +75,11 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
                 with gr.Row():
                     asked = [gr.Button(text, size="sm", min_width=120) for text in questions]
                 compare = gr.Button("does the model use the signal?", elem_id="compare", interactive=False)
-                compared = gr.Dataframe(
-                    headers=["signal", "answer", "the same?"],
-                    label="the last question, asked again",
-                    interactive=False,
-                    elem_id="compared",
-                )
+                compared = gr.Markdown(elem_id="compared")
                 near = gr.Gallery(
                     label="nearest examples in the space",
-                    columns=6,
-                    height=140,
+                    columns=2,
+                    height=240,
                     allow_preview=False,
                     interactive=False,
                     visible=bool(session.examples),
@@ -183,10 +179,12 @@ def _ask(session: Session) -> Callable[..., Any]:
 
 def _compare(session: Session) -> Callable[..., Any]:
     @_told
-    def work(signals: dict[str, Any], image: Any, question: str) -> list[list[str]]:
+    def work(signals: dict[str, Any], image: Any, question: str) -> str:
         found = session.compare(question, signals, image)
         word = {None: "", True: "yes", False: "no"}
-        return [[one.signal, one.answer, word[one.same]] for one in found]
+        rows = [(one.signal, one.answer.replace("|", "\\|").replace("\n", " "), word[one.same]) for one in found]
+        lines = [f"| {' | '.join(row)} |" for row in (("signal", "answer", "the same?"), ("---",) * 3, *rows)]
+        return "\n".join([f"**{question}**, asked again", "", *lines])
 
     return work
 
