@@ -56,9 +56,14 @@ def _record(path: Path) -> dict[str, Any] | None:
 def _row(promise: str, record: dict[str, Any] | None) -> str:
     if record is None:
         return f"| {promise} | not measured | | |"
-    share = f" ({100 * record['held'] / record['tried']:.4g} %)" if record["tried"] else ""
+    share = f" ({_share(record['held'], record['tried'])} %)" if record["tried"] else ""
     share += f"; {record['part']}" if record.get("part") else ""
     return f"| {promise} | {record['held']} of {record['tried']}{share} | {record['seed']} | {record['date']} |"
+
+
+def _share(held: int, tried: int) -> str:
+    """In percent; what did not all hold is never rounded up to 100."""
+    return "100" if held == tried else f"{min(100 * held / tried, 99.9998):.7g}"
 
 
 def _section(name: str, record: dict[str, Any]) -> Iterator[str]:
