@@ -44,9 +44,7 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
     """
     sensors = sorted(session.processor.senses, key=lambda name: not session.examples.get(name))
     with gr.Blocks(title=f"{title} · pairalign", analytics_enabled=False) as page:
-        gr.Markdown(
-            f"# {title}\nDrop a recording, ask, and see whether the model uses it. Each question is asked by itself."
-        )
+        gr.Markdown(f"# {title}\n{ABOUT}")
         signals, talk, last = gr.State({}), gr.State([]), gr.State("")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
