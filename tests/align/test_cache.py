@@ -112,7 +112,7 @@ def test_caches_of_other_weights_data_or_fields_lie_beside_each_other(
 def test_a_cache_of_another_fingerprint_is_refused(pair_folder: Path, tmp_path: Path, tower: TinyVector) -> None:
     build(tmp_path / "cache", tower, pair_folder / "a-b")
     with pytest.raises(CacheError, match=r"is stale.*Delete the folder"):
-        AnchorCache.open(where(tmp_path), "0" * 64)
+        AnchorCache.open(where(tmp_path), "0" * 64, tower.width)
 
 
 def test_a_damaged_or_foreign_cache_is_refused(pair_folder: Path, tmp_path: Path, tower: TinyVector) -> None:

@@ -21,6 +21,7 @@ from pairalign.dormant.significance.scores import check_score
 from pairalign.evaluate.protocols import registry
 from pairalign.evaluate.protocols.registry import find_protocol
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.sensors.bridges import registry as bridges
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted([*DOCS.glob("howto/*.md"), *DOCS.glob("concepts/*.md"), DOCS / "troubleshooting.md"])
@@ -64,7 +65,7 @@ def test_every_block_of_settings_has_keys_of_a_configuration() -> None:
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the test registers is not there after it."""
-    for home, name in ((scores, "_SCORES"), (layout, "_LAYOUTS"), (registry, "_PROTOCOLS")):
+    for home, name in ((scores, "_SCORES"), (layout, "_LAYOUTS"), (registry, "_PROTOCOLS"), (bridges, "_BRIDGES")):
         entries = getattr(home, name)
         monkeypatch.setattr(home, name, copy.copy(entries))
 

@@ -23,7 +23,7 @@ def test_a_row_says_name_values_default_and_meaning() -> None:
     rows = {line.split(" | ")[0].strip("| `"): line for line in page.splitlines() if line.startswith("| `")}
     assert rows["scale"].startswith("| `scale` | > 0 | `14.3` | initial logit scale")
     assert rows["bad_fraction"].startswith("| `bad_fraction` | 0 to 1 | `0.01` |")
-    assert rows["head"].startswith("| `head` | `anchor` or null or whole, ≥ 0 | `null` |")
+    assert rows["head"].startswith("| `head` | `anchor` or null or whole, 0 to 65536 | `null` |")
     assert rows["edges"].startswith("| `edges` | a list: [EdgeConfig](#edgeconfig) | **needed** |")
     assert rows["batch_size"].startswith("| `batch_size` | whole, ≥ 1 | `128` |")
 

@@ -27,8 +27,8 @@ from pairalign import register_bridge
 from pairalign.dormant.significance import register_score
 
 
-@register_bridge("mean")
-class Mean(nn.Module):
+@register_bridge("halves")
+class Halves(nn.Module):
     def __init__(self, sizes):
         super().__init__()
         self.length, self.size = 2, sizes.size
@@ -55,9 +55,9 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("forgotten")
 def test_one_file_brings_a_bridge_and_a_score(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
-    told = values(setup, tmp_path / "run", senses={"touch": {"run": "demo/run", "bridge": "mean"}})
+    told = values(setup, tmp_path / "run", senses={"touch": {"run": "demo/run", "bridge": "halves"}})
     told |= {"dormant": {"score": "itself", "structure": "rows", "density": 0.2}}
-    with pytest.raises(ConfigError, match=r"senses\.touch\.bridge='mean': no bridge of this name"):
+    with pytest.raises(ConfigError, match=r"senses\.touch\.bridge='halves': no bridge of this name"):
         pa.recompose_mllm(load_config(RecomposeConfig, told), progress=False)
     config = load_config(RecomposeConfig, {**told, "plugins": [str(tmp_path / "mine.py")]})
     assert "touch" in str(plan_recompose(config))
@@ -69,8 +69,8 @@ def test_one_file_brings_a_bridge_and_a_score(setup: Path, tmp_path: Path, monke
         assert torch.equal(again.model.senses.state_dict()[name], tensor)
     model, processor = pa.load_sensor_model(str(setup / "base"), [pack])
     assert processor.senses["touch"].length == 2
-    assert type(model.senses["touch"].bridge).__name__ == "Mean"
-    monkeypatch.setattr(registry, "_BRIDGES", {k: v for k, v in registry._BRIDGES.items() if k != "mean"})
+    assert type(model.senses["touch"].bridge).__name__ == "Halves"
+    monkeypatch.setattr(registry, "_BRIDGES", {k: v for k, v in registry._BRIDGES.items() if k != "halves"})
     with pytest.raises(PackError, match="Name the file that registers it with --plugin"):
         pa.load_sensor_model(str(setup / "base"), [pack])
 

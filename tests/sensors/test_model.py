@@ -10,7 +10,7 @@ from sensing import CLOUD, SILENT, TOUCH, batch, clouds, gels, logits, sense, se
 from tiny_mllms import FAMILIES, VOCAB, Family
 from torch import Tensor
 
-from pairalign.core.errors import ConfigError, DataError
+from pairalign.core.errors import ConfigError, DataError, RegistryError
 from pairalign.sensors.model import SensorModel
 
 
@@ -201,7 +201,7 @@ def test_bridges(kind: str, tokens: int, length: int) -> None:
 
 def test_a_bridge_that_cannot_be_is_refused() -> None:
     base = FAMILIES["llava"].model()
-    with pytest.raises(ConfigError, match=r"bridge='mpl'. Did you mean 'mlp'"):
+    with pytest.raises(RegistryError, match=r"bridge 'mpl' is unknown. Did you mean 'mlp'"):
         sense(base, kind="mpl")
     with pytest.raises(ConfigError, match=r"tokens=0: a resampler bridge needs at least 1"):
         sense(base, kind="resampler", tokens=0)

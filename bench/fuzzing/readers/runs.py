@@ -176,7 +176,7 @@ def caches(folder: Path) -> dict[str, Door]:
     (folder / chosen.RECORD).write_text(json.dumps({"key": "x"}))
 
     def anchors() -> None:
-        cache = AnchorCache.open(folder, "x")
+        cache = AnchorCache.open(folder, "x", 4)
         for key in (*keys, "c"):
             for draw in (None, torch.Generator().manual_seed(0)):
                 if key not in cache.bad:

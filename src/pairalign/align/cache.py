@@ -25,6 +25,7 @@ from pairalign.align.fingerprint import cache_fingerprint
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CacheError, SignalError, StorageError
 from pairalign.core.record import read_record
+from pairalign.data.arrays import read_header
 from pairalign.data.captions import several_texts
 from pairalign.data.index import ShardIndex, load_index
 from pairalign.data.place import Remote, find_place
@@ -55,11 +56,14 @@ class AnchorCache:
     bad: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: str | Path, fingerprint: str) -> AnchorCache:
-        """Open a finished cache; raise `CacheError` if it is damaged or was made from something else."""
+    def open(cls, folder: str | Path, fingerprint: str, width: int) -> AnchorCache:
+        """Open a finished cache of features of width D; raise `CacheError` if it is damaged or was made from
+        something else."""
         folder = Path(folder)
         try:
             record = read_record(folder / "cache.json", _Record)
+            with (folder / "features.npy").open("rb") as stream:
+                read_header(stream)
             features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
         except Exception as error:  # numpy raises a dozen kinds for a damaged header
             raise CacheError(
@@ -70,8 +74,8 @@ class AnchorCache:
                 f"anchor cache {str(folder)!r} is stale: made with other weights, options, preprocessing or data "
                 f"(fingerprint {found[:12]}, now {fingerprint[:12]}). Delete the folder, or set `cache` to another one."
             )
-        if features.ndim != 3 or features.dtype != np.float32 or 0 in features.shape[1:]:
-            what = f"{features.dtype} of shape {features.shape}"
+        if features.ndim != 3 or features.dtype != np.float32 or features.shape[2] != width:
+            what = f"{features.dtype} of shape {features.shape}, and should be float32 of shape (N, K, {width})"
             raise CacheError(f"anchor cache {str(folder)!r} is damaged: its features are {what}: delete it.")
         if len(record.keys) != len(features):
             raise CacheError(
@@ -175,7 +179,7 @@ def open_or_build(
                 except StorageError:
                     if not (folder / "cache.json").exists():  # else another machine was faster
                         raise
-    return AnchorCache.open(folder, fingerprint)
+    return AnchorCache.open(folder, fingerprint, encoder.width)
 
 
 def _most_captions(encoder: Encoder, index: ShardIndex, shards: Any, split: str, source: str) -> int:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from pairalign.align.contrastive import LogitScale
 from pairalign.align.model import build_head
-from pairalign.align.store import check_restored
+from pairalign.align.store import check_restored, check_shapes
 from pairalign.core.config import AlignConfig, ModalityConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
@@ -63,6 +64,8 @@ def load_modality(
     told = config.modalities[modality]
     encoder = create_encoder(told.encoder, **told.options)
     encoder.tune(told.tune)
+    with torch.device("meta"):
+        check_shapes(folder, build_head(encoder, config.latent, told.head, modality), f"heads.{modality}.")
     head = build_head(encoder, config.latent, told.head, modality)
     _load(folder / "model.safetensors", modality, encoder, head)
     place = find_device(device)

@@ -11,7 +11,7 @@ Note:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -303,8 +303,11 @@ def build_head(encoder: Encoder, sizes: LatentConfig, hidden: int | str | None, 
     return AnchorHead(encoder.width, sizes.shared, sizes.private)
 
 
-def build_aligner(config: AlignConfig) -> PairAligner:
-    """Load the plugins, create every encoder, check the graph, and put the aligner together."""
+def build_aligner(config: AlignConfig, fits: Callable[[nn.Module], None] | None = None) -> PairAligner:
+    """Load the plugins, create every encoder, check the graph, and put the aligner together.
+
+    fits: is shown the aligner with all but its encoders on the meta device, before anything of it takes memory.
+    """
     from pairalign.core.registry import create_encoder, load_plugin
 
     for plugin in config.plugins:
@@ -316,7 +319,14 @@ def build_aligner(config: AlignConfig) -> PairAligner:
         encoder.tune(modality.tune)
         encoders[name] = encoder
     heads = {name: m.head for name, m in config.modalities.items() if m.head is not None}
-    return PairAligner(encoders, graph, config.latent, config.loss, heads)
+
+    def made() -> PairAligner:
+        return PairAligner(encoders, graph, config.latent, config.loss, heads)
+
+    if fits is not None:
+        with torch.device("meta"):
+            fits(made())
+    return made()
 
 
 def config_graph(config: AlignConfig) -> PairGraph:

@@ -29,7 +29,7 @@ from pairalign.align.modality import read_run
 from pairalign.align.model import PairAligner, build_aligner
 from pairalign.align.precision import check_trainer
 from pairalign.align.sources import EdgeSource, cache_home, pools_of, recorded_of
-from pairalign.align.store import load_weights, save_weights, start_encoders
+from pairalign.align.store import check_shapes, load_weights, save_weights, start_encoders
 from pairalign.align.strategy import check_strategy
 from pairalign.core.config import AlignConfig
 from pairalign.core.errors import DataError
@@ -170,7 +170,7 @@ def load_aligned(folder: str | Path, device: DeviceLike = "cpu", *, plugins: Seq
     run = RunFolder(folder, "align", AlignConfig)
     config = read_run(folder)
     config = replace(config, out=str(folder), plugins=run.to_load(config.plugins, plugins))
-    aligner = build_aligner(config)
+    aligner = build_aligner(config, partial(check_shapes, run.path))
     load_weights(run.path, aligner)
     aligner.to(find_device(device))
     return AlignRun(run.path, config, aligner.eval())

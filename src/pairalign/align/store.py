@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import nn
 
 from pairalign.align.fingerprint import weights_fingerprint
 from pairalign.align.model import PairAligner
@@ -31,6 +32,27 @@ def save_weights(folder: Path, aligner: PairAligner) -> None:
     }
     prints = {name: weights_fingerprint(aligner.encoder(name)) for name in restored}
     save_tensors(folder / "model.safetensors", tensors, {"restored": json.dumps(prints)})
+
+
+def check_shapes(folder: Path, built: nn.Module, prefix: str = "") -> None:
+    """Raise `CheckpointError` where a module that has no memory yet, on the meta device, is another than the one stored
+    in model.safetensors. prefix: what names of its weights begin with there."""
+    from safetensors import safe_open
+
+    path = folder / "model.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # safetensors raises its own kind, which is no public class
+        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+    for name, tensor in built.state_dict(prefix=prefix).items():
+        found = stored.get(name)
+        if tensor.is_meta and found != tuple(tensor.shape):
+            told = "not there" if found is None else f"of shape {found}"
+            raise CheckpointError(
+                f"weights {str(path)!r} do not fit the configuration beside them: {name} should be of shape "
+                f"{tuple(tensor.shape)} and is {told}: copy the run again."
+            )
 
 
 def load_weights(folder: Path, aligner: PairAligner) -> None:

@@ -69,6 +69,9 @@ Several = Annotated[int, Within(2, LARGEST, whole=True)]
 """A whole number of at least 2."""
 Whole = Annotated[int, Within(0, LARGEST, whole=True)]
 """A whole number of at least 0."""
+WIDEST = 1 << 16
+Width = Annotated[int, Within(0, WIDEST, whole=True)]
+"""Of a layer, or a number of tokens: beyond that a slip, and a matrix that no machine holds."""
 Amount = Annotated[float, Within(0)]
 """A finite number of at least 0."""
 Positive = Annotated[float, Within(0, open=True)]

@@ -16,10 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pairalign.core.bounds import LARGEST, Amount, Count, Positive, Share, Strict, Whole, Within
+from pairalign.core.bounds import LARGEST, WIDEST, Amount, Count, Positive, Share, Strict, Whole, Width, Within
 from pairalign.core.errors import ConfigError
 from pairalign.core.explain import check_stage, explain
-from pairalign.core.names import Extensions, Name, Options, Text
+from pairalign.core.names import Extensions, Folder, Name, Options, Text
 from pairalign.core.notation import apply_override, check_overrides, read_mapping, write_yaml
 from pairalign.core.secrets import hide_addresses
 from pairalign.core.sources import Shards, SourceConfig, pool_conflicts, sources_of
@@ -49,8 +49,8 @@ class ModalityConfig(Strict):
     tune: Annotated[Literal["all", "none"] | int, Within(1, LARGEST, whole=True)] = "all"
     source: Text | None = None
     views: Count = 1
-    head: Annotated[int | Literal["anchor"] | None, Within(0, LARGEST, whole=True)] = None
-    start: Text | None = None
+    head: Annotated[int | Literal["anchor"] | None, Within(0, WIDEST, whole=True)] = None
+    start: Folder | None = None
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,16 @@ class LatentConfig(Strict):
     """Sizes of the latents.
 
     Args:
-        shared: dimensions d_s that edges compare, 1 or more.
-        private: dimensions d_p of each modality's own, 0 or more.
-        hidden: width of heads, 0 for linear ones.
+        shared: dimensions d_s that edges compare, 1 to 65536.
+        private: dimensions d_p of each modality's own, 0 to 65536.
+        hidden: width of heads, up to 65536, 0 for linear ones.
         standardise: keep each shared dimension at mean 0 and variance 1 (running statistics): no gap between modalities
             that never meet in training.
     """
 
-    shared: Count = 64
-    private: Whole = 32
-    hidden: Whole = 256
+    shared: Annotated[int, Within(1, WIDEST, whole=True)] = 64
+    private: Width = 32
+    hidden: Width = 256
     standardise: bool = False
 
 
@@ -226,7 +226,7 @@ class DataConfig(Strict):
         cache_gb: how many GiB ≥ 0 of them at most; null for what PAIRALIGN_CACHE_GB says, by default 20.
     """
 
-    root: Text = "."
+    root: Folder = "."
     workers: Whole = 0
     shuffle: Whole = 1000
     train_split: Text = "train"
@@ -234,7 +234,7 @@ class DataConfig(Strict):
     bad_fraction: Share = 0.01
     augment: bool = True
     memory: Amount = 2.0
-    cache: Text | None = None
+    cache: Folder | None = None
     cache_gb: Amount | None = None
 
 
@@ -262,14 +262,14 @@ class AlignConfig(Strict):
 
     modalities: dict[Name, ModalityConfig]
     edges: tuple[EdgeConfig, ...]
-    out: Text
+    out: Folder
     seed: Whole = 0
     latent: LatentConfig = field(default_factory=LatentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    cache: Text | None = None
-    plugins: tuple[Text, ...] = ()
+    cache: Folder | None = None
+    plugins: tuple[Folder, ...] = ()
     log: Extensions = ()
     callbacks: Extensions = ()
     allow_disconnected: bool = False

@@ -1,8 +1,8 @@
 """Texts and names of settings: one form each, written once as the type of a field and checked however it is built.
 
-`Text` is one line that says something: a path, an address, a word that something else looks up. A `Label` is what
-figures are listed under: a task, a data set. A `Name` is what a prompt, a module and a file are called by: a sensor, a
-modality.
+`Text` is one line that says something: an address, a word that something else looks up. A `Folder` is a path, or an
+address where one may stand. A `Label` is what figures are listed under: a task, a data set. A `Name` is what a prompt,
+a module and a file are called by: a sensor, a modality.
 Where it bites: a sensor becomes `<|name|>` in prompts, `{name}` in questions, `--name` on the command line and an
 attribute of a module, which has some of its own; none of them may be met by chance.
 """
@@ -35,16 +35,27 @@ def names_module(name: str) -> bool:
     return bool(name) and name.isprintable() and "." not in name and name not in TAKEN and not name.startswith("_")
 
 
+def names_files(path: str) -> bool:
+    """Whether a file system could have a path; an address, whose parts may be longer, is taken as it is."""
+    try:
+        parts = [part.encode() for part in path.split("/")]
+    except UnicodeEncodeError:  # half a character
+        return False
+    address = "://" in path or path.startswith("pipe:")
+    return "\0" not in path and (address or max(map(len, parts)) <= OF_A_FILE)
+
+
 PLAIN = {"name": r"\w+", "sensor": r"[\w-]+"}
 PARTS = ("image", "text", "video", "audio")  # of every message
-LONGEST = {"text": 4096, "prompt": 2**20, "label": 128, "name": 64, "sensor": 64}  # characters
+LONGEST = {"text": 4096, "folder": 4096, "prompt": 2**20, "label": 128, "name": 64, "sensor": 64}  # characters
+OF_A_FILE = 255  # bytes, the longest that file systems take
 
 
 @dataclass(frozen=True)
 class Written(Rule):
     """Metadata of a field's type: text of a form. What is no text is left to the rest of the type."""
 
-    form: Literal["text", "prompt", "label", "name", "sensor"] = "text"
+    form: Literal["text", "folder", "prompt", "label", "name", "sensor"] = "text"
 
     def fault(self, value: Any) -> str | None:
         """The fix where `value` is not written so, else `None`."""
@@ -56,6 +67,8 @@ class Written(Rule):
             return f"give at most {LONGEST[self.form]} characters, these are {len(value)}"
         if "\0" in value or (self.form != "prompt" and any(end in value for end in "\r\n")):
             return "give one line"
+        if self.form == "folder" and not names_files(value):
+            return f"give names of files and folders that can be, each of at most {OF_A_FILE} bytes"
         if self.form == "label" and (value != value.strip() or not value.isprintable() or "/" in value):
             return "give words without '/' and without blanks around them"
         if self.form not in PLAIN:
@@ -67,7 +80,8 @@ class Written(Rule):
         return None
 
     def __str__(self) -> str:
-        return {"label": "a name", "name": "a plain name", "sensor": "a plain name"}.get(self.form, "text")
+        told = {"folder": "a path", "label": "a name", "name": "a plain name", "sensor": "a plain name"}
+        return told.get(self.form, "text")
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,9 @@ def _is_plain(value: Any) -> bool:
 
 Text = Annotated[str, Written()]
 """One line that is not empty."""
+FOLDER = Written("folder")
+Folder = Annotated[str, FOLDER]
+"""A path of a file or folder, or an address, in one line."""
 Prompt = Annotated[str, Written("prompt")]
 """Text of any number of lines that is not empty."""
 Label = Annotated[str, Written("label")]

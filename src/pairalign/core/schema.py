@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pairalign.core.bounds import LARGEST, Within
-from pairalign.core.names import LONGEST, PLAIN, Written
+from pairalign.core.names import FOLDER, LONGEST, PLAIN, Written
 from pairalign.core.plain import plain
 from pairalign.core.sources import PoolForm, SourceConfig
 
@@ -131,7 +131,7 @@ def _ruled(hint: Any, rules: tuple[Any, ...], made: dict[str, Any], partial: boo
         elif isinstance(rule, Written):
             found = found | _written(rule)
         elif isinstance(rule, PoolForm):
-            folder, source = _written(Written()) | {"type": "string"}, _of(SourceConfig, made, partial)
+            folder, source = _written(FOLDER) | {"type": "string"}, _of(SourceConfig, made, partial)
             found = {"anyOf": [folder, {"type": "array", "items": {"anyOf": [folder, source]}}]}
     return found
 

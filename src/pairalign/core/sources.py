@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pairalign.core.bounds import Positive, Strict
-from pairalign.core.names import Name, Text, Written
+from pairalign.core.names import FOLDER, Folder, Name, Text
 from pairalign.core.secrets import hide
 
 
@@ -33,7 +33,7 @@ class SourceConfig(Strict):
             such encoders read it; null for what its samples or its index say.
     """
 
-    path: Text
+    path: Folder
     name: Text | None = None
     weight: Positive | None = None
     split: Text | None = None
@@ -51,7 +51,7 @@ class PoolForm:
         entries = [value] if isinstance(value, (str, SourceConfig)) else value
         if not isinstance(entries, (list, tuple)) or not all(isinstance(one, (str, SourceConfig)) for one in entries):
             return f"give {self}"
-        return next((fix for one in entries if (fix := Written().fault(one)) is not None), None)
+        return next((fix for one in entries if (fix := FOLDER.fault(one)) is not None), None)
 
     def __str__(self) -> str:
         return "a shard folder, or a list of them"
@@ -63,7 +63,7 @@ class PoolForm:
             return {"path": value} if isinstance(value, str) else value
 
         one = core_schema.no_info_before_validator_function(entry, handler.generate_schema(SourceConfig))
-        folder = core_schema.no_info_after_validator_function(Written().check, core_schema.str_schema())
+        folder = core_schema.no_info_after_validator_function(FOLDER.check, core_schema.str_schema())
         forms: dict[Any, Any] = {"folder": folder, "pool": core_schema.tuple_variable_schema(one)}
         return core_schema.tagged_union_schema(
             forms, lambda value: "pool" if isinstance(value, (list, tuple, dict)) else "folder"

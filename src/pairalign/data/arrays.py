@@ -8,8 +8,9 @@ stays one until an encoder has taken its origin away.
 from __future__ import annotations
 
 import io
+import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,6 +26,7 @@ COLUMNS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 PACKED = ("rgb", "rgba")  # three bytes in one number, as ROS stores colours
 OPAQUE = ("a", "alpha")  # left out where it says nothing
+LONGEST_HEADER = 1 << 16  # bytes
 _NUMBERS = "biuf"
 _FIX = {
     "O": "an array of Python objects: stack its entries into one array of numbers, or pack them one a sample",
@@ -41,12 +43,7 @@ _FIX = {
 def read_npy(data: bytes) -> np.ndarray:
     """The array of an npy file; raise `DataError` for pickles, a cut file and what `plain_array` refuses."""
     stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    words = stream.read(int.from_bytes(stream.read(2 if version == (1, 0) else 4), "little"))
-    check("nesting", _nesting(words), "the header")
-    stream.seek(len(np.lib.format.magic(*version)))
-    shape, _, dtype = header(stream)
+    shape, dtype = read_header(stream)
     if dtype.hasobject:
         raise _refused(dtype)
     count = int(np.prod(shape, dtype=object))
@@ -58,11 +55,34 @@ def read_npy(data: bytes) -> np.ndarray:
     return plain_array(np.lib.format.read_array(stream, allow_pickle=False))
 
 
+def read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that an npy file tells, with the stream behind them. Raise `DataError` for a header that takes
+    more than it may, before numpy makes room for it, and what numpy raises for a damaged one."""
+    start = stream.tell()
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    size = int.from_bytes(stream.read(2 if version == (1, 0) else 4), "little")
+    if size > LONGEST_HEADER:
+        raise DataError(f"the bytes are no valid npy: the header promises {size} bytes of itself.")
+    check("nesting", _nesting(stream.read(size)), "the header")
+    stream.seek(start + len(np.lib.format.magic(*version)))
+    shape, _, dtype = read(stream)
+    return shape, dtype
+
+
 def _nesting(words: bytes) -> int:
     """How many brackets are open at once, as a parser that reads them counts."""
     signs = np.frombuffer(words, np.uint8)
     steps = np.isin(signs, list(b"([{")).astype(np.int64) - np.isin(signs, list(b")]}"))
     return int(steps.cumsum().max(initial=0))
+
+
+def dtype_of(name: str) -> np.dtype[Any]:
+    """The type that a file names; raise `ValueError` for what is none, whatever numpy raises where it reads it."""
+    try:
+        return np.dtype(name)
+    except Exception as error:  # numpy reads it as Python, up to SyntaxError
+        raise ValueError(f"dtype {reprlib.repr(name)} is no type of numpy") from error
 
 
 def plain_array(value: Any) -> np.ndarray:

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.core.limits import read_bytes
 from pairalign.core.record import Closed, as_record, parse_record
 from pairalign.core.secrets import hide
 from pairalign.core.trust import is_trusted
+from pairalign.data.arrays import dtype_of
 from pairalign.data.place import Remote, ShardPlace, find_place
 from pairalign.files import replacing, sha256_text, stays_inside
 
@@ -250,7 +249,7 @@ def _checked(index: ShardIndex) -> ShardIndex:
     if not index.modalities:
         raise ValueError("it names no modality")
     for info in index.modalities.values():
-        if info.dtype not in (None, "mixed") and np.dtype(info.dtype).kind not in "biufSU":
+        if info.dtype not in (None, "mixed") and dtype_of(info.dtype).kind not in "biufSU":
             raise ValueError(f"dtype {info.dtype!r} is none of numbers")
     for split in (index.splits, *index.divisions.values()):
         for name, part in split.items():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import SignalError
-from pairalign.data.arrays import plain_array
+from pairalign.data.arrays import dtype_of, plain_array
 from pairalign.data.raster import upright
 
 Levels = tuple[float, float]
@@ -92,7 +92,7 @@ def recorded_levels(recorded: Mapping[str, Any]) -> Levels | None:
     name, known = recorded.get("dtype"), recorded.get("range")
     if name in (None, "uint8", "mixed") or not known:
         return None
-    return natural_levels(np.dtype(name), *known)
+    return natural_levels(dtype_of(name), *known)
 
 
 def check_pictures(recorded: Mapping[str, Any], levels: Levels | None, where: str) -> list[str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import posixpath
 import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pairalign.core.errors import DataError
+from pairalign.core.names import names_files
 from pairalign.core.secrets import HIDDEN, hide
 
 SCHEMES = ("s3", "gs", "gcs", "https", "http", "hf")
@@ -124,6 +126,8 @@ def find_place(shards: str | Path | Remote, root: str | Path | Remote = "") -> S
     if isinstance(shards, Remote):
         return shards
     text = _LOST_SLASH.sub(r"\1://", str(shards), count=1) if _LOST_SLASH.match(str(shards)) else str(shards)
+    if not names_files(text):
+        raise DataError(f"{reprlib.repr(hide(text))} is the name of no folder: correct it.")
     if HIDDEN in text:
         raise DataError(
             f"{hide(text)!r} was written down without its credentials: give the address again as it was "

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pairalign.core.bounds import Amount, Count, Positive, Share, Strict, Whole
+from pairalign.core.bounds import Amount, Count, Positive, Share, Strict, Whole, Width
 from pairalign.core.config import TrainerConfig, Tune
 from pairalign.core.errors import ConfigError
-from pairalign.core.names import Extensions, Label, Name, Options, Prompt, SensorName, Text
+from pairalign.core.names import Extensions, Folder, Label, Name, Options, Prompt, SensorName, Text
 from pairalign.core.sources import Shards, pool_conflicts, sources_of
 from pairalign.dormant.config import DormantConfig
 
@@ -25,7 +25,7 @@ class SenseConfig(Strict):
         modality: what the sensor is called there; its own name if null.
         bridge: "linear", "mlp", "resampler", or one that a plugin registers; or "recomposition", through the model's
             own image projector, which is fitted to `images` and never trained.
-        tokens: vectors beside those of the latents, 0 or more, the encoder's averaged in so many groups; "all" for one
+        tokens: vectors beside those of the latents, 0 to 65536, the encoder's averaged in so many groups; "all" for one
             each of the encoder's; a resampler's queries.
         images: shard folder that a recomposition is fitted to, with a field `anchor`.
         anchor: the run's modality of pictures.
@@ -37,11 +37,11 @@ class SenseConfig(Strict):
         lr: of the encoder, 0 or more; null for train.lr.
     """
 
-    run: Text
+    run: Folder
     modality: Name | None = None
     bridge: Text = "mlp"
-    tokens: Whole | Literal["all"] = 8
-    images: Text | None = None
+    tokens: Width | Literal["all"] = 8
+    images: Folder | None = None
     anchor: Name = "image"
     image_count: Count = 512
     trained: bool = True
@@ -109,7 +109,7 @@ class StartConfig(Strict):
             them. Where the base's own weights train, the two are one.
     """
 
-    run: Text
+    run: Folder
     updates: Literal["same", "new"] = "same"
 
 
@@ -315,10 +315,10 @@ class RecomposeConfig(Strict):
             {path: {option: value}}.
     """
 
-    base: Text
+    base: Folder
     senses: dict[SensorName, SenseConfig]
     tasks: dict[Label, TaskConfig]
-    out: Text
+    out: Folder
     held_out: dict[Label, TaskConfig] = field(default_factory=dict)
     validation: dict[Label, TaskConfig] = field(default_factory=dict)
     calibration: dict[Label, TaskConfig] = field(default_factory=dict)
@@ -333,15 +333,15 @@ class RecomposeConfig(Strict):
     options: Options = field(default_factory=dict)
     dormant: DormantConfig = field(default_factory=DormantConfig)
     train: TuneConfig = field(default_factory=TuneConfig)
-    scores: Text | None = None
-    cache: Text | None = None
-    score_cache: Text | None = None
-    installed: tuple[Text, ...] = ()
+    scores: Folder | None = None
+    cache: Folder | None = None
+    score_cache: Folder | None = None
+    installed: tuple[Folder, ...] = ()
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     start: StartConfig | None = None
     max_forgetting: Amount | ForgettingConfig | None = None
-    root: Text = "."
+    root: Folder = "."
     seed: Whole = 0
-    plugins: tuple[Text, ...] = ()
+    plugins: tuple[Folder, ...] = ()
     log: Extensions = ()
     callbacks: Extensions = ()

@@ -149,7 +149,7 @@ ARRAY = b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I10000000000
         (b"\x80\x04}" + PUT + b".", "a place 2147483647 in memory"),
         (b"\x80\x04" + ARRAY, "an array of a size"),
         (b"\x80\x04cbuiltins\nbytearray\n(I1000000000000\ntR.", "a bytearray of no bytes"),
-        (b"\x80\x04cnumpy\nndarray\n(I1000000000000\ntR.", "is damaged"),
+        (b"\x80\x04cnumpy\nndarray\n(I1000000000000\ntR.", "an array that is made by a call"),
     ],
 )
 def test_a_pickle_that_promises_more_than_it_holds_makes_no_room_for_it(
@@ -160,3 +160,57 @@ def test_a_pickle_that_promises_more_than_it_holds_makes_no_room_for_it(
     with pytest.raises(DataError, match=words):
         load_pickled_npy(tmp_path / "x.npy", True)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**18  # KiB
+
+
+def array_of(dtype: bytes, flags: bytes, values: bytes) -> bytes:
+    """An array of shape (2,) as numpy pickles it, with a type, the type's state and values of one's own."""
+    made = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR(I1\n(I2\nt"
+    return b"\x80\x04" + made + b"cnumpy\ndtype\n(" + dtype + b"tR(" + flags + b"tb" + b"I00\n" + values + b"tb."
+
+
+PLAIN = b"I3\nV|\nNNNI-1\nI-1\nI0\n"
+OBJECTS = b"I3\nV|\nNNNI-1\nI-1\nI63\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (array_of(b"VO8\n", OBJECTS, b"V12\n"), r"shape \(2,\) and object of other values"),
+        (array_of(b"VO8\n", OBJECTS, b"(I1\nl"), "of other values"),
+        (array_of(b"Vf8\n", PLAIN, b"(I1\nI2\nl"), "and float64 of other values"),
+        (array_of(b"Vf8\n", PLAIN, b"C\x08abcdefgh"), "and float64 of other values"),
+        (array_of(b"Vf8,f8\n", PLAIN, b"C\x08abcdefgh"), "a type 'f8,f8'"),
+        (array_of(b"VV8\n", b"I3\nV|\nNNNI8\nI8\nI63\n", b"C\x04abcd"), "other values"),
+        (b"\x80\x04cnumpy\ndtype\n(Vf8\nI00\nI01\ntR(I3\nV<\n(Vf4\n(I9\nttNNI-1\nI-1\nI0\ntb.", "a type of arrays"),
+        (b"\x80\x04cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(VO8\ntRC\x08abcdefghtR.", "a number of object"),
+        (b"\x80\x04cnumpy\ndtype\n(N}V__setstate__\nNstb.", "is damaged"),
+        (b"\x80\x04cnumpy.core.multiarray\n_reconstruct\n(N}V__doc__\nNstb.", "is damaged"),
+    ],
+)
+def test_an_array_has_the_values_that_its_type_and_shape_say(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "x.npy").write_bytes(data)
+    with pytest.raises(DataError, match=words):
+        load_pickled_npy(tmp_path / "x.npy", True)
+    test_data_comes_through_in_every_protocol(tmp_path, 2)  # nothing of it stays behind
+
+
+def test_columns_with_names_come_through(tmp_path: Path) -> None:
+    cloud = np.zeros(3, [("x", "<f4"), ("y", ">f4"), ("ring", "<u2")])
+    cloud["y"] = [1, 2, 3]
+    (tmp_path / "x.npy").write_bytes(pickle.dumps({"cloud": cloud}, protocol=4))
+    found = load_pickled_npy(tmp_path / "x.npy", True)["cloud"]
+    assert found.dtype == cloud.dtype
+    np.testing.assert_array_equal(np.asarray(found), cloud)
+
+
+def test_a_tensor_whose_pickle_is_long_is_refused_before_torch_reads_it(tmp_path: Path) -> None:
+    torch.save({f"layer.{n}": torch.ones(1) for n in range(300)}, tmp_path / "x.pt")
+    with pytest.raises(DataError, match=r"x\.pt: holds more than a tensor"):
+        load_tensor(tmp_path / "x.pt")
+    (tmp_path / "x.pt").write_bytes(b"\x80\x02c" + b"a" * 2**15)
+    with pytest.raises(DataError, match=r"x\.pt: holds more than a tensor"):
+        load_tensor(tmp_path / "x.pt")
+    for damaged in (b"", b"\x80\x02c"):
+        (tmp_path / "x.pt").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"x\.pt: is no plain tensor \(ValueError"):
+            load_tensor(tmp_path / "x.pt")

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.core.limits import parse_json
+from pairalign.core.limits import limit, parse_json
 from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
@@ -197,8 +197,9 @@ def points_of_dict(path: Path, columns: int, normalise: bool = True) -> np.ndarr
 def text_of_dict(path: Path, source: str) -> str:
     """One of OpenShape's captions: the first, where it is a list."""
     value = _dict(path).get(source)
-    while isinstance(value, (list, tuple, np.ndarray)) and len(value):
-        value = value[0]
+    for _ in range(limit("nesting")):  # a pickled list may hold itself
+        if isinstance(value, (list, tuple, np.ndarray)) and len(value):
+            value = value[0]
     if isinstance(value, dict):
         value = value.get("caption") or value.get("text")
     if not isinstance(value, str) or not value.strip():

@@ -1,8 +1,8 @@
 """The only door for pickled files: shut, unless the user says that the source is trusted, and even then a narrow one.
 
-A pickle may run any program when it is read. Here it may name numpy's makers of arrays, scalars and dtypes, sets and
-byte strings, and nothing else, so that a file which wants more is refused and nothing of it has run. Source:
-"Restricting Globals" in the documentation of Python's pickle.
+A pickle may run any program when it is read. Here it may name what `narrow.MAKERS` makes, and nothing else, so that a
+file which wants more is refused and nothing of it has run. Source: "Restricting Globals" in the documentation of
+Python's pickle.
 Where it bites: Python's reader makes room for what a pickle promises before it looks whether that is there, so the
 promises are read first; still, trust no file from where you would not run a program.
 """
@@ -14,58 +14,20 @@ import os
 import pickle
 import pickletools
 import zipfile
+from collections import deque
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from pairalign.core.author import reason_of
 from pairalign.core.errors import DataError
 from pairalign.core.limits import check, open_plain, read_bytes
-from pairalign.data.arrays import read_npy
+from pairalign.data.arrays import read_header, read_npy
+from pairalign.data.convert.narrow import MAKERS, refused
 
-
-def _latin(text: str, encoding: str) -> bytes:
-    """How pickles of protocol 2 spell bytes, through `_codecs.encode`; no other codec is looked up."""
-    if encoding != "latin1":
-        raise DataError(f"the pickle wants the codec {encoding!r}, which no data needs: the file is refused.")
-    return text.encode("latin1")
-
-
-def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> np.ndarray:
-    """How pickles of protocol 5 spell arrays."""
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-class _Arrays:
-    """Stands for `numpy.ndarray`, which pickles name, and which would make an array of any size if it were called."""
-
-
-def _empty(kind: Any, shape: Any, dtype: Any) -> Any:
-    """What numpy's arrays start as, before their state: empty in every pickle that numpy wrote."""
-    if kind is not _Arrays or np.prod(shape, dtype=object) > 1:
-        raise DataError("the pickle wants an array of a size that no pickle states: the file is refused.")
-    return _array(np.ndarray, shape, dtype)
-
-
-def _bytes(data: Any = b"", *more: Any) -> bytearray:
-    """A `bytearray` of bytes; of a number it would make any size."""
-    if not isinstance(data, (bytes, str)):
-        raise DataError("the pickle wants a bytearray of no bytes, which no data needs: the file is refused.")
-    return bytearray(data, *more) if isinstance(data, str) else bytearray(data)
-
-
-_array: Any = np.zeros(1).__reduce__()[0]
-_SCALAR: Any = np.float64(0).__reduce__()[0]
-MAKERS: dict[tuple[str, str], Any] = {  # numpy 2 renamed numpy.core; a file of either is read by either
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): _Arrays,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
-    ("_codecs", "encode"): _latin,
-    **{(home, kind.__name__): kind for home in ("builtins", "__builtin__") for kind in (set, frozenset)},
-    **{(home, "bytearray"): _bytes for home in ("builtins", "__builtin__")},
-}
+LONGEST = 1 << 14  # bytes of the pickle of one tensor, several times what it takes
+OLD_PARTS = 5  # pickles at the head of what torch wrote before 1.6: two numbers, a machine, the tensor, its storages
 
 
 def _check_promises(stream: BinaryIO) -> None:
@@ -82,7 +44,7 @@ def _check_promises(stream: BinaryIO) -> None:
 class _Narrow(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in MAKERS:
-            raise DataError(f"the pickle wants {module}.{name}, which no data needs: the file is refused.")
+            raise refused(f"{module}.{name}")
         return MAKERS[module, name]
 
 
@@ -106,29 +68,45 @@ def load_pickled_npy(path: Path, trusted: bool) -> Any:
         except DataError as error:
             raise DataError(f"{path.name}: {error}" if path.name not in str(error) else str(error)) from None
         except Exception as error:  # a damaged pickle raises almost anything
-            raise DataError(f"{path.name}: is damaged ({type(error).__name__}: {error}).") from error
+            raise DataError(f"{path.name}: is damaged ({reason_of(error)}).") from error
     return value.item() if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0 else value
 
 
 def _header(stream: BinaryIO) -> np.dtype[Any] | None:
-    """Read an .npy header; `None` for a bare pickle, with the stream at its start."""
-    if stream.read(6) != b"\x93NUMPY":
-        stream.seek(0)
-        return None
+    """The type of an .npy file, its header read; `None` for a bare pickle, with the stream at its start."""
+    plain = stream.read(6) == b"\x93NUMPY"
     stream.seek(0)
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(stream)[2]
+    return read_header(stream)[1] if plain else None
 
 
-def _check_archive(path: Path) -> None:
-    """Raise `DataError` for a `.pt` file that is no plain file, is too large, or unpacks to more than its own bytes."""
+def _check_archive(path: Path) -> bool:
+    """Whether a `.pt` file is an archive that may be mapped. Raise `DataError` where it is no plain file, is too large,
+    unpacks to more than its own bytes, or says more than one tensor needs: torch would read it all, then refuse."""
     with os.fdopen(open_plain(path), "rb") as stream:
         check("file", os.fstat(stream.fileno()).st_size, "the file")
-        if zipfile.is_zipfile(stream):
-            with zipfile.ZipFile(stream) as archive:
-                if any(about.compress_type != zipfile.ZIP_STORED for about in archive.infolist()):
+        if not zipfile.is_zipfile(stream):
+            stream.seek(0)
+            _check_words(stream.read(LONGEST + 1), OLD_PARTS)
+            return False
+        with zipfile.ZipFile(stream) as archive:
+            for about in archive.infolist():
+                if about.compress_type != zipfile.ZIP_STORED:
                     raise DataError("is packed, as torch.save packs none: save it again with torch.save.")
+                if about.filename.rpartition("/")[2] == "data.pkl":
+                    _check_words(archive.read(about), 1)
+    return True
+
+
+def _check_words(data: bytes, parts: int) -> None:
+    """Raise `DataError` unless so many pickles, one behind the other, are as short as those of a tensor."""
+    stream = io.BytesIO(data[:LONGEST])
+    try:
+        for _ in range(parts):
+            deque(pickletools.genops(stream), 0)  # runs nothing
+    except Exception:  # cut, or no pickle
+        if len(data) > LONGEST:
+            raise DataError(f"holds more than a tensor: its pickle has over {LONGEST} bytes.") from None
+        raise
 
 
 def load_tensor(path: Path) -> np.ndarray:
@@ -136,12 +114,12 @@ def load_tensor(path: Path) -> np.ndarray:
     import torch
 
     try:
-        _check_archive(path)
-        value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        mapped = _check_archive(path)
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from error
     except Exception as error:  # a foreign class, a damaged archive
-        raise DataError(f"{path.name}: is no plain tensor ({str(error).splitlines()[0]}).") from error
+        raise DataError(f"{path.name}: is no plain tensor ({reason_of(error)}).") from error
     if not isinstance(value, torch.Tensor):
         raise DataError(f"{path.name}: holds a {type(value).__name__}, where a tensor is needed.")
     if value.dtype.is_complex or value.layout != torch.strided:
