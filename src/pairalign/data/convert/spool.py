@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from operator import length_hint
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,26 @@ class Spool:
     """`for sample in spool` gives every sample, from the start each time, in an order that follows from `seed`."""
 
     def __init__(self, samples: Iterable[Mapping[str, Any]], folder: Path, seed: int | None) -> None:
-        places = bytearray()
         with writing(folder):
             self.file = tempfile.TemporaryFile(dir=folder, prefix=".listing.partial")  # noqa: SIM115
+        try:
+            places = self._keep(samples, folder)
+        except BaseException:
+            self.close()  # now, not when the error and what holds on to it are forgotten
+            raise
+        self.places = np.frombuffer(places, "<i8")
+        if seed is not None:
+            self.places = self.places[np.random.default_rng(seed).permutation(len(self.places))]
+
+    def _keep(self, samples: Iterable[Mapping[str, Any]], folder: Path) -> bytes:
+        places = bytearray()
         for sample in samples:  # reading has errors of its own
             with writing(folder):
                 places += self.file.tell().to_bytes(8, "little")
                 pickle.dump(dict(sample), self.file, protocol=pickle.HIGHEST_PROTOCOL)
         with writing(folder):
             self.file.flush()
-        self.places = np.frombuffer(bytes(places), "<i8")
-        if seed is not None:
-            self.places = self.places[np.random.default_rng(seed).permutation(len(self.places))]
+        return bytes(places)
 
     def __length_hint__(self) -> int:
         return len(self.places)
@@ -44,7 +53,8 @@ class Spool:
 
     def close(self) -> None:
         """Give the space on disk back."""
-        self.file.close()
+        with suppress(OSError):  # on a full disk what is not written yet has no place, and nobody reads it
+            self.file.close()
 
 
 class Changed:
