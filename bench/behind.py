@@ -14,7 +14,9 @@ layers and width) reads at every step or once.
 Memory is the rise of the peak resident set over a process that holds its imports, or the device's own count.
 "generate" asks 8 times for 32 tokens behind a prompt of --before tokens: the bare model, the model with its taught
 sensor and no signal, and with one.
-Where it bites: weights are random, since speed does not depend on them; Linux only.
+
+Note:
+    Weights are random, since speed does not depend on them; Linux only.
 """
 
 from __future__ import annotations

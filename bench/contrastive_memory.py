@@ -7,7 +7,9 @@ already holds its imports and inputs and was warmed up on a tiny batch. Each mea
 process, the two losses in turn. The peak (VmHWM) is reset through /proc/self/clear_refs right before, so that
 nothing that the imports once used can hide it; unlike a profiler of tensor allocations it also counts the
 buffers of the matrix library.
-Where it bites: Linux only, and wall time means little on a shared machine; CPU time is given beside it.
+
+Note:
+    Linux only, and wall time means little on a shared machine; CPU time is given beside it.
 """
 
 from __future__ import annotations

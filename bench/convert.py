@@ -6,8 +6,10 @@ Makes Touch and Go's layout with 10,000 pairs of JPEG files (240 x 320, drawn on
 folder file by file (`cp -r`) and converts it with two workers, each to a fresh folder on the same disk: with files that
 must be read from the disk, as a data set's are, and with all of them in the page cache. Memory: the peak resident set
 of a conversion in one process, of a quarter of the pairs and of all.
-Where it bites: Linux only; directory entries stay cached; a conversion syncs each shard, a copy nothing. Warm ratios
-say how fast this machine's memory is: give TMPDIR=/dev/shm to leave the disk out of them altogether.
+
+Note:
+    Linux only; directory entries stay cached; a conversion syncs each shard, a copy nothing. Warm ratios say how fast
+    this machine's memory is: give TMPDIR=/dev/shm to leave the disk out of them altogether.
 """
 
 from __future__ import annotations

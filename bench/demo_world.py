@@ -4,8 +4,10 @@
 
 Each seed makes its own world and its own run, in a fresh process, under `--out`; finished ones are kept. Wall time is
 that of the whole command: start, rendering, training, evaluation, report.
-Where it bites: everything is synthetic. The interval of a score is over held-out objects of one world; the spread
-over seeds is given beside it.
+
+Note:
+    Everything is synthetic. The interval of a score is over held-out objects of one world; the spread over seeds is
+    given beside it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@
 
 A Llama with random weights, trained 200 steps on random tokens with AdamW (weight decay 0.1, momentum, gradient
 clipping at 0.1) for every structure; nothing here says how well anything is learnt.
-Where it bites: Wanda's scores come from random tokens; the speed of generation is a median over runs in turn.
+
+Note:
+    Wanda's scores come from random tokens; the speed of generation is a median over runs in turn.
 """
 
 from __future__ import annotations

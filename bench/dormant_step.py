@@ -7,7 +7,9 @@ A Llama of 188M random weights (154M of them adapted), float32 on the CPU, AdamW
 vector before the first layer, the floor of whatever learns through the model. Every measurement runs in a fresh
 process, the arms in turn; a step is forward, backward, optimizer step and zero_grad. Memory is the rise of the peak
 resident set over a process that holds its imports.
-Where it bites: masks are random, since speed does not depend on which weights are dormant; Linux only.
+
+Note:
+    Masks are random, since speed does not depend on which weights are dormant; Linux only.
 """
 
 from __future__ import annotations

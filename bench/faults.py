@@ -6,8 +6,9 @@
 One section a call: it tries faults by the dozen, shows its progress, and writes faults/SECTION.json with what was tried
 and what held; the exit code is 1 if anything did not. `table` makes docs/reliability.md of the records that are there.
 --seed gives other moments and files; --only repeats the cases whose name has this in it, from its failure's line.
-Where it bites: a section starts many processes and fills folders under --out; `kills` goes on with what was tried
-there.
+
+Note:
+    A section starts many processes and fills folders under --out; `kills` goes on with what was tried there.
 """
 
 from __future__ import annotations

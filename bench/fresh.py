@@ -1,7 +1,9 @@
 """Measurements in fresh processes, the arms in turn: what two benches that compare arms have in common.
 
 A bench that is called with --arm measures that one arm and prints its record as the last line, in JSON.
-Where it bites: the fields of /proc/self/status are Linux's.
+
+Note:
+    The fields of /proc/self/status are Linux's.
 """
 
 from __future__ import annotations

@@ -10,8 +10,10 @@ prompt and with one before or behind that has nothing to do with the question. A
 unless their name says otherwise. Then two more seeds, of the arms whose figures with seed 0 put them on the front or
 near it, of their random controls and of full tuning (`--seeds-for front`, see `fronts/choice.py`); `--seeds-for all`
 gives them to every arm, `--core` to those that it names. All of it synthetic.
-Where it bites: `--workers` processes of one thread each; what is finished is kept, so that it can be stopped. A run of
-500 steps takes about 75 s on one core, and the grid of all arms has three for each.
+
+Note:
+    `--workers` processes of one thread each; what is finished is kept, so that it can be stopped. A run of 500 steps
+    takes about 75 s on one core, and the grid of all arms has three for each.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@
 
 Tiny models of real classes on the built-in world: a frozen anchor tower, trained encoders, a random base. A hook on
 every module's forward pass notes its class and the devices of its own weights and of what it was given.
-Where it bites: the base is random, so that what it learns says nothing; losses and scores are what is compared.
+
+Note:
+    The base is random, so that what it learns says nothing; losses and scores are what is compared.
 """
 
 from __future__ import annotations

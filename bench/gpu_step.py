@@ -6,8 +6,10 @@ Arms: dormant rows, weights and directions at 10 % and rows and weights at 60 %,
 and gradient-hook masking with bf16 weights and moments, as such code does it. A step is forward, backward, AdamW step
 and zero_grad over 1 x 1024 tokens of text; the median is over 20 of them, after 5 that warm up. All arms run in one
 process, the most telling first, each on a model of its own; the one before is freed and the peak counted anew.
-Where it bites: random weights and tokens; masks are drawn on the device, for the steps do not ask what they are worth.
-`--size toy` runs on the CPU in seconds and says nothing about speed.
+
+Note:
+    Random weights and tokens; masks are drawn on the device, for the steps do not ask what they are worth. `--size toy`
+    runs on the CPU in seconds and says nothing about speed.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ are filled with noise of standard deviation 0.3, far from anything training give
 same model without them, bit for bit, over prompts without a sensor (alone, and in a batch beside one that has one,
 padded on either side) and over the tokens before the first sensor of prompts with one. The last column counts logits
 behind the sensor, which have to differ: a comparison of nothing would show there.
-Where it bites: equal shapes are compared; alone and in a batch, a prompt's logits differ by rounding in any model.
+
+Note:
+    Equal shapes are compared; alone and in a batch, a prompt's logits differ by rounding in any model.
 """
 
 from __future__ import annotations

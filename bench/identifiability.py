@@ -5,8 +5,9 @@
 Finished runs are kept under `--out`, one JSON each; the same command goes on after a break. It writes
 `identifiability.json` (every R², mean and std over seeds), `identifiability.png` (heat map) and prints the
 figures.
-Where it bites: it measures one small world (a chain of four modalities) with infinite fresh data, not real
-sensors.
+
+Note:
+    It measures one small world (a chain of four modalities) with infinite fresh data, not real sensors.
 """
 
 from __future__ import annotations

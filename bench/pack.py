@@ -10,8 +10,9 @@ picture, content ids, hashes and the index are in its time. Rounds alternate, fi
 neighbours; the first round warms up and is left out. "command" is `pairalign data pack` beside a script of ShardWriter,
 each a process of its own with all that it imports.
 
-Where it bites: on a disk that is slow to write, arms that wait for it are alike; --folder /dev/shm shows the work. The
-pictures share their tables, as those of one camera do, so that ours decodes only the first of them (see `data.jpeg`).
+Note:
+    On a disk that is slow to write, arms that wait for it are alike; --folder /dev/shm shows the work. The pictures
+    share their tables, as those of one camera do, so that ours decodes only the first of them (see `data.jpeg`).
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ clouds of 64 to 1,024 points as a `Batch` against the same ones repeated to the 
 Both arms get the same graph of neighbours, so that what differs is how messages are made and reduced: ours applies the
 first layer per point and gathers (B, N, k, C); theirs makes a message for each edge and scatters. A step is forward
 and backward of the whole network in training mode, on the CPU, the arms in turn in one process, in seconds of its
-processors; the outputs are compared first. Where it bites: with few threads the ratio leans on how fast scatter is,
-which a GPU may see otherwise.
+processors; the outputs are compared first.
+
+Note:
+    With few threads the ratio leans on how fast scatter is, which a GPU may see otherwise.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@
 A decoder of random weights, large enough that weights dominate, is saved once and loaded as a user would load it; each
 process trains two steps with AdamW, the second of which has gradients and moments, and says the most that it ever had
 in memory since the model was ready, less what it had before it was loaded.
-Where it bites: masters, gradients and both moments are 16 bytes a trained weight whatever the base is kept in, so that
-at a tenth they weigh 1.6 bytes a weight of the base beside its 2 or 0.56.
+
+Note:
+    Masters, gradients and both moments are 16 bytes a trained weight whatever the base is kept in, so that at a tenth
+    they weigh 1.6 bytes a weight of the base beside its 2 or 0.56.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ DATA holds `touch/manifest.jsonl` and `third/manifest.jsonl`. Touch contacts and
 images of 194 scenes, each with its camera picture. Sound and depth are sensors that nobody built in: one file each in
 `bench/sensors`. Stage two teaches the demo's small base, which has only seen the synthetic world, to say what colour
 the object is that was touched or struck; depth has nothing that the base has words for.
-Where it bites: 44, 45 and 37 test samples, and six objects; colour is known through the object alone; finished steps
-under WORK are kept, so that the same command goes on after a break.
+
+Note:
+    44, 45 and 37 test samples, and six objects; colour is known through the object alone; finished steps under WORK are
+    kept, so that the same command goes on after a break.
 """
 
 from __future__ import annotations

@@ -10,9 +10,11 @@ one of touches; `rehearse` and `rates` try settings on a part of the training co
 there and measures it on the test contacts, with more seeds; `packs` puts a pack of touches and one of sounds on one
 base; `speed` times steps, answers and scoring; `doors` takes both runs through every command. REAL/table.md is written
 after every run.
-Where it bites: what has run is never run again, so that it can be stopped; a run takes minutes, all of them hours of
-one core. Six objects are few, and 44 test contacts too: read intervals. Licences: both parts Apache-2.0, Caltech-101
-CC BY 4.0; nothing of them is part of this project.
+
+Note:
+    What has run is never run again, so that it can be stopped; a run takes minutes, all of them hours of one core. Six
+    objects are few, and 44 test contacts too: read intervals. Licences: both parts Apache-2.0, Caltech-101 CC BY 4.0;
+    nothing of them is part of this project.
 """
 
 from __future__ import annotations

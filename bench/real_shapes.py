@@ -2,8 +2,10 @@
 
 Used by `real_stage_one.py`. All arms take the same network, the same random views, the same number of steps of the same
 batch size; the CPU seconds that each took are recorded.
-Where it bites: the labels are class names, no human captions; nearly equal meshes lie on both sides of the split, so
-every score is also given without the test samples that `audit_pairs` finds in training.
+
+Note:
+    The labels are class names, no human captions; nearly equal meshes lie on both sides of the split, so every score is
+    also given without the test samples that `audit_pairs` finds in training.
 """
 
 from __future__ import annotations

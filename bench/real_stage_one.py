@@ -5,8 +5,10 @@
 DATA holds `shapes/manifest.jsonl` and `touch/manifest.jsonl`; FOLDER is a Hugging Face sentence encoder. Every arm goes
 through the library's own door: pack, audit, configuration in `configs/real`, `align_pairs`, the library's scores. One
 thread; each finished arm is kept under WORK, so that the same command goes on after a break.
-Where it bites: the touch set has 6 objects and 44 test contacts, so intervals are wide; settings were chosen on splits
-of the training part, and on other draws of ten classes, only.
+
+Note:
+    The touch set has 6 objects and 44 test contacts, so intervals are wide; settings were chosen on splits of the
+    training part, and on other draws of ten classes, only.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 Used by `real_stage_one.py`. `touch` is the difference of a frame to the sensor's own background: on raw frames the
 background names the object, which `audit_pairs` reports. Retrieval is among all test contacts, and among those of the
 same object only, where knowing the object does not help.
-Where it bites: 175 training and 44 test contacts of 6 objects. With `fold`, a quarter of the training contacts stands
-in for the test: that is where the settings were chosen.
+
+Note:
+    175 training and 44 test contacts of 6 objects. With `fold`, a quarter of the training contacts stands in for the
+    test: that is where the settings were chosen.
 """
 
 from __future__ import annotations

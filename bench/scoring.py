@@ -5,7 +5,9 @@
 Splash and Wanda against one plain forward pass over the calibration set; Model-Dowser against one forward pass and its
 probes' backward passes, to the embeddings, over the same prompts. In turn, in one process. Memory: the rise of the peak
 resident set while a score is written to a file, over what the model took, in a fresh process each.
-Where it bites: a Llama of random weights and random tokens, float32 on the CPU; Linux only.
+
+Note:
+    A Llama of random weights and random tokens, float32 on the CPU; Linux only.
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ shape and size by point clouds, in this order, each from where the one before en
 pictures, texts and words as held-out tasks. Arms: the attention projections and the gate and up projections alone
 (arXiv:2510.08564), full tuning, LoRA that goes on and LoRA that is merged after each skill, and dormant rows that act
 everywhere or from the sensor on. All of it synthetic.
-Where it bites: one learning rate for each arm, given here and chosen by no search; the bridges of the sensors that a
-skill shows train in every arm.
+
+Note:
+    One learning rate for each arm, given here and chosen by no search; the bridges of the sensors that a skill shows
+    train in every arm.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ The recipe of TVL (Fu et al. 2024, arXiv:2402.13232): a tactile ViT-Ti/16 at 224
 open_clip ViT-L/14 image and text towers. Both arms take the same steps of the library's own training loop body: read
 and decode the pairs from shards, both edges' losses, backward, AdamW; they differ only in where the towers' features
 come from. Blocks of the two arms alternate in one process, and each ratio is of two neighbouring blocks.
-Where it bites: random weights serve for timing; the pictures are synthetic; the cost of building the cache, paid
-once, is reported beside the ratio.
+
+Note:
+    Random weights serve for timing; the pictures are synthetic; the cost of building the cache, paid once, is reported
+    beside the ratio.
 """
 
 from __future__ import annotations

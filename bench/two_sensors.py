@@ -7,8 +7,10 @@ The weights of both act from their sensor's first token on, so that they may be 
 sensor is asked of the model with its pack alone, of the model with both packs, and with an irrelevant signal of the
 other sensor before or behind its own: tokens follow the last sensor before them, so that "behind" has the question read
 and answered with the other one's weights. All of it synthetic.
-Where it bites: runs and packs are kept under `--out`, so that it can be stopped; an interval is over questions, of one
-run for each sensor.
+
+Note:
+    Runs and packs are kept under `--out`, so that it can be stopped; an interval is over questions, of one run for each
+    sensor.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 Commands run in the order of the page, in a folder that looks like one where `pairalign demo --fast --out demo` has run;
 behind each stands what makes it tiny. Those of recipes and of the demo run in the tests that `ELSEWHERE` names.
-Where it bites: that a command runs says nothing of the figures beside it; those are in bench/RESULTS.md.
+
+Note:
+    That a command runs says nothing of the figures beside it; those are in bench/RESULTS.md.
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
 Arms act at every token, as published, unless their name says "from the sensor on". A random control trains as many
 weights, and names the arm it is of.
-Where it bites: a tuned front end trains at the arm's own rate, as in Splash's recipe, and keeps all of its tokens, so
-that every step reads the signals anew. MNAFT as published trains the vision tower, too, which takes pictures to learn
-from: it and its control are taught 120 questions of the kinds held out for all others, and that is a rehearsal.
-Beside it stand its neurons of the language model alone, taught what the others are.
+
+Note:
+    A tuned front end trains at the arm's own rate, as in Splash's recipe, and keeps all of its tokens, so that every
+    step reads the signals anew. MNAFT as published trains the vision tower, too, which takes pictures to learn from: it
+    and its control are taught 120 questions of the kinds held out for all others, and that is a rehearsal. Beside it
+    stand its neurons of the language model alone, taught what the others are.
 """
 
 from __future__ import annotations

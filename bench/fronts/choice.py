@@ -5,7 +5,9 @@ An arm is on the front if no other learns as much and forgets as little, one of 
 each kind of forgetting, without and with a signal in the prompt (the mean over its two places), and being on one is
 enough. One seed has no range; `MARGIN` stands for it: an arm counts as on the front if it would be, had it learned so
 much more and forgotten so much less.
-Where it bites: a rate is chosen by what the sensor learned alone, before anybody looks at what was forgotten.
+
+Note:
+    A rate is chosen by what the sensor learned alone, before anybody looks at what was forgotten.
 """
 
 from __future__ import annotations

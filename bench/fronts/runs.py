@@ -1,7 +1,8 @@
 """Runs of `bench/front.py`: the questions, and every run in processes of one thread each.
 
-Where it bites: what is finished is read again instead of taught again, so that a bench that was stopped goes on; the
-time that is left is guessed from the runs that this call taught.
+Note:
+    What is finished is read again instead of taught again, so that a bench that was stopped goes on; the time that is
+    left is guessed from the runs that this call taught.
 """
 
 from __future__ import annotations

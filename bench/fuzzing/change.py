@@ -1,7 +1,8 @@
 """Random changes of good files: of bytes anywhere, and of what stands in a format, with its sums and lengths mended.
 
-Where it bites: most changes of bytes in a format with checksums are refused at the sum and test nothing behind it; so
-a format's own change mends the sums, and leaves them as they are often enough to test them too.
+Note:
+    Most changes of bytes in a format with checksums are refused at the sum and test nothing behind it; so a format's
+    own change mends the sums, and leaves them as they are often enough to test them too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Inputs that a reader once broke on, kept as text: a JSON file a reader, which the tests read again.
 
-Where it bites: an input is shrunk before it is kept, as long as it fails at the same place, so that a hundred of them
-are small and a person sees what each is about; text stands there as it is, anything else compressed and in base64.
+Note:
+    An input is shrunk before it is kept, as long as it fails at the same place, so that a hundred of them are small and
+    a person sees what each is about; text stands there as it is, anything else compressed and in base64.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What is kept of a reader: how long it was fuzzed, with what outcome, and the first input of every kind of finding.
 
-Where it bites: the process that reads writes the record, and the one that watches only while no other is alive; so a
-run that was interrupted at any moment goes on from what it says.
+Note:
+    The process that reads writes the record, and the one that watches only while no other is alive; so a run that was
+    interrupted at any moment goes on from what it says.
 """
 
 from __future__ import annotations

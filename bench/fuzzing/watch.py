@@ -1,8 +1,9 @@
 """Standing outside of a reader: starting its process, seeing that it hangs or dies, and starting it again.
 
-Where it bites: a case hangs when it took more than its limit of CPU seconds, of which a busy or stopped machine gives
-none; and a process that waits for something that never comes is told by the time that it was seen asleep, counted in
-looks of bounded length, so that a stopped watcher does not count either. Reads /proc, so Linux only.
+Note:
+    A case hangs when it took more than its limit of CPU seconds, of which a busy or stopped machine gives none; and a
+    process that waits for something that never comes is told by the time that it was seen asleep, counted in looks of
+    bounded length, so that a stopped watcher does not count either. Reads /proc, so Linux only.
 """
 
 from __future__ import annotations

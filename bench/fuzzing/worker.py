@@ -2,8 +2,10 @@
 
 A reader may read a case or raise a `PairalignError`. Anything else is a finding: another exception, an allocation that
 failed (however it was explained), and more than `MEMORY` above what the process had before its first case.
-Where it bites: memory is the kernel's own high-water mark, set back before every case (/proc/self/clear_refs), so that
-one large case does not hide the next; and the address space is bounded, so that a bomb does not take the machine along.
+
+Note:
+    Memory is the kernel's own high-water mark, set back before every case (/proc/self/clear_refs), so that one large
+    case does not hide the next; and the address space is bounded, so that a bomb does not take the machine along.
 """
 
 from __future__ import annotations

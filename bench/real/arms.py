@@ -1,7 +1,8 @@
 """Ways to teach the base, each with the rates that are tried: one dataclass, one list.
 
-Where it bites: `rates` are of the language model's weights; an arm without any has one rate, which it does not use.
-Arms act at every token, as published, unless they say `sensor`.
+Note:
+    `rates` are of the language model's weights; an arm without any has one rate, which it does not use. Arms act at
+    every token, as published, unless they say `sensor`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 SmolLM2-135M-Instruct (Apache-2.0, GGUF, read by transformers into float32) and EfficientNet-Lite0 (Apache-2.0,
 ImageNet) in transformers' FastVLM, which is LLaVA for towers with feature maps. The projector between them is new.
-Where it bites: the tower's tensors lie in the wheel in timm's order under other names, so shapes are compared one by
-one.
+
+Note:
+    The tower's tensors lie in the wheel in timm's order under other names, so shapes are compared one by one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A finished base in WORK/base: put together, its projector trained, each step kept where it lies.
 
-Where it bites: what is finished is not made again, whatever the arguments say now: a new folder makes a new base.
+Note:
+    What is finished is not made again, whatever the arguments say now: a new folder makes a new base.
 """
 
 from __future__ import annotations

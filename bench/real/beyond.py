@@ -2,9 +2,10 @@
 
 Each is asked as it is, and with an irrelevant signal before or behind what the user says last. Of running text half
 stands "behind" a signal in its middle; nats are of that half too, so that they compare.
-Where it bites: of names only the first tokens are compared, and those that share theirs count as one; free answers are
-greedy; nats are of text without any question, as it stands. What the untaught base answers is the record of a run of no
-steps.
+
+Note:
+    Of names only the first tokens are compared, and those that share theirs count as one; free answers are greedy; nats
+    are of text without any question, as it stands. What the untaught base answers is the record of a run of no steps.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Touches and impact sounds of six real objects, and what may be asked of them.
 
 Names are what a person would say. Material and colour are of the whole object; hardness is the order of its materials.
-Where it bites: `fold` leaves the test contacts out and puts a quarter of the training contacts in their place, as
-"test": that is where settings are chosen. Six objects are few, and every one of them is in training.
+
+Note:
+    `fold` leaves the test contacts out and puts a quarter of the training contacts in their place, as "test": that is
+    where settings are chosen. Six objects are few, and every one of them is in training.
 """
 
 from __future__ import annotations

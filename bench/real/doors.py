@@ -1,9 +1,10 @@
 """The finished base, a run of touches and one of sounds through every command: what each says, how long it takes, and
 whether it ends well.
 
-Where it bites: commands are real processes, so that each pays for reading the base. What PEFT loads, and a pack's exact
-removal, are looked at in this process, weight by weight and logit by logit. What ended well is not done again:
-WORK/doors.json. Quantised runs are of two steps.
+Note:
+    Commands are real processes, so that each pays for reading the base. What PEFT loads, and a pack's exact removal,
+    are looked at in this process, weight by weight and logit by logit. What ended well is not done again:
+    WORK/doors.json. Quantised runs are of two steps.
 """
 
 from __future__ import annotations

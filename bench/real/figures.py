@@ -1,9 +1,10 @@
 """What was to be reached and what was, out of records: learning and forgetting beside full tuning's, packs, step time.
 
-Where it bites: forgetting is in points, a mean over held-out tasks (the right word in a free answer; of pictures the
-exact name) and over both places of a signal, against the base without a signal. Arms are compared at the rates that
-learned most, not at equal learning: what each learned stands beside. Intervals are Wilson's over the answers of all
-seeds. What has not run is "–".
+Note:
+    Forgetting is in points, a mean over held-out tasks (the right word in a free answer; of pictures the exact name)
+    and over both places of a signal, against the base without a signal. Arms are compared at the rates that learned
+    most, not at equal learning: what each learned stands beside. Intervals are Wilson's over the answers of all seeds.
+    What has not run is "–".
 """
 
 from __future__ import annotations

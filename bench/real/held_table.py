@@ -1,6 +1,7 @@
 """Markdown of what no task of a run can ask and of questions beside facts, without a signal and with one in two places.
 
-Where it bites: seeds together; "–" where a run did not ask. Nats behind a signal are of the second half of each text.
+Note:
+    Seeds together; "–" where a run did not ask. Nats behind a signal are of the second half of each text.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 `fold` and `whole` have the touches, the former for choosing settings; the rest is what the base can do already. Facts
 and pictures are split in two halves of one size: "val" is looked at while settings are chosen, "test" at the end.
-Where it bites: a folder that is there is not packed again.
+
+Note:
+    A folder that is there is not packed again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Two packs on one base: touches and sounds, taught apart, each alone, both in either order, both in one prompt.
 
-Where it bites: where both act from their sensor's first token on, a prompt with one signal must be answered as by that
-pack alone, whatever the order; with two signals each token has the weights of the last before it, and nobody trained on
-that. The other signal is of another object.
+Note:
+    Where both act from their sensor's first token on, a prompt with one signal must be answered as by that pack alone,
+    whatever the order; with two signals each token has the weights of the last before it, and nobody trained on that.
+    The other signal is of another object.
 """
 
 from __future__ import annotations

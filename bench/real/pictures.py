@@ -1,7 +1,8 @@
 """Photographs in one folder a class, Caltech-101's, split the same way every time.
 
-Where it bites: what a picture is called is its folder's name, for some folders another word. Without a name in `NAMED`
-a folder is called as it is spelt.
+Note:
+    What a picture is called is its folder's name, for some folders another word. Without a name in `NAMED` a folder is
+    called as it is spelt.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 First the projected vectors are drawn to the embeddings of the picture's name, which needs no language model; then they
 learn through the frozen one to be answered with the name, or with a sentence now and then.
-Where it bites: progress is kept every `KEEP` steps, and which pictures a step sees depends on its number alone, so a
-run that was stopped goes on as if it had not been.
+
+Note:
+    Progress is kept every `KEEP` steps, and which pictures a step sees depends on its number alone, so a run that was
+    stopped goes on as if it had not been.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What is taught: touches and impact sounds of the same six objects with a picture each, and shapes with their names.
 
-Where it bites: `fold` leaves the test recordings out, and a quarter of the others is "test" instead. Names of shapes
-are read by a small text tower that learns beside, since no pretrained one is among the parts.
+Note:
+    `fold` leaves the test recordings out, and a quarter of the others is "test" instead. Names of shapes are read by a
+    small text tower that learns beside, since no pretrained one is among the parts.
 """
 
 from __future__ import annotations

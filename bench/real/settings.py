@@ -2,7 +2,9 @@
 
 `fold` chooses: touches, pictures and facts that the end never sees. `whole` measures: all training contacts, the test
 contacts, and the other halves of pictures and facts.
-Where it bites: all paths lie under WORK. Whatever a run does to the language model, its calibration is the same.
+
+Note:
+    All paths lie under WORK. Whatever a run does to the language model, its calibration is the same.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 Every shape is an object of its own, so that those of the test were never in training. Of a lesson of several kinds of
 questions each shape is asked one.
-Where it bites: every other shape of the test is asked about, to save time; one in seven is nearly in training. Classes
-that are taught "apart" were never in stage two, but stage one has seen them with their names.
+
+Note:
+    Every other shape of the test is asked about, to save time; one in seven is nearly in training. Classes that are
+    taught "apart" were never in stage two, but stage one has seen them with their names.
 """
 
 from __future__ import annotations

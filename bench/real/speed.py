@@ -1,10 +1,12 @@
 """Seconds a step and peak memory by arm, tokens a second of answers, seconds of scoring: on the real base.
 
 Every repetition runs in a process of its own, the arms in turn; a table has medians with the lowest and highest.
-Where it bites: a step is from the start of one to the start of the next, reading included, the first left out. CPU
-seconds are what to compare on a machine that is shared. Steps are of touches with one question, a batch of eight; the
-prefix is what stands before the touch. Peaks are of the steps, answers or scoring alone, the base in them, without what
-reading the base needs for a moment; Linux alone tells them.
+
+Note:
+    A step is from the start of one to the start of the next, reading included, the first left out. CPU seconds are what
+    to compare on a machine that is shared. Steps are of touches with one question, a batch of eight; the prefix is what
+    stands before the touch. Peaks are of the steps, answers or scoring alone, the base in them, without what reading
+    the base needs for a moment; Linux alone tells them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Markdown out of records: what was learned, what was lost without and with a touch in the prompt, and at what cost.
 
-Where it bites: figures of several seeds are of all their answers together, with a 95 % Wilson interval; the same
-questions are asked of every seed, so that the interval is somewhat narrow. What has not run has no row.
+Note:
+    Figures of several seeds are of all their answers together, with a 95 % Wilson interval; the same questions are
+    asked of every seed, so that the interval is somewhat narrow. What has not run has no row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What is asked in words alone: prompts that are rehearsed, and held-out questions of several kinds.
 
-Where it bites: an answer is the word that must stand in a free one. What is rehearsed has no answers, and none of it is
-asked in a held-out set; of some it is a relative.
+Note:
+    An answer is the word that must stand in a free one. What is rehearsed has no answers, and none of it is asked in a
+    held-out set; of some it is a relative.
 """
 
 from __future__ import annotations

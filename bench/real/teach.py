@@ -1,7 +1,8 @@
 """One run from configuration to record, in a process of its own: WORK/records/NAME.json.
 
-Where it bites: a record that is there is not made again; a run that was killed goes on where it stopped, since the
-product does so, and its seconds are then of the last part. A run that went non-finite is a record too.
+Note:
+    A record that is there is not made again; a run that was killed goes on where it stopped, since the product does so,
+    and its seconds are then of the last part. A run that went non-finite is a record too.
 """
 
 from __future__ import annotations

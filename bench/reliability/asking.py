@@ -1,7 +1,8 @@
 """One model that is asked a thousand times, its packs taken away and put back meanwhile; whole runs, one after another.
 
-Where it bites: the base is the demo's, with random weights, so that what it says means nothing; the same questions come
-again and again, as a robot asks them, with touches that are new each time.
+Note:
+    The base is the demo's, with random weights, so that what it says means nothing; the same questions come again and
+    again, as a robot asks them, with touches that are new each time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What is killed: each verb on inputs of its own, small enough to run in a second, with a result in `out`.
 
-Where it bites: every path in a command is absolute but `out`, so that the same words run in any folder.
+Note:
+    Every path in a command is absolute but `out`, so that the same words run in any folder.
 """
 
 from __future__ import annotations

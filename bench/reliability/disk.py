@@ -6,8 +6,10 @@ of the most that it ever held; in the other half somebody else fills it up when 
 Checked are the exit code (2), the one line, that no file is half there and every one can be read, that no process is
 left, and, when the same command has run again with room, every file against the undisturbed one's.
 A section that was stopped goes on with the verbs that were not tried.
-Where it bites: mounting needs root; without it, run under `unshare -Urm`. Commands are forks of this process, which has
-everything imported, so that thousands of them take no hours.
+
+Note:
+    Mounting needs root; without it, run under `unshare -Urm`. Commands are forks of this process, which has everything
+    imported, so that thousands of them take no hours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Small data and configurations, and the command of every verb that writes, for `disk.py`.
 
-Where it bites: a command runs in the folder that gets full; what it names as `{data}` lies elsewhere, and so does
-`{roomy}`, for what is written beside it.
+Note:
+    A command runs in the folder that gets full; what it names as `{data}` lies elsewhere, and so does `{roomy}`, for
+    what is written beside it.
 """
 
 from __future__ import annotations

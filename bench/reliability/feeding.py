@@ -1,7 +1,9 @@
 """The feeds of both stages over tiny samples, as training reads them: shards, shuffling, views, collating, workers.
 
-Some samples are damaged on purpose, since an error that is caught may hold what it came through. Where it bites: the
-web server is a process of its own, so that its memory is nobody's here.
+Some samples are damaged on purpose, since an error that is caught may hold what it came through.
+
+Note:
+    The web server is a process of its own, so that its memory is nobody's here.
 """
 
 from __future__ import annotations

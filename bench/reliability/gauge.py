@@ -1,9 +1,11 @@
 """What a process and its workers hold while they work: memory, descriptors, threads, blocks and objects of Python.
 
-Where it bites: memory is the proportional set size without pages of files, so that a page that forked workers share
-counts once, and other processes that load the same libraries change nothing; it is read after a collection of garbage,
-since what only the collector frees is no leak. Threads of asyncio's own pool, of which there are at most 4 more than
-cores, come one by one as they are needed and stay: they count as if they had been there. Read from /proc: Linux alone.
+Note:
+    Memory is the proportional set size without pages of files, so that a page that forked workers share counts once,
+    and other processes that load the same libraries change nothing; it is read after a collection of garbage, since
+    what only the collector frees is no leak. Threads of asyncio's own pool, of which there are at most 4 more than
+    cores, come one by one as they are needed and stay: they count as if they had been there. Read from /proc: Linux
+    alone.
 """
 
 from __future__ import annotations

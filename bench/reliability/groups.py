@@ -1,8 +1,10 @@
 """Commands as groups of processes: forks of this warm process, signalled from outside at a moment, and watched.
 
-A fork has everything imported, so that a run of a second can be killed hundreds of times. Where it bites: this process
-must stay without threads and without a computation of torch's, whose pools do not survive a fork; what is prepared is
-prepared in forks, too. Needs Linux's /proc.
+A fork has everything imported, so that a run of a second can be killed hundreds of times.
+
+Note:
+    This process must stay without threads and without a computation of torch's, whose pools do not survive a fork; what
+    is prepared is prepared in forks, too. Needs Linux's /proc.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ sample; inspecting, evaluating and training on shards that hold it; tars, indexe
 packs and run folders that name other places, other programs, or more than any memory holds. It holds where the exit
 code is that of a refusal, one line says why, no program was started, no address asked for, nothing of the user's read
 or changed, and the process stayed within 1 GiB.
-Where it bites: the last cases are good files with something hostile beside them, which are accepted, and what is beside
-them is left alone. `--count` takes that many of the cases, drawn by the seed, all by default.
+
+Note:
+    The last cases are good files with something hostile beside them, which are accepted, and what is beside them is
+    left alone. `--count` takes that many of the cases, drawn by the seed, all by default.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ moment drawn over an undisturbed run's duration or aimed at the writing of a che
 command runs to its end, and `undisturbed.differences` compares all that is there. After each signal, exit codes have to
 be those that docs/processes.md promises, and no process may be left. A trial in which the command ended before the
 first signal is drawn again.
-Where it bites: trials are kept, one line each, in work/kills/trials.jsonl: whoever calls it again goes on there. Delete
-the folder after the code was changed.
+
+Note:
+    Trials are kept, one line each, in work/kills/trials.jsonl: whoever calls it again goes on there. Delete the folder
+    after the code was changed.
 """
 
 from __future__ import annotations

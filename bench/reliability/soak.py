@@ -6,8 +6,10 @@ Each arm works in a process of its own. What is watched is in `gauge`: memory (P
 1.02 × of what it was after warm-up, the floor of descriptors does not rise, threads never exceed those of the warm-up,
 and all are given back at the end. Arms are kept in work/soak/arms.jsonl: whoever calls it again goes on there; delete
 the folder after the code was changed.
-Where it bites: base and packs are tiny, so that 2 % are some 10 MiB; `bytes a unit` and the objects that grew tell of
-smaller leaks.
+
+Note:
+    Base and packs are tiny, so that 2 % are some 10 MiB; `bytes a unit` and the objects that grew tell of smaller
+    leaks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """docs/reliability.md, from the records that the sections of `bench/faults.py` left.
 
-Where it bites: a figure stands here only if there is a record of it; whatever was not measured says so.
+Note:
+    A figure stands here only if there is a record of it; whatever was not measured says so.
 """
 
 from __future__ import annotations

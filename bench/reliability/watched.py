@@ -1,8 +1,11 @@
 """One command in a fork of this process, with a watch on what it opens, starts, removes and connects to.
 
 Python's audit hook sees what Python does; what C code reads is seen by the time of last access of private files, and
-what it writes by their bytes. Programs that a file may start stand in PATH and leave a mark. Where it bites: the fork
-has everything imported, so its memory includes this process's; a file system that keeps no access times says so.
+what it writes by their bytes. Programs that a file may start stand in PATH and leave a mark.
+
+Note:
+    The fork has everything imported, so its memory includes this process's; a file system that keeps no access times
+    says so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Load any AutoModel: from a hub name, a local folder, or a configuration built offline.
 
-Where it bites: only safetensors are read, never a pickle; a model that has none on the hub must be converted first.
-Weights are float32 whatever the dtype that is stored (a bfloat16 number is one of float32, so none changes): heads are
-float32, and a tower that trains in 16 bits loses small steps. `train.precision: bf16-mixed` computes in 16 bits.
+Note:
+    Only safetensors are read, never a pickle; a model that has none on the hub must be converted first. Weights are
+    float32 whatever the dtype that is stored (a bfloat16 number is one of float32, so none changes): heads are float32,
+    and a tower that trains in 16 bits loses small steps. `train.precision: bf16-mixed` computes in 16 bits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A Hugging Face text backbone.
 
-Where it bites: the batch is one tensor of token numbers; what of it is padding, and what the model reads there, is
-`pairalign_hf.words`'. A model that reads from left to right knows nothing at its first token: pool "last" there.
+Note:
+    The batch is one tensor of token numbers; what of it is padding, and what the model reads there, is
+    `pairalign_hf.words`'. A model that reads from left to right knows nothing at its first token: pool "last" there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A Hugging Face vision backbone.
 
-Where it bites: preprocessing is the folder's own image processor; a model built from a configuration gets a plain
-resize and values in [-1, 1].
+Note:
+    Preprocessing is the folder's own image processor; a model built from a configuration gets a plain resize and values
+    in [-1, 1].
 """
 
 from __future__ import annotations

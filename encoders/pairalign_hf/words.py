@@ -4,7 +4,9 @@ Rules: a caption is plain text, so a spelt special token is none. Padding stands
 tokenizer's own is on: there it changes no position. It is not told by its number where that number also means a token
 (many tokenizers pad with their end token, some have no padding token): then it is `BLANK`, which no token is, and the
 model reads the tokenizer's padding token there, else its end token, else number 0, behind the mask.
-Where it bites: SigLIP was trained without a mask on captions padded to its last place, where it also pools.
+
+Note:
+    SigLIP was trained without a mask on captions padded to its last place, where it also pools.
 """
 
 from __future__ import annotations

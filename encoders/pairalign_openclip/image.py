@@ -1,7 +1,8 @@
 """The image tower of an open_clip model.
 
-Where it bites: tokens are projected into the space of `pooled`, so that both have one width; preprocessing is
-open_clip's own evaluation transform of that model, up to its mean and standard deviation, which `forward` applies.
+Note:
+    Tokens are projected into the space of `pooled`, so that both have one width; preprocessing is open_clip's own
+    evaluation transform of that model, up to its mean and standard deviation, which `forward` applies.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The text tower of an open_clip model.
 
-Where it bites: a tiny configuration has a vocabulary of 1,024 and hashes each word into it, so that no tokenizer file
-is needed and two rare words may share a number; a named model uses its own tokenizer.
+Note:
+    A tiny configuration has a vocabulary of 1,024 and hashes each word into it, so that no tokenizer file is needed and
+    two rare words may share a number; a named model uses its own tokenizer.
 """
 
 from __future__ import annotations

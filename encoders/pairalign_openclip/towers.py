@@ -1,7 +1,8 @@
 """Build one tower of an open_clip model: by name and weights, or from a configuration, small ones included.
 
-Where it bites: `pretrained` is a tag of open_clip or the path of a file; a `.pt` file is read without unpickling code.
-Weights are float32 whatever the dtype that is stored, as heads are; `train.precision` says what computes in 16 bits.
+Note:
+    `pretrained` is a tag of open_clip or the path of a file; a `.pt` file is read without unpickling code. Weights are
+    float32 whatever the dtype that is stored, as heads are; `train.precision` says what computes in 16 bits.
 """
 
 from __future__ import annotations

@@ -2,9 +2,12 @@
 
 A preprocessed cloud is in farthest-point order: its first m points are its farthest-point sample of size m, so the
 networks sample for nothing, in every epoch; where there are fewer distinct points than asked, they follow each other
-again in that order. Where it bites: clouds are not centred or scaled unless asked, because size and position may be
-what the pairs are about, with one exception: positions in 64 bits that 32 bits cannot hold, as map coordinates, are
-centred, for they would fall on a few levels.
+again in that order.
+
+Note:
+    Clouds are not centred or scaled unless asked, because size and position may be what the pairs are about, with one
+    exception: positions in 64 bits that 32 bits cannot hold, as map coordinates, are centred, for they would fall on a
+    few levels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """What the columns of a cloud are: names read from a word such as "xyzrgb", and values that keep what the names claim.
 
-Colours are given to the networks in [0, 1]: whole numbers are taken as 0 to 255, fractions as 0 to 1. Where it bites:
-that rule looks at one cloud, so fractions beyond 1 are refused, and not taken for either; say which with `colours`.
+Colours are given to the networks in [0, 1]: whole numbers are taken as 0 to 255, fractions as 0 to 1.
+
+Note:
+    That rule looks at one cloud, so fractions beyond 1 are refused, and not taken for either; say which with `colours`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 Source: DGCNN (arXiv:1801.07829), with one linear layer an edge convolution, so that W[x_j − x_i; x_i] is applied per
 point and the maximum over neighbours taken after; pointwise parts are torch-geometric's MLP, and its EdgeConv with the
 same weights gives the same and is slower (bench/point_networks.py). The graph is that of the
-positions (`dynamic=False`) or rebuilt from the features of each level. Where it bites: a dynamic graph costs a
-distance matrix a level.
+positions (`dynamic=False`) or rebuilt from the features of each level.
+
+Note:
+    A dynamic graph costs a distance matrix a level.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """A raw cloud, whatever it comes as, as rows of columns in float64.
 
 Taken are arrays (M, C) and (C, M), structured arrays with the fields x, y, z (as ROS gives them), dicts of `points`
-with `normals` or `colors`, and torch-geometric's `Data`. Where it bites: which axis of a plain array counts the points
-is decided by the index's axes or shape for a whole modality; one array alone can show it only where its other axis can
-hold no columns, and (3, 3) is refused.
+with `normals` or `colors`, and torch-geometric's `Data`.
+
+Note:
+    Which axis of a plain array counts the points is decided by the index's axes or shape for a whole modality; one
+    array alone can show it only where its other axis can hold no columns, and (3, 3) is refused.
 """
 
 from __future__ import annotations

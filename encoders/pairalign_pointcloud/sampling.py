@@ -1,8 +1,10 @@
 """Farthest-point sampling, neighbours and grouping, in plain numpy and torch.
 
 Source: farthest-point sampling and ball query as in PointNet++ (arXiv:1706.02413). torch-geometric's own versions need
-compiled packages that have no wheels. Where it bites: distances are computed densely, (B, M, N) at once, which is right
-for clouds of a few thousand points.
+compiled packages that have no wheels.
+
+Note:
+    Distances are computed densely, (B, M, N) at once, which is right for clouds of a few thousand points.
 """
 
 from __future__ import annotations

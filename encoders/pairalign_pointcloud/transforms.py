@@ -2,8 +2,10 @@
 
 They draw from global generators, which are seeded for each call and put back after it: random views from the sample's
 own generator, so that resuming and the number of workers change nothing, and SamplePoints and FixedPoints always alike.
-Where it bites: what stays the same for a cloud runs first, when it is read, and random ones after all of it and after
-the encoder's own rotation and jitter, whatever the order of the list; lengths are in the data's unit.
+
+Note:
+    What stays the same for a cloud runs first, when it is read, and random ones after all of it and after the encoder's
+    own rotation and jitter, whatever the order of the list; lengths are in the data's unit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Clouds of unequal size in one batch, as torch-geometric's `Batch`: their rows end to end, and where each begins.
 
-Nothing is padded: pointwise layers see exactly the points that there are. Where it bites: neighbours are looked for
-cloud by cloud, so many small clouds keep a GPU waiting; where a cloud has fewer points than neighbours, the nearest
-stands for the rest, which a maximum does not see, but batch statistics of training do.
+Nothing is padded: pointwise layers see exactly the points that there are.
+
+Note:
+    Neighbours are looked for cloud by cloud, so many small clouds keep a GPU waiting; where a cloud has fewer points
+    than neighbours, the nearest stands for the rest, which a maximum does not see, but batch statistics of training do.
 """
 
 from __future__ import annotations

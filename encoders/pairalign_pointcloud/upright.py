@@ -1,7 +1,8 @@
 """Which axis points up: the names "+x" to "-z", and the rotation that takes one to another.
 
-Where it bites: a quarter turn about the axis that is square to both, so that the third axis stays; for opposite ones a
-half turn about the first axis that is neither.
+Note:
+    A quarter turn about the axis that is square to both, so that the third axis stays; for opposite ones a half turn
+    about the first axis that is neither.
 """
 
 from __future__ import annotations

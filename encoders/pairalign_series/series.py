@@ -1,8 +1,11 @@
 """A recording of several channels at a stated rate, by dilated convolutions over patches or a spectrogram.
 
 Source: dilated residual convolutions as in TCN (arXiv:1803.01271); log-magnitude spectrogram of a short-time Fourier
-transform for sound. Where it bites: a recording at another rate is refused, never resampled in silence; a longer one is
-cut to its middle, a shorter one padded with zeros at its end.
+transform for sound.
+
+Note:
+    A recording at another rate is refused, never resampled in silence; a longer one is cut to its middle, a shorter one
+    padded with zeros at its end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A small CNN over gel images: trains from scratch on a laptop.
 
-Where it bites: a gel image is photometric, its colours are surface slopes; nothing here may shuffle or drop colour.
+Note:
+    A gel image is photometric, its colours are surface slopes; nothing here may shuffle or drop colour.
 """
 
 from __future__ import annotations

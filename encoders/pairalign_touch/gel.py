@@ -2,8 +2,11 @@
 
 One sample is (frames, 4, S, S) bytes: three colours, and a constant plane with the number of the sensor type (0 for
 unknown), so that everything travels in one tensor; encoders compute with all of it over 255. Differences from a
-background are floats from the start, because a byte would lose half a level of them. Where it bites: with
-`background="subtract"` a sample without a background is an error, because a raw frame looks nothing like a difference.
+background are floats from the start, because a byte would lose half a level of them.
+
+Note:
+    With `background="subtract"` a sample without a background is an error, because a raw frame looks nothing like a
+    difference.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """A learned token for the type of touch sensor, with a fallback for a type that training never saw.
 
-Source: the sensor-type token of AnyTouch (arXiv:2502.12191). Where it bites: the fallback is only as good as its
-training, so the type is hidden at random from a tenth of the training samples.
+Source: the sensor-type token of AnyTouch (arXiv:2502.12191).
+
+Note:
+    The fallback is only as good as its training, so the type is hidden at random from a tenth of the training samples.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A vision transformer of timm with its published weights, by name or from a local file.
 
-Where it bites: without a file the weights are fetched from the Hugging Face hub, or taken from its cache. A file is
-safetensors, never a pickle, and must hold every weight of the tower; those of a classifier are left out, and positions
-are interpolated where the pictures have another size.
+Note:
+    Without a file the weights are fetched from the Hugging Face hub, or taken from its cache. A file is safetensors,
+    never a pickle, and must hold every weight of the tower; those of a classifier are left out, and positions are
+    interpolated where the pictures have another size.
 """
 
 from __future__ import annotations

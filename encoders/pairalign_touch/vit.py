@@ -1,6 +1,7 @@
 """A vision transformer over gel images, in the sizes of TVL's tactile encoder (arXiv:2402.13232).
 
-Where it bites: from scratch it needs tens of thousands of contacts; on fewer, `touch_cnn` is the better choice.
+Note:
+    From scratch it needs tens of thousands of contacts; on fewer, `touch_cnn` is the better choice.
 """
 
 from __future__ import annotations

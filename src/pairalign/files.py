@@ -4,9 +4,10 @@
         image.save(partial, "png")
     save_tensors(path, tensors)
 
-Where it bites: a file is there whole or not at all, also after a kill. The temporary name lies in the same folder,
-because only there renaming is one step, and says whose it is: `.NAME.partial-PROCESS-MACHINE`. What a dead process
-left behind goes when the same name is written again, or with `remove_leftovers`.
+Note:
+    A file is there whole or not at all, also after a kill. The temporary name lies in the same folder, because only
+    there renaming is one step, and says whose it is: `.NAME.partial-PROCESS-MACHINE`. What a dead process left behind
+    goes when the same name is written again, or with `remove_leftovers`.
 """
 
 from __future__ import annotations

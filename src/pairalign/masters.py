@@ -4,7 +4,9 @@ A weight in bfloat16 has 8 bits of mantissa, and most steps of AdamW at a usual 
 one: trained in place it stands still. Here such a weight has a master in float32, which is what AdamW steps; the weight
 is the master rounded, always, and computes as it would after training. Weights in float32 are their own masters, and
 their optimizer is torch's AdamW as it was, bit for bit.
-Where it bites: a weight and its master are written together (`write`), or the next step undoes what was written.
+
+Note:
+    A weight and its master are written together (`write`), or the next step undoes what was written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Modules under the names that they had in earlier versions: importing one gives the module of today, and says so once.
 
-Where it bites: it is the same module object, so what a program patches there is patched everywhere. A name that moved
-inside a module is not found here.
+Note:
+    It is the same module object, so what a program patches there is patched everywhere. A name that moved inside a
+    module is not found here.
 """
 
 from __future__ import annotations

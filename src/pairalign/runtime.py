@@ -1,9 +1,10 @@
 """Where a run computes: its device, its process among how many. Asked once at the start and handed on.
 
 `pairalign.processes.launch` makes the one `Runtime` of a run, by asking Lightning's cluster environments.
-Where it bites: nobody
-else asks torch or the environment; a step that works it out for itself is a fault. Reductions are sums and counts in
-float64, over a group of their own on the CPU, so that they neither wait for the accelerator nor round.
+
+Note:
+    Nobody else asks torch or the environment; a step that works it out for itself is a fault. Reductions are sums and
+    counts in float64, over a group of their own on the CPU, so that they neither wait for the accelerator nor round.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Learning-rate schedules: linear warm-up, then a cosine down to 2 % of the rate.
 
 Source of the cosine: SGDR, arXiv:1608.03983, one cycle.
-Where it bites: the cosine runs over all steps, warm-up included.
+
+Note:
+    The cosine runs over all steps, warm-up included.
 """
 
 from __future__ import annotations

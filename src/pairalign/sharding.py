@@ -1,7 +1,8 @@
 """Weights that processes hold in parts, as FSDP2 shares them out: read whole, written whole.
 
-Where it bites: reading one is done by all processes together, so that every one has to ask for the same tensors in the
-same order; a process that asks alone waits for ever.
+Note:
+    Reading one is done by all processes together, so that every one has to ask for the same tensors in the same order;
+    a process that asks alone waits for ever.
 """
 
 from __future__ import annotations

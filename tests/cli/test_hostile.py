@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from stage_two import values
 
@@ -64,7 +65,7 @@ def test_stage_one_refuses_it(
     ("override", "told"),
     [
         ("out=/proc/x/y", "'/proc/x/y' cannot be written (No such file or directory)"),
-        ("latent.shared=1e12", "allocate memory"),
+        ("latent.shared=1e12", "give a whole number from 1 to 65536"),
     ],
 )
 def test_what_the_system_refuses_is_one_line_too(
@@ -75,6 +76,18 @@ def test_what_the_system_refuses_is_one_line_too(
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith("pairalign: ")
     assert told in last
+
+
+def test_memory_that_is_not_there_is_one_line(
+    align_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(align_settings))
+    monkeypatch.setattr("pairalign.align.run.build_aligner", lambda config: torch.empty(10**15))
+    assert main(["align", str(tmp_path / "c.yaml"), "--quiet"]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("pairalign: ")
+    assert "allocate memory" in last
+    assert "smaller sizes, or more memory" in last
 
 
 @pytest.mark.parametrize("override", STAGE_TWO)

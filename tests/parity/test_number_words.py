@@ -1,7 +1,10 @@
 """Which tokens are numbers: ours beside what the program of arXiv:2510.08564 found in the same two vocabularies.
 
-Only which tokens it took is here; docs/parity.md names the program and its commit. Where it bites: it lowers a token's
-letters before it takes the mark of a space away, so that the byte-level mark "Ġ" hides the number words behind it.
+Only which tokens it took is here; docs/parity.md names the program and its commit.
+
+Note:
+    It lowers a token's letters before it takes the mark of a space away, so that the byte-level mark "Ġ" hides the
+    number words behind it.
 """
 
 from __future__ import annotations

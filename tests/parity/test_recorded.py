@@ -2,8 +2,10 @@
 
 Only the numbers are here; docs/parity.md names each program and its commit, and says how it was run. Inputs come from a
 formula and not from a random generator, so that every version of torch makes the same.
-Where it bites: a mask is recorded as a hash of its bits. Noise of 1e-5 of every score turns none of them, so rounding
-on another machine does not either.
+
+Note:
+    A mask is recorded as a hash of its bits. Noise of 1e-5 of every score turns none of them, so rounding on another
+    machine does not either.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Pages in a real browser: each at three widths, light and dark, in one start of Chromium, and what is wrong there.
 
-Where it bites: each page stands in a frame of that width, everything unfolded; frames get their colour scheme from the
-element that holds them.
+Note:
+    Each page stands in a frame of that width, everything unfolded; frames get their colour scheme from the element that
+    holds them.
 """
 
 from __future__ import annotations

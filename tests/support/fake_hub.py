@@ -4,8 +4,9 @@
         hub.address          # HF_ENDPOINT
         hub.repos["org/a"]   # files of the last commit, by name
 
-Where it bites: every file is sent within the commit (`uploadMode: regular`); there is one branch, and its commits keep
-the files they had.
+Note:
+    Every file is sent within the commit (`uploadMode: regular`); there is one branch, and its commits keep the files
+    they had.
 """
 
 from __future__ import annotations

@@ -3,9 +3,11 @@
     with mirrored():                        # from then on the accelerator is "mirror:0"
         nn.Linear(4, 2).to("mirror")(torch.randn(1, 4))   # RuntimeError: mirror and cpu in one operation
 
-Registered with torch through its backend hook for Python, and with Lightning as an accelerator. Where it bites: it is
-the process's accelerator for good, so run it in a process of its own; an operation that only CUDA refuses, such as a
-generator of another device, is let pass here unless it is named below.
+Registered with torch through its backend hook for Python, and with Lightning as an accelerator.
+
+Note:
+    It is the process's accelerator for good, so run it in a process of its own; an operation that only CUDA refuses,
+    such as a generator of another device, is let pass here unless it is named below.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """What differs between two folders, one of an undisturbed run and one of a run that was killed and called again.
 
 Every file is compared: bytes; of JSON that holds a date or seconds, every other value; of checkpoints, every tensor and
-every number. Where it bites: what `MAY_DIFFER` names is left out, for the reason beside it, and nothing else.
+every number.
+
+Note:
+    What `MAY_DIFFER` names is left out, for the reason beside it, and nothing else.
 """
 
 from __future__ import annotations

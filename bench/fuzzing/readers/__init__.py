@@ -1,7 +1,10 @@
 """Every reader of other people's files, by name: its doors, each with good files, what reads them, how they change.
 
-`make_reader(name, folder)` makes one in an empty folder. Where it bites: good files come from the makers that the
-tests use (tests/support), so that a format that is added there is fuzzed too.
+`make_reader(name, folder)` makes one in an empty folder.
+
+Note:
+    Good files come from the makers that the tests use (tests/support), so that a format that is added there is fuzzed
+    too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What is installed into a language model: deltas, sensor packs, scores; and the names of sensors.
 
-Where it bites: a file that is refused must leave the model as it was, so the weights are compared after every case.
+Note:
+    A file that is refused must leave the model as it was, so the weights are compared after every case.
 """
 
 from __future__ import annotations

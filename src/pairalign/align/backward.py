@@ -3,8 +3,11 @@
 An encoder's output is cut off from its graph; each edge is led back to that cut as soon as its loss is known, and the
 encoder once, when the last edge over the same samples is done. The sum of what was found is put into the graph of one
 scalar, the step's loss, so that Lightning's backward pass only hands it out: accumulation, clipping, loss scaling and
-DDP's single reduction a step work as for any loss. Where it bites: gradients are found in `training_step` and not in
-`backward`, so hooks on parameters' gradients run once a step, after all edges.
+DDP's single reduction a step work as for any loss.
+
+Note:
+    Gradients are found in `training_step` and not in `backward`, so hooks on parameters' gradients run once a step,
+    after all edges.
 """
 
 from __future__ import annotations

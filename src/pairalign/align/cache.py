@@ -1,10 +1,12 @@
 """Anchor features of a frozen tower, computed once: K views of every sample, kept on disk by sample key.
 
 A frozen tower gives the same features in every epoch, so running it in every step is waste. The cache records a
-fingerprint of encoder, options, weights, preprocessing, data and views. Where it bites: a cache whose fingerprint
-differs is refused, never silently used or overwritten; view 0 is the plain sample, the others are random views. Of a
-sample with n captions, view k is of caption k modulo n, the first n plain. What cannot be read has no row; asked for,
-it is a damaged sample with the reason.
+fingerprint of encoder, options, weights, preprocessing, data and views.
+
+Note:
+    A cache whose fingerprint differs is refused, never silently used or overwritten; view 0 is the plain sample, the
+    others are random views. Of a sample with n captions, view k is of caption k modulo n, the first n plain. What
+    cannot be read has no row; asked for, it is a damaged sample with the reason.
 """
 
 from __future__ import annotations

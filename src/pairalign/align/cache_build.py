@@ -1,7 +1,8 @@
 """The features of a frozen encoder over one split, computed once and written row by row.
 
-Where it bites: what cannot be read has no row, and its reason stands beside; that nothing can be is an error. Nothing
-lies at the cache's name before all of it is there.
+Note:
+    What cannot be read has no row, and its reason stands beside; that nothing can be is an error. Nothing lies at the
+    cache's name before all of it is there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Which captions a text encoder tells apart, and how much of them it reads.
 
 Two captions that become the same tokens are the same to it, whatever stands behind the place where they are cut: none
-may be the other's negative. Where it bites: what is compared is the part that is read, in Unicode's form NFKC and
-without regard to case and white space, as tokens; so captions that only differ in these are the same as before.
+may be the other's negative.
+
+Note:
+    What is compared is the part that is read, in Unicode's form NFKC and without regard to case and white space, as
+    tokens; so captions that only differ in these are the same as before.
 """
 
 from __future__ import annotations

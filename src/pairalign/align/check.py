@@ -1,7 +1,10 @@
 """What must hold of a stage-one run before anything long starts: folders, shards, splits, fields, units and rates.
 
-`plan` and `align` ask the same. Where it bites: the split "val" of the default may be missing, which is said and not
-refused, because data of one split is common; any other name that is missing is a typing error.
+`plan` and `align` ask the same.
+
+Note:
+    The split "val" of the default may be missing, which is said and not refused, because data of one split is common;
+    any other name that is missing is a typing error.
 """
 
 from __future__ import annotations

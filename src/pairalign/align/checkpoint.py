@@ -1,7 +1,8 @@
 """Lightning's checkpoint as one file, written where it will lie.
 
-Where it bites: Lightning's own writer puts every checkpoint into the system's temporary folder first, so that a small
-one ends a run whose folder has room; and torch forgets why a write failed, so that is remembered here.
+Note:
+    Lightning's own writer puts every checkpoint into the system's temporary folder first, so that a small one ends a
+    run whose folder has room; and torch forgets why a write failed, so that is remembered here.
 """
 
 from __future__ import annotations

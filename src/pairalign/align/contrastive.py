@@ -2,9 +2,11 @@
 
 Sources: InfoNCE as in CLIP (Radford et al. 2021, arXiv:2103.00020); the sigmoid loss as in SigLIP (Zhai et
 al. 2023, arXiv:2303.15343); extra positives as SupCon's "out" form (Khosla et al. 2020, arXiv:2004.11362).
-Where it bites: two samples with the same caption are not negatives. Give `ids_a` and `ids_b`, or each such
-pair pushes apart what belongs together. A masked pair leaves the denominator as -inf; multiplying its logit
-by zero would keep it there as exp(0) = 1.
+
+Note:
+    Two samples with the same caption are not negatives. Give `ids_a` and `ids_b`, or each such pair pushes apart what
+    belongs together. A masked pair leaves the denominator as -inf; multiplying its logit by zero would keep it there as
+    exp(0) = 1.
 """
 
 from __future__ import annotations

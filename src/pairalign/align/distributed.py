@@ -3,9 +3,10 @@
 Source: the cross-process negatives of CLIP (Radford et al. 2021, arXiv:2103.00020); the backward pass is the
 one of "all_gather is linear": the gradient of the gathered rows is summed over the processes and each takes
 its own slice.
-Where it bites: DDP *averages* gradients, so a loss that is the mean over the local rows gives exactly the
-gradient of the mean over all rows only if every process holds the same number of rows; `gather_rows` checks
-that on every call.
+
+Note:
+    DDP *averages* gradients, so a loss that is the mean over the local rows gives exactly the gradient of the mean over
+    all rows only if every process holds the same number of rows; `gather_rows` checks that on every call.
 """
 
 from __future__ import annotations

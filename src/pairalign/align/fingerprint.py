@@ -1,6 +1,7 @@
 """What a cached feature was made from, as one number: code, options, weights, signal, data, views and seed.
 
-Where it bites: code is the encoder's own four functions, not what they call; a change further down goes unseen.
+Note:
+    Code is the encoder's own four functions, not what they call; a change further down goes unseen.
 """
 
 from __future__ import annotations

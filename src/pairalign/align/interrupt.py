@@ -1,7 +1,8 @@
 """Stop training at the end of an optimizer step once a process was signalled, so that the checkpoint is whole.
 
-Where it bites: an interrupt inside an optimizer step leaves half of the weights updated, and between two batches of one
-step it loses the first one's gradient. All processes stop at the same step, whichever was signalled.
+Note:
+    An interrupt inside an optimizer step leaves half of the weights updated, and between two batches of one step it
+    loses the first one's gradient. All processes stop at the same step, whichever was signalled.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Shared and private latents, and the head that makes them from an encoder's pooled features.
 
 `shared` is what some pair could align; `private` is what only this sensor sees (a touch's hardness) and what only
-reconstruction keeps alive. Where it bites: the two come from one linear map, so that nothing but the losses decides
-what goes where.
+reconstruction keeps alive.
+
+Note:
+    The two come from one linear map, so that nothing but the losses decides what goes where.
 """
 
 from __future__ import annotations

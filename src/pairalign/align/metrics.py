@@ -1,8 +1,9 @@
 """metrics.jsonl across kills: a checkpoint knows how far it was written; who goes on takes back what came after.
 
-Where it bites: what a killed run logged after its last checkpoint is logged again by the run that goes on, and a power
-cut may leave half a line anywhere, or take away more than was logged since the checkpoint. A run without a checkpoint
-begins an empty file (`RunFolder.begin`).
+Note:
+    What a killed run logged after its last checkpoint is logged again by the run that goes on, and a power cut may
+    leave half a line anywhere, or take away more than was logged since the checkpoint. A run without a checkpoint
+    begins an empty file (`RunFolder.begin`).
 """
 
 from __future__ import annotations

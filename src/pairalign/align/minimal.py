@@ -3,10 +3,12 @@
 Source: the minimal latent norm of "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059), as a
 group penalty over dimensions (group lasso, Yuan & Lin 2006): the square root makes whole dimensions zero,
 where a plain L2 norm would only make all of them small.
-Where it bites: alone its price is arbitrary. A decoder can undo any shrinking by scaling up, and a cosine
-similarity ignores it, so that the needed dimensions too shrink without end. Against a fixed amount of noise
-on the latents (`jitter`) they cannot: as on a channel of fixed noise and limited power, a dimension below the
-noise is a useless one, and the penalty is the price of its signal-to-noise ratio.
+
+Note:
+    Alone its price is arbitrary. A decoder can undo any shrinking by scaling up, and a cosine similarity ignores it, so
+    that the needed dimensions too shrink without end. Against a fixed amount of noise on the latents (`jitter`) they
+    cannot: as on a channel of fixed noise and limited power, a dimension below the noise is a useless one, and the
+    penalty is the price of its signal-to-noise ratio.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One modality out of a finished run of stage one: its encoder and head, and nothing of the others.
 
-Where it bites: the others' encoders are not even built, so that neither their packages nor their weights have to be
-there; a frozen tower that is restored from its own source is compared with the one that the run was trained with.
+Note:
+    The others' encoders are not even built, so that neither their packages nor their weights have to be there; a frozen
+    tower that is restored from its own source is compared with the one that the run was trained with.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 Source: "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059): touch and image share texture,
 not colour, so that the contrastive term may compare only some of the dimensions.
-Where it bites: a cosine similarity ignores the overall size of the gate w. With free gates an L1 penalty
-would shrink them all and change nothing; here the largest entry of w is always 1, so that the penalty acts on
-the ratios alone. For the same reason an encoder can undo a small gate by a large latent: keep the latents on
-a fixed scale (see `minimal`).
-A plain sigmoid never quite closes, and what leaks through a gate of 0.05 is enough to carry private content.
-Here it is stretched below 0 and clamped there (as in hard-concrete gates, Louizos et al. 2018,
-arXiv:1712.01312), so that a gate can be exactly 0, and then stays so. It is not clamped at the top, where
-dividing by the largest does the same and leaves every open gate a gradient.
+
+Note:
+    A cosine similarity ignores the overall size of the gate w. With free gates an L1 penalty would shrink them all and
+    change nothing; here the largest entry of w is always 1, so that the penalty acts on the ratios alone. For the same
+    reason an encoder can undo a small gate by a large latent: keep the latents on a fixed scale (see `minimal`). A
+    plain sigmoid never quite closes, and what leaks through a gate of 0.05 is enough to carry private content. Here it
+    is stretched below 0 and clamped there (as in hard-concrete gates, Louizos et al. 2018, arXiv:1712.01312), so that a
+    gate can be exactly 0, and then stays so. It is not clamped at the top, where dividing by the largest does the same
+    and leaves every open gate a gradient.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """What a run would do, before anything long starts: the pair graph, parameters, memory, time, and one real batch.
 
-The estimate comes from two timed steps on real batches of every edge. Where it bites: on a GPU the first steps are
-slower than the rest, so the time is an upper estimate.
+The estimate comes from two timed steps on real batches of every edge.
+
+Note:
+    On a GPU the first steps are slower than the rest, so the time is an upper estimate.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """What the anchors of frozen towers cost in a plan: measured on real batches, counted over everything to be cached.
 
 A run computes a frozen tower once for each view of each sample and reads it from its cache in every step, so that a
-plan must time steps with cached anchors. Where it bites: the estimate is an upper one, because captions that repeat are
-computed once, and because the first batches on a GPU are slow.
+plan must time steps with cached anchors.
+
+Note:
+    The estimate is an upper one, because captions that repeat are computed once, and because the first batches on a GPU
+    are slow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What Lightning's trainer can do on a device: precision and strategy, checked by name before anything long.
 
-Where it bites: "…-mixed" computes in that precision and keeps weights as they are; "bf16-true" would round them all,
-those of frozen towers and of the base too, which have to stay. What does not train on a device is refused, because
-Lightning would take another precision instead, or fail in the first step.
+Note:
+    "…-mixed" computes in that precision and keeps weights as they are; "bf16-true" would round them all, those of
+    frozen towers and of the base too, which have to stay. What does not train on a device is refused, because Lightning
+    would take another precision instead, or fail in the first step.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ With contrast alone every other caption is equally wrong; but to a frozen text t
 to a jet, and that is what a class that was never trained has to be placed by. Source: similarity-preserving and
 relational distillation (Tung & Mori 2019, arXiv:1907.09682; Park et al. 2019, arXiv:1904.05068), written as soft
 targets of the contrastive softmax as in CLIP-style soft alignment (SoftCLIP, arXiv:2303.17561). As cross-entropy is
-linear in its targets, `contrast=1-β, relation=β` is InfoNCE with targets mixed by β. Where it bites: not chunked, so
-memory grows with the square of the batch; the similarities are within one process.
+linear in its targets, `contrast=1-β, relation=β` is InfoNCE with targets mixed by β.
+
+Note:
+    Not chunked, so memory grows with the square of the batch; the similarities are within one process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How one modality of a data set becomes tensors: its field, its encoder, what is kept, and what tells samples apart.
 
-Where it bites: of a sample with several captions one is read, that at a `place`; a frozen encoder's values come from
-its anchor cache, and then the stored value is not looked at.
+Note:
+    Of a sample with several captions one is read, that at a `place`; a frozen encoder's values come from its anchor
+    cache, and then the stored value is not looked at.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The data sets of a stage-one run: every edge's shards as places, splits and sensors, and which edges share a feed.
 
-Where it bites: edges share a feed only if they name the same data sets, splits, weights and sensors; then a sample is
-read, preprocessed and encoded once for all of them, and one that is damaged in any modality is left out of all.
+Note:
+    Edges share a feed only if they name the same data sets, splits, weights and sensors; then a sample is read,
+    preprocessed and encoded once for all of them, and one that is damaged in any modality is left out of all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The weights that a run of stage one keeps on disk, in safetensors, and those that it starts from.
 
-Where it bites: a frozen tower that can be restored from its own source (`Encoder.restorable`) is not written again,
-only its fingerprint, which is compared when the run is loaded.
+Note:
+    A frozen tower that can be restored from its own source (`Encoder.restorable`) is not written again, only its
+    fingerprint, which is compared when the run is loaded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How Lightning trains over the processes of a `Runtime`, which are there already.
 
-Where it bites: Lightning sends a validation step through DDP, which broadcasts buffers in every forward pass; a process
-with fewer validation batches than another then waits for ever. Here validation talks to nobody.
+Note:
+    Lightning sends a validation step through DDP, which broadcasts buffers in every forward pass; a process with fewer
+    validation batches than another then waits for ever. Here validation talks to nobody.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Means of what batches gave, over all batches of all processes: sums and counts are added, not means averaged.
 
-Where it bites: a mean of means is another number as soon as batches or processes differ in size; and a process that
-saw nothing still takes part. What is added stays on its device, and is not waited for, until it is asked for.
+Note:
+    A mean of means is another number as soon as batches or processes differ in size; and a process that saw nothing
+    still takes part. What is added stays on its device, and is not waited for, until it is asked for.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Stage one as a Lightning module: sums the edges' losses, steps AdamW, remembers where it was.
 
-Where it bites: an accumulated step is the mean of its batches, which all have as many pairs, and each compares its own
-alone: terms that are means over samples are those of a larger batch, the contrast is not. Random numbers of a batch
-(dropout, noise) are seeded from (seed, batch, rank) at its start, so a resumed run draws what the killed one would have
-drawn. Gates and temperatures learn ten times as fast as the networks and never decay: a gate has to cross its whole
-range in one run.
+Note:
+    An accumulated step is the mean of its batches, which all have as many pairs, and each compares its own alone: terms
+    that are means over samples are those of a larger batch, the contrast is not. Random numbers of a batch (dropout,
+    noise) are seeded from (seed, batch, rank) at its start, so a resumed run draws what the killed one would have
+    drawn. Gates and temperatures learn ten times as fast as the networks and never decay: a gate has to cross its whole
+    range in one run.
 """
 
 from __future__ import annotations

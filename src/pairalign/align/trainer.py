@@ -1,7 +1,8 @@
 """The Lightning trainer of a stage-one run: progress bar, JSON-lines metrics, checkpoints, processes.
 
-Where it bites: device and processes come from the `Runtime`, not from the configuration, so the same command serves one
-process and many. Epochs do not exist here: a run is a number of steps.
+Note:
+    Device and processes come from the `Runtime`, not from the configuration, so the same command serves one process and
+    many. Epochs do not exist here: a run is a number of steps.
 """
 
 from __future__ import annotations

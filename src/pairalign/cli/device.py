@@ -1,7 +1,8 @@
 """What `--device` means, and the options that say how a base is loaded, said once.
 
-Where it bites: the device is found, and printed on stderr, before anything long; what a configuration says of it
-counts where the command line is silent.
+Note:
+    The device is found, and printed on stderr, before anything long; what a configuration says of it counts where the
+    command line is silent.
 """
 
 from __future__ import annotations

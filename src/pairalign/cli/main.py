@@ -1,7 +1,10 @@
 """`pairalign`: reads the command line, runs one verb, prints a deliberate error as one clean line.
 
-Each verb lives in its own file with `register(subparsers)`. Where it bites: module level stays free of torch, so
-that `pairalign --help` answers at once; a verb imports what it needs when it runs.
+Each verb lives in its own file with `register(subparsers)`.
+
+Note:
+    Module level stays free of torch, so that `pairalign --help` answers at once; a verb imports what it needs when it
+    runs.
 """
 
 from __future__ import annotations

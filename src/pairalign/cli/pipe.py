@@ -1,9 +1,10 @@
 """Printing where the reader may leave early, as in `pairalign data pack … | head`, or the disk of a log be full.
 
-Where it bites: Python holds back what is printed into a pipe or file, so that the reader's leaving, or a full disk,
-shows at any later print, or only when the process ends, and there as a message and exit code 120 that nobody asked for.
-What a command says on stderr is said as far as it can be: work does not end for it. A command that was started without
-stdin, stdout or stderr would give their numbers to the next files that it opens.
+Note:
+    Python holds back what is printed into a pipe or file, so that the reader's leaving, or a full disk, shows at any
+    later print, or only when the process ends, and there as a message and exit code 120 that nobody asked for. What a
+    command says on stderr is said as far as it can be: work does not end for it. A command that was started without
+    stdin, stdout or stderr would give their numbers to the next files that it opens.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`pairalign recompose config.yaml [section.key=value …]`: teach a language model its new sense.
 
-Where it bites: under --max-forgetting the run may keep other weights than its last; the exit code says whether what it
-keeps has learned anything.
+Note:
+    Under --max-forgetting the run may keep other weights than its last; the exit code says whether what it keeps has
+    learned anything.
 """
 
 from __future__ import annotations

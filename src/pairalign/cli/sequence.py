@@ -1,7 +1,8 @@
 """`pairalign sequence config.yaml [section.key=value …]`: teach skills one after the other; tell what becomes of each.
 
-Where it bites: the same command goes on after a kill, and stages that have finished are not made again; settings that
-change a stage need another `out`, or --fresh.
+Note:
+    The same command goes on after a kill, and stages that have finished are not made again; settings that change a
+    stage need another `out`, or --fresh.
 """
 
 from __future__ import annotations

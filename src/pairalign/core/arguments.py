@@ -3,8 +3,9 @@
     @checked(DataError)
     def inspect_pairs(folder: str, *, samples: Count = 12, seed: Whole = 0) -> Inspection: ...
 
-Where it bites: only annotations that hold a rule are looked at (`Count`, `Whole | None`, `Text`, …), so that what a
-function takes beside them, paths or loaded runs, stays its own matter.
+Note:
+    Only annotations that hold a rule are looked at (`Count`, `Whole | None`, `Text`, …), so that what a function takes
+    beside them, paths or loaded runs, stays its own matter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Code that an encoder's author wrote: which files it is, what it may import, and which line of it an error is of.
 
-Where it bites: such an error often surfaces deep inside torch or Lightning. What its author needs is the last line of
-his own that it passed through, and not our traceback. A file that lies inside a plugin's folder, but in `site-packages`
-or in pairalign itself, is not his.
+Note:
+    Such an error often surfaces deep inside torch or Lightning. What its author needs is the last line of his own that
+    it passed through, and not our traceback. A file that lies inside a plugin's folder, but in `site-packages` or in
+    pairalign itself, is not his.
 """
 
 from __future__ import annotations

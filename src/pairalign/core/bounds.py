@@ -1,8 +1,10 @@
 """Ranges of settings: written once as the type of a dataclass field, checked whenever a configuration is built.
 
 `lr: Amount` is a finite number of at least 0. The same check runs where pydantic reads YAML and where Python builds
-the dataclass or `dataclasses.replace` changes it. Where it bites: Python and pydantic take `true` for the number 1, and
-YAML has `.nan` and `.inf`; none of them is a number here.
+the dataclass or `dataclasses.replace` changes it.
+
+Note:
+    Python and pydantic take `true` for the number 1, and YAML has `.nan` and `.inf`; none of them is a number here.
 """
 
 from __future__ import annotations

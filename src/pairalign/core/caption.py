@@ -1,7 +1,8 @@
 """What a text encoder may be given as one caption, asked in one place.
 
-Where it bites: a lone surrogate (half of an emoji, left by a file that was cut or read in the wrong encoding) passes
-for a character in Python and ends most tokenizers with an error that names no sample.
+Note:
+    A lone surrogate (half of an emoji, left by a file that was cut or read in the wrong encoding) passes for a
+    character in Python and ends most tokenizers with an error that names no sample.
 """
 
 from __future__ import annotations

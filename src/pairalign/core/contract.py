@@ -1,7 +1,8 @@
 """The promises that every encoder makes, checked on a real one: what `pairalign encoders check` and the tests run.
 
-Where it bites: an encoder may train well and still break one of these, and then caching, resuming or shipping it goes
-wrong without a word. Each check stands alone: one broken promise does not hide the next.
+Note:
+    An encoder may train well and still break one of these, and then caching, resuming or shipping it goes wrong without
+    a word. Each check stands alone: one broken promise does not hide the next.
 """
 
 from __future__ import annotations

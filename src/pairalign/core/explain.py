@@ -1,6 +1,7 @@
 """What pydantic found wrong in a configuration, as lines that name key, value and fix; every fault, not the first.
 
-Where it bites: a key of several types ("auto" or a number) fails once for each of them; that is one fault.
+Note:
+    A key of several types ("auto" or a number) fails once for each of them; that is one fault.
 """
 
 from __future__ import annotations

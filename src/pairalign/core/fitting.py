@@ -1,7 +1,8 @@
 """Whether a value is of an annotated type, and in words what would be: settings in Python are checked as YAML is.
 
-Where it bites: `true` is no number, a whole number is a `float` too, lists and tuples are one, and text is no number;
-metadata of a type that has a `fault`, such as `Within`, is asked first, and alone where it is `final`.
+Note:
+    `true` is no number, a whole number is a `float` too, lists and tuples are one, and text is no number; metadata of a
+    type that has a `fault`, such as `Within`, is asked first, and alone where it is `final`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Names whose entries are imported when they are first asked for, such as data layouts and protocols.
 
-Where it bites: a module registers its entry as it is imported, so the table of modules is what exists, and listing all
-entries imports all of them.
+Note:
+    A module registers its entry as it is imported, so the table of modules is what exists, and listing all entries
+    imports all of them.
 """
 
 from __future__ import annotations

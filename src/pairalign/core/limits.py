@@ -4,9 +4,12 @@
     data = read_bytes(path)
 
 Each bound is a default that an environment variable replaces, `PAIRALIGN_MAX_PIXELS=4e8`; the workers of a run inherit
-it. Where it bites: a bound is of what a header promises, so a file is refused that nobody has decoded; raise it only
-for files that you made, because a few kilobytes can promise gigabytes. A process may take a few times a bound: decoded,
-converted and stored values are there at once.
+it.
+
+Note:
+    A bound is of what a header promises, so a file is refused that nobody has decoded; raise it only for files that you
+    made, because a few kilobytes can promise gigabytes. A process may take a few times a bound: decoded, converted and
+    stored values are there at once.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 `Text` is one line that says something: an address, a word that something else looks up. A `Folder` is a path, or an
 address where one may stand. A `Label` is what figures are listed under: a task, a data set. A `Name` is what a prompt,
 a module and a file are called by: a sensor, a modality.
-Where it bites: a sensor becomes `<|name|>` in prompts, `{name}` in questions, `--name` on the command line and an
-attribute of a module, which has some of its own; none of them may be met by chance.
+
+Note:
+    A sensor becomes `<|name|>` in prompts, `{name}` in questions, `--name` on the command line and an attribute of a
+    module, which has some of its own; none of them may be met by chance.
 """
 
 from __future__ import annotations

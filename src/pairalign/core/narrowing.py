@@ -1,8 +1,9 @@
 """Numbers into the dtype that a `Signal` declares, refused where that loses what tells them apart.
 
-Where it bites: float32 keeps about seven digits, so seconds since 1970 are kept to 128 s and metres on a map to half a
-metre; numbers that large carry their message in what is left over. Compared are each channel's rounding and its range:
-a channel may not be rounded by more than 1/`LEVELS` of what it varies by.
+Note:
+    Float32 keeps about seven digits, so seconds since 1970 are kept to 128 s and metres on a map to half a metre;
+    numbers that large carry their message in what is left over. Compared are each channel's rounding and its range: a
+    channel may not be rounded by more than 1/`LEVELS` of what it varies by.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 YAML 1.1 as PyYAML reads it, with three exceptions that cost people whole runs: `1e-3` is a number (there it is text),
 `1:4` is text (there it is the number 64, counted in sixties), and a key that stands twice in one mapping is refused
-(there the last one wins). Where it bites: what is written must be read back alike, so text that looks like a number is
-written in quotes by the same rules.
+(there the last one wins).
+
+Note:
+    What is written must be read back alike, so text that looks like a number is written in quotes by the same rules.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """The settings of a registered function are its keyword parameters; here is which there are, and what fits one.
 
-Data layouts and protocols share it. Where it bites: a value is checked by the parameter's annotation, and not by the
-type of its default, so that a default of `None` says nothing; `true` is no number, a whole number is a `float` too, and
-a parameter without annotation takes anything.
+Data layouts and protocols share it.
+
+Note:
+    A value is checked by the parameter's annotation, and not by the type of its default, so that a default of `None`
+    says nothing; `true` is no number, a whole number is a `float` too, and a parameter without annotation takes
+    anything.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Pictures as bytes until they are a batch: random training views, and the step to the numbers that a network takes.
 
 A picture of bytes is a quarter of one of floats: less to make, to stack and to send to a device, which turns a whole
-batch to floats at once. Where it bites: a view is rounded to bytes again, and saturates at black and white as a
-camera does.
+batch to floats at once.
+
+Note:
+    A view is rounded to bytes again, and saturates at black and white as a camera does.
 """
 
 from __future__ import annotations

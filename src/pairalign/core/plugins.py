@@ -1,7 +1,8 @@
 """A plugin file as a thing that can be kept: its bytes, those of the neighbours it imports, and one hash of all.
 
-Where it bites: only neighbours in the plugin's own folder that it imports by name, at any depth, belong to it; what is
-installed does not. Two plugins may have neighbours of one name: each gets its own.
+Note:
+    Only neighbours in the plugin's own folder that it imports by name, at any depth, belong to it; what is installed
+    does not. Two plugins may have neighbours of one name: each gets its own.
 """
 
 from __future__ import annotations

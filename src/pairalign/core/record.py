@@ -2,9 +2,10 @@
 
     told = read_record(folder / "cache.json", CacheRecord)
 
-Where it bites: a type says what is in a record and nothing of what it means, so a reader still compares names, places
-and shapes; keys that a dataclass does not know are left out, because a later version may have written them, unless it
-is `Closed`.
+Note:
+    A type says what is in a record and nothing of what it means, so a reader still compares names, places and shapes;
+    keys that a dataclass does not know are left out, because a later version may have written them, unless it is
+    `Closed`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Credentials in addresses: what is printed, logged or written down of an address has `***` in their place.
 
-Where it bites: of a query every value is hidden, because a server may call its token anything, and of a command
-everything behind the program's name; a configuration that was written down so cannot be run before they are given
-again. Environment variables and the clouds' own files are never written down, and are the better place for them.
+Note:
+    Of a query every value is hidden, because a server may call its token anything, and of a command everything behind
+    the program's name; a configuration that was written down so cannot be run before they are given again. Environment
+    variables and the clouds' own files are never written down, and are the better place for them.
 """
 
 from __future__ import annotations

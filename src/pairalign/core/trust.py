@@ -3,8 +3,10 @@
 A run folder keeps the plugins that it was trained with, and an index may say that its shards lie elsewhere. Both may
 come from a stranger, and neither may make code run or open a place that nobody here has named. So what a user names is
 remembered, as a hash a line, and what a file names is taken only if it is among them.
-Where it bites: what is remembered lies in `PAIRALIGN_TRUST`, else `~/.local/state/pairalign/trusted`; where that cannot
-be written nothing is remembered, and what a file names has to be named again.
+
+Note:
+    What is remembered lies in `PAIRALIGN_TRUST`, else `~/.local/state/pairalign/trusted`; where that cannot be written
+    nothing is remembered, and what a file names has to be named again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """An array from anywhere as plain numbers: native byte order, no fields, no dates; everything else refused by name.
 
-Where it bites: a structured array (a ROS cloud) becomes columns in the order of `COLUMNS`, and one that holds any
-other field is refused rather than cut; values are never converted to a smaller type here, so a time stamp in float64
-stays one until an encoder has taken its origin away.
+Note:
+    A structured array (a ROS cloud) becomes columns in the order of `COLUMNS`, and one that holds any other field is
+    refused rather than cut; values are never converted to a smaller type here, so a time stamp in float64 stays one
+    until an encoder has taken its origin away.
 """
 
 from __future__ import annotations

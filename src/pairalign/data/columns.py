@@ -6,9 +6,11 @@
 The rule, where nobody says it. A JSON string is never a number; numbers beside text are text, spelled as JSON spells
 them. In CSV, where every cell is text, a column is of numbers only if each cell spells one ("3", "[1, 2]") and it is
 not called as texts are (answer, caption, …); "007" and "3 mm" are text, and then so is the whole column. A column of
-file names is one of files, and a cell that names none is a bad one. Where it bites: what could be meant either way
-(lists that are no JSON, decimal commas, true and false, a few existing files among words) is refused with the two words
-to choose from, never guessed.
+file names is one of files, and a cell that names none is a bad one.
+
+Note:
+    What could be meant either way (lists that are no JSON, decimal commas, true and false, a few existing files among
+    words) is refused with the two words to choose from, never guessed.
 """
 
 from __future__ import annotations

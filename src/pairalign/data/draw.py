@@ -1,9 +1,11 @@
 """One signal drawn as a picture: image, gel image, point cloud, series, text or vector, in any form a loader
 gives it.
 
-Reports and contact sheets both draw with it. Where it bites: signals come normalised, with channels first or
-last, as bytes or as floats; an image is stretched to its own range only when it does not fit [0, 1] or
-[0, 255].
+Reports and contact sheets both draw with it.
+
+Note:
+    Signals come normalised, with channels first or last, as bytes or as floats; an image is stretched to its own range
+    only when it does not fit [0, 1] or [0, 255].
 """
 
 from __future__ import annotations

@@ -2,7 +2,10 @@
 
 A path and `Stored` bytes are copied byte for byte, never re-encoded, where a shard keeps that format (see `formats`). A
 PIL image becomes jpg (or png where that would lose depth or alpha, or on request), an array npy, a string txt, a list
-of numbers an array of float64. Where it bites: a string is text; a file is named by a `pathlib.Path`.
+of numbers an array of float64.
+
+Note:
+    A string is text; a file is named by a `pathlib.Path`.
 """
 
 from __future__ import annotations

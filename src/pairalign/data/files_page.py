@@ -1,7 +1,8 @@
 """`docs/files.md`, made from the tables that the code works with: `python -m pairalign.data.files_page > docs/files.md`.
 
-Where it bites: only what is fact of a table stands in one (extensions, how they are stored, what they need, columns,
-formats that are refused); the words beside it are here, and a test packs a file of every format to see that they hold.
+Note:
+    Only what is fact of a table stands in one (extensions, how they are stored, what they need, columns, formats that
+    are refused); the words beside it are here, and a test packs a file of every format to see that they hold.
 """
 
 from __future__ import annotations

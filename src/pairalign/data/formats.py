@@ -1,8 +1,10 @@
 """The files that may be packed, one table: what each holds, how it is stored, and what else it needs.
 
-`decode`, `encode`, the manifest and `docs/files.md` are all made from it. Where it bites: a format that is not listed
-is refused by name, never taken for a caption; pictures are opened by the plugins of Pillow that are listed here and by
-no other, because some of those run a program (PostScript) or open further files.
+`decode`, `encode`, the manifest and `docs/files.md` are all made from it.
+
+Note:
+    A format that is not listed is refused by name, never taken for a caption; pictures are opened by the plugins of
+    Pillow that are listed here and by no other, because some of those run a program (PostScript) or open further files.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 `pos` becomes the modality `points`, with `normal` as columns four to six; a mesh (`face`) is sampled evenly by area,
 with a seed of its own for each sample. A number `y` or `category` becomes the label, and its name the modality `text`,
-where the data set lists names (`categories`, `classes` or `class_names`). Where it bites: `x` may be anything, normals,
-colours or features, so it is packed only where `x` says what its columns are; a transform of the data set that draws
-random numbers makes other samples each time it is packed.
+where the data set lists names (`categories`, `classes` or `class_names`).
+
+Note:
+    `x` may be anything, normals, colours or features, so it is packed only where `x` says what its columns are; a
+    transform of the data set that draws random numbers makes other samples each time it is packed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Bytes that a kept value takes in memory: its numbers or letters, and the objects around them.
 
-Where it bites: of a tiny sample the objects are nearly all, some twenty times its numbers; a tensor that shows part of
-a larger one keeps all of that. About right for CPython on 64 bits; never less than the numbers.
+Note:
+    Of a tiny sample the objects are nearly all, some twenty times its numbers; a tensor that shows part of a larger one
+    keeps all of that. About right for CPython on 64 bits; never less than the numbers.
 """
 
 from __future__ import annotations

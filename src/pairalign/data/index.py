@@ -1,8 +1,10 @@
 """The index of a shard folder: what is inside, written last, so that a folder without it is unfinished.
 
-Frozen dataclasses, JSON on disk (`index.json`). Where it bites: the content hash covers every sample's key,
-split and stored bytes, and neither the order nor the layout in shards, so packing with other workers or other
-shard sizes keeps it; a re-encoded image changes it.
+Frozen dataclasses, JSON on disk (`index.json`).
+
+Note:
+    The content hash covers every sample's key, split and stored bytes, and neither the order nor the layout in shards,
+    so packing with other workers or other shard sizes keeps it; a re-encoded image changes it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Looking at shards: counts, shapes and ranges as tables, and a contact sheet of some pairs.
 
-Where it bites: it shows what is stored, before any encoder's preprocessing; ranges are over every sample of the splits,
-the sheet over a few, drawn at random with the seed.
+Note:
+    It shows what is stored, before any encoder's preprocessing; ranges are over every sample of the splits, the sheet
+    over a few, drawn at random with the seed.
 """
 
 from __future__ import annotations

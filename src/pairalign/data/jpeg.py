@@ -1,9 +1,12 @@
 """Tell that a JPEG is whole without decoding it, where one with the same tables has been decoded before.
 
 A recording's files share their size, tables and colour format; what is left of each is one run of coded blocks. It is
-whole if no marker interrupts it and the end marker closes it. Where it bites: wrong codes inside that run go unseen,
-and libjpeg, too, only warns of them. Whatever is not as usual (progressive, restart markers, bytes after the end) and
-whatever is as small as a picture of one colour, or turned by its EXIF data, is left to the decoder.
+whole if no marker interrupts it and the end marker closes it.
+
+Note:
+    Wrong codes inside that run go unseen, and libjpeg, too, only warns of them. Whatever is not as usual (progressive,
+    restart markers, bytes after the end) and whatever is as small as a picture of one colour, or turned by its EXIF
+    data, is left to the decoder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """What kind of signal a stored value is, and the same value in one plain form.
 
-Shards record formats, not kinds. Where it bites: an array of shape (N, 3) may be points or a three-axis series; it is
-taken for points unless the index records a rate or an axis called "time", so record them when packing.
+Shards record formats, not kinds.
+
+Note:
+    An array of shape (N, 3) may be points or a three-axis series; it is taken for points unless the index records a
+    rate or an axis called "time", so record them when packing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The rows of a manifest file, whatever wrote it: JSON lines, a JSON list, CSV with its delimiter, parquet.
 
-Where it bites: CSV knows only text, so an empty cell is a missing one, and what its other cells are is decided by
-`columns`, over the whole column. The delimiter is the one of `, ; tab |` under which header and first rows have the
-same number of cells. A row that cannot be read is a bad row, not the end: it carries its reason.
+Note:
+    CSV knows only text, so an empty cell is a missing one, and what its other cells are is decided by `columns`, over
+    the whole column. The delimiter is the one of `, ; tab |` under which header and first rows have the same number of
+    cells. A row that cannot be read is a bad row, not the end: it carries its reason.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Loader workers: processes that make ready batches of a feed, in the order in which one process makes them.
 
-Where it bites: a spawned worker knows nothing of the plugins that the feed's encoders come from, and cannot even
-read the feed before it has imported them; so plugins travel first. A deliberate error in a worker is raised in the
-main process as it would be there, once and without the worker's traceback.
+Note:
+    A spawned worker knows nothing of the plugins that the feed's encoders come from, and cannot even read the feed
+    before it has imported them; so plugins travel first. A deliberate error in a worker is raised in the main process
+    as it would be there, once and without the worker's traceback.
 """
 
 from __future__ import annotations

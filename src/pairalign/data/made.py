@@ -1,8 +1,11 @@
 """A value that is made where it is written: a function and its arguments instead of the array itself; and stored bytes.
 
 A mesh that is sampled or a picture that is resized is then worked on by the process that writes its shard, and a list
-of a million samples stays a list of paths. Where it bites: packing may run in other processes, so `make` must be a
-function at the top of a module; it must give the same value for the same arguments, or a resumed pack differs.
+of a million samples stays a list of paths.
+
+Note:
+    Packing may run in other processes, so `make` must be a function at the top of a module; it must give the same value
+    for the same arguments, or a resumed pack differs.
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
     Manifest("recordings.csv", {"touch": "gel", "text": "says:text"}).read()
 
-How a file is read is in `lines`, what a column holds in `columns`. Where it bites: without `modalities`, files, lists
-of numbers and what is called a text are packed, and other columns only if that leaves fewer than two; whatever is left
-out is listed. A path may not leave the root, by its name or by a link, so that a manifest from elsewhere cannot pull in
-files that it should not.
+How a file is read is in `lines`, what a column holds in `columns`.
+
+Note:
+    Without `modalities`, files, lists of numbers and what is called a text are packed, and other columns only if that
+    leaves fewer than two; whatever is left out is listed. A path may not leave the root, by its name or by a link, so
+    that a manifest from elsewhere cannot pull in files that it should not.
 """
 
 from __future__ import annotations

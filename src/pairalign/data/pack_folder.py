@@ -1,7 +1,8 @@
 """The folder of a pack: whether it is free, what an earlier or interrupted pack left there, and what goes at the end.
 
-Where it bites: nothing is removed that no pack wrote; a finished folder that is packed anew is an interrupted pack
-first, so that no kill leaves an index beside shards that it does not name.
+Note:
+    Nothing is removed that no pack wrote; a finished folder that is packed anew is an interrupted pack first, so that
+    no kill leaves an index beside shards that it does not name.
 """
 
 from __future__ import annotations

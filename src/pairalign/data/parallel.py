@@ -1,7 +1,8 @@
 """Shards written by several processes, in order and with a bounded number in memory.
 
-Where it bites: workers ignore Ctrl-C, from their very start, so that a shard in progress is finished and kept; the
-packing process stops handing out work and waits for them. They end when it is killed.
+Note:
+    Workers ignore Ctrl-C, from their very start, so that a shard in progress is finished and kept; the packing process
+    stops handing out work and waits for them. They end when it is killed.
 """
 
 from __future__ import annotations

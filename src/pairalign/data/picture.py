@@ -4,8 +4,11 @@ bytes as they are; bits black or white; 16 bits divided by 257, so that the whol
 from [0, 255] where one is above 1; grey repeated; transparency laid on white; palettes, CMYK and the like as Pillow
 converts them; arrays (H, W), (H, W, C) or (C, H, W). `levels=(low, high)` says for all but bytes what is black and
 what is white, and then what lies outside is cut off. A modality's floats are judged together, by the range that its
-index records. Where it bites: negative numbers have no rule of their own, and are refused until `levels` says one: with
-(-255, 255) a difference keeps its sign around mid-grey.
+index records.
+
+Note:
+    Negative numbers have no rule of their own, and are refused until `levels` says one: with (-255, 255) a difference
+    keeps its sign around mid-grey.
 """
 
 from __future__ import annotations

@@ -6,9 +6,12 @@
 
 A user may write `folder`, `s3://bucket/folder`, `gs://…`, `https://…`, `hf://datasets/…`, the shards themselves with
 braces (`s3://bucket/folder/train-{000000..000099}.tar`, `folder/train-{0..9}.tar`), or a command for each shard
-(`pipe:curl -s https://host/train-{0..9}.tar`). Where it bites: a `Path` cannot hold an address, so whoever gets a place
-as text asks `find_place` and never calls `Path` on it; both kinds have `name`, `resolve()`, `str()`, equality and a
-hash. `str()` of an address hides its credentials: it is for people, and does not open anything.
+(`pipe:curl -s https://host/train-{0..9}.tar`).
+
+Note:
+    A `Path` cannot hold an address, so whoever gets a place as text asks `find_place` and never calls `Path` on it;
+    both kinds have `name`, `resolve()`, `str()`, equality and a hash. `str()` of an address hides its credentials: it
+    is for people, and does not open anything.
 """
 
 from __future__ import annotations

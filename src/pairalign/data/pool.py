@@ -3,8 +3,11 @@
 Every source is walked along its own endless order, pass after pass, so that none of its samples comes a second time
 before all came once. An epoch of a pool is as many samples as all sources hold together, of which each gives its share
 (`quotas`): its own size, or what its weight says. Sources are spread evenly over the epoch, so every batch holds about
-their shares. Where it bites: with weights an epoch holds some samples of a small source several times and not all of a
-large one; those left come in the next.
+their shares.
+
+Note:
+    With weights an epoch holds some samples of a small source several times and not all of a large one; those left come
+    in the next.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """What a pack makes of each modality, as a table: kind, unit, shape, range and one example.
 
 Shown for the first rows before hours of packing, where a wrong guess costs nothing, and for the whole when it is done.
-Where it bites: kind is worked out from one example, as `kinds` does; shape and range from every row that was looked at.
+
+Note:
+    Kind is worked out from one example, as `kinds` does; shape and range from every row that was looked at.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Reading a picture file: by Pillow, with the plugins that `formats` lists, upright, and of a bounded size.
 
-Where it bites: what counts is the content, so a PNG called .jpg is read and an EPS called .jpg refused; the EXIF
-orientation is applied, so the size is that of the upright picture; the size is looked at before anything is decoded
-(`core.limits`, "pixels"), because a few kilobytes can hold gigabytes of one colour.
+Note:
+    What counts is the content, so a PNG called .jpg is read and an EPS called .jpg refused; the EXIF orientation is
+    applied, so the size is that of the upright picture; the size is looked at before anything is decoded
+    (`core.limits`, "pixels"), because a few kilobytes can hold gigabytes of one colour.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The sampling rate of every sound that a pack names, from the files' headers, before anything is written.
 
-Where it bites: one file of 44,100 Hz among 16,000 Hz ones would be found when the last shard is done. Only files are
-looked at here; sounds that an iterator makes, and files that cannot be read, are met when they are written.
+Note:
+    One file of 44,100 Hz among 16,000 Hz ones would be found when the last shard is done. Only files are looked at
+    here; sounds that an iterator makes, and files that cannot be read, are met when they are written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Raw samples of one field of a shard folder, as an encoder's `preprocess` gets them in a run.
 
-Where it bites: an encoder does not say what its field is called, so that it is found by what the shards store; where
-several could be meant, somebody has to say which.
+Note:
+    An encoder does not say what its field is called, so that it is found by what the shards store; where several could
+    be meant, somebody has to say which.
 """
 
 from __future__ import annotations

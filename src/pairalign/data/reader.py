@@ -1,8 +1,8 @@
 """One process's open shards: a sample by its place, read at known offsets and decoded.
 
-Where it bites: content ids come from the sample's meta.json when packing wrote them there, so that asking for
-the id of an undecoded modality reads nothing of it; a shard by another writer has none, and then the bytes
-are read.
+Note:
+    Content ids come from the sample's meta.json when packing wrote them there, so that asking for the id of an
+    undecoded modality reads nothing of it; a shard by another writer has none, and then the bytes are read.
 """
 
 from __future__ import annotations

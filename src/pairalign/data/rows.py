@@ -2,8 +2,10 @@
 
 A sample is a dict: a value by modality, and optionally "key", "label", "group", "session", "split", "splits" (its
 split under other divisions of the same data, by the division's name) and "meta" (a dict of anything JSON). A value may
-be a dict of parts ("value", "frames", "background", "sensor", …); a list that is not numeric is frames. Where it bites:
-a split by fractions is decided by group where there is one, so that no object or session falls on both sides.
+be a dict of parts ("value", "frames", "background", "sensor", …); a list that is not numeric is frames.
+
+Note:
+    A split by fractions is decided by group where there is one, so that no object or session falls on both sides.
 """
 
 from __future__ import annotations

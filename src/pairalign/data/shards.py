@@ -2,10 +2,12 @@
 processes.
 
 The order is computed first, from the index alone; then each sample costs two reads at known offsets, so
-skipping is free and a resumed run goes on exactly. Where it bites: with `block`, what processes and loader workers
-read at the same time is what one process would have read then, so training does not depend on their number, but each
-of them opens every shard; without it shards are dealt out whole when there are enough of them, else samples are, and
-streams may differ in length by a shard, or by a sample.
+skipping is free and a resumed run goes on exactly.
+
+Note:
+    With `block`, what processes and loader workers read at the same time is what one process would have read then, so
+    training does not depend on their number, but each of them opens every shard; without it shards are dealt out whole
+    when there are enough of them, else samples are, and streams may differ in length by a shard, or by a sample.
 """
 
 from __future__ import annotations

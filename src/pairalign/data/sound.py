@@ -1,8 +1,9 @@
 """Reading a sound file: WAV of whole numbers and floats by itself, every other kind by soundfile (extra `audio`).
 
-Where it bites: whole numbers are scaled to [-1, 1], floats are taken as they are, which may be louder; the chunks of a
-WAV are walked here because Python's own `wave` calls a file of floats, or one with the extensible header that ffmpeg
-and most recorders write, damaged.
+Note:
+    Whole numbers are scaled to [-1, 1], floats are taken as they are, which may be louder; the chunks of a WAV are
+    walked here because Python's own `wave` calls a file of floats, or one with the extensible header that ffmpeg and
+    most recorders write, damaged.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Files that a shard does not keep as they are, as the array that is stored of them: archives of arrays, and meshes.
 
 A cloud gives its vertices with normals, colours and intensity as columns, in the order of `arrays.COLUMNS`; a mesh
-gives points drawn evenly over its surface, the same ones every time. Where it bites: a mesh has no number of points of
-its own, so it gets `MESH_POINTS` of them; sample it yourself and pack the array where another number is wanted.
+gives points drawn evenly over its surface, the same ones every time.
+
+Note:
+    A mesh has no number of points of its own, so it gets `MESH_POINTS` of them; sample it yourself and pack the array
+    where another number is wanted.
 """
 
 from __future__ import annotations

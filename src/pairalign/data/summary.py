@@ -1,7 +1,8 @@
 """From the records of written shards to the index of their folder.
 
-Where it bites: a wav file states its own rate, so a modality of wav files that disagree, with each other or
-with the rate that the caller gives, is refused.
+Note:
+    A wav file states its own rate, so a modality of wav files that disagree, with each other or with the rate that the
+    caller gives, is refused.
 """
 
 from __future__ import annotations

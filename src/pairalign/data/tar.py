@@ -1,9 +1,11 @@
 """Tar shards, written so that the same samples give the same bytes, and scanned without unpacking anything.
 
 One sample is a run of members `<key>.<field>.<ext>`, as WebDataset wants it; a dot, slash or other odd
-character of a key is percent-encoded, because WebDataset ends the key at the first dot. Where it bites: the
-scan trusts nothing. A name that leaves the folder, a link, a device, a bad checksum or a cut file is an error
-that names the shard.
+character of a key is percent-encoded, because WebDataset ends the key at the first dot.
+
+Note:
+    The scan trusts nothing. A name that leaves the folder, a link, a device, a bad checksum or a cut file is an error
+    that names the shard.
 """
 
 from __future__ import annotations

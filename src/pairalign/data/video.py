@@ -1,8 +1,9 @@
 """The frames of a video or an animation, chosen, decoded in one pass, upright. Needs PyAV, the extra `video`.
 
-Where it bites: a video is not stored; `count` pictures of it are, as frames of the modality, and their times in
-seconds go into the sample's meta (`frames`), so that nothing pretends to be the whole. Animated pictures (gif, webp,
-png, avif) and files of several pages (tiff) are read by Pillow in the same way.
+Note:
+    A video is not stored; `count` pictures of it are, as frames of the modality, and their times in seconds go into the
+    sample's meta (`frames`), so that nothing pretends to be the whole. Animated pictures (gif, webp, png, avif) and
+    files of several pages (tiff) are read by Pillow in the same way.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Writing one shard: encode, check, write under another name, rename. Runs in the packing process or in a
 worker.
 
-Where it bites: a shard is either whole or absent. Its record, what the index will say of it, is written after
-it, so a shard without a record is made again.
+Note:
+    A shard is either whole or absent. Its record, what the index will say of it, is written after it, so a shard
+    without a record is made again.
 """
 
 from __future__ import annotations

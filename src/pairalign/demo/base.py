@@ -2,7 +2,10 @@
 built-in world, and nothing else.
 
 `build_base` makes it with random weights; `python -m pairalign.demo.train_base` trains it and writes the folder that
-the package ships. Where it bites: it knows some 150 words; what it answers to anything else means nothing.
+the package ships.
+
+Note:
+    It knows some 150 words; what it answers to anything else means nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures drawn from captions and from touches, as a section of the demo's report.
 
-Where it bites: few pairs and few true samples, so that it costs seconds; `pairalign translate … --measure` does the
-same in full.
+Note:
+    Few pairs and few true samples, so that it costs seconds; `pairalign translate … --measure` does the same in full.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Questions and answers about the built-in world as rows to pack: what a sensor is to teach, and what must stay.
 
-Where it bites: objects here are of worlds of their own, so that stage one's encoders have not seen them either.
+Note:
+    Objects here are of worlds of their own, so that stage one's encoders have not seen them either.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 A question has a *kind*, `modality.about`, and one right answer in words that the small base model knows: it has read
 of hardness and texture, and has never felt them.
-Where it bites: `image`, `text` and `words` kinds are what the base can do; `touch` and `points` are for stage two.
+
+Note:
+    `image`, `text` and `words` kinds are what the base can do; `touch` and `points` are for stage two.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Make the world, train on pairs of image–text, image–touch and text–points, measure every edge;
 then let a small language model learn to read touches and points.
 
-Everything here is synthetic. Where it bites: no object is ever seen by more than two sensors in training; the pools
-that measure emergent edges show each object to all four.
+Everything here is synthetic.
+
+Note:
+    No object is ever seen by more than two sensors in training; the pools that measure emergent edges show each object
+    to all four.
 """
 
 from __future__ import annotations

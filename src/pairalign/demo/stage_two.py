@@ -1,7 +1,10 @@
 """The demo's second half: the small base model learns to answer questions about touches and clouds it never saw.
 
 Four ways side by side: dormant weights, full tuning, the bridge alone, and recomposition without any training. All of
-it synthetic. Where it bites: few steps and one seed; `bench/front.py` has three, more methods and a grid of rates.
+it synthetic.
+
+Note:
+    Few steps and one seed; `bench/front.py` has three, more methods and a grid of rates.
 """
 
 from __future__ import annotations

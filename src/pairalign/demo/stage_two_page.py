@@ -1,6 +1,7 @@
 """The page of the demo's second half: answers, learning and forgetting, where weights moved, drift along training.
 
-Where it bites: an answer is right only word for word, as in the scores.
+Note:
+    An answer is right only word for word, as in the scores.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@
 
 About forty minutes on two cores. The vision tower first learns to name the factors of pictures, then everything trains
 together; several questions share one picture in a conversation, so that every picture teaches all of its factors.
-Where it bites: the weights are kept in float16 to stay small; nothing here has ever felt a touch.
+
+Note:
+    The weights are kept in float16 to stay small; nothing here has ever felt a touch.
 """
 
 from __future__ import annotations

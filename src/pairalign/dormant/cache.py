@@ -2,7 +2,9 @@
 
 The name is a hash of every weight and buffer of the base, of the calibration inputs to the last bit, and of the score
 with its layers, options and seed.
-Where it bites: what has no such factors as `file` keeps takes 4 bytes a weight, and nothing is ever thrown away.
+
+Note:
+    What has no such factors as `file` keeps takes 4 bytes a weight, and nothing is ever thrown away.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@
 weight its shape, kind and the SHA-256 of the base's bytes; `dormant_model.safetensors` the values, their places (rows
 and columns as positions, entries as `places` encodes them), and what tells the same base in other numbers (see
 `fitting`). Nothing is ever unpickled.
-Where it bites: fp32 masters are rounded to the base's dtype, which is what acts; to go on training exactly, keep a
-checkpoint of the run.
+
+Note:
+    Fp32 masters are rounded to the base's dtype, which is what acts; to go on training exactly, keep a checkpoint of
+    the run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Which parts of which layers are dormant: settings and data in, masks or bases of directions out; nothing is changed.
 
 What installed sensors own is left to them, and so is what packs own that are not installed here (`Reserved`).
-Where it bites: a sensor whose weights act from its own tokens on may share them with another such one, so that only
-what acts everywhere is taken from it.
+
+Note:
+    A sensor whose weights act from its own tokens on may share them with another such one, so that only what acts
+    everywhere is taken from it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ the base's, Aᵀx is small, and so is the change of the output: norm(ΔW x) ≤ 
 any input before anything is merged.
 Source: our own step. Its relatives project gradients or adapters off used directions: gradient projection memory
 (Saha et al. 2021, arXiv:2103.09762), Adam-NSCL (Wang et al. 2021, arXiv:2103.07113), OSF (arXiv:2504.07097).
-Where it bites: "least used" is said of the calibration set; an ability that it lacks may use just these directions.
+
+Note:
+    "least used" is said of the calibration set; an ability that it lacks may use just these directions.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 In the same numbers it is the SHA-256 of its bits. In others it is what all kinds of numbers say of the original: that
 it lay in an interval around what they hold, half a step of float, integer or code to either side. A delta keeps these
 intervals of `PLACES` entries of each weight; those of the same original overlap, whatever it was rounded to.
-Where it bites: coarse numbers tell little. Against 4 bits, a fine-tune that moved the weights by less than a hundredth
-of their size passes for the base; so a fit in other numbers is always said, and nothing that was measured is claimed.
+
+Note:
+    Coarse numbers tell little. Against 4 bits, a fine-tune that moved the weights by less than a hundredth of their
+    size passes for the base; so a fit in other numbers is always said, and nothing that was measured is claimed.
 """
 
 from __future__ import annotations

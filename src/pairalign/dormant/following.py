@@ -5,8 +5,10 @@ and nowhere else, every prompt without that sensor, and all that stands before i
 base's own weights, bit for bit, whatever was trained. A token follows the last sensor that began at it or before it, so
 that no token is computed with a mixture of two sensors' weights, which nobody trained.
 Source: our own step; activated LoRA (arXiv:2504.12397) acts behind a sequence of tokens, so as to share a cache.
-Where it bites: who puts signals into a prompt says so, for the forward pass at hand in this thread or task (`follow`).
-Outside of that no token follows anything, and the base answers.
+
+Note:
+    Who puts signals into a prompt says so, for the forward pass at hand in this thread or task (`follow`). Outside of
+    that no token follows anything, and the base answers.
 """
 
 from __future__ import annotations

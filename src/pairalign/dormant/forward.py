@@ -1,7 +1,7 @@
 """How a `DormantModel` hands a call on to its base, with the base's own signature.
 
-Where it bites: gradient checkpointing recomputes in another thread, which is why a call that trains is followed by its
-context.
+Note:
+    Gradient checkpointing recomputes in another thread, which is why a call that trains is followed by its context.
 """
 
 from __future__ import annotations

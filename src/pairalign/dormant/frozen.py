@@ -3,8 +3,10 @@
 A frozen part in training mode is not frozen: batch norm rewrites its running statistics with every batch that it sees,
 dropout changes what the part says. A module that has parameters or buffers, none of which trains, stays in evaluation
 mode with all that it holds; one that has neither, such as dropout, goes with what it stands in.
-Where it bites: layers recompute their activations (gradient checkpointing) only where their own flag says training, so
-that a frozen one on the gradient's way keeps that flag, and alone.
+
+Note:
+    Layers recompute their activations (gradient checkpointing) only where their own flag says training, so that a
+    frozen one on the gradient's way keeps that flag, and alone.
 """
 
 from __future__ import annotations

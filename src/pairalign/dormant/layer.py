@@ -5,8 +5,10 @@ output: for rows, columns and directions the difference is added, which is nothi
 through a temporary weight, and values of all rows are a weight of their own. An update acts at every token, or from its
 sensor's first one on (`following`). The base weight never requires a gradient, never meets an optimizer, and is never
 written, so that no critical entry can move, and a look at the base costs what the base costs.
-Where it bites: whether updates act belongs to the call (`without_updates`), in this thread or task alone, so that
-others may ask at the same time; a thread that is started within it does not inherit it.
+
+Note:
+    Whether updates act belongs to the call (`without_updates`), in this thread or task alone, so that others may ask at
+    the same time; a thread that is started within it does not inherit it.
 """
 
 from __future__ import annotations

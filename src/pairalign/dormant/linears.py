@@ -1,8 +1,10 @@
 """Which linear layers of a model may be adapted: those of its text decoder, unless asked otherwise.
 
 The names follow PEFT's conventions (`target_modules`, `exclude_modules`, `layers_to_transform`).
-Where it bites: a list of names is looked for in the text decoder only, so that "q_proj" does not mean the vision
-tower's too; a string is a regular expression over the full names of the whole model.
+
+Note:
+    A list of names is looked for in the text decoder only, so that "q_proj" does not mean the vision tower's too; a
+    string is a regular expression over the full names of the whole model.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     model = peft.get_peft_model(llm, to_peft(pa.DormantConfig(score="splash"), calibration=batches))
 
-Where it bites: PEFT has no public way to register a method, so this leans on three of its mappings and on the hooks of
-`BaseTuner`, which the tests hold; importing this file registers the method. All adapters act at once, each on weights
-of its own; `set_adapter` chooses which of them trains.
+Note:
+    PEFT has no public way to register a method, so this leans on three of its mappings and on the hooks of `BaseTuner`,
+    which the tests hold; importing this file registers the method. All adapters act at once, each on weights of its
+    own; `set_adapter` chooses which of them trains.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a dormant configuration would train, need and save, before anything is changed.
 
-Where it bites: choosing may look at calibration data, so a plan costs what scoring costs; it trains nothing and leaves
-the model as it was.
+Note:
+    Choosing may look at calibration data, so a plan costs what scoring costs; it trains nothing and leaves the model as
+    it was.
 """
 
 from __future__ import annotations

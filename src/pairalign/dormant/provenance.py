@@ -1,8 +1,10 @@
 """Where a choice of dormant weights comes from: a hash of what was chosen, the scores it was chosen by, and their data.
 
 A score file, a delta and a sensor pack keep it, so that a mask can be traced to the samples that it was made of.
-Where it bites: keys say which samples were read, and the shards' content hash in which state; batches that were put
-together by hand have no keys, so a hash of their token ids stands alone.
+
+Note:
+    Keys say which samples were read, and the shards' content hash in which state; batches that were put together by
+    hand have no keys, so a hash of their token ids stands alone.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 A straight line between what was and what was learned is often flat in what was learned and steep in what is forgotten.
 α = 1 changes no bit, and α = 0 is the base, bit for bit. Source: WiSE-FT, arXiv:2109.01903, for whole models.
-Where it bites: of a direction B Aᵀ it is B that is scaled; and between the ends values are rounded once, from float32.
-Of weights that lie in parts at several processes each pulls its own, and all of them have to do it together.
+
+Note:
+    Of a direction B Aᵀ it is B that is scaled; and between the ends values are rounded once, from float32. Of weights
+    that lie in parts at several processes each pulls its own, and all of them have to do it together.
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
 What is known: torchao's weight-only integers (an `nn.Linear` whose weight is a tensor subclass) and bitsandbytes' 4
 bits (`Linear4bit`, nf4 or fp4). A read weight is a copy that lives as long as whoever asked for it holds it.
-Where it bites: torchao's matrix product keeps a floating-point copy of every weight for the backward pass, and
-bitsandbytes rewrites a weight for its CPU kernels, with loss, when a layer in evaluation mode is first called. `settle`
-ends both, and is to be called before the first forward pass. On the CPU bitsandbytes takes the wrong scales for rows
-that end within a block of 64; such a layer is refused.
+
+Note:
+    Torchao's matrix product keeps a floating-point copy of every weight for the backward pass, and bitsandbytes
+    rewrites a weight for its CPU kernels, with loss, when a layer in evaluation mode is first called. `settle` ends
+    both, and is to be called before the first forward pass. On the CPU bitsandbytes takes the wrong scales for rows
+    that end within a block of 64; such a layer is refused.
 """
 
 from __future__ import annotations

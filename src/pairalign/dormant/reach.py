@@ -1,7 +1,8 @@
 """Whether weights of a model can act from a sensor's tokens on: its text decoder's, where no token looks ahead.
 
-Where it bites: whether a model looks ahead is asked of the model itself, on four tokens, so that what has no weights
-yet, or a very small vocabulary, is taken at its word.
+Note:
+    Whether a model looks ahead is asked of the model itself, on four tokens, so that what has no weights yet, or a very
+    small vocabulary, is taken at its word.
 """
 
 from __future__ import annotations

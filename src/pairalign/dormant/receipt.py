@@ -6,7 +6,9 @@
 
 A sensor's values lie beside the weights that it adapts and are never written into them, so that equal means that no
 critical entry moved, and that taking the sensor away is exact.
-Where it bites: it says what did not change in the weights; whether behaviour stayed is for the evaluation to say.
+
+Note:
+    It says what did not change in the weights; whether behaviour stayed is for the evaluation to say.
 """
 
 from __future__ import annotations

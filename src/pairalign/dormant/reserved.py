@@ -5,8 +5,10 @@
 
 Packs that act from their sensor on may own the same weights and still be installed together; a merged model has one
 value for each, and weights that act everywhere meet at every token: those need weights of their own.
-Where it bites: packs are read against the base, every weight that they change is hashed. What the settings ask for may
-not be had beside them, such as whole columns beside whole rows: that is refused, never given in part.
+
+Note:
+    Packs are read against the base, every weight that they change is hashed. What the settings ask for may not be had
+    beside them, such as whole columns beside whole rows: that is refused, never given in part.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ if the values stood in place of the base's entries; the weight itself is never w
 (out, in) gradient is never formed, for entries only a block of its rows at a time.
 Source: packing instead of masking is our own; the facts behind it (what a masked dense gradient costs, that zeroed
 gradients do not freeze) are measured in bench/RESULTS.md.
-Where it bites: `values` stays float32 whatever `.half()` or `.to(bfloat16)` does to the rest of the model; what acts is
-their rounding to the base's dtype, as in a merged weight.
+
+Note:
+    `values` stays float32 whatever `.half()` or `.to(bfloat16)` does to the rest of the model; what acts is their
+    rounding to the base's dtype, as in a merged weight.
 """
 
 from __future__ import annotations

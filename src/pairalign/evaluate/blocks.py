@@ -1,7 +1,8 @@
 """What stands on a page, one dataclass for each kind, each with the template that draws it.
 
-Where it bites: a block holds values and no HTML; its template escapes them. `Picture.svg` alone is markup, which
-matplotlib wrote and escaped.
+Note:
+    A block holds values and no HTML; its template escapes them. `Picture.svg` alone is markup, which matplotlib wrote
+    and escaped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """All captions of a modality whose samples may have several, and those of several pools as one.
 
-Where it bites: a sample with one caption has its content id here, too, so that equal captions of others are found.
+Note:
+    A sample with one caption has its content id here, too, so that equal captions of others are found.
 """
 
 from __future__ import annotations

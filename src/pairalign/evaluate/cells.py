@@ -1,6 +1,7 @@
 """A value of a table as text, and tables for a terminal and in Markdown; the page says the same figures.
 
-Where it bites: interval and chance are part of a `Score` in every form; rounding never writes "-0.0".
+Note:
+    Interval and chance are part of a `Score` in every form; rounding never writes "-0.0".
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Which samples count as one in an interval: those of one object, recording or trajectory. Every score uses this rule.
 
-Where it bites: frames of one recording answer alike; an interval that takes them one by one is far too narrow. Samples
-that share either their group or their session are joined, and so are those that a chain of both joins. If that joins
-them all, which has no interval, the groups alone count, or else the sessions, as far as every sample has one.
+Note:
+    Frames of one recording answer alike; an interval that takes them one by one is far too narrow. Samples that share
+    either their group or their session are joined, and so are those that a chain of both joins. If that joins them all,
+    which has no interval, the groups alone count, or else the sessions, as far as every sample has one.
 """
 
 from __future__ import annotations

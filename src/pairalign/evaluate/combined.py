@@ -1,8 +1,10 @@
 """Intervals of a mean of scores and of a difference of two, from the scores' own intervals.
 
-Source: Newcombe 1998 (square-and-add of Wilson intervals); Zou & Donner 2008 (the same for other sums). Where it bites:
-the scores count as independent. Two that were measured on the same questions mostly move together, and the interval of
-their difference is then too wide, never too narrow: it claims no change that is not there.
+Source: Newcombe 1998 (square-and-add of Wilson intervals); Zou & Donner 2008 (the same for other sums).
+
+Note:
+    The scores count as independent. Two that were measured on the same questions mostly move together, and the interval
+    of their difference is then too wide, never too narrow: it claims no change that is not there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What retrieval compares of two modalities of a pool, and which of it belongs together.
 
-Where it bites: a sample may have several captions. Each is a query and a target of its own; right are all captions of a
-sample, those of samples that show the same, and equal captions of others. They count as one sample in intervals.
+Note:
+    A sample may have several captions. Each is a query and a target of its own; right are all captions of a sample,
+    those of samples that show the same, and equal captions of others. They count as one sample in intervals.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
     learning = mean over tasks of (after − base), forgetting = mean over held-out tasks of (base − after), in points
 
-Source: arXiv:2510.08564, also of the answer-bias probe. Where it bites: forgetting counts losses only where the mean
-over tasks loses; look at the worst task, too.
+Source: arXiv:2510.08564, also of the answer-bias probe.
+
+Note:
+    Forgetting counts losses only where the mean over tasks loses; look at the worst task, too.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
     d² = |mean_a - mean_b|² + tr(C_a + C_b - 2 (C_a C_b)^½)
 
 Source: Heusel et al. 2017 (arXiv:1706.08500); its bias at few samples, Chong & Forsyth 2020 (arXiv:1911.07023).
-Where it bites: from few samples it is far too large, and more so for one set than for another, so below `needed` it
-is refused; beside it stands the distance of two sets of true samples of the same size, which is what equal ones score.
+
+Note:
+    From few samples it is far too large, and more so for one set than for another, so below `needed` it is refused;
+    beside it stands the distance of two sets of true samples of the same size, which is what equal ones score.
 """
 
 from __future__ import annotations

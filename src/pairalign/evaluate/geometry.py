@@ -4,9 +4,10 @@ spaces.
 Sources: alignment and uniformity, Wang & Isola 2020; modality gap, Liang et al. 2022; effective rank, Roy &
 Vetterli 2007; centred kernel alignment, Kornblith et al. 2019, with the unbiased estimate of Song et al.
 2012.
-Where it bites: none of these says that retrieval works. A collapsed space has perfect alignment; read it next
-to uniformity. The plain CKA of few samples in many dimensions is near 1 for noise; the unbiased one is near
-0.
+
+Note:
+    None of these says that retrieval works. A collapsed space has perfect alignment; read it next to uniformity. The
+    plain CKA of few samples in many dimensions is near 1 for noise; the unbiased one is near 0.
 """
 
 from __future__ import annotations

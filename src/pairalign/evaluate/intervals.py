@@ -1,8 +1,10 @@
 """One measured number with its uncertainty (`Score`), and the ways to get that uncertainty.
 
 Source: Efron & Tibshirani 1993 (percentile bootstrap); Field & Welsh 2007 (cluster bootstrap); Wilson 1927.
-Where it bites: samples of one object, session or caption are not independent. Resampling them one by one
-gives an interval that is far too narrow; pass `groups` and whole groups are resampled instead.
+
+Note:
+    Samples of one object, session or caption are not independent. Resampling them one by one gives an interval that is
+    far too narrow; pass `groups` and whole groups are resampled instead.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Partial alignment seen: which factors are in the shared dimensions that an edge's gate keeps, and in those it drops.
 
 Two ways to ask, both fitted on half of the pool and asked about the other half: a linear discriminant on all kept and
-on all dropped dimensions of a side, and each dimension by itself, by the nearest class mean. Where it bites: a factor
-that both sides see should be in kept dimensions; one that a single side sees is free to live anywhere but there, and a
-gate that keeps everything tells nothing apart: then see whether a factor follows the gate.
+on all dropped dimensions of a side, and each dimension by itself, by the nearest class mean.
+
+Note:
+    A factor that both sides see should be in kept dimensions; one that a single side sees is free to live anywhere but
+    there, and a gate that keeps everything tells nothing apart: then see whether a factor follows the gate.
 """
 
 from __future__ import annotations

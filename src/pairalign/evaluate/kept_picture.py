@@ -1,6 +1,7 @@
 """A picture of partial alignment: over every latent dimension of an edge its gate, and below which factor it tells.
 
-Where it bites: dimensions are in the order of the gate, so that what is kept stands on the left of the line.
+Note:
+    Dimensions are in the order of the gate, so that what is kept stands on the left of the line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What is measured of an encoded pool: every pair of modalities, and every modality by itself.
 
-Where it bites: two samples with the same caption, or the same image, are both right answers; and a factor
-that one modality on the path cannot see belongs to the controls, where the right result is chance.
+Note:
+    Two samples with the same caption, or the same image, are both right answers; and a factor that one modality on the
+    path cannot see belongs to the controls, where the right result is chance.
 """
 
 from __future__ import annotations

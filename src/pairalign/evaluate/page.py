@@ -1,6 +1,7 @@
 """The report of an evaluation: one page that a stranger can read, verdicts first, then pictures and tables, folded.
 
-Where it bites: pictures are drawn from the first few hundred samples of a pool, numbers from all of them.
+Note:
+    Pictures are drawn from the first few hundred samples of a pool, numbers from all of them.
 """
 
 from __future__ import annotations

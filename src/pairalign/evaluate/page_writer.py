@@ -1,6 +1,7 @@
 """The templates of `templates/` filled in: everything but a chart's own SVG is escaped there.
 
-Where it bites: a template that asks for what a block has not is an error, not an empty place.
+Note:
+    A template that asks for what a block has not is an error, not an empty place.
 """
 
 from __future__ import annotations

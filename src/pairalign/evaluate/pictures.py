@@ -2,8 +2,10 @@
 the space.
 
 Every function returns a matplotlib `Figure` that belongs to no window, on transparent ground, so that it sits
-on a light and on a dark page. Where it bites: interval and chance are part of every bar; a bar without them
-says little.
+on a light and on a dark page.
+
+Note:
+    Interval and chance are part of every bar; a bar without them says little.
 """
 
 from __future__ import annotations

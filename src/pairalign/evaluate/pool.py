@@ -1,7 +1,7 @@
 """A pool of held-out samples, encoded by every modality that a shard folder holds.
 
-Where it bites: a pool may hold modalities that were never paired in training; that is what measures emergent
-edges.
+Note:
+    A pool may hold modalities that were never paired in training; that is what measures emergent edges.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ factors.
 Sources: linear probe, Alain & Bengio 2016; R² from held-out regression as the identifiability score, von
 Kügelgen et al. 2021 and Yao et al. 2024. Leave-one-out errors of ridge in closed form, Golub, Heath & Wahba
 1979.
-Where it bites: a probe is only as honest as its split. Pass `groups` (object, session), or a probe that
-recognises the object passes for one that reads its hardness.
+
+Note:
+    A probe is only as honest as its split. Pass `groups` (object, session), or a probe that recognises the object
+    passes for one that reads its hardness.
 """
 
 from __future__ import annotations

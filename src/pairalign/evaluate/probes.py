@@ -1,8 +1,10 @@
 """Linear probes of an encoded pool: every factor, from each modality's shared and private part.
 
 They are trained on the training split of the same shards, a bounded number of its samples, and scored on the pool.
-Where it bites: without such a split half of the pool trains them and the other half scores them, which is few samples
-and a lower figure; table, report and metrics say which it was, and how many groups of the pool had been trained on.
+
+Note:
+    Without such a split half of the pool trains them and the other half scores them, which is few samples and a lower
+    figure; table, report and metrics say which it was, and how many groups of the pool had been trained on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """Ranks that are fair to ties, and the chance level of each: the arithmetic under `retrieval`.
 
 Source: with `wrong` and `right` items in random order, hits follow the hypergeometric law and the first hit
-the negative hypergeometric law. Where it bites: nothing of size N x M is ever held; ask for rows of it.
+the negative hypergeometric law.
+
+Note:
+    Nothing of size N x M is ever held; ask for rows of it.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
     aligned.embed("touch", "press.png")                        # (D,)
     aligned.classify("touch", press, ["wood", "metal"])        # {"wood": 0.91, "metal": 0.09}
 
-Where it bites: a list is a batch, everything else one sample, a text in a text modality included. Probabilities are of
-the given words alone and sum to 1: something that is neither of them still gets them.
+Note:
+    A list is a batch, everything else one sample, a text in a text modality included. Probabilities are of the given
+    words alone and sum to 1: something that is neither of them still gets them.
 """
 
 from __future__ import annotations

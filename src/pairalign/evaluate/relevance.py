@@ -1,6 +1,7 @@
 """Which target is a right answer to which query: boolean (N, M) matrices that exist a few rows at a time.
 
-Where it bites: 100,000 samples make a matrix of 10 GB in booleans. Nothing here holds one; ask for rows by a slice.
+Note:
+    100,000 samples make a matrix of 10 GB in booleans. Nothing here holds one; ask for rows by a slice.
 """
 
 from __future__ import annotations

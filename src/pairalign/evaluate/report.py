@@ -1,8 +1,9 @@
 """The report: one self-contained HTML page (light and dark) that says first whether it worked, and `metrics.json`.
 
-Where it bites: everything on the page comes from the run, names and captions included, so all text is
-escaped; the page loads nothing from anywhere, so that it can be mailed and opened years later. A sentence about
-success is made from verdicts (`evaluate.verdicts`) and from nothing else.
+Note:
+    Everything on the page comes from the run, names and captions included, so all text is escaped; the page loads
+    nothing from anywhere, so that it can be mailed and opened years later. A sentence about success is made from
+    verdicts (`evaluate.verdicts`) and from nothing else.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 Source: R@k and median rank as in Faghri et al. 2018 (VSE++); chance and ties from the (negative)
 hypergeometric law.
-Where it bites: ties. A collapsed encoder gives every pair the same similarity, and `argmax` or a stable sort
-then finds the diagonal and reports a perfect score. Here tied candidates are in random order, in expectation,
-so that a collapsed encoder scores chance exactly. And duplicates: two samples with one caption are both right
-answers.
+
+Note:
+    Ties. A collapsed encoder gives every pair the same similarity, and `argmax` or a stable sort then finds the
+    diagonal and reports a perfect score. Here tied candidates are in random order, in expectation, so that a collapsed
+    encoder scores chance exactly. And duplicates: two samples with one caption are both right answers.
 """
 
 from __future__ import annotations

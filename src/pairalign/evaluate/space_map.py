@@ -1,7 +1,9 @@
 """A 2-D map of the joint space: which modalities meet, and what their neighbourhoods share.
 
-Source: principal components of the unit vectors (Pearson 1901). Where it bites: it shows two directions of
-many; clusters that are apart on it are apart, those that overlap may not be.
+Source: principal components of the unit vectors (Pearson 1901).
+
+Note:
+    It shows two directions of many; clusters that are apart on it are apart, those that overlap may not be.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A matplotlib figure as SVG within an HTML page: text as text, ink in the page's colours, pictures small.
 
-Where it bites: the figure keeps its size on every screen, so that its letters stay legible; on a narrow one the page
-scrolls it. Names of groups are dropped, for many figures share one page and names must be its only ones.
+Note:
+    The figure keeps its size on every screen, so that its letters stay legible; on a narrow one the page scrolls it.
+    Names of groups are dropped, for many figures share one page and names must be its only ones.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Measurements as rows: the same for the terminal and for the report.
 
-Where it bites: a `Score` stays a `Score` in a cell, so that interval and chance are printed beside it everywhere.
+Note:
+    A `Score` stays a `Score` in a cell, so that interval and chance are printed beside it everywhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One signal as a small picture for a page, in the pixels that it is shown with.
 
-Where it bites: text is no picture and stays text; what is not an image is drawn by matplotlib, some tens of
-milliseconds each.
+Note:
+    Text is no picture and stays text; what is not an image is drawn by matplotlib, some tens of milliseconds each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Whether it worked: of every edge, control and task what its interval says against chance, in words.
 
-Where it bites: a verdict follows from the interval alone: it is above chance where all of the interval is. Of many
-intervals of 95 % some leave chance by luck, one in twenty; how many may is said beside the controls.
+Note:
+    A verdict follows from the interval alone: it is above chance where all of the interval is. Of many intervals of 95
+    % some leave chance by luck, one in twenty; how many may is said beside the controls.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Zero-shot classification: class names become text embeddings, and each sample goes to the nearest.
 
 Source: Radford et al. 2021 (CLIP: prompt templates, averaged per class); top-k and class-mean accuracy as in
-ULIP and OpenShape. Where it bites: with unequal classes, overall accuracy rewards naming the biggest ones;
-read the class mean.
+ULIP and OpenShape.
+
+Note:
+    With unequal classes, overall accuracy rewards naming the biggest ones; read the class mean.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a stranger's pack may say: its names, which of its files are hashed, and what its encoders are built with.
 
-Where it bites: every file that is read is named and hashed, those of `merged/` too, and no file is read that is not
-plain weights or words. A hash says that a pack is what its maker wrote, not who that was.
+Note:
+    Every file that is read is named and hashed, those of `merged/` too, and no file is read that is not plain weights
+    or words. A hash says that a pack is what its maker wrote, not who that was.
 """
 
 from __future__ import annotations

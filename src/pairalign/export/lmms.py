@@ -7,8 +7,10 @@ finished run of stage two, or a base by hub name or folder. family: lmms-eval's 
 loads it, writes prompts and reads answers; further arguments are that class's. Of a run the language model then stands
 in the base's place as it was trained: full tuning, blends, LoRA, experts, dormant values, always or from a sensor on.
 Source: `lmms_eval/models/registry_v2.py` and `api/model.py` of EvolvingLMMs-Lab/lmms-eval, main branch of August 2026.
-Where it bites: the family loads the base, and the run its own; both lie in memory for a moment. Suites show no sensor,
-so a bridge, and weights that act from their sensor on, have to score as the base does.
+
+Note:
+    The family loads the base, and the run its own; both lie in memory for a moment. Suites show no sensor, so a bridge,
+    and weights that act from their sensor on, have to score as the base does.
 """
 
 from __future__ import annotations

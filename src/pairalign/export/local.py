@@ -1,7 +1,8 @@
 """What of one machine must not leave it: paths. A pack names files and folders, not where they lay.
 
-Where it bites: prompts and answers are left as they are, whatever they begin with. A base that is a folder is named by
-its folder's name, so that whoever asks has to say where theirs is; the one inside this package is found anywhere.
+Note:
+    Prompts and answers are left as they are, whatever they begin with. A base that is a folder is named by its folder's
+    name, so that whoever asks has to say where theirs is; the one inside this package is found anywhere.
 """
 
 from __future__ import annotations

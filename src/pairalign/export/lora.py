@@ -6,8 +6,10 @@
     entries     as whole rows or columns, where few enough of them hold any
 
 Ranks differ from layer to layer (`rank_pattern`), the scaling is 1 in all.
-Where it bites: who loads it applies it at every token, as a merged model does, whatever the run was trained to do; the
-bridge and the encoder of the sensor are not in it. What is of full rank is refused: it would be larger than the weight.
+
+Note:
+    Who loads it applies it at every token, as a merged model does, whatever the run was trained to do; the bridge and
+    the encoder of the sensor are not in it. What is of full rank is refused: it would be larger than the weight.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`manifest.json` of a sensor pack: what it is, what it needs, and the SHA-256 of every other file.
 
-Where it bites: a pack holds weights and text, never code; an encoder that is not registered here has to be named with
-its plugin before the pack can be installed.
+Note:
+    A pack holds weights and text, never code; an encoder that is not registered here has to be named with its plugin
+    before the pack can be installed.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 Merged weights act at every token. Where what was trained acts from its sensor's first token on, merging makes another
 model than the one that was trained and measured, and only its own figures say what it does: on the run's questions, and
 on held-out ones with a signal in the prompt that has nothing to do with them, the same as the run was asked with.
-Where it bites: the questions have to be there, and be those of the run; where they are not, that is said, and no figure
-of the run stands in their place.
+
+Note:
+    The questions have to be there, and be those of the run; where they are not, that is said, and no figure of the run
+    stands in their place.
 """
 
 from __future__ import annotations

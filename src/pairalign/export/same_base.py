@@ -2,8 +2,10 @@
 
 Class and embedding table tell it, which no quantisation touches: by SHA-256 in the same dtype, in another by what both
 say of the original (`pairalign.dormant.fitting`). A delta looks at the weights that it changes by itself.
-Where it bites: fine-tunes that leave the embedding table alone are one base to a pack without a delta; and answers were
-measured in the numbers that the manifest names, which is said where they are others.
+
+Note:
+    Fine-tunes that leave the embedding table alone are one base to a pack without a delta; and answers were measured in
+    the numbers that the manifest names, which is said where they are others.
 """
 
 from __future__ import annotations

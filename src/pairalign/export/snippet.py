@@ -1,7 +1,8 @@
 """The lines of code in a pack's card: they run as they are printed, beside the pack and a recording.
 
-Where it bites: a pack holds no code, so that an encoder that somebody registered in a file needs that file; and a base
-that was a folder is named by it, to be put beside the pack.
+Note:
+    A pack holds no code, so that an encoder that somebody registered in a file needs that file; and a base that was a
+    folder is named by it, to be put beside the pack.
 """
 
 from __future__ import annotations

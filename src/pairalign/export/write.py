@@ -4,7 +4,8 @@
     full, LoRA and the like: only the merged model, and the senses that go with it
     bridge: the senses alone
 
-Where it bites: what cannot be written is refused by the method's name, before anything is read or written.
+Note:
+    What cannot be written is refused by the method's name, before anything is read or written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A base model as its sizes alone: the real class on the meta device, without a weight or a download.
 
-Where it bites: a meta model can be counted and searched, not run. A hub id is asked for only where no folder has it,
-and needs the network then.
+Note:
+    A meta model can be counted and searched, not run. A hub id is asked for only where no folder has it, and needs the
+    network then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A base model and its senses put together, as a configuration says.
 
-Where it bites: stage one's encoders and heads are taken from their run folders, which have to stay where they are until
-the sensor pack is written.
+Note:
+    Stage one's encoders and heads are taken from their run folders, which have to stay where they are until the sensor
+    pack is written.
 """
 
 from __future__ import annotations

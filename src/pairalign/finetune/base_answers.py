@@ -1,8 +1,9 @@
 """What the base said, kept small: at every place of the right answers its likeliest tokens, and the rest as one.
 
-Where it bites: 2 KiB a place whatever the vocabulary; `drift_from` says how far that is from the whole distribution.
-It is remembered rather than asked anew, because most methods overwrite the base, and because then all are compared
-with the same words.
+Note:
+    2 KiB a place whatever the vocabulary; `drift_from` says how far that is from the whole distribution. It is
+    remembered rather than asked anew, because most methods overwrite the base, and because then all are compared with
+    the same words.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 The name is a hash of every weight of the base and its settings, of the processor's files, of the task with the bytes of
 its shards, of batch size and lengths, of device, number of processes and versions; and, for a task that shows a sensor,
 of that sensor's encoder, head and fresh bridge.
-Where it bites: what is kept was rounded as that device and that batch rounded it. Two runs that begin at the same time
-both measure, and leave the same file. Nothing is ever thrown away; a file that is damaged is said so and made anew.
+
+Note:
+    What is kept was rounded as that device and that batch rounded it. Two runs that begin at the same time both
+    measure, and leave the same file. Nothing is ever thrown away; a file that is damaged is said so and made anew.
 """
 
 from __future__ import annotations

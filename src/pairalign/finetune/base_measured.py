@@ -1,7 +1,8 @@
 """What a run compares with: one task as the base answers it, before the first step.
 
-Where it bites: it is of the base itself, whatever a method has put around it, so that it is the same for all methods;
-but a task that shows a sensor is read through that run's own fresh bridge.
+Note:
+    It is of the base itself, whatever a method has put around it, so that it is the same for all methods; but a task
+    that shows a sensor is read through that run's own fresh bridge.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@
 Teaching one kind of answer raises it everywhere; on held-out tasks that is a shift towards the new skill. Source:
 arXiv:2510.08564, whose set is numbers, after lessons in counting, and which reads it along the model's own greedy
 words, the end token's place included (`own_mass`). Along the right answers it is a by-product of every measurement.
-Where it bites: words that many answers share, such as "the", are part of the set where it is made of answers.
+
+Note:
+    Words that many answers share, such as "the", are part of the set where it is made of answers.
 """
 
 from __future__ import annotations

@@ -6,9 +6,11 @@ The samples of so many steps of a task are sorted by length and dealt out again 
 anew, so that lengths do not rise along them. All tasks draw the same turns: the short ones of each meet.
 Every sample stays within its window and its pass, and is seen once in it, as without. The order follows from the seed,
 the lengths and the place in the run alone, so that processes, workers and a run that goes on after a kill agree on it.
-Where it bites: counted are the tokens of questions and answers, all that a sample has, and not those of pictures: a
-base that gives larger pictures more tokens gains less. Every text of the training tasks is read and tokenized once more
-before the first step. Like lengths may be like samples, which meet in one batch then.
+
+Note:
+    Counted are the tokens of questions and answers, all that a sample has, and not those of pictures: a base that gives
+    larger pictures more tokens gains less. Every text of the training tasks is read and tokenized once more before the
+    first step. Like lengths may be like samples, which meet in one batch then.
 """
 
 from __future__ import annotations

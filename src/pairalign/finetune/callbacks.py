@@ -2,8 +2,10 @@
 
 At the end, of what is kept, held-out tasks are asked once more (`with_signals`). What the gate bounds with a signal in
 the prompt is measured on the way, too.
-Where it bites: a measurement is of the weights as they would be kept, after what the method does at the end. Everything
-that the gate has to remember is in the checkpoint: the base's scores, the history, and the best weights so far.
+
+Note:
+    A measurement is of the weights as they would be kept, after what the method does at the end. Everything that the
+    gate has to remember is in the checkpoint: the base's scores, the history, and the best weights so far.
 """
 
 from __future__ import annotations

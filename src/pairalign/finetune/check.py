@@ -2,7 +2,9 @@
 
 `check_tasks` needs no base, `check_signals` the senses, `check_words` the base's tokenizer. A base that lacks an
 answer's words would be taught "unknown" in their place, and measured right each time that it says so.
-Where it bites: every text of every task is read and tokenized once, pictures and signals are not looked at.
+
+Note:
+    Every text of every task is read and tokenized once, pictures and signals are not looked at.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """What a run has chosen to train, kept in its folder until it has finished: to resume it, nothing is scored again.
 
 Beside it lies what the base answered, where no cache has it (`pairalign.finetune.base_cache`).
-Where it bites: it is taken up for the same settings, score file and calibration inputs alone, and for the same base,
-whose every adapted weight is compared; anything else is chosen anew.
+
+Note:
+    It is taken up for the same settings, score file and calibration inputs alone, and for the same base, whose every
+    adapted weight is compared; anything else is chosen anew.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Examples as batches of a model's inputs: written as the base's own chat template wants them, and padded.
 
-Where it bites: batches are padded on the left, so that all answers end in the last column and logits of the rest need
-not be computed.
+Note:
+    Batches are padded on the left, so that all answers end in the last column and logits of the rest need not be
+    computed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Training samples of a task that cannot be read: named, counted, and too many of them end the run.
 
-Where it bites: none is replaced. A damaged sample's place in its batch stays empty, so that batch number n holds what
-it would hold anyway, however a run was interrupted. Only training may leave samples out; a measurement is whole or
-fails.
+Note:
+    None is replaced. A damaged sample's place in its batch stays empty, so that batch number n holds what it would hold
+    anyway, however a run was interrupted. Only training may leave samples out; a measurement is whole or fails.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     task = Task("describe", TaskConfig("shards", "{touch} Describe this touch.", "{text}", "test"), ".", ["touch"])
     said = describe_split(model, processor, task, "out/answers.jsonl", identity="packs/touch 1f3a")
 
-Where it bites: an answer is kept under the model's identity, the prompt and the decoding, and only under all of them it
-is taken up again; prompts of a batch are padded together, so that another batch size can change an answer in the last
-bits of a logit.
+Note:
+    An answer is kept under the model's identity, the prompt and the decoding, and only under all of them it is taken up
+    again; prompts of a batch are padded together, so that another batch size can change an answer in the last bits of a
+    logit.
 """
 
 from __future__ import annotations

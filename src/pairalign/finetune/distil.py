@@ -4,8 +4,10 @@ L + λ T² KL(softmax(base / T) ‖ softmax(model / T)), mean over answer tokens
 The base is the model with its updates off where a method has such, dormant weights and LoRA: nothing is kept beside it.
 Full tuning overwrites what it began with, and keeps a frozen decoder (`method: lwf`). Logits that were kept once would
 be no choice: the bridge trains, and what the base says of a signal is another thing at every step.
-Where it bites: the base reads every batch once more, forward. Of what it says the logits at answer tokens are held
-until the backward pass, and those of prompts and padding are not.
+
+Note:
+    The base reads every batch once more, forward. Of what it says the logits at answer tokens are held until the
+    backward pass, and those of prompts and padding are not.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 Nothing is written. The time is that of the second step; the memory is the device's own count where it keeps one, and
 otherwise the sum of weights, gradients, moments, what the method holds and what a step keeps for its backward pass.
-Where it bites: choosing dormant weights is part of it, so a dry run takes as long as scoring does; measuring and
-reading signals come on top of the time; a first step on a GPU is slower than the rest, the second hardly.
+
+Note:
+    Choosing dormant weights is part of it, so a dry run takes as long as scoring does; measuring and reading signals
+    come on top of the time; a first step on a GPU is slower than the rest, the second hardly.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One question as a chat message's parts: one text out of several, signals as a sense gives them.
 
-Where it bites: a signal of a frozen sense is encoded once and for all; one whose encoder trains stays as recorded.
+Note:
+    A signal of a frozen sense is encoded once and for all; one whose encoder trains stays as recorded.
 """
 
 from __future__ import annotations

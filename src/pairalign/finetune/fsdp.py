@@ -4,9 +4,11 @@ The base is mapped from its files, not read: a process copies its part of one de
 never holds more than its share, and on an accelerator one whole layer beside it. What a method adds to a layer is made
 when its turn comes, and shared out with it. What lies around the layers (vision tower, embeddings, output head) is one
 group, gathered in every pass; senses and bridges are whole in every process.
-Where it bites: every pass through the model, and every look at a whole weight, is taken by all processes together, the
-same number of times: a process that runs one batch more than the others waits for ever. What transformers converts
-while it reads (a dtype that the files do not have) is whole in memory until it is shared out.
+
+Note:
+    Every pass through the model, and every look at a whole weight, is taken by all processes together, the same number
+    of times: a process that runs one batch more than the others waits for ever. What transformers converts while it
+    reads (a dtype that the files do not have) is whole in memory until it is shared out.
 """
 
 from __future__ import annotations

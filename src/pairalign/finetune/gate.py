@@ -5,8 +5,10 @@ the question, since before training; each position by itself. Kept are the final
 and learned something; else the best measurement that is: the most right answers on validation, then the least
 forgotten, then the smaller loss, then the earlier. Without validation tasks nothing says what was learned, and the
 latest measurement within the bound is the best.
-Where it bites: the gate looks at held-out abilities, which a user may not have; without them nothing is guarded, and
-the learning rate is then to be chosen by the sensor's own validation.
+
+Note:
+    The gate looks at held-out abilities, which a user may not have; without them nothing is guarded, and the learning
+    rate is then to be chosen by the sensor's own validation.
 """
 
 from __future__ import annotations

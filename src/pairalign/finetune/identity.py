@@ -1,7 +1,8 @@
 """What a run of stage two is made from: plugins, the base, stage-one runs, the shards of every task, a score file.
 
-Where it bites: a base of many gigabytes is told by its configuration and by samples of its weights, which any further
-training changes; one on the hub by what the cache holds, and not at all before it was fetched.
+Note:
+    A base of many gigabytes is told by its configuration and by samples of its weights, which any further training
+    changes; one on the hub by what the cache holds, and not at all before it was fetched.
 """
 
 from __future__ import annotations

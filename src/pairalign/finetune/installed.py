@@ -1,7 +1,8 @@
 """The packs that a run of stage two says are installed beside what it trains: `installed` of its configuration.
 
-Where it bites: whether they fit the base shows when it is loaded (`read_reserved`), before anything is scored; here is
-told what their folders say by themselves, before that.
+Note:
+    Whether they fit the base shows when it is loaded (`read_reserved`), before anything is scored; here is told what
+    their folders say by themselves, before that.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 Signals are of the run's own data: of validation tasks, or else of training tasks. One stands "before" everything that
 the user says, or "behind" the last part that is no text (at the end, where all is text); the answer stays what it was.
-Where it bites: of several sensors one is drawn for each question. What is drawn depends on the seed, the task's name
-and the question's place alone, so that every process, method and position asks with the same signals. A chat template
-that writes pictures before all text, wherever they stand, makes both positions one for questions about pictures.
+
+Note:
+    Of several sensors one is drawn for each question. What is drawn depends on the seed, the task's name and the
+    question's place alone, so that every process, method and position asks with the same signals. A chat template that
+    writes pictures before all text, wherever they stand, makes both positions one for questions about pictures.
 """
 
 from __future__ import annotations

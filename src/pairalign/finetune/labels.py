@@ -1,6 +1,7 @@
 """`{label}` in a task's prompt or answer: the word that a sample was packed with, which is no stored field.
 
-Where it bites: a label may also be a dict of factors, or be missing; neither is a word to ask for or to teach.
+Note:
+    A label may also be a dict of factors, or be missing; neither is a word to ask for or to teach.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 An epoch is as many places as the training tasks have samples together, wherever their weights put them: with unequal
 weights a small task is seen more often than a large one. Places that rehearse are not counted.
-Where it bites: the samples are those of the shards when the run begins, and more processes take fewer steps.
+
+Note:
+    The samples are those of the shards when the run begins, and more processes take fewer steps.
 """
 
 from __future__ import annotations

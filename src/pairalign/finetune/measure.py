@@ -1,9 +1,10 @@
 """How well a model answers: exact answers by kind, free answers, loss, drift from the base, and the answer-bias probe.
 
-Where it bites: an exact answer counts if greedy decoding would say just it, so that a missing full stop is a wrong
-answer; a free answer counts if the right words are in it. All but the free answers are read along the right answers, in
-one pass; the probe's source (arXiv:2510.08564) reads it along what the model says instead, which is the same where that
-is the right answer. Every process measures its share, and all get the scores of the whole.
+Note:
+    An exact answer counts if greedy decoding would say just it, so that a missing full stop is a wrong answer; a free
+    answer counts if the right words are in it. All but the free answers are read along the right answers, in one pass;
+    the probe's source (arXiv:2510.08564) reads it along what the model says instead, which is the same where that is
+    the right answer. Every process measures its share, and all get the scores of the whole.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Scores of sets of tasks: measured, with free answers beside them, and as plain values for a checkpoint.
 
-Where it bites: drift is measured of held-out tasks alone, against what the base answered to them.
+Note:
+    Drift is measured of held-out tasks alone, against what the base answered to them.
 """
 
 from __future__ import annotations

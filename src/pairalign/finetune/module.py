@@ -3,7 +3,9 @@
 The gradient of an optimizer step is that of the mean over all answer tokens of all its batches in all processes, as of
 one larger batch: a batch's mean counts by its share of these tokens, and a method's penalty with it. What is held
 to the base beside it is a mean over answer tokens of its own, in the same way.
-Where it bites: a checkpoint holds what trains and nothing of the base, so it needs the same base to resume.
+
+Note:
+    A checkpoint holds what trains and nothing of the base, so it needs the same base to resume.
 """
 
 from __future__ import annotations

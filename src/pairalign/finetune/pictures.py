@@ -1,7 +1,8 @@
 """What keeping a base's picture features would take and save in a run, for its plan: see `pairalign.sensors.vision`.
 
-Where it bites: every sample counts with its own picture; where samples share some, less is kept. The time is of a few
-samples, read and then taken from memory.
+Note:
+    Every sample counts with its own picture; where samples share some, less is kept. The time is of a few samples, read
+    and then taken from memory.
 """
 
 from __future__ import annotations

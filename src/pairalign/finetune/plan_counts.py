@@ -1,8 +1,10 @@
 """How much of each layer a recipe trains, from the sizes of its layers alone, and what is held and saved for it.
 
 Counts are those of `select_dormant`, which chooses exactly k pieces whatever the scores: they need no weights.
-Where it bites: places of single entries below a density of 1/8 are those of evenly spread ones, and where a score marks
-neurons each MLP stands at the mean share, unless a file of marks says more.
+
+Note:
+    Places of single entries below a density of 1/8 are those of evenly spread ones, and where a score marks neurons
+    each MLP stands at the mean share, unless a file of marks says more.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 FLOPs of a linear are 2 a weight and token, forward; again for the gradient of its input; and for the gradient of the
 trained values 2 a trained weight for whole rows and columns, 2 a weight of the matrix for single entries, whose
 gradient is formed in dense blocks (`Replacement.gradient`).
-Where it bites: estimates; the vision tower's arithmetic, its activations and the bridge are left out.
+
+Note:
+    Estimates; the vision tower's arithmetic, its activations and the bridge are left out.
 """
 
 from __future__ import annotations

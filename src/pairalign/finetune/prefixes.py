@@ -1,8 +1,8 @@
 """Where a run keeps what stands before its prompts' first signals, and what that would take, for its plan.
 
-Where it bites: files are named after every weight of the base, so that a run that goes on reads what the killed one
-left, and no other base's. What one sample takes counts for each: where samples share what they begin with, less is
-kept.
+Note:
+    Files are named after every weight of the base, so that a run that goes on reads what the killed one left, and no
+    other base's. What one sample takes counts for each: where samples share what they begin with, less is kept.
 """
 
 from __future__ import annotations

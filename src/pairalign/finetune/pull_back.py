@@ -4,8 +4,10 @@
 
 `SHARES` of the way from the base are measured with the weights of the last step, and that is kept which learned most
 within `max_forgetting`; of those that learned equally much, the nearest to the base.
-Where it bites: each share is one more measurement of all validation and held-out tasks. The bridge stays as it was
-trained. What is chosen by validation has learned a little less than validation says.
+
+Note:
+    Each share is one more measurement of all validation and held-out tasks. The bridge stays as it was trained. What is
+    chosen by validation has learned a little less than validation says.
 """
 
 from __future__ import annotations

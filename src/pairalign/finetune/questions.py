@@ -1,8 +1,9 @@
 """The questions of a task that is measured: read anew at every pass, in batches, each process its share.
 
-Where it bites: a share is a run of the stored order, cut so that shares differ by one example at most. Every process
-makes equally many passes, because a model whose weights are spread over processes needs all of them in each: one that
-has run out asks again, and does not count it.
+Note:
+    A share is a run of the stored order, cut so that shares differ by one example at most. Every process makes equally
+    many passes, because a model whose weights are spread over processes needs all of them in each: one that has run out
+    asks again, and does not count it.
 """
 
 from __future__ import annotations

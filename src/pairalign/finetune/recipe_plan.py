@@ -1,10 +1,12 @@
 """What a recipe of stage two would train, need and save on the real model, from the model's sizes alone.
 
 Counts are made in `plan_counts`, arithmetic and activations in `plan_flops`.
-Where it bites: under "global" and "owl" budgets, and where a score marks neurons, the split over layers depends on
-scores, and so do the totals where pieces differ in size: the mean share stands there, marked "about", unless `scores`
-names a file of marks. Activations and time are estimates; the vision tower's arithmetic, its activations and the bridge
-are left out. Places of single entries below a density of 1/8 are those of evenly spread ones.
+
+Note:
+    Under "global" and "owl" budgets, and where a score marks neurons, the split over layers depends on scores, and so
+    do the totals where pieces differ in size: the mean share stands there, marked "about", unless `scores` names a file
+    of marks. Activations and time are estimates; the vision tower's arithmetic, its activations and the bridge are left
+    out. Places of single entries below a density of 1/8 are those of evenly spread ones.
 """
 
 from __future__ import annotations

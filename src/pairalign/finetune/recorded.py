@@ -1,6 +1,7 @@
 """How a field's values become what its sensor's encoder reads, by what is known of how they were recorded.
 
-Where it bites: a sensor's make that a configuration tells is for shards whose samples say none themselves.
+Note:
+    A sensor's make that a configuration tells is for shards whose samples say none themselves.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ step's places the model reads such prompts, and its distance from the base, the 
 added to the loss: mean over answer tokens of KL(base ‖ model), in nats. No labels, and no second model.
 Source: our own step; its relatives are learning without forgetting (arXiv:1606.09282), which asks about the new task's
 own inputs, and rehearsal of what a model says itself (arXiv:2403.01244).
-Where it bites: prompts and a part of the signals are in memory. Which prompt meets which signal, and on which side of
-the pictures, is a function of the seed and the place in the run alone.
+
+Note:
+    Prompts and a part of the signals are in memory. Which prompt meets which signal, and on which side of the pictures,
+    is a function of the seed and the place in the run alone.
 """
 
 from __future__ import annotations

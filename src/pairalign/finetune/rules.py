@@ -1,7 +1,8 @@
 """What must hold of a configuration of stage two, whatever machine, base and data: `plan` and the run ask the same.
 
-Where it bites: nothing is read but the configuration, so that a setting without sense is told before anything long;
-what the shards, the base or the device decide is asked later (`pairalign.finetune.check`, `pairalign.align.precision`).
+Note:
+    Nothing is read but the configuration, so that a setting without sense is told before anything long; what the
+    shards, the base or the device decide is asked later (`pairalign.finetune.check`, `pairalign.align.precision`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Training batches of stage two: every task has its places in each step, in an order that follows from the seed.
 
-Where it bites: batch number n is a function of (seed, n) and the tasks alone, so that a resumed run goes on with the
-batch that the killed one would have seen; the batches of an optimizer step, of all processes and all that are
-accumulated, are together the batch of one process that has as many places. A task with few places may therefore be
-missing from one of them.
+Note:
+    Batch number n is a function of (seed, n) and the tasks alone, so that a resumed run goes on with the batch that the
+    killed one would have seen; the batches of an optimizer step, of all processes and all that are accumulated, are
+    together the batch of one process that has as many places. A task with few places may therefore be missing from one
+    of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a recipe of stage two scores its base by, without its senses: the layers, and the calibration tasks' batches.
 
-Where it bites: calibration tasks that show a sensor need its stage-one run, and are scored within `recompose` alone.
+Note:
+    Calibration tasks that show a sensor need its stage-one run, and are scored within `recompose` alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A task over several data sets as one task for each: what a source says, the task's own words for the rest.
 
-Where it bites: a source's part of its task's weight is that of its samples, or of its own weight, so that every source
-has its places in each batch; a small batch may have too few for all, which is refused.
+Note:
+    A source's part of its task's weight is that of its samples, or of its own weight, so that every source has its
+    places in each batch; a small batch may have too few for all, which is refused.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 The base is assembled and measured as ever, with fresh bridges, so that every run of a chain is compared with one and
 the same base; then it gets what the run before has left, and the optimizer and its schedule begin anew.
-Where it bites: the run before is another folder, which has to stay until this run has finished, and is read again at
-each resumption; afterwards this run's own folder has everything. Dormant values are taken up as they were saved,
-rounded to the base's dtype.
+
+Note:
+    The run before is another folder, which has to stay until this run has finished, and is read again at each
+    resumption; afterwards this run's own folder has everything. Dormant values are taken up as they were saved, rounded
+    to the base's dtype.
 """
 
 from __future__ import annotations

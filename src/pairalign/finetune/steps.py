@@ -2,7 +2,9 @@
 
 With that, losses are divided by the tokens of the whole step before the backward pass, and accumulating, clipping, loss
 scaling and reduction over processes work on gradients that are those of one larger batch.
-Where it bites: as many batches as are accumulated wait in the CPU's memory; a last step may have fewer.
+
+Note:
+    As many batches as are accumulated wait in the CPU's memory; a last step may have fewer.
 """
 
 from __future__ import annotations

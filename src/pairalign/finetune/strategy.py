@@ -2,8 +2,10 @@
 
 A checkpoint is one file that rank 0 writes, with whole tensors: what one process writes, so that either resumes from
 either's.
-Where it bites: to save, every process reads what trains together, a tensor at a time; rank 0 needs memory for all of
-it, three times (weights and AdamW's two moments), on the CPU.
+
+Note:
+    To save, every process reads what trains together, a tensor at a time; rank 0 needs memory for all of it, three
+    times (weights and AdamW's two moments), on the CPU.
 """
 
 from __future__ import annotations

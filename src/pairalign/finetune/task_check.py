@@ -1,6 +1,7 @@
 """What a task asks of its shards, checked against their index before anything is read.
 
-Where it bites: which formats are texts and which are arrays is said here, by what is stored, not by what it holds.
+Note:
+    Which formats are texts and which are arrays is said here, by what is stored, not by what it holds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Questions and answers out of shards, as the parts of a chat message.
 
-Where it bites: a sample that cannot be read stops the run with its key. A field may hold several texts of one sample:
-see `pairalign.finetune.texts` for which of them is asked or taught.
+Note:
+    A sample that cannot be read stops the run with its key. A field may hold several texts of one sample: see
+    `pairalign.finetune.texts` for which of them is asked or taught.
 """
 
 from __future__ import annotations

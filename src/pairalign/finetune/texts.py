@@ -1,7 +1,10 @@
 """Fields of questions and answers that hold several texts of one sample, such as five captions of one picture.
 
-Training draws one of them a pass, by (seed, pass, sample); measuring takes the first. Where it bites: one place is
-drawn a sample and taken in each of its lists, so that questions and answers that are listed in one order stay together.
+Training draws one of them a pass, by (seed, pass, sample); measuring takes the first.
+
+Note:
+    One place is drawn a sample and taken in each of its lists, so that questions and answers that are listed in one
+    order stay together.
 """
 
 from __future__ import annotations

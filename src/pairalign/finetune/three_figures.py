@@ -1,7 +1,9 @@
 """What is said of a held-out task: before; after, without the sensor; after, with a signal in the prompt.
 
 Everything is read out of `results["with_signals"]`, of which runs of earlier versions have nothing.
-Where it bites: the word "identical" stands only where logits were compared and every one has all the base's bits.
+
+Note:
+    The word "identical" stands only where logits were compared and every one has all the base's bits.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A whole copy of what trains, to be put back.
 
-Where it bites: with weights that are shared out every process takes part, and keeps all of it on its CPU.
+Note:
+    With weights that are shared out every process takes part, and keeps all of it on its CPU.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Whether stage two worked: of every task what was learned, of every held-out set what was lost, in words.
 
-Everything is read out of results.json. Where it bites: chance of a task is what its commonest answers would get; runs
-of earlier versions did not write it down, and are judged against the base alone. What was lost is judged against no
-loss: a loss whose interval holds 0 is not told apart from none.
+Everything is read out of results.json.
+
+Note:
+    Chance of a task is what its commonest answers would get; runs of earlier versions did not write it down, and are
+    judged against the base alone. What was lost is judged against no loss: a loss whose interval holds 0 is not told
+    apart from none.
 """
 
 from __future__ import annotations

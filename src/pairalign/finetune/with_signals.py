@@ -3,8 +3,10 @@
 Three figures of every held-out task: the base's; those of what is kept, beside how many answer logits of prompts
 without the sensor are not the base's to the bit; and those of the same questions with a signal in the prompt that has
 nothing to do with them. For reference the latter with updates off, which is what bridge and signal alone do.
-Where it bites: only a method that keeps the base beside what it trains can be compared with it (`keeps_base`); of all
-others nothing is claimed. The first questions of a large task stand for it: `n` of `of`, the base's figure among them.
+
+Note:
+    Only a method that keeps the base beside what it trains can be compared with it (`keeps_base`); of all others
+    nothing is claimed. The first questions of a large task stand for it: `n` of `of`, the base's figure among them.
 """
 
 from __future__ import annotations

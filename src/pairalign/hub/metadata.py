@@ -1,6 +1,7 @@
 """What the Hub reads at the head of a card: library, base, tags, licence, and figures as a model index.
 
-Where it bites: a figure there has neither its interval nor its chance level; both stand in the card below it.
+Note:
+    A figure there has neither its interval nor its chance level; both stand in the card below it.
 """
 
 from __future__ import annotations

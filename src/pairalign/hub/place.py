@@ -1,7 +1,8 @@
 """Where a pack or a run is: a folder of this machine, or `ORG/NAME[@REVISION]` on the Hub, fetched into its cache.
 
-Where it bites: a folder of that name comes first, so that nothing is asked of the Hub for what lies here. Only the
-files that a pack or a run consists of are fetched, never code, whatever else a repository holds.
+Note:
+    A folder of that name comes first, so that nothing is asked of the Hub for what lies here. Only the files that a
+    pack or a run consists of are fetched, never code, whatever else a repository holds.
 """
 
 from __future__ import annotations

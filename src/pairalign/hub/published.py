@@ -4,8 +4,9 @@
     model, processor = SensorPack.from_pretrained("org/touch", revision="v1").load()
     PublishedRun.from_pretrained("org/space").open().embed("touch", "gel.png")
 
-Where it bites: a push makes the repository hold these files and no others, so that a part of an earlier version is
-never mixed with this one. Plugins are code and are never pushed: whoever fetches names their own copy.
+Note:
+    A push makes the repository hold these files and no others, so that a part of an earlier version is never mixed with
+    this one. Plugins are code and are never pushed: whoever fetches names their own copy.
 """
 
 from __future__ import annotations

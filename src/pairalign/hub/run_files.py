@@ -1,7 +1,8 @@
 """A finished run of stage one as files that others load: what names a place of this machine stays here.
 
-Where it bites: plugins are code and stay here, too; a run whose encoder can only be built on this machine is refused.
-The run is loaded first, so that what is published is known to load.
+Note:
+    Plugins are code and stay here, too; a run whose encoder can only be built on this machine is refused. The run is
+    loaded first, so that what is published is known to load.
 """
 
 from __future__ import annotations

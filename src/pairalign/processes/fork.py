@@ -1,6 +1,7 @@
 """The processes of a run in a notebook, which cannot be started again: forks of it that train and leave files.
 
-Where it bites: a fork inherits what the notebook holds, but no accelerator that was used there.
+Note:
+    A fork inherits what the notebook holds, but no accelerator that was used there.
 """
 
 from __future__ import annotations

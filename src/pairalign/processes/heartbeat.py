@@ -2,7 +2,9 @@
 
 A process that is killed leaves the others waiting in a collective, some backends for ever. Here one of them says which
 it was, and all end. One that fails by itself says why, alone, and the others end with its exit code and say nothing.
-Where it bites: a process is dead when it was silent for `SILENT` seconds; one that is stopped by a debugger, too.
+
+Note:
+    A process is dead when it was silent for `SILENT` seconds; one that is stopped by a debugger, too.
 """
 
 from __future__ import annotations

@@ -3,9 +3,11 @@
 Who started them is asked of Lightning's cluster environments: torchrun, SLURM, MPI and LSF. Without one of these,
 `train.devices=N` starts the same command again N − 1 times, as Lightning's own launcher does; a notebook, which cannot
 be started again, forks (`pairalign.processes.fork`).
-Where it bites: a launcher that nobody here knows is refused, because its processes would each train alone, on the same
-samples, into the same folder. A script that calls runs one after the other keeps the processes of the first. While a
-run goes on, a process that fails or dies ends all of them, with one message (`pairalign.processes.heartbeat`).
+
+Note:
+    A launcher that nobody here knows is refused, because its processes would each train alone, on the same samples,
+    into the same folder. A script that calls runs one after the other keeps the processes of the first. While a run
+    goes on, a process that fails or dies ends all of them, with one message (`pairalign.processes.heartbeat`).
 """
 
 from __future__ import annotations

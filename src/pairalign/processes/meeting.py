@@ -1,6 +1,7 @@
 """What is said where the processes of a run do not meet: settings, or that one of them died meanwhile.
 
-Where it bites: torch tells the two apart by the words of its errors alone.
+Note:
+    Torch tells the two apart by the words of its errors alone.
 """
 
 from __future__ import annotations

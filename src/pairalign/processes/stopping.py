@@ -1,9 +1,12 @@
 """What SIGINT, SIGTERM and SIGUSR1 do to a run: a whole checkpoint where there is something to keep, and 128 + n.
 
 Outside of training a signal ends the run at once, by `Stopped`. In training it is noted, and the run stops after the
-optimizer step. Where it bites: Python runs signal handlers in the main thread and between bytecodes alone, so a process
-that hangs in a collective never heeds one; a thread that the kernel's own handler wakes ends it after `PATIENCE`
-seconds. A scheduler that kills sooner than in 30 s leaves the checkpoint before.
+optimizer step.
+
+Note:
+    Python runs signal handlers in the main thread and between bytecodes alone, so a process that hangs in a collective
+    never heeds one; a thread that the kernel's own handler wakes ends it after `PATIENCE` seconds. A scheduler that
+    kills sooner than in 30 s leaves the checkpoint before.
 """
 
 from __future__ import annotations

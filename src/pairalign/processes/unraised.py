@@ -1,7 +1,8 @@
 """An interrupt that Python would ignore, because it met a `__del__` or another callback, is sent once more.
 
-Where it bites: what a signal handler raises inside of a `__del__`, of a weak reference's callback or of the garbage
-collector's is printed as "Exception ignored", and the program goes on as if nobody had pressed Ctrl-C.
+Note:
+    What a signal handler raises inside of a `__del__`, of a weak reference's callback or of the garbage collector's is
+    printed as "Exception ignored", and the program goes on as if nobody had pressed Ctrl-C.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Made-up recordings of a sensor with the picture or sentence that belongs to each, from the built-in world.
 
-Where it bites: synthetic, and easy. They show what a row looks like and let every command run; what a sensor of yours
-can tell they do not show.
+Note:
+    Synthetic, and easy. They show what a row looks like and let every command run; what a sensor of yours can tell they
+    do not show.
 """
 
 from __future__ import annotations

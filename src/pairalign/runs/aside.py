@@ -1,7 +1,8 @@
 """Moving files of a folder into a new one beside it, called `FOLDER.old-N`, so that a kill in between loses none.
 
-Where it bites: files are gathered in `half_aside` and the folder gets its name once everything is in it; a later call
-goes on with what it finds there.
+Note:
+    Files are gathered in `half_aside` and the folder gets its name once everything is in it; a later call goes on with
+    what it finds there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a checkpoint of either stage says of its run, held against the run that is to go on from it.
 
-Where it bites: Lightning reads the weights itself; this reads the record beside them, which each stage writes in its
-`on_save_checkpoint`.
+Note:
+    Lightning reads the weights itself; this reads the record beside them, which each stage writes in its
+    `on_save_checkpoint`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How a run of either stage takes its folder: nobody else works in it, and what is there is this run's, or nobody's.
 
-Where it bites: the folder is held until the block ends. Nothing is written before `begin`, so that a run that was
-refused, or failed in a check, leaves everything as it was.
+Note:
+    The folder is held until the block ends. Nothing is written before `begin`, so that a run that was refused, or
+    failed in a check, leaves everything as it was.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The folder of a run: whose it is, which files a run wrote into it, who works in it now, and how it is set aside.
 
-Where it bites: a user may name any folder as `out`, his project's too. Only what a run wrote is ever moved, nothing is
-deleted, and a folder in which a run's names are somebody else's files is refused before anything is written.
+Note:
+    A user may name any folder as `out`, his project's too. Only what a run wrote is ever moved, nothing is deleted, and
+    a folder in which a run's names are somebody else's files is refused before anything is written.
 """
 
 from __future__ import annotations

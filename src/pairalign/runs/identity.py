@@ -1,7 +1,8 @@
 """What a run is: its configuration, and the hashes of what it was made from: shards, code, weights, plugins.
 
-Where it bites: settings that do not change the result (`FREE`) are no part of it, so a run may move, be watched and
-be stopped otherwise than it was begun. A hash that cannot be had (None) is not compared; a thing that is gone differs.
+Note:
+    Settings that do not change the result (`FREE`) are no part of it, so a run may move, be watched and be stopped
+    otherwise than it was begun. A hash that cannot be had (None) is not compared; a thing that is gone differs.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
     with alone("shards"): ...                    # one beside a file or folder that is written, which goes again
     @alone_at_out                                # the same for a function whose `out` that is
 
-Where it bites: it is a record lock, which loader workers do not inherit, so that those of a killed run keep nobody
-out; a second run in the same process is told apart by hand. A file system without locks, or one that cannot be
-written, is not guarded.
+Note:
+    It is a record lock, which loader workers do not inherit, so that those of a killed run keep nobody out; a second
+    run in the same process is told apart by hand. A file system without locks, or one that cannot be written, is not
+    guarded.
 """
 
 from __future__ import annotations

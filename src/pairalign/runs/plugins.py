@@ -1,9 +1,10 @@
 """Plugin files that a run keeps beside it, so that it can be moved, evaluated and shipped without the original.
 
-Where it bites: a run may come from a stranger, so a plugin that it brings is loaded only where the user has named its
-very bytes on this machine: to train with, or by `--plugin`. A run is what it was trained with. Where the original is
-still there and says something else now, the run is refused until the user names the file to take; what he names is
-taken, and said on stderr where it differs.
+Note:
+    A run may come from a stranger, so a plugin that it brings is loaded only where the user has named its very bytes on
+    this machine: to train with, or by `--plugin`. A run is what it was trained with. Where the original is still there
+    and says something else now, the run is refused until the user names the file to take; what he names is taken, and
+    said on stderr where it differs.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 Models slice the hidden states for that, and PyTorch multiplies a slice with a frozen head one prompt after another, on
 CPUs in 16 bits with a copy of the head for each: 57 times slower there than the same numbers in one piece, in 32 bits
 3.6 times.
-Where it bites: sums may differ in their last bit from those of the slice, so that both sides of a comparison have to be
-read so; `generate` is left as it is.
+
+Note:
+    Sums may differ in their last bit from those of the slice, so that both sides of a comparison have to be read so;
+    `generate` is left as it is.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@ Where nothing of the language model acts before a sensor, its keys and values th
 a constant, in training too. Each prompt of a batch is cut at its own first signal; the parts before are read without
 gradients, and the parts behind go on with their keys and values. With `gib` they are kept and read once for all, and
 with `disk` in files what memory does not hold.
-Where it bites: positions count a prompt's own tokens, padding aside, which is all that rotary positions look at.
-Pictures have to stand before the signals, and a model whose tokens look ahead has no such constant: `agree` tells, by
-comparing with one pass over the whole. What was kept came from another batch and differs from what is read anew by
-rounding.
+
+Note:
+    Positions count a prompt's own tokens, padding aside, which is all that rotary positions look at. Pictures have to
+    stand before the signals, and a model whose tokens look ahead has no such constant: `agree` tells, by comparing with
+    one pass over the whole. What was kept came from another batch and differs from what is read anew by rounding.
 """
 
 from __future__ import annotations

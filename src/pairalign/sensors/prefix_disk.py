@@ -2,9 +2,11 @@
 
 A file is named after what it was made of: the model's weights and the numbers it computes in, the prompt's tokens and
 the pixels of its pictures. Whoever goes on after a kill finds what the killed run left.
-Where it bites: a file that is damaged, and one that cannot be written, are said so once, and the prompt is read anew;
-what is wrong never becomes an answer. Reading a file pays where the prompt is long: it holds keys and values of every
-token in every layer. Several processes share the folder, each with its own part of the room.
+
+Note:
+    A file that is damaged, and one that cannot be written, are said so once, and the prompt is read anew; what is wrong
+    never becomes an answer. Reading a file pays where the prompt is long: it holds keys and values of every token in
+    every layer. Several processes share the folder, each with its own part of the room.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a person writes around pictures and signals, `"Here is {touch} from a robot."`, as parts of a chat message.
 
-Where it bites: text reaches the chat template as it was written, blanks around a field included. Only the ends of a
-message lose theirs, and so does text beside pictures that open or close it: templates put their own there.
+Note:
+    Text reaches the chat template as it was written, blanks around a field included. Only the ends of a message lose
+    theirs, and so does text beside pictures that open or close it: templates put their own there.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 int8: torchao, one scale a row. nf4: bitsandbytes, 4 bits in blocks of 64, as QLoRA (arXiv:2305.14314) has them. Both
 weigh weights alone: activations, embeddings, norms and the output head keep the base's dtype.
-Where it bites: torchao's own int4 needs a GPU and a kernel package of its own, and is not offered. A base that is
-stored quantised is loaded as it is stored.
+
+Note:
+    Torchao's own int4 needs a GPU and a kernel package of its own, and is not offered. A base that is stored quantised
+    is loaded as it is stored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Words that a base reads as something else than text: its special tokens, its picture tokens, sensors' placeholders.
 
-Where it bites: a chat template writes pictures and ends of messages as such words, and the tokenizer cannot tell who
-wrote them, so a question that spells one would become a second picture or the end of its message. A text that does is
-refused by name; nothing is taken out of it in silence.
+Note:
+    A chat template writes pictures and ends of messages as such words, and the tokenizer cannot tell who wrote them, so
+    a question that spells one would become a second picture or the end of its message. A text that does is refused by
+    name; nothing is taken out of it in silence.
 """
 
 from __future__ import annotations

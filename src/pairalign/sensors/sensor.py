@@ -1,8 +1,10 @@
 """A sense: a sensor's encoder and head from stage one, and the bridge into the language model.
 
 The encoder is frozen, or trains with the bridge (`tune`); the head stays what stage one made of it.
-Where it bites: encoder and head stay in evaluation mode whatever the model around them is told, so that a signal has
-one value; with a frozen encoder it is encoded once, with one that trains at every step.
+
+Note:
+    Encoder and head stay in evaluation mode whatever the model around them is told, so that a signal has one value;
+    with a frozen encoder it is encoded once, with one that trains at every step.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ The model is called with token ids as ever, so that everything that it works out
 and positions on several axes, stays its own; only the rows that the embedding layer returns are replaced. What is put
 where belongs to the call: it is kept for this thread or task alone, so that one model may answer several at once. With
 every forward pass it is said which sensor each of its tokens follows, which is what dormant weights act by.
-Where it bites: it replaces every time the whole prompt is embedded, which without a KV cache is at every new token. The
-embedding layer keeps its hook once a signal was read; without signals it changes nothing.
+
+Note:
+    It replaces every time the whole prompt is embedded, which without a KV cache is at every new token. The embedding
+    layer keeps its hook once a signal was read; without signals it changes nothing.
 """
 
 from __future__ import annotations

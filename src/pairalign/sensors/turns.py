@@ -3,7 +3,9 @@
 Qwen's vision models keep the offset of the last prompt's positions (`rope_deltas`) as an attribute, and versions of
 transformers read it at every token: two answers at once would count with each other's. Such a model answers one call at
 a time; all others are called freely.
-Where it bites: calls of the language model itself, past `SensorModel`, are not seen.
+
+Note:
+    Calls of the language model itself, past `SensorModel`, are not seen.
 """
 
 from __future__ import annotations

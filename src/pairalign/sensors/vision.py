@@ -8,9 +8,11 @@ Within `reading` the base's own `get_image_features` is asked of one picture aft
 What it said is kept on the model's device by a hash of what it was asked (pixels, sizes, the numbers in which it
 computes) and never by where a picture stood. So it is to the bit what the base says of that picture alone, whichever
 batch showed it first, and a run that goes on after a kill reads the same.
-Where it bites: a tower that reads many pictures at once may round otherwise than for one. SmolVLM and Idefics3 read all
-pictures of a prompt together, and LLaVA-OneVision those of a prompt with several: these are kept together. A first look
-costs as much as ever, and more where many small pictures would have been read at once.
+
+Note:
+    A tower that reads many pictures at once may round otherwise than for one. SmolVLM and Idefics3 read all pictures of
+    a prompt together, and LLaVA-OneVision those of a prompt with several: these are kept together. A first look costs
+    as much as ever, and more where many small pictures would have been read at once.
 """
 
 from __future__ import annotations

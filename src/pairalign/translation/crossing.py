@@ -4,8 +4,11 @@
 
 w is the product of the gates on the path, over its largest: 1 crosses wholly, 0 not at all. The rest, the target's
 whole private part with it, is what no pair could tell: the mean over the target's true samples, or that of the nearest
-ones. Where it bites: an aligned pair agrees in direction and not in scale, which is why each dimension is brought from
-the source's mean and spread to the target's.
+ones.
+
+Note:
+    An aligned pair agrees in direction and not in scale, which is why each dimension is brought from the source's mean
+    and spread to the target's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """A pipeline of diffusers that draws pictures from CLIP image embeddings, behind `draw`: unCLIP and its relatives.
 
 Stable unCLIP (`StableUnCLIPImg2ImgPipeline`) takes `image_embeds`, Karlo (`UnCLIPImageVariationPipeline`)
-`image_embeddings`. Where it bites: the pipeline must have been trained on the very tower that the run holds frozen; its
-width is compared, its weights cannot be.
+`image_embeddings`.
+
+Note:
+    The pipeline must have been trained on the very tower that the run holds frozen; its width is compared, its weights
+    cannot be.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """True samples of one modality, encoded: what drawings are compared with, filled in from and retrieved among.
 
-Where it bites: pictures themselves are not kept, only where they are stored, so that thousands fit; the mean picture is
-summed up on the way.
+Note:
+    Pictures themselves are not kept, only where they are stored, so that thousands fit; the mean picture is summed up
+    on the way.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """What a probe sees of a signal, drawn or true: plain numbers of it, and the run's own encoder's features.
 
 A decoder draws coarsely (24 pixels a side, 256 points). A probe that was trained on sharp pictures would read the blur
-and nothing else, so every sample, true ones too, is first brought to what the decoder could draw. Where it bites: what
-is too fine for that size cannot be read from anything then, and the column of the true samples shows it.
+and nothing else, so every sample, true ones too, is first brought to what the decoder could draw.
+
+Note:
+    What is too fine for that size cannot be read from anything then, and the column of the true samples shows it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A grid of drawings: a row for each source, and beside it the truth, the drawing, the nearest true sample, the mean.
 
-Where it bites: drawings come in an encoder's own numbers. All of a target are shown between the same black and white,
-those of its true samples, so that a pale drawing looks pale.
+Note:
+    Drawings come in an encoder's own numbers. All of a target are shown between the same black and white, those of its
+    true samples, so that a pale drawing looks pale.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Stored samples as batches that a run's encoders take, with what is known of each.
 
-Where it bites: of a sample with several captions the first one is taken; samples come in a random order, so that the
-first few hundred of a sorted data set stand for all of it.
+Note:
+    Of a sample with several captions the first one is taken; samples come in a random order, so that the first few
+    hundred of a sorted data set stand for all of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Which factors can be read from what was drawn: one probe of true signals, asked about every column of the table.
 
-Where it bites: chance is not 1 / classes. It is what the same answers score when they are dealt out at random, so that
-a probe that always says the same scores exactly chance. Of a factor that only one side sees, they are dealt out among
-samples that agree in all that both see, because a drawing may well know those.
+Note:
+    Chance is not 1 / classes. It is what the same answers score when they are dealt out at random, so that a probe that
+    always says the same scores exactly chance. Of a factor that only one side sees, they are dealt out among samples
+    that agree in all that both see, because a drawing may well know those.
 """
 
 from __future__ import annotations

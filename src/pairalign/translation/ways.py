@@ -6,7 +6,8 @@ A pretrained decoder is anything with one method:
         def draw(self, embedding):        # (B, D), on the tower's own scale
             return [picture, ...]         # B of them, as the tower's encoder preprocesses them: PIL or (H, W, 3) bytes
 
-Where it bites: a pretrained decoder draws from one tower's space, so the target has to be that very tower, frozen.
+Note:
+    A pretrained decoder draws from one tower's space, so the target has to be that very tower, frozen.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Source: within-modality reconstruction of "Multimodal LLMs under Pairwise Modali
 arXiv:2605.21059). Each decoder's `error` is divided by the spread of its targets, so that a latent that says
 nothing scores about 1.0 and a perfect one 0.0, whatever the sensor and its unit; terms of different sensors
 can then be added.
-Where it bites: a score well above 1.0 means that targets and decoder do not fit, not that training needs more
-time.
+
+Note:
+    A score well above 1.0 means that targets and decoder do not fit, not that training needs more time.
 """
 
 from __future__ import annotations

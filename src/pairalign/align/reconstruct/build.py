@@ -1,8 +1,10 @@
 """Choose and build the decoder that fits a signal.
 
 Source: DESIGN's defaults: patches for images and series, Chamfer distance for point sets, own features for a
-frozen tower. Where it bites: `features` is a width for "features" and the size of the vocabulary for
-"tokens".
+frozen tower.
+
+Note:
+    `features` is a width for "features" and the size of the vocabulary for "tokens".
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 Source: Chamfer distance of Fan et al. 2017 (arXiv:1612.00603), in its mean-of-squares form (Yang et al. 2018,
 arXiv:1712.07262). The neighbours are found without a graph and only the distances to them are differentiated,
 so that memory is O(B (P + Q)), not O(B P Q).
-Where it bites: there is no mean cloud. In units of the mean squared radius the best constant cloud scores
-0.16 on 512 CAD shapes, and this term would weigh a sixth of all others. The spread is therefore half the mean
-Chamfer distance between *different* clouds, as a variance is half the mean squared difference between
-different samples: the best constant cloud then scores 0.64, random points of all shapes 1.2.
+
+Note:
+    There is no mean cloud. In units of the mean squared radius the best constant cloud scores 0.16 on 512 CAD shapes,
+    and this term would weigh a sixth of all others. The spread is therefore half the mean Chamfer distance between
+    *different* clouds, as a variance is half the mean squared difference between different samples: the best constant
+    cloud then scores 0.64, random points of all shapes 1.2.
 """
 
 from __future__ import annotations

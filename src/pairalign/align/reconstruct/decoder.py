@@ -3,8 +3,10 @@
 Source: the relative error 1 - R^2 of regression, with running statistics as in batch normalisation (Ioffe &
 Szegedy 2015, arXiv:1502.03167). A decoder predicts the *deviation* from the running mean, in units of the
 running spread, so that it starts at a score of about 1.0 in any unit, kPa or metres.
-Where it bites: the statistics are running ones, because those of a small batch are noisy and those of a batch
-of one are nothing; they are buffers and belong to the checkpoint.
+
+Note:
+    The statistics are running ones, because those of a small batch are noisy and those of a batch of one are nothing;
+    they are buffers and belong to the checkpoint.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Source: distilling CLIP features as the target of a representation, as in EVA (Fang et al. 2023,
 arXiv:2211.07636). For unit vectors |p - t|^2 = 2 - 2 cos(p, t), so that one squared error is also the cosine
 error.
-Where it bites: features of a frozen tower share a large common part; it is in the running mean and earns
-nothing here.
+
+Note:
+    Features of a frozen tower share a large common part; it is in the running mean and earns nothing here.
 """
 
 from __future__ import annotations

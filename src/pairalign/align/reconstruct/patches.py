@@ -6,9 +6,11 @@ of height 1.
 Half of the error is on the pixels; half is on each patch's *detail*, the standard deviation inside it. The phase of a
 texture cannot be predicted from a latent of this size, and then the best guess of a pixel is grey however strong the
 texture is: pixels alone would lose the strength of a relief (the hardness of what was touched) or of a vibration.
-Where it bites: the pixels of an image are decoded at 24 a side at most (the target is average-pooled), a series at
-32,768 steps, so that the decoder stays cheaper than any encoder. The waveform of a long audible sound has little that a
-latent could predict: such an encoder does better with reconstruct = "features" or "none".
+
+Note:
+    The pixels of an image are decoded at 24 a side at most (the target is average-pooled), a series at 32,768 steps, so
+    that the decoder stays cheaper than any encoder. The waveform of a long audible sound has little that a latent could
+    predict: such an encoder does better with reconstruct = "features" or "none".
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Source: the bag-of-words loss of Zhao et al. 2017 (arXiv:1703.10960): a latent that can say the words holds
 the content; their order would take a language model, and would teach the latent grammar.
-Where it bites: every caption begins and ends alike and most say "a"; what the corpus frequency of tokens
-already explains is therefore taken off, and the score is the share of the remaining information that is
-missing.
+
+Note:
+    Every caption begins and ends alike and most say "a"; what the corpus frequency of tokens already explains is
+    therefore taken off, and the score is the share of the remaining information that is missing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """Plain vectors (joint torques, wrench, scalars): squared error, each entry in units of its own spread.
 
-Source: 1 - R^2 per entry, averaged. Where it bites: the entries of one vector may have different units
-(newton, newton metres); a common variance would leave only the largest. Entries that never vary are left out.
+Source: 1 - R^2 per entry, averaged.
+
+Note:
+    The entries of one vector may have different units (newton, newton metres); a common variance would leave only the
+    largest. Entries that never vary are left out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Auditing shards: what would make a score a lie, found before training. One check a file.
 
-`audit_pairs` reads every sample once and runs the checks on their sketches. Where it bites: a check can only say what
-the data shows; pairs that are misaligned row by row look healthy here.
+`audit_pairs` reads every sample once and runs the checks on their sketches.
+
+Note:
+    A check can only say what the data shows; pairs that are misaligned row by row look healthy here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Samples of one data set that another holds, too: what is trained on in one must not be tested on in another.
 
 Compared are every "train" split with every other split of all other folders, exactly and nearly, as within a folder,
-by modalities of one name and kind. Where it bites: data sets of one pool often share their recordings, under other
-names and encoded anew; a file that was cropped or turned is not found (see `near`).
+by modalities of one name and kind.
+
+Note:
+    Data sets of one pool often share their recordings, under other names and encoded anew; a file that was cropped or
+    turned is not found (see `near`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Signals with nothing in them, or with their top cut off: constant, nearly blank, dead channels, clipped, damaged.
 
-Where it bites: "nearly blank" and "clipped" are judged against the other samples of the modality, because a white
-studio background or a quiet sensor is no fault when all samples have it.
+Note:
+    "nearly blank" and "clipped" are judged against the other samples of the modality, because a white studio background
+    or a quiet sensor is no fault when all samples have it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """How many captions are distinct, and what that does to retrieval.
 
-Where it bites: with D distinct captions among n samples, retrieval that accepts only a sample's own row reaches at
-most R@1 = D / n, however good the model; and a repeated caption is a false negative in a contrastive batch. Columns of
-questions and answers repeat by nature, and no pair is aligned by them: theirs are notes.
+Note:
+    With D distinct captions among n samples, retrieval that accepts only a sample's own row reaches at most R@1 = D /
+    n, however good the model; and a repeated caption is a false negative in a contrastive batch. Columns of questions
+    and answers repeat by nature, and no pair is aligned by them: theirs are notes.
 """
 
 from __future__ import annotations

@@ -2,9 +2,12 @@
 
 Chamfer distance after alignment (24 axis rotations, 24 matches of principal axes, then ICP of Besl & McKay 1992),
 divided by the cloud's own point spacing: the same points give about 0, two independent samples of one surface about 1
-(median 1.05 of 2,048 points, 1.15 of 600), and another surface more. Where it bites: a bound near 1 misses many
-resampled surfaces, by chance or because an alignment failed, so that what it finds is a lower bound; a body with equal
-principal extents but no round symmetry, turned by an odd angle, may be missed; a mirror image is another surface.
+(median 1.05 of 2,048 points, 1.15 of 600), and another surface more.
+
+Note:
+    A bound near 1 misses many resampled surfaces, by chance or because an alignment failed, so that what it finds is a
+    lower bound; a body with equal principal extents but no round symmetry, turned by an odd angle, may be missed; a
+    mirror image is another surface.
 """
 
 from __future__ import annotations

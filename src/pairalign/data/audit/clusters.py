@@ -1,8 +1,8 @@
 """Few groups behind many samples: an interval over samples that are no independent evidence.
 
-Where it bites: contacts with one object, or frames of one recording, are right or wrong together. Below about twenty
-groups even an interval over groups is too narrow (Cameron, Gelbach and Miller 2008), and nothing can be said of other
-groups.
+Note:
+    Contacts with one object, or frames of one recording, are right or wrong together. Below about twenty groups even an
+    interval over groups is too narrow (Cameron, Gelbach and Miller 2008), and nothing can be said of other groups.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Samples that are there twice: the same bytes, or nearly the same value on both sides of a split; and, as a warning,
 values that are alike without being the same.
 
-Where it bites: a duplicate across the split is a test question whose answer was in the training; a duplicate inside a
-split only counts twice. Texts are left to the check of captions, where repeats are normal.
+Note:
+    A duplicate across the split is a test question whose answer was in the training; a duplicate inside a split only
+    counts twice. Texts are left to the check of captions, where repeats are normal.
 """
 
 from __future__ import annotations

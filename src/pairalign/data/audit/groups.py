@@ -1,7 +1,8 @@
 """A group on both sides of a split: an object, session or trajectory that training has already seen.
 
-Where it bites: frames of one recording differ less than any two recordings, so a split by frame measures memory.
-Where the group is the label itself, a split across it is a choice: it measures known objects, not new ones.
+Note:
+    Frames of one recording differ less than any two recordings, so a split by frame measures memory. Where the group is
+    the label itself, a split across it is a choice: it measures known objects, not new ones.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """How well a trivial probe names the label from what should know nothing of it: background, border, mean signal.
 
 Source: the shortcut tests of Geirhos et al. 2020. Two probes that cannot understand anything, the nearest neighbour and
-ridge regression, read 16 × 16 pictures. Where it bites: what they reach on a background is a session leak, and a score
-of a model on the raw signal proves nothing until it is far above it; what they reach on the raw signal is no fault, but
-it is the score to beat. Chance is the largest class among the test rows, not the share of a class.
+ridge regression, read 16 × 16 pictures.
+
+Note:
+    What they reach on a background is a session leak, and a score of a model on the raw signal proves nothing until it
+    is far above it; what they reach on the raw signal is no fault, but it is the score to beat. Chance is the largest
+    class among the test rows, not the share of a class.
 """
 
 from __future__ import annotations

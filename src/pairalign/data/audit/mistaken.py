@@ -1,8 +1,9 @@
 """Values of another kind than they were meant to be, as earlier versions packed them in silence: names of files as
 captions, and numbers where the name of the modality promises a text.
 
-Where it bites: a caption is called the name of a file if it is one word that ends like one (`scan_03.ply`), so a data
-set about files would be, too; a number counts as a mistaken text by the name of its modality alone ("answer").
+Note:
+    A caption is called the name of a file if it is one word that ends like one (`scan_03.ply`), so a data set about
+    files would be, too; a number counts as a mistaken text by the name of its modality alone ("answer").
 """
 
 from __future__ import annotations

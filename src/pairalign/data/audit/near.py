@@ -1,11 +1,14 @@
 """Near duplicates between two sets of samples: candidates by their sketches, then a verdict on the values themselves.
 
 A near duplicate is the same picture, cloud or recording stored again: re-encoded, resized, brightened, with noise,
-reordered, turned, shifted in time. Where it bites: of an image, a crop, turn or mirror image is not found; of two
-pictures of an unmoving scene one is found, and rightly, for they hold the same thing; of a recording, a copy whose
-end was cut off may be missed, the more so the more is gone (a twelfth: about half are missed); and of a surface, other
-points of it are missed in a quarter to a half of cases (`clouds`). What is found is a lower bound. Two things of one
-form are alike, too, so that only what holds the same raw values is `sure`: the same points, the same fine detail.
+reordered, turned, shifted in time.
+
+Note:
+    Of an image, a crop, turn or mirror image is not found; of two pictures of an unmoving scene one is found, and
+    rightly, for they hold the same thing; of a recording, a copy whose end was cut off may be missed, the more so the
+    more is gone (a twelfth: about half are missed); and of a surface, other points of it are missed in a quarter to a
+    half of cases (`clouds`). What is found is a lower bound. Two things of one form are alike, too, so that only what
+    holds the same raw values is `sure`: the same points, the same fine detail.
 """
 
 from __future__ import annotations

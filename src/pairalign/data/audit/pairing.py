@@ -1,7 +1,8 @@
 """Pairs that were made by class or object instead of by instance: one photo that stands beside every touch of it.
 
-Where it bites: such pairs teach which class a sample is of, and nothing that differs within a class; and retrieval that
-accepts only a sample's own row is bounded by the number of distinct values, whatever the model.
+Note:
+    Such pairs teach which class a sample is of, and nothing that differs within a class; and retrieval that accepts
+    only a sample's own row is bounded by the number of distinct values, whatever the model.
 """
 
 from __future__ import annotations

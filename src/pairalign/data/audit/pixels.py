@@ -1,7 +1,8 @@
 """Any image as a small RGB picture in [0, 1], and the cues that tell gel images from photos.
 
-Where it bites: box filtering keeps means exact, so the difference of two small pictures is the small picture of the
-difference; 16-bit and float images are scaled by the range that the index records.
+Note:
+    Box filtering keeps means exact, so the difference of two small pictures is the small picture of the difference;
+    16-bit and float images are scaled by the range that the index records.
 """
 
 from __future__ import annotations

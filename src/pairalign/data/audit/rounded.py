@@ -1,9 +1,12 @@
 """What a conversion has flattened: numbers rounded to a few steps of float32, axes of one value, saturated pictures.
 
 Seconds since 1970 in float32 stand still for 128 s, and a cloud at map coordinates keeps two or three levels of an
-axis. Where it bites: only values stored in float32 or less are called rounded, whose steps are as wide as their type's
-there; an axis that never varies may be meant (a planar scanner), so it is an error only where other clouds do vary
-along it; and a mask of black and white is saturated by nature.
+axis.
+
+Note:
+    Only values stored in float32 or less are called rounded, whose steps are as wide as their type's there; an axis
+    that never varies may be meant (a planar scanner), so it is an error only where other clouds do vary along it; and a
+    mask of black and white is saturated by nature.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One pass over a shard folder: every sample is read once, turned into sketches and forgotten.
 
-Where it bites: memory grows by about 1 kB a sample and modality; the pictures that the trivial probes need are kept of
-at most `PROBE` samples, the same ones in every run.
+Note:
+    Memory grows by about 1 kB a sample and modality; the pictures that the trivial probes need are kept of at most
+    `PROBE` samples, the same ones in every run.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 No pretrained network: a linear classifier learns from the data which column a value belongs to, cross-validated over
 whole sessions, and its labels are turned round where it disagrees until nothing changes (self-training against label
-noise). A sample is reported when *each* side is taken for the other column. Where it bites: the majority decides which
-way round is right, so for columns that are exchanged altogether the names must say which one is touch; and two columns
-of the same camera cannot be told apart, which is then measured and said, not guessed.
+noise). A sample is reported when *each* side is taken for the other column.
+
+Note:
+    The majority decides which way round is right, so for columns that are exchanged altogether the names must say which
+    one is touch; and two columns of the same camera cannot be told apart, which is then measured and said, not guessed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Splits that keep what belongs together whole: every sample of an object or trajectory on one side.
 
-Where it bites: whole groups rarely fill shares exactly; with few groups the shares are far off, and the counts say so.
+Note:
+    Whole groups rarely fill shares exactly; with few groups the shares are far off, and the counts say so.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 Four things tell a gel from a camera by physics: it is evenly lit (little contrast), by lamps of other colours from
 other sides (its colour channels do not go together), it hardly changes from frame to frame, and it looks like a picture
 of the same gel untouched, where there is one.
-Where it bites: two must say "exchanged" clearly and none the opposite, so a doubtful folder is left as it is; and a
-handful of frames is looked at, so single exchanged pairs stay for `pairalign data audit` to find.
+
+Note:
+    Two must say "exchanged" clearly and none the opposite, so a doubtful folder is left as it is; and a handful of
+    frames is looked at, so single exchanged pairs stay for `pairalign data audit` to find.
 """
 
 from __future__ import annotations

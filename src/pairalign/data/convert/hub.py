@@ -6,9 +6,11 @@
 
 `columns` says which column is which modality: "image=image,touch=tactile,text=caption". Images, sounds and binary cells
 are written byte for byte; strings and class labels are text; numbers and lists of them are arrays.
-Where it bites: only row numbers are listed; a cell is read by the process that writes it, so that a broken cell is
-reported under its modality. Without `group`, "by_group" takes each row for a group of its own. A column of strings
-that name files is text.
+
+Note:
+    Only row numbers are listed; a cell is read by the process that writes it, so that a broken cell is reported under
+    its modality. Without `group`, "by_group" takes each row for a group of its own. A column of strings that name files
+    is text.
 """
 
 from __future__ import annotations

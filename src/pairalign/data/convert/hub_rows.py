@@ -1,8 +1,9 @@
 """Single cells of a data set of the package `datasets`, opened once in each process. Needs the extra `hub`.
 
-Where it bites: what `save_to_disk` wrote is mapped into memory where it lies, but parquet and image folders pass once
-through the package's own cache (`HF_DATASETS_CACHE`), which needs as much disk. Nothing is fetched and no script of a
-folder is run. Pictures are stored as they are, whatever their format; of an animated one the first frame is read.
+Note:
+    What `save_to_disk` wrote is mapped into memory where it lies, but parquet and image folders pass once through the
+    package's own cache (`HF_DATASETS_CACHE`), which needs as much disk. Nothing is fetched and no script of a folder is
+    run. Pictures are stored as they are, whatever their format; of an animated one the first frame is read.
 """
 
 from __future__ import annotations

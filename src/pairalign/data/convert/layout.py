@@ -1,8 +1,11 @@
 """What a layout is: how a data set lies on disk, what its signals are, and a generator of its samples.
 
 A layout's file registers one function, `read(folder, skip, **options) -> samples`, as dicts for `pack_pairs`. Values
-are paths (stored byte for byte) or `Made` (worked on in the process that writes). Where it bites: `read` only lists;
-it opens tables and never an image, runs in a fixed order, and says by `skip(key, reason)` what it leaves out.
+are paths (stored byte for byte) or `Made` (worked on in the process that writes).
+
+Note:
+    `read` only lists; it opens tables and never an image, runs in a fixed order, and says by `skip(key, reason)` what
+    it leaves out.
 """
 
 from __future__ import annotations

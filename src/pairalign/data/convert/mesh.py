@@ -1,8 +1,10 @@
 """Triangle meshes in the OFF format, and points drawn evenly over their surface, in plain numpy.
 
 Source: the Object File Format; area-weighted sampling with square-root barycentric coordinates, Osada et al. 2002.
-Where it bites: some files of ModelNet join the header and the counts in one line ("OFF490 518 0"), and that is read;
-faces of more than three corners are cut into a fan of triangles; comments are skipped, and colours of faces refused.
+
+Note:
+    Some files of ModelNet join the header and the counts in one line ("OFF490 518 0"), and that is read; faces of more
+    than three corners are cut into a fan of triangles; comments are skipped, and colours of faces refused.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
         modelnet40_{shape_names,train,test}.txt   <class>/<class>_0001.txt      lines "x,y,z,nx,ny,nz"
     ModelNet40/<class>/{train,test}/<class>_0001.off    the meshes
 
-Where it bites: the two forms disagree on which way is up (+y resampled, +z meshes), which the shards record; classes
-such as night_stand hold an underscore. A mesh becomes points that are drawn by area, anew but the same every time.
+Note:
+    The two forms disagree on which way is up (+y resampled, +z meshes), which the shards record; classes such as
+    night_stand hold an underscore. A mesh becomes points that are drawn by area, anew but the same every time.
 """
 
 from __future__ import annotations

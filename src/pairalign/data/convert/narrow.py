@@ -2,8 +2,11 @@
 
 Numpy's own makers trust what a pickle tells them, so that a type with another's flags, or an array of objects whose
 values are no list, ends the process. Here a type is read from its name, and an array's values have to be as many as
-its shape says. Where it bites: a pickle may also set attributes of whatever it holds, of these makers too, for all
-later readers: so a maker is a tuple, which has none that can be set.
+its shape says.
+
+Note:
+    A pickle may also set attributes of whatever it holds, of these makers too, for all later readers: so a maker is a
+    tuple, which has none that can be set.
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@
     Cap3D (arXiv:2306.07279)       <uid>.pt, (6, 16384), and a caption table
 
 A caption table is Cap3D's CSV without a header: uid, caption.
-Where it bites: OpenShape's files are pickles, and are read only with `trust_pickles=true`. They lie with +y up, and its
-loader then exchanges y and z, which mirrors every shape; here they stay as stored, and the index records the axis: +y
-for OpenShape, +z (Blender's) for the others. Its lists overlap: what lvis.json names is test, and train_all.json gives
-the rest. With colours the index records the columns as xyzrgb, so that no encoder takes them for normals.
+
+Note:
+    OpenShape's files are pickles, and are read only with `trust_pickles=true`. They lie with +y up, and its loader then
+    exchanges y and z, which mirrors every shape; here they stay as stored, and the index records the axis: +y for
+    OpenShape, +z (Blender's) for the others. Its lists overlap: what lvis.json names is test, and train_all.json gives
+    the rest. With colours the index records the columns as xyzrgb, so that no encoder takes them for normals.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Octopi's tables, which it keeps in its code: a constants.py that is read and never run.
 
-Where it bites: only plain literals of top-level assignments are found; what is computed is left out. A property counts
-where there are both a rank by object and a word by rank.
+Note:
+    Only plain literals of top-level assignments are found; what is computed is left out. A property counts where there
+    are both a rank by object and a word by rank.
 """
 
 from __future__ import annotations

@@ -7,9 +7,11 @@
 
 Where folders and videos lie side by side, the folders are read. Properties come from that constants.py, which is read
 and never run; put it into the folder if it is not there.
-Where it bites: n counts files in the order of a disk and is not k. Parts of one thing are objects of their own, and the
-official split parts them: a hairbrush's handle is in test, the sides of its bristles in train. Every recording starts
-and ends without contact, when all objects look alike, so that few frames from the middle are better than all.
+
+Note:
+    N counts files in the order of a disk and is not k. Parts of one thing are objects of their own, and the official
+    split parts them: a hairbrush's handle is in test, the sides of its bristles in train. Every recording starts and
+    ends without contact, when all objects look alike, so that few frames from the middle are better than all.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 A pickle may run any program when it is read. Here it may name what `narrow.MAKERS` makes, and nothing else, so that a
 file which wants more is refused and nothing of it has run. Source: "Restricting Globals" in the documentation of
 Python's pickle.
-Where it bites: Python's reader makes room for what a pickle promises before it looks whether that is there, so the
-promises are read first; still, trust no file from where you would not run a program.
+
+Note:
+    Python's reader makes room for what a pickle promises before it looks whether that is there, so the promises are
+    read first; still, trust no file from where you would not run a program.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a conversion did: counts, what was left out and why, duplicates, and pairs that look exchanged.
 
-Where it bites: duplicates are files of equal bytes; nearly equal ones, and everything else that makes a score a lie, is
-for `pairalign data audit` to find. The look for exchanged pairs takes a few hundred samples.
+Note:
+    Duplicates are files of equal bytes; nearly equal ones, and everything else that makes a score a lie, is for
+    `pairalign data audit` to find. The look for exchanged pairs takes a few hundred samples.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reduce images while they are packed: smaller shards and faster training, at the price of a re-encoding.
 
-Where it bites: only the shorter side is given, so the aspect ratio stays; an image that is small already is stored as
-it is.
+Note:
+    Only the shorter side is given, so the aspect ratio stays; an image that is small already is stored as it is.
 """
 
 from __future__ import annotations

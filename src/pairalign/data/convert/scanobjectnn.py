@@ -3,10 +3,11 @@
     main_split/{training,test}_objectdataset_augmentedrot_scale75.h5      data (N, 2048, 3), label (N,)
     main_split_nobg/…                                                     the same without background points
 
-Where it bites: the PB variants hold several perturbed copies of an object, up to five, and the files do not say which
-belong together, so there is no division by object: take no validation part out of training. The official split shares
-no object, but it is no split by scene: of its 267 test scenes 230 have other objects in training, as its list says.
-Reading needs h5py: `pip install 'pairalign[h5]'`.
+Note:
+    The PB variants hold several perturbed copies of an object, up to five, and the files do not say which belong
+    together, so there is no division by object: take no validation part out of training. The official split shares no
+    object, but it is no split by scene: of its 267 test scenes 230 have other objects in training, as its list says.
+    Reading needs h5py: `pip install 'pairalign[h5]'`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@
     shapenet_pc/<synset>-<model>.npy                                     (N, 3)
     rendered_images/<synset>-<model>/<synset>-<model>_r_<ddd>.png        optional; <ddd>_depth0001.png is left alone
 
-Where it bites: with views, every view is a sample of its own, all of one model in one group, so that points and caption
-repeat; the names of a category are synonyms, of which the first is the caption and all are kept in meta.
+Note:
+    With views, every view is a sample of its own, all of one model in one group, so that points and caption repeat; the
+    names of a category are synonyms, of which the first is the caption and all are kept in meta.
 """
 
 from __future__ import annotations

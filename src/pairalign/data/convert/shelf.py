@@ -1,7 +1,8 @@
 """What a listing has to look up or to sort, on disk: a database in a temporary file, with 2 MiB of it in memory.
 
-Where it bites: values are pickled by this process for itself, in a file without a name that goes when it is closed, and
-never read again.
+Note:
+    Values are pickled by this process for itself, in a file without a name that goes when it is closed, and never read
+    again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Samples listed once, kept on disk, and given back in random order: a million of them in eight bytes each.
 
-Where it bites: what is kept is pickled by this process for itself, in a file without a name, and never read again.
+Note:
+    What is kept is pickled by this process for itself, in a file without a name, and never read again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """CSV tables whose columns are found by their header's names, never by their place.
 
-Where it bites: a name is read without regard to case, blanks and a stray `;` around it, which other readers make part
-of the name, so that every cell of that column goes astray. A line with more or fewer cells than the header is left
-out and said, as a caption with commas and without quotes makes it; nothing is guessed.
+Note:
+    A name is read without regard to case, blanks and a stray `;` around it, which other readers make part of the name,
+    so that every cell of that column goes astray. A line with more or fewer cells than the header is left out and said,
+    as a caption with commas and without quotes makes it; nothing is guessed.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
     touch100k/data_list.json             a JSON object a line: {"img", "sentence_desc", "phrase_desc"}; or one list
     touch100k/{touch,vision}/<img>       the same name on both sides
 
-Where it bites: there is no official split, so everything is "train". Frames come from the recordings of older data sets
-and the list does not say which; a recording is known only by a folder in `img`, or by the stamp of a Touch and Go
-recording in its name. All other frames count as one recording, so that "by_recording" never splits an unknown one; if
-none is known, that division has no other side. Captions are a language model's, not a person's.
+Note:
+    There is no official split, so everything is "train". Frames come from the recordings of older data sets and the
+    list does not say which; a recording is known only by a folder in `img`, or by the stamp of a Touch and Go recording
+    in its name. All other frames count as one recording, so that "by_recording" never splits an unknown one; if none is
+    known, that division has no other side. Captions are a language model's, not a person's.
 """
 
 from __future__ import annotations

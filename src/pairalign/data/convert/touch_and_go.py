@@ -5,8 +5,10 @@
 
 A label is one of twenty materials, or in the "rough" lists 1 for rough and 0 for smooth; hard or soft follows from the
 material, as the authors' own loader does it. −1 means unlabelled and is left out.
-Where it bites: the official material split draws frames at random, so that nearly every test recording is in training
-too; "by_recording" keeps recordings whole. The rough lists have a division of their own, "rough".
+
+Note:
+    The official material split draws frames at random, so that nearly every test recording is in training too;
+    "by_recording" keeps recordings whole. The rough lists have a division of their own, "rough".
 """
 
 from __future__ import annotations

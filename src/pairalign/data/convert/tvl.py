@@ -8,10 +8,12 @@
 The tables' columns are url, tactile, tactile_background and caption, found by name; a touch that no list names is found
 by its file's name. Files are stored as they are: the authors' loader pads the touch image square and turns it by 90°
 counter-clockwise, so each sample's meta says "rotate": 90 for an encoder that is to see the same.
-Where it bites: HCT's official split puts frames of one trajectory on both sides; "by_trajectory" keeps them whole.
-SSVTP has no trajectories, so each of its pairs is its own session, and neighbouring touches of one cloth may be
-divided. Some copies have the folders of a trajectory exchanged: a few images of each are opened while listing. Samples
-come a trajectory at a time, while the lists mix them: until all of a folder's lists are read they wait on disk.
+
+Note:
+    HCT's official split puts frames of one trajectory on both sides; "by_trajectory" keeps them whole. SSVTP has no
+    trajectories, so each of its pairs is its own session, and neighbouring touches of one cloth may be divided. Some
+    copies have the folders of a trajectory exchanged: a few images of each are opened while listing. Samples come a
+    trajectory at a time, while the lists mix them: until all of a folder's lists are read they wait on disk.
 """
 
 from __future__ import annotations

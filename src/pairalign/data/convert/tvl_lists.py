@@ -1,8 +1,9 @@
 """TVL's lists of pairs: tables, the parallel lists of contact.json, and what finetune.json and synonyms.json add.
 
-Where it bites: paths are compared whole, so that frame `12` is never taken for `120`; and a pair that stands in
-train.csv and in test.csv is a test pair only. Tables are read line by line, a JSON list whole, one at a time; what has
-to be looked up later lies on a `Shelf`.
+Note:
+    Paths are compared whole, so that frame `12` is never taken for `120`; and a pair that stands in train.csv and in
+    test.csv is a test pair only. Tables are read line by line, a JSON list whole, one at a time; what has to be looked
+    up later lies on a `Shelf`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Frames of a video file, decoded where they are written. Needs PyAV, the extra `video`.
 
-Where it bites: only the file itself is read, and only as one of three containers, known by its first bytes: others, a
-playlist called .mp4 among them, may name files and addresses that FFmpeg would open. A frame is named by its time
-stamp, in units of the stream's time base; `frame_times` reads all of them without decoding anything. A frame is decoded
-from the start of its video, which costs some ten milliseconds for a short one: a seek to a key frame misses the frames
-before it that refer to it.
+Note:
+    Only the file itself is read, and only as one of three containers, known by its first bytes: others, a playlist
+    called .mp4 among them, may name files and addresses that FFmpeg would open. A frame is named by its time stamp, in
+    units of the stream's time base; `frame_times` reads all of them without decoding anything. A frame is decoded from
+    the start of its video, which costs some ten milliseconds for a short one: a seek to a key frame misses the frames
+    before it that refer to it.
 """
 
 from __future__ import annotations

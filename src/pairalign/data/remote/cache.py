@@ -1,9 +1,10 @@
 """The cache folder of remote shards: each is fetched once a machine, checked against its SHA-256, then read as a local
 one is; the least recently used go when the size limit is reached.
 
-Where it bites: a shard lies there under its SHA-256, so that data sets whose shards have the same names, or one that
-was packed anew, never meet; a shard is there whole or not at all. Several processes share the folder: one fetches a
-shard while the others wait for it. What is open is still read after it was thrown out.
+Note:
+    A shard lies there under its SHA-256, so that data sets whose shards have the same names, or one that was packed
+    anew, never meet; a shard is there whole or not at all. Several processes share the folder: one fetches a shard
+    while the others wait for it. What is open is still read after it was thrown out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The index of an address, kept for a while, and its shards as open files.
 
-Where it bites: every pass over the data asks for the index, and so does every check; one that was fetched is believed
-for a minute by the process that did.
+Note:
+    Every pass over the data asks for the index, and so does every check; one that was fetched is believed for a minute
+    by the process that did.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Addresses opened through fsspec, and commands through webdataset: the bytes of a file from an offset on, its size,
 the names of a folder, writing and removing. One attempt each; who tries again is `transfer`.
 
-Where it bites: the libraries behind fsspec try again on their own, up to 25 times in all; here they do not, so that the
-attempts that an error names are those that were made. Their settings come from the environment, as fsspec reads them
-(`FSSPEC_S3='{"anon": true}'`), and from the clouds' own variables and files.
+Note:
+    The libraries behind fsspec try again on their own, up to 25 times in all; here they do not, so that the attempts
+    that an error names are those that were made. Their settings come from the environment, as fsspec reads them
+    (`FSSPEC_S3='{"anon": true}'`), and from the clouds' own variables and files.
 """
 
 from __future__ import annotations

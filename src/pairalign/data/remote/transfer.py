@@ -1,8 +1,9 @@
 """Bytes over an unreliable line: tried again from where it stopped, then one clear error.
 
-Where it bites: an attempt that brought something does not count against the next, so a line that breaks every minute
-still delivers; what cannot become right (a file that is not there, a refused credential) is not tried again. No error
-holds a credential, also not as its cause.
+Note:
+    An attempt that brought something does not count against the next, so a line that breaks every minute still
+    delivers; what cannot become right (a file that is not there, a refused credential) is not tried again. No error
+    holds a credential, also not as its cause.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Packing to a bucket: every shard is written here, sent, and removed here; the index is sent last.
 
-Where it bites: what was sent is noted beside the records of packing, in a folder of this machine that belongs to the
-address, so an interrupted pack goes on only on the machine where it began. A bucket without an index holds no finished
-pack, whatever shards it holds.
+Note:
+    What was sent is noted beside the records of packing, in a folder of this machine that belongs to the address, so an
+    interrupted pack goes on only on the machine where it began. A bucket without an index holds no finished pack,
+    whatever shards it holds.
 """
 
 from __future__ import annotations

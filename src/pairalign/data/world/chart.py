@@ -1,9 +1,11 @@
 """Charts: where on the surface a point lies, in cells of the relief pattern.
 
 A cube has a chart a face. Every other body is a surface of revolution, cut into rows of whole cells along its
-profile; a row has as many cells as fit around it, like the rows of a maize cob. Where it bites: cells of
-neighbouring rows are not aligned, so a pattern has to be continuous across the border of a row, whatever its
-`u`.
+profile; a row has as many cells as fit around it, like the rows of a maize cob.
+
+Note:
+    Cells of neighbouring rows are not aligned, so a pattern has to be continuous across the border of a row, whatever
+    its `u`.
 """
 
 from __future__ import annotations

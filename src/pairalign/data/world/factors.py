@@ -1,8 +1,11 @@
 """The known factors of the built-in world, who can see which, and which combinations are never trained.
 
 What a modality can see is the ground truth of partial alignment: an edge, or a path of edges, can carry only
-what every modality on it sees. Where it bites: a combination is *novel* by its (shape, size, texture) alone,
-so that it is new to every edge that sees all three, whatever its colour and hardness.
+what every modality on it sees.
+
+Note:
+    A combination is *novel* by its (shape, size, texture) alone, so that it is new to every edge that sees all three,
+    whatever its colour and hardness.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Texture as a height field: one function that the image, the point cloud and the gel sensor all render.
 
 Heights are in metres around the bare surface, the pattern repeats every `PERIOD`, whatever the size of the
-object, so that a touch on a patch says nothing about the whole. Where it bites: patterns are given in cells
-(1 = one period) and vanish, or are continuous, at the cell's border, because the charts of round bodies shift
-whole rows of cells.
+object, so that a touch on a patch says nothing about the whole.
+
+Note:
+    Patterns are given in cells (1 = one period) and vanish, or are continuous, at the cell's border, because the charts
+    of round bodies shift whole rows of cells.
 """
 
 from __future__ import annotations

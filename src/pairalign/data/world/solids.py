@@ -2,8 +2,10 @@
 
 A body is the zero set of `field = distance to the bare shape - height of the relief`, so the relief really
 lies in the surface. Source: sphere tracing of signed distances, Hart 1996 (doi:10.1007/s003710050084).
-Lengths in metres, z up, the origin in the middle of the body. Where it bites: away from the surface
-`distance` is only a lower bound, and relief reaches out of the bare shape by up to `HULL`.
+Lengths in metres, z up, the origin in the middle of the body.
+
+Note:
+    Away from the surface `distance` is only a lower bound, and relief reaches out of the bare shape by up to `HULL`.
 """
 
 from __future__ import annotations

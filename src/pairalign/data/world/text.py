@@ -1,7 +1,9 @@
 """The caption: a template and a synonym for each factor value, all five factors in every caption.
 
-`parse_caption` inverts it, which a test holds against every template and synonym. Where it bites: no word
-names two values of any factors, so the words of a caption are enough, in whatever order.
+`parse_caption` inverts it, which a test holds against every template and synonym.
+
+Note:
+    No word names two values of any factors, so the words of a caption are enough, in whatever order.
 """
 
 from __future__ import annotations

@@ -4,7 +4,10 @@ Nothing here was recorded: pictures, gel images, point clouds and captions are r
 factors. It shows that a method works, not how well it works on real sensors. A sample is a function of (seed,
 index) and its
 factors: each modality draws its nuisance from its own stream, so rendering fewer modalities changes none of
-them. Where it bites: an index is an object; `streams.py` gives every edge and split objects of its own.
+them.
+
+Note:
+    An index is an object; `streams.py` gives every edge and split objects of its own.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 Two codes, whichever is shorter: a bitmap, 1 bit for every entry; or gaps, 1 byte for every chosen one: a byte b < 255
 skips b entries and chooses the next, 255 skips 255. Gaps win below a density of about 1/8, and are also read faster.
-Where it bites: reading makes int64 positions, 8 bytes a chosen entry, for as long as they are used.
+
+Note:
+    Reading makes int64 positions, 8 bytes a chosen entry, for as long as they are used.
 """
 
 from __future__ import annotations

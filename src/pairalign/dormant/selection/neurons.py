@@ -2,7 +2,9 @@
 
 A gated MLP has three matrices, a row of gate and up and a column of down; a plain one two, a row of the first and a
 column of the second, as in the vision towers of CLIP, SigLIP, InternViT and Qwen3-VL.
-Where it bites: a row has a bias in many vision towers, which stays the base's.
+
+Note:
+    A row has a bias in many vision towers, which stays the base's.
 """
 
 from __future__ import annotations

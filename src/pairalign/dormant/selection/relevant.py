@@ -3,8 +3,10 @@
 A mark is the score's value: 2 and more for a neuron that serves all tasks ("agnostic"), 1 and more for one that serves
 some above all ("specific"), less for the rest; and `CHOSEN` on top in the layers that the score chooses. What is
 relevant is what is marked in a chosen layer: neither a density nor a budget decides.
-Where it bites: a layer that is not chosen has no mask at all. The control is drawn from all neurons of a layer, the
-relevant ones among them, so that at shares near one it is nearly the same choice.
+
+Note:
+    A layer that is not chosen has no mask at all. The control is drawn from all neurons of a layer, the relevant ones
+    among them, so that at shares near one it is nearly the same choice.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ inputs; "rows" an output with all its inputs; "columns" an input; "neurons" an a
 "per_matrix", "global" over all matrices, "owl" per matrix with one share for each decoder layer, lower where more of
 the layer's scores are outliers (Yin et al. 2024, arXiv:2310.05175).
 The lowest scores are chosen: exactly k of them, and among equal scores those that come first.
-Where it bites: n:m says its own density, n / m; `density` is then not looked at.
+
+Note:
+    N:m says its own density, n / m; `density` is then not looked at.
 """
 
 from __future__ import annotations

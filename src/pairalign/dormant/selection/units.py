@@ -2,7 +2,9 @@
 
 A piece is an entry, a row, a column, or a neuron of an MLP, see `neurons`. The score of a piece is the mean over its
 entries (for a neuron the mean of its two or three means).
-Where it bites: pieces are numbered in the order of the scores' names, and that order breaks ties.
+
+Note:
+    Pieces are numbered in the order of the scores' names, and that order breaks ties.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@
 sample's own loss, the mean cross entropy of its answer: a first-order (Taylor) estimate of what the loss would change
 without the neuron. The sum runs over all tokens, words as picture patches, so that towers of either kind are measured
 alike, and padding, whose gradient is zero, counts nothing.
-Where it bites: needs answers, and keeps the whole graph of a batch.
+
+Note:
+    Needs answers, and keeps the whole graph of a batch.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 A sample's loss is the mean cross entropy of its answer tokens, those whose label is not −100, each predicted one place
 before. It is taken from the logits and not from the model, which averages over a batch's tokens: there a sample with a
 long answer would weigh more, and the batch's other samples would change what each of them counts.
-Where it bites: a sample without an answer has no loss, and is refused.
+
+Note:
+    A sample without an answer has no loss, and is refused.
 """
 
 from __future__ import annotations

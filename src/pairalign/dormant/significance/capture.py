@@ -1,7 +1,8 @@
 """Linear layers watched in forward passes, and a model whose activations have gradients though its base is frozen.
 
-Where it bites: a frozen base gives no gradient by itself, so the input embeddings are made to require one, and so is
-the output of a watched layer that no embedding reaches, such as a vision tower's.
+Note:
+    A frozen base gives no gradient by itself, so the input embeddings are made to require one, and so is the output of
+    a watched layer that no embedding reaches, such as a vision tower's.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ For every batch and Rademacher probe ξ: `mean_t abs(dS/dy_i) · abs(W_ij) · me
 Source: arXiv:2602.04509, as its code does it, which has no padding: here `last` is each prompt's last token and t runs
 over its tokens. Without calibration data the model writes its own: BOS and 1 to 5 random tokens, sampled on at
 temperature 0.9, top-p 0.9, repetition penalty 1.05.
-Where it bites: what a model writes by itself is text; pass calibration batches with images to hear about them too. A
-batch goes back through one decoder layer at a time; where that cannot be (see `layered`), its whole graph is kept.
+
+Note:
+    What a model writes by itself is text; pass calibration batches with images to hear about them too. A batch goes
+    back through one decoder layer at a time; where that cannot be (see `layered`), its whole graph is kept.
 """
 
 from __future__ import annotations

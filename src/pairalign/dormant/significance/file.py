@@ -3,9 +3,11 @@
 Scores that are `abs(W)` times a factor of each input and output (magnitude, Wanda, Splash), or factors alone (those of
 neurons), are kept as these factors, and computed again with the base's weights, to the bit; others as float32 matrices,
 4 bytes a weight.
-Where it bites: the file says which score, settings and shapes it holds, and by hashes which scores and which weights
-these are. Factors are compared with the base when they are used; of matrices nobody compares the hashes, so keep them
-beside the base that they were made from.
+
+Note:
+    The file says which score, settings and shapes it holds, and by hashes which scores and which weights these are.
+    Factors are compared with the base when they are used; of matrices nobody compares the hashes, so keep them beside
+    the base that they were made from.
 """
 
 from __future__ import annotations

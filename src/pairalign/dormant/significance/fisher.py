@@ -2,8 +2,10 @@
 
 Source: Kirkpatrick et al. 2017, arXiv:1612.00796. Squaring the gradient of a batch, as much code does, is another
 quantity: there the samples' gradients cancel.
-Where it bites: needs labelled batches, and runs the data once for every group of layers whose accumulators fit into
-`budget_bytes`, so that memory does not grow with the model. A batch with pictures keeps its whole graph.
+
+Note:
+    Needs labelled batches, and runs the data once for every group of layers whose accumulators fit into `budget_bytes`,
+    so that memory does not grow with the model. A batch with pictures keeps its whole graph.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 One forward pass cuts the graph at the decoder layers: it keeps what each was called with, and its output, a leaf. The
 totals' gradients at the leaves then walk back: a layer is run again with a graph, the gradients go through it, and
 through what the model does between layers, to the leaves before. Two forward passes instead of one, whatever the depth.
-Where it bites: running a layer again must give what it gave. A layer that is handed something that may remember, such
-as a cache or keys shared between layers, cannot be cut out: then there is nothing to walk.
+
+Note:
+    Running a layer again must give what it gave. A layer that is handed something that may remember, such as a cache or
+    keys shared between layers, cannot be cut out: then there is nothing to walk.
 """
 
 from __future__ import annotations

@@ -12,8 +12,10 @@ neurons are chosen, at least one, and among equals the first.
 The score is a mark, see `selection.relevant`: `choose="relevant"` trains what is marked, `choose="random"` as many
 neurons of each layer at random; it rises with the sum over tasks within each kind, so that `choose="highest"` trains a
 density of it.
-Where it bites: it compares tasks, so it needs two or more, with answers, and pictures for vision towers. A neuron's
-biases stay the base's.
+
+Note:
+    It compares tasks, so it needs two or more, with answers, and pictures for vision towers. A neuron's biases stay the
+    base's.
 """
 
 from __future__ import annotations

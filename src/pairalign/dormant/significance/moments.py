@@ -1,6 +1,7 @@
 """The second moment Σ x xᵀ of each layer's inputs over the calibration tokens, padding left out.
 
-Where it bites: (in, in) numbers a layer in float32, so the layers of a large model are better done in groups.
+Note:
+    (in, in) numbers a layer in float32, so the layers of a large model are better done in groups.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Random significance: the control that says what choosing at all is worth.
 
-Where it bites: drawn on the CPU and moved, so that a seed means the same weights on every device.
+Note:
+    Drawn on the CPU and moved, so that a seed means the same weights on every device.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 Most scores are `abs(W)` times a factor of each input and of each output, so that what has to be remembered while the
 calibration data pass is two vectors a layer. A score is a mapping; asking it for a weight computes that matrix.
-Where it bites: a mapping looks at the model's weights when it is asked, so choose before anything is trained.
+
+Note:
+    A mapping looks at the model's weights when it is asked, so choose before anything is trained.
 """
 
 from __future__ import annotations

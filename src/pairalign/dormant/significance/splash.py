@@ -3,7 +3,9 @@
 Source: Splash (ECCV 2026), as its code does it: the norm runs over every token of the batch, padding included, and
 1e-6 is added. Its paper speaks of visual-relative importance: `tokens="image"` takes the norm over the image's tokens
 only, `tokens="relative"` divides their root mean square by that of the text's. Padding never counts there.
-Where it bites: image tokens are those whose id is the model's `image_token_id`; a batch without one is an error.
+
+Note:
+    Image tokens are those whose id is the model's `image_token_id`; a batch without one is an error.
 """
 
 from __future__ import annotations

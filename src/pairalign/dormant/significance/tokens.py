@@ -1,6 +1,7 @@
 """Which tokens of a batch are the image's, the text's, or padding.
 
-Where it bites: image tokens are those whose id is the model's `image_token_id`; a model without one has text only.
+Note:
+    Image tokens are those whose id is the model's `image_token_id`; a model without one has text only.
 """
 
 from __future__ import annotations

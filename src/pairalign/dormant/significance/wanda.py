@@ -1,6 +1,9 @@
 """Wanda: abs(W) times the root mean square of each input over the calibration tokens.
 
-Source: Sun et al. 2024, arXiv:2306.11695. Where it bites: padding is left out, as the batch's attention mask says.
+Source: Sun et al. 2024, arXiv:2306.11695.
+
+Note:
+    Padding is left out, as the batch's attention mask says.
 """
 
 from __future__ import annotations

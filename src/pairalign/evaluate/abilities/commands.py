@@ -1,7 +1,8 @@
 """The command lines that measure a base, and its merged checkpoint or a run, equal in all but the model.
 
-Where it bites: lmms-eval splits the model's arguments at commas, and names its result folder by the last two parts of
-the model's path; so each side gets an output folder of its own.
+Note:
+    Lmms-eval splits the model's arguments at commas, and names its result folder by the last two parts of the model's
+    path; so each side gets an output folder of its own.
 """
 
 from __future__ import annotations

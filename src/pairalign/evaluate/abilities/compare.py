@@ -4,8 +4,11 @@
 
 Intervals are paired percentile bootstraps: a resample draws the same samples on both sides. Where no sample moved, the
 Wilson bound of the share that could have moved stands in. Source: Efron & Tibshirani 1993; forgetting as in
-arXiv:2510.08564. Where it bites: logs say nothing of which samples share a picture, so samples
-count one by one; and an average over tasks can hide one that is lost, so the worst is named.
+arXiv:2510.08564.
+
+Note:
+    Logs say nothing of which samples share a picture, so samples count one by one; and an average over tasks can hide
+    one that is lost, so the worst is named.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """The held-out sets of the selective-tuning papers by their lmms-eval task, and how a logged sample counts there.
 
 Source: arXiv:2510.08564 (ai2d … mmstar), Splash (MMMU … MMBench-CN); the fields are those that the tasks' own code in
-EvolvingLMMs-Lab/lmms-eval logs with --log_samples. Where it bites: MMMU, SEED-Bench and MMBench log an answer and not
-whether it is right, so it is counted here; MMBench's own count lets GPT find the option in a free answer, ours takes
-the letter that an answer begins with. Reported and counted scores are both given, see `compare`.
+EvolvingLMMs-Lab/lmms-eval logs with --log_samples.
+
+Note:
+    MMMU, SEED-Bench and MMBench log an answer and not whether it is right, so it is counted here; MMBench's own count
+    lets GPT find the option in a free answer, ours takes the letter that an answer begins with. Reported and counted
+    scores are both given, see `compare`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What answering without the sensor scores: the commonest adjectives of training, and another sample's reference.
 
-Where it bites: adjectives of touch are few and repeat, so both are far above zero; a model that has learned the data
-set's habits and reads no sensor reaches the first. The answers of "shuffled" come from another group, where there is
-more than one: a neighbour of the same recording would say the same.
+Note:
+    Adjectives of touch are few and repeat, so both are far above zero; a model that has learned the data set's habits
+    and reads no sensor reaches the first. The answers of "shuffled" come from another group, where there is more than
+    one: a neighbour of the same recording would say the same.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     endpoint = Endpoint("https://host/v1", "model", key_variable="JUDGE_KEY")
     endpoint.ask("…")        # the reply's text
 
-Where it bites: the key is read from the environment at every request, is never stored or printed, and goes to the host
-that was named and nowhere else: a redirect is an error. Server errors, 408, 429, broken connections, timeouts and
-replies that are no completion are tried again, twice as long after every try; other refusals end at once.
+Note:
+    The key is read from the environment at every request, is never stored or printed, and goes to the host that was
+    named and nowhere else: a redirect is an error. Server errors, 408, 429, broken connections, timeouts and replies
+    that are no completion are tried again, twice as long after every try; other refusals end at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """A judge's score, 1 to 10, of every description against its reference.
 
 Source: the scale and the comparison with a reference are TVL's (arXiv:2402.13232); the words of `PROMPT` are ours.
-Where it bites: scores compare only under the same model, prompt and temperature, all of which the result records; a
-reply that is no score is kept, counted and reported, and no number takes its place.
+
+Note:
+    Scores compare only under the same model, prompt and temperature, all of which the result records; a reply that is
+    no score is kept, counted and reported, and no number takes its place.
 """
 
 from __future__ import annotations

@@ -4,8 +4,11 @@
     P = hits / answered,  R = hits / reference,  F1 = 2 hits / (answered + reference)
 
 micro: over all samples together; macro: mean over samples. Source of synonyms: TVL (arXiv:2402.13232) ships
-`synonyms.json`, adjective → list. Where it bites: synonyms hold in both directions and do not chain; one-to-one means
-that ten words for one reference hit it once. An empty answer scores 0 in all three.
+`synonyms.json`, adjective → list.
+
+Note:
+    Synonyms hold in both directions and do not chain; one-to-one means that ten words for one reference hit it once. An
+    empty answer scores 0 in all three.
 """
 
 from __future__ import annotations

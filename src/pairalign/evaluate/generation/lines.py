@@ -1,6 +1,7 @@
 """JSON-lines files that grow as answers come, so that a killed run loses the answer it was at and no other.
 
-Where it bites: a kill in the middle of a write leaves half a line; reading skips it, and writing takes it away first.
+Note:
+    A kill in the middle of a write leaves half a line; reading skips it, and writing takes it away first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The page of a set of descriptions: signals with what was said of them and what is right, then the scores.
 
-Where it bites: the samples shown are spread evenly over the split and not picked by score.
+Note:
+    The samples shown are spread evenly over the split and not picked by score.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """The published measurements of touch descriptions, and how ours differs: for the result file.
 
 Source: TVL (arXiv:2402.13232), code Max-Fu/tvl tvl_llama/evaluate.py; SSVTP (arXiv:2209.13042); TacQuad is the data set
-of AnyTouch (arXiv:2502.12191). Where it bites: published scores are a judge's, from 1 to 10, and our keyword scores are
-shares: the two are never the same number, and a judge's scores compare only under one judge, prompt and reference.
+of AnyTouch (arXiv:2502.12191).
+
+Note:
+    Published scores are a judge's, from 1 to 10, and our keyword scores are shares: the two are never the same number,
+    and a judge's scores compare only under one judge, prompt and reference.
 """
 
 from __future__ import annotations

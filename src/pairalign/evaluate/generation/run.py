@@ -1,7 +1,8 @@
 """`score_descriptions`: everything that is measured of a set of descriptions, as JSON, a table and a page.
 
-Where it bites: samples without an adjective in their reference are left out and counted; what the commonest adjectives
-of the training references score is the chance that matters, so give those references wherever there are some.
+Note:
+    Samples without an adjective in their reference are left out and counted; what the commonest adjectives of the
+    training references score is the chance that matters, so give those references wherever there are some.
 """
 
 from __future__ import annotations

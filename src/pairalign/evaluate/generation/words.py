@@ -1,12 +1,14 @@
 """The adjectives of a description: words as stems, phrases as tuples of stems.
 
 Source: the inflection rules are the plural, -ed and -ing steps of Porter (1980), and no others: "ridged", "ridges" and
-"ridge" are one word, "bumpy" and "bump" are two. Where it bites: negation is not understood, "not soft" says soft; and
-a degree is dropped, "very soft" says soft. In running text only words of the vocabulary are found, since nothing here
-knows an adjective from a noun; in a list of short phrases every phrase counts, known or not, and a phrase of several
-words that is not known as a whole counts as the known ones in it: "soft fabric" says soft. A word that else says
-nothing ("felt", "can") is a phrase where it stands alone between commas, for it may be a sample's name; and then, as
-part of the vocabulary, in running text too.
+"ridge" are one word, "bumpy" and "bump" are two.
+
+Note:
+    Negation is not understood, "not soft" says soft; and a degree is dropped, "very soft" says soft. In running text
+    only words of the vocabulary are found, since nothing here knows an adjective from a noun; in a list of short
+    phrases every phrase counts, known or not, and a phrase of several words that is not known as a whole counts as the
+    known ones in it: "soft fabric" says soft. A word that else says nothing ("felt", "can") is a phrase where it stands
+    alone between commas, for it may be a sample's name; and then, as part of the vocabulary, in running text too.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 Source: block identifiability is measured so by von Kügelgen et al. 2021 (arXiv:2106.04619) and Yao et al.
 2024 (arXiv:2311.04056).
-Where it bites: R² has no unit. A dimension at a thousandth of the noise reads, once standardised, as well as
-one far above it. A part therefore counts only dimensions whose gate is at least 0.5 and whose spread is at
-least that of the training noise; the part "faint" drops both conditions, to show what is left in what they
-exclude.
+
+Note:
+    R² has no unit. A dimension at a thousandth of the noise reads, once standardised, as well as one far above it. A
+    part therefore counts only dimensions whose gate is at least 0.5 and whose spread is at least that of the training
+    noise; the part "faint" drops both conditions, to show what is left in what they exclude.
 """
 
 from __future__ import annotations

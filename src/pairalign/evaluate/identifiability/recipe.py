@@ -2,8 +2,10 @@
 
 Source: the terms of "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059), through
 `PairAligner`, so that the study measures the library's recipe and not a copy of it.
-Where it bites: cosine similarity is blind to the length of a latent, in which an encoder can then hide a
-private factor, and the minimal norm needs noise of a fixed size to bite on. Hence distances, and noise of 1.
+
+Note:
+    Cosine similarity is blind to the length of a latent, in which an encoder can then hide a private factor, and the
+    minimal norm needs noise of a fixed size to bite on. Hence distances, and noise of 1.
 """
 
 from __future__ import annotations

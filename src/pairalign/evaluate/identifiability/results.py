@@ -1,7 +1,8 @@
 """What the study found: every R² over the seeds, the figures that sum it up, as text, JSON and a heat map.
 
-Where it bites: a mean over blocks hides the one block that is lost, so every figure comes with its worst
-single cell over blocks, modalities and seeds.
+Note:
+    A mean over blocks hides the one block that is lost, so every figure comes with its worst single cell over blocks,
+    modalities and seeds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Run the study: every variant with every seed, resumable, each run its own world and weights.
 
 Source: the ablations of "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059).
-Where it bites: a seed changes the world (its mixings) as well as the weights, so that the spread over seeds
-is that of both.
+
+Note:
+    A seed changes the world (its mixings) as well as the weights, so that the spread over seeds is that of both.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 Source: the generative model behind block identifiability (von Kügelgen et al. 2021, arXiv:2106.04619;
 Daunhawer et al. 2023, arXiv:2303.09166; for modality pairs arXiv:2605.21059): independent standard normal
 blocks, each seen by some modalities, and one invertible mixing per modality.
-Where it bites: every edge draws samples of its own. A block that both ends see is equal on both sides;
-everything else, also a block that is shared on another edge, is drawn twice, so that no sample ever joins
-three modalities.
+
+Note:
+    Every edge draws samples of its own. A block that both ends see is equal on both sides; everything else, also a
+    block that is shared on another edge, is drawn twice, so that no sample ever joins three modalities.
 """
 
 from __future__ import annotations

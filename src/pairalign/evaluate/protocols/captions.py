@@ -1,8 +1,11 @@
 """The caption of every test sample, as TVL reads it: some of its words, but always the same ones.
 
 Source: Fu et al. 2024 (arXiv:2402.13232): a caption is a list of adjectives; a sample shows a random non-empty subset
-of them, in their order, as "soft, woven, and warm." Where it bites: TVL draws that subset anew each time a test sample
-is read, so that its own figures change from run to run; here it follows from the sample's key and nothing else.
+of them, in their order, as "soft, woven, and warm."
+
+Note:
+    TVL draws that subset anew each time a test sample is read, so that its own figures change from run to run; here it
+    follows from the sample's key and nothing else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Zero-shot classification over a fixed list of classes: the prompts' vectors once, then every split.
 
 Source: Radford et al. 2021 (arXiv:2103.00020), the unit mean of the unit embeddings of a class's prompts.
-Where it bites: the classes are those of the benchmark, also where a split lacks some, or chance would be too high; and
-the class mean is over the classes that the split holds.
+
+Note:
+    The classes are those of the benchmark, also where a split lacks some, or chance would be too high; and the class
+    mean is over the classes that the split holds.
 """
 
 from __future__ import annotations

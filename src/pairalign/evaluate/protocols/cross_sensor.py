@@ -2,8 +2,11 @@
 
 Source: the transfer between sensors that AnyTouch (arXiv:2502.12191) asks for; no figure is published in this form.
 A linear probe is trained on sensor A's training part and tested on sensor B's test part; and touches of A retrieve
-those of B that touch the same object. Where it bites: A → B and B → A are two measurements; and the probe from a sensor
-to itself stands beside them, since only the distance to it is the price of another sensor.
+those of B that touch the same object.
+
+Note:
+    A → B and B → A are two measurements; and the probe from a sensor to itself stands beside them, since only the
+    distance to it is the price of another sensor.
 """
 
 from __future__ import annotations

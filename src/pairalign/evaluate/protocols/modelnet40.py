@@ -1,8 +1,10 @@
 """ModelNet40, zero-shot: 2468 CAD models of 40 classes, by 64 prompts a class.
 
-Source: Wu et al. 2015 (arXiv:1406.5670), the data; ULIP and OpenShape, the protocol. Where it bites: "flower_pot" in a
-folder is "flower pot" in a prompt; and the official test part has 100 models of some classes and 20 of others, so read
-the class mean too.
+Source: Wu et al. 2015 (arXiv:1406.5670), the data; ULIP and OpenShape, the protocol.
+
+Note:
+    "flower_pot" in a folder is "flower pot" in a prompt; and the official test part has 100 models of some classes and
+    20 of others, so read the class mean too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Objaverse-LVIS, zero-shot: objects of 1,156 LVIS categories, by 64 prompts a class.
 
-Source: Deitke et al. 2023 (arXiv:2212.08051), the data; OpenShape (arXiv:2305.10764), the protocol. Where it bites: a
-class name goes into the prompt as LVIS spells it ("arctic_(type_of_shoe)"), as the published evaluations do; and a run
-that trained on all of Objaverse has seen these very objects, which OpenShape's figures without LVIS leave out.
+Source: Deitke et al. 2023 (arXiv:2212.08051), the data; OpenShape (arXiv:2305.10764), the protocol.
+
+Note:
+    A class name goes into the prompt as LVIS spells it ("arctic_(type_of_shoe)"), as the published evaluations do; and
+    a run that trained on all of Objaverse has seen these very objects, which OpenShape's figures without LVIS leave
+    out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Which protocols exist: a name, what is measured, where it was published, and the function that measures it.
 
-A protocol's file registers one function, `measure(task, **settings) -> list[Measurement]`. Where it bites: it checks
-labels, modalities and counts of every split first, and encodes only then; and what differs from the published
-measurement belongs into `differs`, in words.
+A protocol's file registers one function, `measure(task, **settings) -> list[Measurement]`.
+
+Note:
+    It checks labels, modalities and counts of every split first, and encodes only then; and what differs from the
+    published measurement belongs into `differs`, in words.
 """
 
 from __future__ import annotations

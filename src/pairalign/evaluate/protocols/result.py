@@ -1,7 +1,8 @@
 """The one form of every protocol's result: scores with n, chance and interval, beside the published figures.
 
-Where it bites: a published figure is a share between 0 and 1 here, as every score is, also where the paper prints
-per cent; and it was measured on other data whenever `differs` says so.
+Note:
+    A published figure is a share between 0 and 1 here, as every score is, also where the paper prints per cent; and it
+    was measured on other data whenever `differs` says so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """ScanObjectNN, zero-shot: objects cut out of scans of rooms, 15 classes, by 64 prompts a class.
 
-Source: Uy et al. 2019 (arXiv:1908.04616), the data; OpenShape and Uni3D, the protocol. Where it bites: one test set
-comes in several variants; the published zero-shot figures are on objects alone (OBJ_ONLY, 581), while the hardest
-variant (PB_T50_RS, 2882 views, moved, turned and scaled) is what supervised figures are about.
+Source: Uy et al. 2019 (arXiv:1908.04616), the data; OpenShape and Uni3D, the protocol.
+
+Note:
+    One test set comes in several variants; the published zero-shot figures are on objects alone (OBJ_ONLY, 581), while
+    the hardest variant (PB_T50_RS, 2882 views, moved, turned and scaled) is what supervised figures are about.
 """
 
 from __future__ import annotations

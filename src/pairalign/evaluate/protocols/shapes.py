@@ -1,9 +1,11 @@
 """Zero-shot classification of point clouds, as ULIP, OpenShape and Uni3D report it: what the three benchmarks share.
 
 Source: Xue et al. 2023 (ULIP, arXiv:2212.05171: 64 prompts a class), Liu et al. 2023 (OpenShape, arXiv:2305.10764),
-Zhou et al. 2024 (Uni3D, arXiv:2310.06773). Where it bites: their accuracy depends on the 64 exact strings of
-`templates_64.json`, on the names of the classes, and on which axis points up; the figures of a run whose encoder was
-trained with another axis up say nothing of it.
+Zhou et al. 2024 (Uni3D, arXiv:2310.06773).
+
+Note:
+    Their accuracy depends on the 64 exact strings of `templates_64.json`, on the names of the classes, and on which
+    axis points up; the figures of a run whose encoder was trained with another axis up say nothing of it.
 """
 
 from __future__ import annotations

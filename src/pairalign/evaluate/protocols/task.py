@@ -1,8 +1,9 @@
 """What a protocol is given: a run, a shard folder, and the answers to what every protocol asks of them.
 
-Where it bites: `meta` reads only the small record of each sample, so that labels are checked before anything is
-encoded; and a leakage-free division is only free of leakage for a run that was trained on its training part, so
-`overlap` counts what was trained on.
+Note:
+    `meta` reads only the small record of each sample, so that labels are checked before anything is encoded; and a
+    leakage-free division is only free of leakage for a run that was trained on its training part, so `overlap` counts
+    what was trained on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Touch and Go: material, hard or soft, rough or smooth, by linear probe and zero-shot.
 
 Source: Yang et al. 2022 (arXiv:2211.12498), the data and its three tasks; AnyTouch (arXiv:2502.12191), the linear-probe
-figures. Where it bites: the official material split draws frames at random, so that a probe meets nearly every test
-recording in training; the same measurement by recording stands beside it. Roughness has its own official division.
+figures.
+
+Note:
+    The official material split draws frames at random, so that a probe meets nearly every test recording in training;
+    the same measurement by recording stands beside it. Roughness has its own official division.
 """
 
 from __future__ import annotations

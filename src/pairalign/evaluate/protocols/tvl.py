@@ -5,9 +5,10 @@ Source: Fu et al. 2024 (arXiv:2402.13232), code Max-Fu/tvl, tvl_enc/tools/visual
     right(i, j) = cos(text_i, text_j) > τ          where one side is text, else i = j
     top-k = mean over i of [any of the k nearest of i is right],  averaged over both directions
 
-Where it bites: both directions count half each; τ is a number of one text tower (OpenCLIP ViT-L/14, where .636 is the
-cosine of near-synonyms), and with another tower it means something else. Chance is far above 1/n: every caption that
-is near enough is right, so read each score beside its chance.
+Note:
+    Both directions count half each; τ is a number of one text tower (OpenCLIP ViT-L/14, where .636 is the cosine of
+    near-synonyms), and with another tower it means something else. Chance is far above 1/n: every caption that is near
+    enough is right, so read each score beside its chance.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 L + λ/2 Σ F (θ − θ_base)², F the mean of squared per-sample gradients on calibration data, scaled to mean 1 so that λ
 means the same for every model. Source: arXiv:1612.00796.
-Where it bites: the springs are on the decoder's projections, where nearly all weights are; norms and embeddings are
-free.
+
+Note:
+    The springs are on the decoder's projections, where nearly all weights are; norms and embeddings are free.
 """
 
 from __future__ import annotations

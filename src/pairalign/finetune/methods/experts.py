@@ -1,7 +1,9 @@
 """A small mixture of LoRA experts on the feed-forward layers: `W x + Σ_e p_e(x) B_e A_e x`, p from a learned router.
 
 Source: LoRAMoE, arXiv:2312.09979, without its localised balancing, which needs tasks of two kinds in training.
-Where it bites: it cannot be merged, and costs its experts at every token.
+
+Note:
+    It cannot be merged, and costs its experts at every token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Full tuning: every parameter of the text decoder trains.
 
 A decoder in 16 bits keeps its dtype and has float32 masters while it trains, see `pairalign.masters`.
-Where it bites: the output head is left alone where it lies outside of the decoder, as in LLaVA.
+
+Note:
+    The output head is left alone where it lies outside of the decoder, as in LLaVA.
 """
 
 from __future__ import annotations

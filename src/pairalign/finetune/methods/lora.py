@@ -1,6 +1,7 @@
 """LoRA through PEFT: `W x + (α / r) B A x` on the decoder's projections. Source: arXiv:2106.09685.
 
-Where it bites: needs the extra `peft`.
+Note:
+    Needs the extra `peft`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Learning without forgetting: full tuning, held to the base's answers on the new task's own inputs.
 
 The term is `pairalign.finetune.distil`'s; dormant weights and LoRA have it as `train.distil`, without a second model.
-Where it bites: a frozen copy of the decoder is kept beside the one that trains; all else is shared with it.
+
+Note:
+    A frozen copy of the decoder is kept beside the one that trains; all else is shared with it.
 """
 
 from __future__ import annotations

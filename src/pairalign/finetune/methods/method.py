@@ -1,8 +1,10 @@
 """What a method decides: which weights of the language model train, what the loss adds, what is left at the end.
 
 `bridge` trains nothing of the language model; `dormant` is `pairalign.dormant.model`; the others are baselines.
-Where it bites: a penalty sees the model after the bridge's vectors are in place, as the loss does; and it is weighted
-as the loss is, by its batch's share of the answer tokens of its optimizer step, and so is what a larger batch gives.
+
+Note:
+    A penalty sees the model after the bridge's vectors are in place, as the loss does; and it is weighted as the loss
+    is, by its batch's share of the answer tokens of its optimizer step, and so is what a larger batch gives.
 """
 
 from __future__ import annotations

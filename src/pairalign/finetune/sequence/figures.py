@@ -2,7 +2,9 @@
 
 Pure functions. Scores are shares, 0 to 1; what comes out is points, 0 to 100. A table has a row for the base and one
 for each stage, and a column for each skill in the order in which they are taught.
-Where it bites: with n questions a score moves by 100/n points for each, and every such move up is as much recovery.
+
+Note:
+    With n questions a score moves by 100/n points for each, and every such move up is as much recovery.
 """
 
 from __future__ import annotations

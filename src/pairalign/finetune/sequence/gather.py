@@ -1,7 +1,8 @@
 """The figures of a sequence out of its stages' results, as plain values: sequence.json.
 
-Where it bites: an arm and seed has its figures once its last stage has finished; those that have not are told by their
-finished stages alone. A skill of several validation tasks counts as their mean.
+Note:
+    An arm and seed has its figures once its last stage has finished; those that have not are told by their finished
+    stages alone. A skill of several validation tasks counts as their mean.
 """
 
 from __future__ import annotations

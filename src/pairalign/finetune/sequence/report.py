@@ -1,6 +1,7 @@
 """The report of a sequence: a page, the same tables as Markdown, and its picture.
 
-Where it bites: recovery is a share of what was lost, and of little it says little; the points stand beside it.
+Note:
+    Recovery is a share of what was lost, and of little it says little; the points stand beside it.
 """
 
 from __future__ import annotations

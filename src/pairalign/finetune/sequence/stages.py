@@ -2,8 +2,10 @@
 
 Every run has all senses and asks all questions, those of skills that come later, too: an untaught bridge is fresh and
 stays so. So every line of the table has every column, and one base compares them all.
-Where it bites: what a stage changes in `senses` or `held_out` would make its figures those of something else, so it is
-refused; a sense counts as shown where a training task's prompt has its field.
+
+Note:
+    What a stage changes in `senses` or `held_out` would make its figures those of something else, so it is refused; a
+    sense counts as shown where a training task's prompt has its field.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Every kind gets the encoder's tokens, the shared latent and the private one, because what no pair could align, such
 as a touch's hardness, lives in the private part. Sources: linear and MLP as in LLaVA (arXiv:2304.08485, 2310.03744);
 the resampler as in Flamingo (arXiv:2204.14198).
-Where it bites: vectors leave with the size of the model's own embeddings, or a frozen model drowns in them.
+
+Note:
+    Vectors leave with the size of the model's own embeddings, or a frozen model drowns in them.
 """
 
 from __future__ import annotations

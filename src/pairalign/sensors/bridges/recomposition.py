@@ -3,8 +3,10 @@
 What a picture's tokens are before the projector, averaged, is a linear function of the picture's shared latent, fitted
 in closed form on pictures alone; a touch whose latent lies where that picture's does then looks like it to the model.
     x̂ = x̄ + W (g ⊙ z),   W = argmin Σ |x_i − x̄ − W (g ⊙ z_i)|² + λ |W|²,   vectors = projector(x̂)
-with g the gate along the path from sensor to picture. Where it bites: only what sensor and picture share gets through;
-hardness, which no picture shows, does not.
+with g the gate along the path from sensor to picture.
+
+Note:
+    Only what sensor and picture share gets through; hardness, which no picture shows, does not.
 """
 
 from __future__ import annotations
