@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pairalign.cli.align import read_plugins
 from pairalign.cli.answer import answer
@@ -18,7 +18,11 @@ from pairalign.cli.completion import offer, settings
 from pairalign.cli.device import add_trust_argument, read_device, with_device
 from pairalign.cli.verbs import add_verb
 from pairalign.core.config import load_config
+from pairalign.core.errors import StorageError
 from pairalign.core.exits import DONE, NOTHING_LEARNED
+
+if TYPE_CHECKING:
+    from pairalign.finetune.load import RecomposeRun
 
 
 def register(verbs: Any) -> None:
@@ -66,11 +70,27 @@ def run(args: argparse.Namespace) -> int:
     code = DONE if done.results.get("kept", {"learned": True})["learned"] else NOTHING_LEARNED
     if not current().main:
         return code
+    page = written_page(done)
     lines = [f"finished {done.finished}, nothing was trained; the figures are of then"] if done.finished else []
-    lines += [*report(done.results), f"run: {done.folder}\nnext: pairalign export {done.folder} PACK"]
-    record = {"run": done.folder, "finished": done.finished, **done.results}
+    lines += [*report(done.results), f"run: {done.folder}", *([f"report: {page}"] if page else [])]
+    lines += [f"next: pairalign export {done.folder} PACK"]
+    record = {"run": done.folder, "files": {"report": page}, "finished": done.finished, **done.results}
     answer(args, record, *lines, *conclusion(done.results))
     return code
+
+
+def written_page(done: RecomposeRun) -> Path | None:
+    """The page of a run, made where it is not there yet; None where an earlier run's folder cannot be written."""
+    from pairalign.finetune.page import PAGE, write_page
+
+    if done.finished and (done.folder / PAGE).is_file():
+        return done.folder / PAGE
+    try:
+        return write_page(done.folder, done.config, done.results)
+    except StorageError:
+        if done.finished:
+            return None
+        raise
 
 
 def report(results: dict[str, Any]) -> list[str]:

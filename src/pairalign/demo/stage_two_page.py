@@ -7,10 +7,10 @@ Note:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,11 +19,10 @@ from pairalign.data.place import find_place
 from pairalign.data.shards import read_samples
 from pairalign.demo.stage_two import points_of
 from pairalign.dormant.layer import dormant_linears
-from pairalign.evaluate.intervals import Score
-from pairalign.evaluate.pictures import draw_lines
 from pairalign.evaluate.report import Report, Signal
+from pairalign.finetune.page import COSTS, add_lines, cost_rows, kind_rows
 from pairalign.finetune.run import RecomposeRun
-from pairalign.finetune.three_figures import SAID, asked_again, sameness
+from pairalign.finetune.three_figures import SAID
 from pairalign.finetune.verdicts import add_verdicts, result_verdicts, results_headline
 from pairalign.sensors.answer import answer
 
@@ -35,7 +34,7 @@ SHOWN = 8
 
 def write_page(runs: Mapping[str, RecomposeRun], path: Path) -> Path:
     """Draw everything and write one self-contained page."""
-    dormant = runs["dormant"]
+    dormant, results = runs["dormant"], {name: run.results for name, run in runs.items()}
     report = Report(
         "A language model learns to feel",
         "A small model that reads pictures and words answers questions about touches and point clouds, which it had "
@@ -53,23 +52,18 @@ def write_page(runs: Mapping[str, RecomposeRun], path: Path) -> Path:
     for name, run in others.items():
         verdicts = result_verdicts(run.results)
         report.verdicts(f"{name}: {results_headline(verdicts)[0]}", verdicts)
-    if (costs := cost_rows(runs))[1]:  # runs of earlier versions have none
-        report.section("What the sensor costs", _COSTS)
+    if (costs := cost_rows(results))[1]:  # runs of earlier versions have none
+        report.section("What the sensor costs", COSTS)
         report.table(*costs, caption="Exact answers, mean over kinds; in brackets with updates off.")
     report.section("Questions about touches", "Objects of the validation set; dormant weights; greedy answers.")
     report.cards([show_answers(dormant)], "The gel image, the question, what the model says, and what is right.")
     report.section("Every kind of question", "The sensors' own questions first.")
-    report.table(*kind_rows(runs), caption="Share of exact answers, 95 % Wilson interval, chance.")
+    report.table(*kind_rows(results), caption="Share of exact answers, 95 % Wilson interval, chance.")
     report.section("Where the weights moved", "Size of the change of each matrix over the size of the matrix.")
     moved = moved_layers(dormant)
     told = "; ".join(f"layer {layer} {module} {value:.2f}" for (layer, module), value in moved.items())
     report.picture(draw_layers(moved), "Layer by module; darker moved more.", f"{told}.")
-    report.section("Drift along training", "Held-out accuracy, and the probability of the sensors' answer words there.")
-    for figure_name, title in (("accuracy", "held-out accuracy"), ("mass", "probability of answer words")):
-        lines = drift_lines(runs, figure_name)
-        if lines:
-            told = "; ".join(f"{name}: {line[0][1]:.3f}, at the end {line[-1][1]:.3f}" for name, line in lines.items())
-            report.picture(draw_lines({title: lines}, limits=(0, 1.05)), f"{title}; 0 is the base.", f"{told}.")
+    add_lines(report, results)
     return report.write(path)
 
 
@@ -83,13 +77,6 @@ _EXPLAINED = (
 _CHANGE = (
     "Points of exact answers gained on the sensors' questions, and lost on all others: as they are, and with a signal "
     "in the prompt that has nothing to do with them, which disturbs a model that learned nothing, too."
-)
-
-
-_COSTS = (
-    "Questions about pictures, texts and words once more: as they are, compared with the base logit by logit, and with "
-    "a touch or a point cloud in the prompt that has nothing to do with them. It says identical only where every logit "
-    "has all the base's bits."
 )
 
 
@@ -155,34 +142,6 @@ def _points_by_kind(runs: Mapping[str, RecomposeRun]) -> dict[str, tuple[str, di
     return found
 
 
-def kind_rows(runs: Mapping[str, RecomposeRun]) -> tuple[list[str], list[list[Any]]]:
-    """A row for every kind of question, a column for the base and every method."""
-    base = next(iter(runs.values())).results["base"]
-    rows: list[list[Any]] = []
-    for part in ("validation", "held_out"):
-        for task, score in base[part].items():
-            for kind, value in score["kinds"].items():
-                cells = [run.results["after"][part][task]["kinds"][kind] for run in runs.values()]
-                rows.append([f"{task}: {kind.partition('.')[2]}", value["n"], *map(_score, [value, *cells])])
-    return ["question", "n", "base", *runs], rows
-
-
-def cost_rows(runs: Mapping[str, RecomposeRun]) -> tuple[list[str], list[list[Any]]]:
-    """A row for every held-out task and method: before, after, how far that is the base's, and with a signal there."""
-    rows: list[list[Any]] = []
-    for name, run in runs.items():
-        for task, told in asked_again(run.results).items():
-            off = told["updates_off"] or {}
-            cells = [f"{told[p]['accuracy']:.3f}" + (f" ({off[p]['accuracy']:.3f})" if off else "") for p in SAID]
-            scores = [told[when]["accuracy"] for when in ("base", "without")]
-            rows.append([f"{task}, {name}", told["n"], *scores, sameness(told), *cells])
-    return ["question, method", "n", "before", "after", "without the sensor", *SAID.values()], rows
-
-
-def _score(value: Any) -> Score:
-    return value if isinstance(value, Score) else Score(**value)
-
-
 def moved_layers(run: RecomposeRun) -> dict[tuple[int, str], float]:
     """Relative change of every adapted matrix, by layer and module."""
     moved: dict[tuple[int, str], float] = {}
@@ -209,17 +168,3 @@ def draw_layers(moved: Mapping[tuple[int, str], float]) -> Figure:
             colour = "white" if value > middle else "#333"
             ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
     return lay_out(figure)
-
-
-def drift_lines(runs: Mapping[str, RecomposeRun], name: str) -> dict[str, list[tuple[float, float]]]:
-    """By method the mean over held-out tasks of one figure along training, where it was measured more than once."""
-    found = {method: [(line["step"], _mean(line, name)) for line in run.results["history"]]
-             for method, run in runs.items()}  # fmt: skip
-    return {method: line for method, line in found.items() if len({step for step, _ in line}) > 1}
-
-
-def _mean(line: Mapping[str, float], name: str) -> float:
-    values: Sequence[float] = [
-        value for key, value in line.items() if key.startswith("held_out/") and key.split("/")[2] == name
-    ]
-    return sum(values) / len(values)

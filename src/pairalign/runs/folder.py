@@ -50,6 +50,7 @@ NAMES = (
         "chosen/made_from.json",
         "evaluation/metrics.json",
         "evaluation/report.html",
+        "report.html",
     ),
 )
 _KEPT = re.compile(r"plugins(/(?!\.\.?/)[^/\\\0]+)+(?<!/\.\.)")
