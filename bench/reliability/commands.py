@@ -44,8 +44,8 @@ def cases(work: Path) -> list[Case]:
 
 def _packing(work: Path) -> Iterator[Case]:
     pack = ("data", "pack", str(work / "manifest" / "m.jsonl"), OUT, "--shard-samples", "20", "--quiet")
-    layout = ("data", "convert", "touch-and-go", str(work / "recordings"), "-o", OUT, "--shard-samples", "4", "--quiet")
-    for verb, words in (("pack", pack), ("convert", layout)):
+    known = ("data", "convert", "touch-and-go", str(work / "recordings"), "-o", OUT, "--shard-samples", "4", "--quiet")
+    for verb, words in (("pack", pack), ("convert", known)):
         files = ("train-", "index.json") if verb == "pack" else ("train-", "index.json", "conversion.json")
         two, done = (*words, "--workers", "2"), {"finished": "already holds a finished pack"}
         yield Case(f"{verb}, 1 process", words, files, **done)

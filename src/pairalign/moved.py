@@ -1,8 +1,8 @@
 """Modules under the names that they had in earlier versions: importing one gives the module of today, and says so once.
 
 Note:
-    It is the same module object, so what a program patches there is patched everywhere. A name that moved inside a
-    module is not found here.
+    It is the same module object, so what a program patches there is patched everywhere. A name inside a module is
+    kept beside the one of today, see `pairalign.core.earlier`.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ _RECOMPOSE = {
     "task": "finetune.module",
     "watch": "finetune.callbacks",
 }
+_WORDS = {"data.convert.layout": "data.convert.dataset_format"}
 MOVED = {f"pairalign.{name}": f"pairalign.core.{name}" for name in _CORE}
 MOVED |= {f"pairalign.recompose.{name}": f"pairalign.{now}" for name, now in _RECOMPOSE.items()}
+MOVED |= {f"pairalign.{name}": f"pairalign.{now}" for name, now in _WORDS.items()}
 
 
 class MovedModules(MetaPathFinder, Loader):
@@ -71,7 +73,7 @@ class MovedModules(MetaPathFinder, Loader):
         """Put today's module in the place of the one that was asked for."""
         old, new = module.__name__, _today(module.__name__)
         assert new is not None
-        if old.startswith("pairalign.recompose"):
+        if old.removeprefix("pairalign.") not in _CORE:
             warnings.warn(f"{old} is called {new} now: import that.", FutureWarning, stacklevel=2)
         sys.modules[old] = importlib.import_module(new)
 

@@ -1,4 +1,4 @@
-"""Settings are checked by what their function says that they are, for layouts and protocols alike."""
+"""Settings are checked by what their function says that they are, for dataset formats and protocols alike."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 
 from pairalign.core.errors import ConfigError, DataError
 from pairalign.core.parameters import check_values, fits, settings_of, text_settings
-from pairalign.data.convert import known_layouts
-from pairalign.data.convert.layout import Layout, check_options
+from pairalign.data.convert import known_formats
+from pairalign.data.convert.dataset_format import DatasetFormat, check_options
 from pairalign.evaluate.protocols.registry import Protocol, check_settings, known_protocols
 
 if TYPE_CHECKING:
-    from pairalign.data.convert.layout import Listing
+    from pairalign.data.convert.dataset_format import Listing
 
 FITTING: list[tuple[Any, list[Any], list[Any]]] = [
     (int, [3, 0], [True, 3.0, "3", None]),
@@ -35,24 +35,24 @@ def test_a_value_fits_its_annotation_or_not(annotation: Any, right: list[Any], w
 
 
 def read(folder: str, skip: str, *, every: int = 1, most: int | None = None, name: str = "x", own=None) -> Listing:  # type: ignore[no-untyped-def]
-    """A layout as a stranger writes one: a type that is imported for type checkers alone, and a bare parameter."""
+    """A format as a stranger writes one: a type that is imported for type checkers alone, and a bare parameter."""
 
 
 def test_options_of_a_layout_are_checked_by_annotation() -> None:
-    layout = Layout("mine", "", "", "", (), read)
-    check_options(layout, {"every": 2, "most": 5, "name": "y", "own": object()})
-    check_options(layout, {"most": None})
+    form = DatasetFormat("mine", "", "", "", (), read)
+    check_options(form, {"every": 2, "most": 5, "name": "y", "own": object()})
+    check_options(form, {"most": None})
     for options, words in (
-        ({"every": True}, "option every=True of layout 'mine': give a whole number, such as 1."),
-        ({"most": "5"}, "option most='5' of layout 'mine': give a whole number or null."),
+        ({"every": True}, "option every=True of dataset format 'mine': give a whole number, such as 1."),
+        ({"most": "5"}, "option most='5' of dataset format 'mine': give a whole number or null."),
         ({"most": False}, "give a whole number or null"),
         ({"name": 3}, "give text, such as 'x'"),
-        ({"evry": 1}, "layout 'mine' has no option 'evry'. Did you mean 'every'"),
+        ({"evry": 1}, "dataset format 'mine' has no option 'evry'. Did you mean 'every'"),
     ):
         with pytest.raises(DataError, match=words.replace("?", r"\?")):
-            check_options(layout, options)
-    assert layout.options == {"every": 1, "most": None, "name": "x", "own": None}
-    assert text_settings(layout.parameters) == ["name"]
+            check_options(form, options)
+    assert form.options == {"every": 1, "most": None, "name": "x", "own": None}
+    assert text_settings(form.parameters) == ["name"]
 
 
 def test_settings_of_a_protocol_follow_the_same_rule() -> None:
@@ -69,7 +69,7 @@ def test_settings_of_a_protocol_follow_the_same_rule() -> None:
 
 def test_every_default_is_what_its_own_annotation_takes() -> None:
     for parameters in (
-        *(layout.parameters for layout in known_layouts().values()),
+        *(form.parameters for form in known_formats().values()),
         *(protocol.settings for protocol in known_protocols().values()),
     ):
         defaults = {name: one.default for name, one in parameters.items()}

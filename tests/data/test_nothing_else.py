@@ -14,8 +14,8 @@ import pytest
 from small_files import small_file
 
 from pairalign.core.errors import DataError
+from pairalign.data.convert.dataset_format import present
 from pairalign.data.convert.hub_rows import read_cell
-from pairalign.data.convert.layout import present
 from pairalign.data.convert.pickles import load_tensor
 from pairalign.data.convert.video import frame_times, open_video
 from pairalign.data.decode import read_signal

@@ -14,8 +14,8 @@ import yaml
 
 from pairalign.cli.main import _parse
 from pairalign.core.config import AlignConfig
-from pairalign.data.convert import layout
-from pairalign.data.convert.layout import find_layout
+from pairalign.data.convert import dataset_format
+from pairalign.data.convert.dataset_format import find_format
 from pairalign.dormant.significance import scores
 from pairalign.dormant.significance.scores import check_score
 from pairalign.evaluate.protocols import registry
@@ -65,7 +65,12 @@ def test_every_block_of_settings_has_keys_of_a_configuration() -> None:
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the test registers is not there after it."""
-    for home, name in ((scores, "_SCORES"), (layout, "_LAYOUTS"), (registry, "_PROTOCOLS"), (bridges, "_BRIDGES")):
+    for home, name in (
+        (scores, "_SCORES"),
+        (dataset_format, "_FORMATS"),
+        (registry, "_PROTOCOLS"),
+        (bridges, "_BRIDGES"),
+    ):
         entries = getattr(home, name)
         monkeypatch.setattr(home, name, copy.copy(entries))
 
@@ -76,7 +81,7 @@ def test_what_the_page_on_extending_registers_is_there_with_its_options(tmp_path
         exec(block, {"__name__": "extend"})
     check_score("inverse", {"power": 2.0})
     assert find_protocol("my-labels").settings
-    mine, left = find_layout("my-lab"), list[Any]()
+    mine, left = find_format("my-lab"), list[Any]()
     for name in ("touch/a.png", "image/a.png", "touch/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

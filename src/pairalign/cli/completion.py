@@ -1,4 +1,4 @@
-"""`pairalign completion bash|zsh|fish`: what a shell runs to complete verbs, options, encoders and layouts.
+"""`pairalign completion bash|zsh|fish`: what a shell runs to complete verbs, options, encoders and dataset formats.
 
 Note: the shell asks `pairalign` itself at every press of the key, so that what is installed meanwhile is known; no verb
 runs then, and nothing heavy is imported.
@@ -69,9 +69,9 @@ def settings(*kinds: str) -> Callable[[], Iterable[str]]:
     return names
 
 
-def layouts() -> Iterable[str]:
-    """Names of the layouts that come with the project."""
-    from pairalign.data.convert.layout import MODULES
+def formats() -> Iterable[str]:
+    """Names of the dataset formats that come with the project."""
+    from pairalign.data.convert.dataset_format import MODULES
 
     return sorted(MODULES)
 

@@ -1,4 +1,4 @@
-"""Names whose entries are imported when they are first asked for, such as data layouts and protocols.
+"""Names whose entries are imported when they are first asked for, such as dataset formats and protocols.
 
 Note:
     A module registers its entry as it is imported, so the table of modules is what exists, and listing all entries

@@ -1,6 +1,6 @@
 """The settings of a registered function are its keyword parameters; here is which there are, and what fits one.
 
-Data layouts and protocols share it.
+Dataset formats and protocols share it.
 
 Note:
     A value is checked by the parameter's annotation, and not by the type of its default, so that a default of `None`
@@ -37,7 +37,7 @@ def settings_of(function: Callable[..., Any], given: int) -> Parameters:
 def check_values(
     known: Parameters, values: Mapping[str, Any], kind: str, owner: str, error: type[PairalignError]
 ) -> None:
-    """Raise `error` for a value that no setting takes. kind, owner: words for it, "option" and "layout 'tvl'"."""
+    """Raise `error` for a value that no setting takes. kind, owner: words for it, "option", "protocol 'tvl'"."""
     for name, value in values.items():
         if name not in known:
             near = did_you_mean(name, known)

@@ -1,4 +1,4 @@
-"""Small folders in the true layouts, and how their shards are read back."""
+"""Small folders in the true dataset formats, and how their shards are read back."""
 
 from __future__ import annotations
 

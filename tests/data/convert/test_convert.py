@@ -21,9 +21,9 @@ from PIL import Image
 
 from pairalign.cli.main import main
 from pairalign.core.errors import DataError
-from pairalign.data.convert import known_layouts
+from pairalign.data.convert import known_formats
+from pairalign.data.convert.dataset_format import MODULES
 from pairalign.data.convert.division import divide
-from pairalign.data.convert.layout import MODULES
 from pairalign.data.convert.spool import Spool
 from pairalign.data.index import load_index
 
@@ -125,12 +125,12 @@ def test_help_lists_every_layout_with_its_options(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         main(["data", "convert", "--help"])
     text = capsys.readouterr().out
-    for name, layout in known_layouts().items():
+    for name, form in known_formats().items():
         assert f"  {name}" in text
-        assert layout.title in text
-        for field in (layout.source, layout.licence):
+        assert form.title in text
+        for field in (form.source, form.licence):
             assert field
-    assert set(known_layouts()) == set(MODULES)
+    assert set(known_formats()) == set(MODULES)
     assert "trust_pickles=False" in text
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pairalign.cli.main import main
 from pairalign.core.errors import DataError
-from pairalign.data.convert import find_layout
+from pairalign.data.convert import find_format
 from pairalign.data.convert.hub_rows import open_splits, state_of
 
 COLUMNS = "image=photo,touch=tactile,text=caption,force=force,material=material"
@@ -235,7 +235,7 @@ def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find_layout("hub")
+    find_format("hub")
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "dataset_dict.json").write_text("{}")
 

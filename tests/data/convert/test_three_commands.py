@@ -24,7 +24,7 @@ from test_physiclear import RECORDINGS
 from test_tvl import hct, ssvtp
 
 from pairalign.cli.main import main
-from pairalign.data.convert import known_layouts
+from pairalign.data.convert import known_formats
 from pairalign.data.index import load_index
 
 ROOT = Path(__file__).parents[3]
@@ -155,7 +155,7 @@ FOLDERS: list[Callable[[Path], None]] = [
 
 
 def test_every_layout_has_its_row_and_every_row_its_miniature() -> None:
-    assert {shlex.split(row[0])[3] for row in ROWS} == set(known_layouts())
+    assert {shlex.split(row[0])[3] for row in ROWS} == set(known_formats())
     assert len(ROWS) == len(FOLDERS)
     assert all(len(row) == 3 for row in ROWS)
 

@@ -1,4 +1,4 @@
-"""Packages that only one layout needs, which are extras of the project."""
+"""Packages that only one dataset format needs, which are extras of the project."""
 
 from __future__ import annotations
 

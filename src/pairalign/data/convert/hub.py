@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.data.convert.dataset_format import Listing, Skip, register_format
 from pairalign.data.convert.hub_rows import is_readable, open_splits, read_cell, state_of
-from pairalign.data.convert.layout import Listing, Skip, register_layout
 from pairalign.data.made import Made
 from pairalign.data.rows import key_digest
 
 
-@register_layout(
+@register_format(
     "hub",
     title="a local folder of the Hugging Face package datasets",
     source="a local folder of the package datasets",

@@ -28,7 +28,7 @@ STARTS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png", b"\x93NUMPY": "np
 
 def need_datasets() -> Any:
     """The package `datasets`, or a `DataError` that says how to get it."""
-    return need("datasets", "hub", "this layout is read by the package datasets")
+    return need("datasets", "hub", "this dataset format is read by the package datasets")
 
 
 def state_of(folder: Path) -> str:

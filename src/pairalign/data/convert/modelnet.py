@@ -20,7 +20,7 @@ import numpy as np
 
 from pairalign.core.errors import DataError
 from pairalign.core.limits import read_words
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.dataset_format import Listing, Skip, first_match, register_format
 from pairalign.data.convert.mesh import centred, points_of_off
 from pairalign.data.made import Made
 
@@ -29,7 +29,7 @@ MESHES = "*/train/*.off|*/*/train/*.off"
 NUMBERED = re.compile(r"(.+)_\d+")
 
 
-@register_layout(
+@register_format(
     "modelnet40",
     title="ModelNet40: CAD models of 40 classes, as points with normals or as OFF meshes",
     source="https://modelnet.cs.princeton.edu (arXiv:1406.5670)",

@@ -25,7 +25,7 @@ import numpy as np
 
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.core.limits import limit, parse_json
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.dataset_format import Listing, Skip, first_match, register_format
 from pairalign.data.convert.mesh import centred
 from pairalign.data.convert.pickles import load_pickled_npy, load_tensor
 from pairalign.data.lines import long_cells
@@ -39,7 +39,7 @@ TABLES = "*aption*.csv|*/*aption*.csv|Cap3D*.csv|*/Cap3D*.csv"
 TEXTS = ("text", "blip_caption", "msft_caption", "retrieval_text")
 
 
-@register_layout(
+@register_format(
     "objaverse",
     title="Objaverse: points with colour and captions, as OpenShape, PointLLM or Cap3D store them",
     source="https://objaverse.allenai.org (arXiv:2212.08051), captions arXiv:2306.07279",

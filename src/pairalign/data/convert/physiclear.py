@@ -24,7 +24,7 @@ from string import Formatter
 
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.core.limits import parse_json
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.dataset_format import Listing, Skip, first_match, register_format
 from pairalign.data.convert.octopi_tables import CONSTANTS, SPLITS, OctopiTables, bare_name
 from pairalign.data.convert.video import frame_times, need_av, read_frame
 from pairalign.data.made import Made
@@ -34,7 +34,7 @@ VIDEOS = ("*_[0-9]*.mov", "*/*_[0-9]*.mov")
 NAME = re.compile(r"(?:physiclear_)?(.+)_(\d+)")
 
 
-@register_layout(
+@register_format(
     "physiclear",
     title="PhysiCLeAR: GelSight videos of everyday objects with hardness, roughness and texture",
     source="https://github.com/clear-nus/octopi (arXiv:2405.02794)",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pairalign.core.errors import DataError
-from pairalign.data.convert.layout import Layout
+from pairalign.data.convert.dataset_format import DatasetFormat
 from pairalign.data.index import ShardIndex
 from pairalign.data.kinds import names_touch
 from pairalign.files import write_json
@@ -27,7 +27,7 @@ LOOKED_AT = 100  # samples of each split, for exchanged pairs
 
 @dataclass
 class Skipped:
-    """Collects (key, reason) of what a layout leaves out; a strict one raises at the first."""
+    """Collects (key, reason) of what a dataset format leaves out; a strict one raises at the first."""
 
     strict: bool = False
     entries: list[tuple[str, str]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Conversion:
     @classmethod
     def of(
         cls,
-        layout: Layout,
+        form: DatasetFormat,
         source: Path,
         out: Path,
         index: ShardIndex,
@@ -67,8 +67,9 @@ class Conversion:
         reasons = Counter(reason.partition(":")[0] for _, reason in index.skipped)
         doubles = {name: _doubled([part[name] for part in ids if name in part]) for name in index.modalities}
         report = {
-            "layout": layout.name,
-            "title": layout.title,
+            "format": form.name,
+            "layout": form.name,  # earlier name
+            "title": form.title,
             "folder": source.name,
             "options": dict(options),
             "converted": sum(split.count for split in index.splits.values()),

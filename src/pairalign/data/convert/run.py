@@ -17,8 +17,8 @@ from tqdm import tqdm
 from pairalign.core.arguments import checked
 from pairalign.core.bounds import LARGEST, Count, Whole, Within
 from pairalign.core.errors import DataError
+from pairalign.data.convert.dataset_format import DatasetFormat, check_folder, check_options, find_format
 from pairalign.data.convert.division import divide
-from pairalign.data.convert.layout import Layout, check_folder, check_options, find_layout
 from pairalign.data.convert.report import Conversion, Skipped, suspected_swaps
 from pairalign.data.convert.resize import reduced
 from pairalign.data.convert.spool import Changed, Spool
@@ -50,10 +50,10 @@ def convert_data(
     """Convert a published data set into a shard folder, and write its `conversion.json`.
 
     Args:
-        name: of its layout, see `pairalign data convert --help`.
+        name: of its format, see `pairalign data convert --help`.
         folder: the data set as its authors publish it.
         out: the shard folder.
-        options: of the layout.
+        options: of the format.
         shard_samples: samples in one shard file.
         workers: processes.
         seed: of the order of samples and of the division by object.
@@ -69,33 +69,33 @@ def convert_data(
         What was converted and what was left out, with reasons.
 
     Raises:
-        DataError: for an unknown layout, a folder of another layout, a wrong option, and where nothing is left.
+        DataError: for an unknown format, a folder of another one, a wrong option, and where nothing is left.
     """
-    layout, folder, out = find_layout(name), Path(folder), Path(out)
-    check_options(layout, options or {})
-    check_folder(layout, folder)
+    form, folder, out = find_format(name), Path(folder), Path(out)
+    check_options(form, options or {})
+    check_folder(form, folder)
     check_free(out, overwrite)
     skipped, sizes, doubles = Skipped(strict), Counter[str](), list[dict[str, Any]]()
-    listed = _listed(layout.read(folder, skipped, **(options or {})), layout, sizes, limit, progress)
-    spool = _spooled(listed, out, seed, skipped, f"{str(folder)!r}: no sample of {layout.name}")
-    parts = divide(sizes, layout.shares, seed) if layout.division else {}
+    listed = _listed(form.read(folder, skipped, **(options or {})), form, sizes, limit, progress)
+    spool = _spooled(listed, out, seed, skipped, f"{str(folder)!r}: no sample of {form.name}")
+    parts = divide(sizes, form.shares, seed) if form.division else {}
 
     def finish(sample: dict[str, Any]) -> dict[str, Any]:
         sample = sample if resize is None else reduced(sample, resize)
-        divided = {layout.division: parts[group_of(sample, layout)]} if layout.division else {}
+        divided = {form.division: parts[group_of(sample, form)]} if form.division else {}
         return {**sample, "splits": {**sample.get("splits", {}), **divided}}
 
     reported: list[Conversion] = []
 
     def report(index: ShardIndex) -> None:  # before the pack counts as finished, so that no kill loses it
         suspicions = [*skipped.suspicions, *suspected_swaps(out, index, seed)]
-        reported.append(Conversion.of(layout, folder, out, index, options or {}, doubles, suspicions))
+        reported.append(Conversion.of(form, folder, out, index, options or {}, doubles, suspicions))
         reported[0].write()
 
     pack_pairs(
         Changed(spool, finish),
         out,
-        units=_facts(layout, next(iter(spool))),
+        units=_facts(form, next(iter(spool))),
         shard_samples=shard_samples,
         workers=workers,
         seed=None,
@@ -103,8 +103,8 @@ def convert_data(
         on_bad="fail" if strict else "skip",
         overwrite=overwrite,
         progress=progress,
-        licence=layout.licence,
-        origin=layout.source,
+        licence=form.licence,
+        origin=form.source,
         left_out=skipped.entries,
         on_shard=lambda record: doubles.append(record["ids"]),
         on_index=report,
@@ -113,20 +113,20 @@ def convert_data(
     return reported[0]
 
 
-def group_of(sample: Mapping[str, Any], layout: Layout) -> str:
+def group_of(sample: Mapping[str, Any], form: DatasetFormat) -> str:
     """What the sample must not be torn apart from; its own key where the data set does not say."""
-    value = sample.get(layout.whole)
+    value = sample.get(form.whole)
     return str(sample["key"] if value is None else value)
 
 
 def _listed(
-    samples: Iterator[dict[str, Any]], layout: Layout, sizes: Counter[str], limit: int | None, progress: bool
+    samples: Iterator[dict[str, Any]], form: DatasetFormat, sizes: Counter[str], limit: int | None, progress: bool
 ) -> Iterator[dict[str, Any]]:
     """The samples, counted by group."""
-    for count, sample in enumerate(tqdm(samples, desc=f"list {layout.name}", unit="sample", disable=not progress)):
+    for count, sample in enumerate(tqdm(samples, desc=f"list {form.name}", unit="sample", disable=not progress)):
         if count == limit:
             return
-        sizes[group_of(sample, layout)] += 1
+        sizes[group_of(sample, form)] += 1
         yield sample
 
 
@@ -146,12 +146,12 @@ def _spooled(listed: Iterator[dict[str, Any]], out: Path, seed: int, skipped: Sk
         raise
 
 
-def _facts(layout: Layout, sample: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The layout's facts of the modalities that there are; which way is up, and what the columns of points are, may
+def _facts(form: DatasetFormat, sample: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The format's facts of the modalities that there are; which way is up, and what the columns of points are, may
     depend on the form that was found and on what was asked of it.
     """
     meta = sample.get("meta", {})
     own = {"up": meta["up"]} if "up" in meta else {}
     own |= {"axes": ("point", meta["columns"])} if "columns" in meta else {}
-    found = {name: dict(facts) for name, facts in layout.facts.items() if name in sample}
+    found = {name: dict(facts) for name, facts in form.facts.items() if name in sample}
     return {name: facts | (own if name == "points" else {}) for name, facts in found.items()}

@@ -22,8 +22,8 @@ import numpy as np
 
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.core.limits import check, open_plain
+from pairalign.data.convert.dataset_format import Listing, Skip, first_match, register_format
 from pairalign.data.convert.extra import need
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
 from pairalign.data.convert.mesh import centred
 from pairalign.data.made import Made
 
@@ -36,7 +36,7 @@ VARIANTS = {"PB_T50_RS": "_augmentedrot_scale75", "PB_T50_R": "_augmentedrot", "
 FILES = "main_split*/*objectdataset*.h5|*/main_split*/*objectdataset*.h5|*objectdataset*.h5"
 
 
-@register_layout(
+@register_format(
     "scanobjectnn",
     title="ScanObjectNN: scanned objects of 15 classes, as points",
     source="https://hkust-vgd.github.io/scanobjectnn (arXiv:1908.04616)",

@@ -21,7 +21,7 @@ import numpy as np
 from pairalign.core.errors import DataError
 from pairalign.core.limits import parse_json, read_bytes
 from pairalign.data.arrays import read_npy
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.dataset_format import Listing, Skip, first_match, register_format
 from pairalign.data.convert.mesh import centred
 from pairalign.data.made import Made
 
@@ -29,7 +29,7 @@ TAXONOMY = "taxonomy.json|*/taxonomy.json"
 VIEW = re.compile(r"_r_\d+\.png$")  # beside it may lie …_depth0001.png
 
 
-@register_layout(
+@register_format(
     "shapenet",
     title="ShapeNet-55 as ULIP lays it out: points, rendered views, names",
     source="https://github.com/salesforce/ULIP (arXiv:2212.05171), https://shapenet.org (arXiv:1512.03012)",

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.data.convert.layout import Skip
+from pairalign.data.convert.dataset_format import Skip
 from pairalign.data.lines import long_cells
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairalign.core.errors import DataError, did_you_mean
-from pairalign.data.convert.layout import Listing, Skip, first_match, register_layout
+from pairalign.data.convert.dataset_format import Listing, Skip, first_match, register_format
 from pairalign.data.lines import long_cells
 
 PLACES = ("indoor", "outdoor")
@@ -42,7 +42,7 @@ def _either(pattern: str) -> str:
     return "|".join(home + pattern.format(place) for home in ("", "tacquad/") for place in PLACES)
 
 
-@register_layout(
+@register_format(
     "tacquad",
     title="TacQuad: GelSight Mini, DIGIT and DuraGel on the same objects, camera frames and captions",
     source="https://github.com/GeWu-Lab/AnyTouch (arXiv:2502.12191)",

@@ -20,7 +20,7 @@ from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
 from pairalign.core.limits import parse_json
-from pairalign.data.convert.layout import Listing, Skip, first_match, present, register_layout
+from pairalign.data.convert.dataset_format import Listing, Skip, first_match, present, register_format
 
 TABLE = "data_list.json|touch100k/data_list.json"
 CAPTIONS = {"sentence": "sentence_desc", "phrase": "phrase_desc"}
@@ -28,7 +28,7 @@ STAMP = re.compile(r"(?<!\d)\d{8}_\d{6}(?!\d)")
 UNKNOWN = "unknown"
 
 
-@register_layout(
+@register_format(
     "touch100k",
     title="Touch100k: GelSight and camera frames with sentences and phrases",
     source="https://github.com/cocacola-lab/TLV-Link (arXiv:2406.03813)",

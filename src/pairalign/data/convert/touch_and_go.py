@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pairalign.core.errors import DataError
-from pairalign.data.convert.layout import Listing, Skip, first_match, present, register_layout
+from pairalign.data.convert.dataset_format import Listing, Skip, first_match, present, register_format
 
 MATERIALS = (  # by their number in the lists
     "concrete", "plastic", "glass", "wood", "metal", "brick", "tile", "leather", "synthetic fabric", "natural fabric",
@@ -27,7 +27,7 @@ RECORDINGS = "dataset/*/gelsight_frame|*/gelsight_frame"
 SOFT = frozenset({"leather", "synthetic fabric", "natural fabric", "paper", "grass"})
 
 
-@register_layout(
+@register_format(
     "touch-and-go",
     title="Touch and Go: GelSight and camera frames, 20 materials",
     source="https://github.com/fredfyyang/Touch-and-Go (arXiv:2211.12498)",

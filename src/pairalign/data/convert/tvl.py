@@ -24,8 +24,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pairalign.core.errors import DataError, did_you_mean
+from pairalign.data.convert.dataset_format import Listing, Skip, register_format
 from pairalign.data.convert.gel_side import exchanged, look, spread
-from pairalign.data.convert.layout import Listing, Skip, register_layout
 from pairalign.data.convert.shelf import Shelf
 from pairalign.data.convert.tvl_lists import Pair, keep_conversations, pairs_of, synonyms, words_of
 
@@ -37,7 +37,7 @@ EMPTY = "digit_background.png"  # the gel untouched
 NUMBERED = re.compile(r"image_(\d+)_rgb")
 
 
-@register_layout(
+@register_format(
     "tvl",
     title="TVL: DIGIT touch, camera images and adjectives (SSVTP and HCT)",
     source="https://github.com/Max-Fu/tvl (arXiv:2402.13232)",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pairalign.core.errors import DataError
 from pairalign.core.limits import parse_json
-from pairalign.data.convert.layout import Skip
+from pairalign.data.convert.dataset_format import Skip
 from pairalign.data.convert.shelf import Shelf
 from pairalign.data.convert.table import read_table
 

@@ -1,6 +1,6 @@
-"""What a layout is: how a data set lies on disk, what its signals are, and a generator of its samples.
+"""What a dataset format is: how a data set lies on disk, what its signals are, and a generator of its samples.
 
-A layout's file registers one function, `read(folder, skip, **options) -> samples`, as dicts for `pack_pairs`. Values
+Its file registers one function, `read(folder, skip, **options) -> samples`, as dicts for `pack_pairs`. Values
 are paths (stored byte for byte) or `Made` (worked on in the process that writes).
 
 Note:
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pairalign.core.earlier import earlier
 from pairalign.core.errors import DataError
 from pairalign.core.lazy import LazyEntries
 from pairalign.core.parameters import Parameters, check_values, settings_of
@@ -47,7 +48,7 @@ class Skip(Protocol):
 
 
 @dataclass(frozen=True)
-class Layout:
+class DatasetFormat:
     """One data set's form on disk.
 
     title: what it is, one line. source: where it is published. licence: what its publishers say of its use.
@@ -56,7 +57,7 @@ class Layout:
     facts: by modality, what the index records: "sensor", "unit", "rate" (Hz), "axes", "up".
     whole: meta field ("session", "group") whose samples must not be torn apart, and division: the name of the split
         that keeps them whole ("by_trajectory"), `None` where the data do not tell. shares: of that split.
-    read: function(folder, skip, **options) -> samples. Its keyword options, with defaults, are those of the layout.
+    read: function(folder, skip, **options) -> samples. Its keyword options, with defaults, are those of the format.
     """
 
     name: str
@@ -111,42 +112,48 @@ def present(files: dict[str, Path], home: Path, key: str, skip: Skip) -> dict[st
     return files
 
 
-_LAYOUTS: LazyEntries[Layout] = LazyEntries("layout", "pairalign.data.convert", MODULES, DataError)
+_FORMATS: LazyEntries[DatasetFormat] = LazyEntries("dataset format", "pairalign.data.convert", MODULES, DataError)
 
 
-def register_layout(name: str, **facts: Any) -> Callable[[Callable[..., Listing]], Callable[..., Listing]]:
-    """Register the decorated function as the `read` of a layout; `facts` are the other fields of `Layout`."""
+def register_format(name: str, **facts: Any) -> Callable[[Callable[..., Listing]], Callable[..., Listing]]:
+    """Register the decorated function as the `read` of a format; `facts` are the other fields of `DatasetFormat`."""
 
     def register(read: Callable[..., Listing]) -> Callable[..., Listing]:
-        _LAYOUTS.add(name, Layout(name=name, read=read, **facts))
+        _FORMATS.add(name, DatasetFormat(name=name, read=read, **facts))
         return read
 
     return register
 
 
-def find_layout(name: str) -> Layout:
-    """The layout of that name; raise `DataError` with the nearest one."""
-    return _LAYOUTS.find(name)
+def find_format(name: str) -> DatasetFormat:
+    """The format of that name; raise `DataError` with the nearest one."""
+    return _FORMATS.find(name)
 
 
-def known_layouts() -> dict[str, Layout]:
-    """Every layout by name, sorted."""
-    return _LAYOUTS.every()
+def known_formats() -> dict[str, DatasetFormat]:
+    """Every format by name, sorted."""
+    return _FORMATS.every()
 
 
-def check_folder(layout: Layout, folder: Path) -> None:
-    """Raise `DataError` unless the folder looks like the layout; say which other one it looks like."""
+def check_folder(form: DatasetFormat, folder: Path) -> None:
+    """Raise `DataError` unless the folder looks like the format; say which other one it looks like."""
     if not folder.is_dir():
-        raise DataError(f"folder {str(folder)!r} does not exist: give the folder of {layout.title}.")
-    missing = layout.missing(folder)
+        raise DataError(f"folder {str(folder)!r} does not exist: give the folder of {form.title}.")
+    missing = form.missing(folder)
     if not missing:
         return
-    others = [name for name, other in known_layouts().items() if name != layout.name and not other.missing(folder)]
+    others = [name for name, other in known_formats().items() if name != form.name and not other.missing(folder)]
     alike = f" This looks like {' or '.join(others)}: `pairalign data convert {others[0]} …`." if others else ""
     wanted = ", ".join(mark.replace("|", " or ") for mark in missing)
-    raise DataError(f"folder {str(folder)!r} is no {layout.name}: it lacks {wanted}.{alike}")
+    raise DataError(f"folder {str(folder)!r} is no {form.name}: it lacks {wanted}.{alike}")
 
 
-def check_options(layout: Layout, options: Mapping[str, Any]) -> None:
-    """Raise `DataError` for an option that the layout does not have, or a value of another type than it takes."""
-    check_values(layout.parameters, options, "option", f"layout {layout.name!r}", DataError)
+def check_options(form: DatasetFormat, options: Mapping[str, Any]) -> None:
+    """Raise `DataError` for an option that the format does not have, or a value of another type than it takes."""
+    check_values(form.parameters, options, "option", f"dataset format {form.name!r}", DataError)
+
+
+Layout = DatasetFormat  # earlier name
+register_layout = earlier(register_format, "register_layout")  # earlier name
+find_layout = earlier(find_format, "find_layout")  # earlier name
+known_layouts = earlier(known_formats, "known_layouts")  # earlier name
