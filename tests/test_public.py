@@ -47,6 +47,7 @@ PUBLIC = [
     "recompose_mllm",
     "register_bridge",
     "register_encoder",
+    "register_loss",
     "teach_sequence",
     "translate",
     "uninstall_pack",

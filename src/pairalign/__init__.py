@@ -49,6 +49,7 @@ _HOME = {
     "recompose_mllm": "pairalign.finetune.run",
     "register_bridge": "pairalign.sensors.bridges.registry",
     "register_encoder": "pairalign.core.registry",
+    "register_loss": "pairalign.align.losses",
     "teach_sequence": "pairalign.finetune.sequence.run",
     "translate": "pairalign.translation.run",
     "uninstall_pack": "pairalign.export.sensor_pack",
@@ -57,6 +58,7 @@ _HOME = {
 __all__ = [*sorted(_HOME), "__version__"]
 
 if TYPE_CHECKING:
+    from pairalign.align.losses import register_loss as register_loss
     from pairalign.align.model import PairAligner as PairAligner
     from pairalign.align.run import align_pairs as align_pairs
     from pairalign.align.run import load_aligned as load_aligned

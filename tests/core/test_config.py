@@ -50,7 +50,7 @@ def test_overrides_reach_options_and_lists() -> None:
         (["train.steps"], r"section.key=value"),
         (["edges.3.weight=1"], r"'3' is no position in a list of 1"),
         (["seed.x=1", "seed.x.y=2"], r"'seed'|'x' is a value"),
-        (["loss.contrastive=triplet"], r"'loss.contrastive' is 'triplet'"),
+        (["loss.similarity=dot"], r"'loss.similarity' is 'dot'"),
     ],
 )
 def test_bad_settings_name_key_value_and_fix(overrides: list[str], message: str) -> None:

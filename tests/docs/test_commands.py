@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from pairalign.align import losses
+from pairalign.align.losses import create_loss
 from pairalign.cli.main import _parse
 from pairalign.core.config import AlignConfig
 from pairalign.data.convert import dataset_format
@@ -70,6 +73,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         (dataset_format, "_FORMATS"),
         (registry, "_PROTOCOLS"),
         (bridges, "_BRIDGES"),
+        (losses, "_LOSSES"),
     ):
         entries = getattr(home, name)
         monkeypatch.setattr(home, name, copy.copy(entries))
@@ -81,6 +85,7 @@ def test_what_the_page_on_extending_registers_is_there_with_its_options(tmp_path
         exec(block, {"__name__": "extend"})
     check_score("inverse", {"power": 2.0})
     assert find_protocol("my-labels").settings
+    _has_a_gradient("margin")
     mine, left = find_format("my-lab"), list[Any]()
     for name in ("touch/a.png", "image/a.png", "touch/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -89,3 +94,11 @@ def test_what_the_page_on_extending_registers_is_there_with_its_options(tmp_path
     (sample,) = mine.read(tmp_path, lambda *why: left.append(why), label="felt")
     assert (sample["key"], sample["label"]) == ("a", "felt")
     assert left == [("b", "missing image")]
+
+
+def _has_a_gradient(loss: str) -> None:
+    made = create_loss(loss, ["a-b"])
+    (learned,) = made.parameters()
+    options = {"ids_a": torch.arange(4), "ids_b": torch.arange(4), "false_negatives": "mask", "chunk": 8}
+    made("a-b", torch.eye(4), torch.eye(4).flip(0), torch.tensor(5.0), **options, gather=False).backward()
+    assert learned.grad

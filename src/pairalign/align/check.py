@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pairalign.align.losses import is_own
 from pairalign.align.model import PairAligner
 from pairalign.align.sources import EdgeSource, edge_sources, recorded_of
 from pairalign.core.config import AlignConfig, DataConfig, EdgeConfig
@@ -56,6 +57,7 @@ def check_edges(config: AlignConfig, aligner: PairAligner) -> list[str]:
                 "repeat some."
             )
         if len(sources) > 1:
+            notes += _note_of_rows(config.loss.contrastive, edge)
             for end in edge.between:
                 field = config.modalities[end].source or end
                 notes += check_alike(aligner.encoder(end), end, field, indices, names)
@@ -66,6 +68,14 @@ def schedule_notes(train: Any) -> Iterator[str]:
     """What a user should know of a run's length, given settings of either stage; a trial may well be short."""
     if train.warmup > train.steps > 0:
         yield f"note: train.warmup={train.warmup} is more than train.steps={train.steps}: the rate stays below lr."
+
+
+def _note_of_rows(loss: str, edge: EdgeConfig) -> Iterator[str]:
+    if not is_own(loss):
+        yield (
+            f"note: edge {edge_name(edge.between)}: loss {loss!r} gives one number a batch, so training tells no "
+            "contrast of each source; validation does."
+        )
 
 
 def _name(edge: EdgeConfig, source: EdgeSource, count: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from pairalign.align.losses import is_own, loss_hash
 from pairalign.align.sources import EdgeSource, edge_sources
 from pairalign.core.config import AlignConfig, to_dict
 from pairalign.core.registry import encoder_hash
@@ -26,6 +27,8 @@ def align_identity(config: AlignConfig) -> Identity:
     found = plugins | hashes(_parts(config))
     if GONE not in plugins.values():
         found |= encoder_hashes({name: modality.encoder for name, modality in config.modalities.items()})
+        if not is_own(config.loss.contrastive):
+            found |= hashes([("loss", partial(loss_hash, config.loss.contrastive))])
     return Identity(to_dict(config), found)
 
 

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pairalign.align.contrastive import LogitScale, info_nce, sigmoid_loss
+from pairalign.align.contrastive import LogitScale
 from pairalign.align.distributed import gather_rows
 from pairalign.align.latents import AnchorHead, LatentHead, Latents
+from pairalign.align.losses import check_loss, create_loss
 from pairalign.align.minimal import jitter, minimal_latent
 from pairalign.align.partial import EdgeGates, gated_cosine, gated_euclidean
 from pairalign.align.reconstruct import build_decoder, default_kind
 from pairalign.align.relation import relation_loss
-from pairalign.align.rows import row_contrast
 from pairalign.core.config import AlignConfig, LatentConfig, LossConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, did_you_mean
@@ -82,9 +82,7 @@ class PairAligner(nn.Module):
         self.scales = nn.ModuleDict(
             {name: LogitScale(self.loss.scale, self.loss.scale_min, self.loss.scale_max) for name in names}
         )
-        self.biases = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(-10.0)) for name in names if self.loss.contrastive == "sigmoid"}
-        )
+        self.biases = create_loss(self.loss.contrastive, names)  # what it learns is called so in the files of runs
         self.decoders = nn.ModuleDict({name: self._decoder(name) for name in encoders if self._reconstructs(name)})
 
     def encoder(self, modality: str) -> Encoder:
@@ -174,7 +172,7 @@ class PairAligner(nn.Module):
             b: the same pairs, of its second.
             pooled: outputs by modality.
             gather: compare with the pairs of all processes.
-            rows: is given the contrast of each pair, see `row_contrast`.
+            rows: is given the contrast of each pair, where the loss tells it (`EdgeLoss.rows`).
         """
         latents = {m: self.heads[m](pooled[m]) for m in edge}
         terms = self._compare(edge, latents, pooled, a.ids, b.ids, gather, rows)
@@ -231,13 +229,11 @@ class PairAligner(nn.Module):
             "chunk": self.loss.chunk,
             "gather": gather,
         }
-        if self.loss.contrastive == "sigmoid":
-            terms = {"contrast": sigmoid_loss(za, zb, scale, self.biases[name], **options)}
-        else:
-            terms = {"contrast": info_nce(za, zb, scale, **options)}
+        terms = {"contrast": self.biases(name, za, zb, scale, **options)}
         if rows is not None:
             del options["gather"]
-            rows.append(row_contrast(za, zb, scale, self.biases.get(name), **options))
+            each = self.biases.rows(name, za, zb, scale, **options)
+            rows += [] if each is None else [each]
         anchors = [self._anchor(end, pooled[end]) for end in edge if self.encoder(end).frozen]
         if self.loss.relation and anchors:
             options = {"ids_a": ids_a, "ids_b": ids_b, "temperature": self.loss.relation_temperature}
@@ -312,6 +308,7 @@ def build_aligner(config: AlignConfig, fits: Callable[[nn.Module], None] | None 
 
     for plugin in config.plugins:
         load_plugin(plugin)
+    check_loss(config.loss.contrastive)
     graph = config_graph(config)
     encoders = {}
     for name, modality in config.modalities.items():

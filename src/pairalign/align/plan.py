@@ -18,6 +18,7 @@ import torch
 from pairalign.align.captions import caption_notes
 from pairalign.align.check import check_edges, check_folders
 from pairalign.align.feed import FeedSource, PairFeed, SideSource
+from pairalign.align.losses import is_own
 from pairalign.align.model import PairAligner, build_aligner, config_graph
 from pairalign.align.plan_anchors import Anchors, cached_batches, count_anchors
 from pairalign.align.precision import check_trainer
@@ -51,7 +52,7 @@ class PoolPart:
 @dataclass(frozen=True)
 class Plan:
     """A checked run. Parameter counts per modality, memory in bytes, time in seconds; notes for its user. anchors: of
-    the frozen modalities, which are computed once and not in the steps."""
+    the frozen modalities, which are computed once and not in the steps. contrastive: the loss by name."""
 
     graph: PairGraph
     trainable: dict[str, int]
@@ -64,6 +65,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     pools: dict[str, list[PoolPart]] = field(default_factory=dict)
     anchors: dict[str, Anchors] = field(default_factory=dict)
+    contrastive: str = "infonce"
 
     @property
     def seconds(self) -> float:
@@ -81,6 +83,7 @@ class Plan:
         for name, n in self.samples.items():
             lines += [f"{name}: {n:,} training pairs, first loss {self.losses[name]:.3f}"]
             lines += draw_pool(self.pools[name])
+        lines += [f"loss {self.contrastive}, of a plugin"] * (not is_own(self.contrastive))
         lines += self.notes
         for name, one in self.anchors.items():
             lines += [
@@ -105,6 +108,7 @@ class Plan:
             "trainable": self.trainable,
             "frozen": self.frozen,
             "samples": self.samples,
+            "loss": self.contrastive,
             "pools": {name: [asdict(part) for part in parts] for name, parts in self.pools.items() if len(parts) > 1},
             "memory_bytes": self.memory,
             "seconds": self.seconds,
@@ -141,7 +145,13 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
     weights = 4 * sum(frozen.values()) + 16 * sum(trainable.values())  # value, gradient and two Adam moments
     memory, steps = weights + activations, config.train.steps
     samples = {edge_name(edge.between): sum(s.samples for s in pools[edge_name(edge.between)]) for edge in config.edges}
-    return Plan(graph, trainable, frozen, samples, losses, memory, seconds, steps, tuple(notes), pools, anchors)
+    rest: dict[str, Any] = {
+        "notes": tuple(notes),
+        "pools": pools,
+        "anchors": anchors,
+        "contrastive": config.loss.contrastive,
+    }
+    return Plan(graph, trainable, frozen, samples, losses, memory, seconds, steps, **rest)
 
 
 def draw_graph(graph: PairGraph) -> list[str]:

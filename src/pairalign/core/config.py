@@ -103,7 +103,7 @@ class LossConfig(Strict):
     """Weights and kinds of stage one's terms; see `pairalign.align` for each formula and source.
 
     Args:
-        contrastive: "infonce" or "sigmoid".
+        contrastive: "infonce", "sigmoid", or the name of a loss that a plugin registers, see `register_loss`.
         similarity: "cosine", or "euclidean" for the negative squared distance of unnormalised latents, which keeps
             their scale (identifiability needs it; start `scale` near 0.25). Under it `noise` is also added before
             comparing.
@@ -127,7 +127,7 @@ class LossConfig(Strict):
         chunk: rows of the similarity matrix in memory at once, 1 or more.
     """
 
-    contrastive: Literal["infonce", "sigmoid"] = "infonce"
+    contrastive: Text = "infonce"
     similarity: Literal["cosine", "euclidean"] = "cosine"
     contrast: Amount = 1.0
     reconstruct: Amount = 0.5

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pairalign.core.author import imported_names
 from pairalign.core.errors import RegistryError
@@ -107,13 +108,16 @@ def beside(plugin: PluginFile) -> Iterator[None]:
         sys.modules.update(others)
 
 
-def source_hash(cls: type, until: type) -> str:
-    """SHA-256 of the source of a class and of those it derives from, down to `until`; of its code where none is kept.
+def source_hash(what: Callable[..., Any], until: type) -> str:
+    """SHA-256 of the source of a function, or of a class and of those it derives from, down to `until`; of its code
+    where none is kept.
 
     Functions and classes beside it are not seen: a plugin file is hashed whole (`PluginFile.sha256`).
     """
+    if not isinstance(what, type):
+        return hashlib.sha256(_source(what)).hexdigest()
     digest = hashlib.sha256()
-    for one in cls.__mro__:
+    for one in what.__mro__:
         if one is until:
             break
         if issubclass(one, until):
@@ -121,9 +125,10 @@ def source_hash(cls: type, until: type) -> str:
     return digest.hexdigest()
 
 
-def _source(cls: type) -> bytes:
+def _source(what: Callable[..., Any]) -> bytes:
     try:
-        return inspect.getsource(cls).encode()
+        return inspect.getsource(what).encode()
     except (OSError, TypeError):  # defined interactively
-        codes = (getattr(value, "__code__", None) for _, value in sorted(vars(cls).items()))
+        parts = [what, *(value for _, value in sorted(vars(what).items()))]
+        codes = (getattr(value, "__code__", None) for value in parts)
         return b"".join(code.co_code + repr(code.co_names).encode() for code in codes if code is not None)
