@@ -30,6 +30,14 @@ settings.register_profile("patient", deadline=None)  # a machine that others use
 settings.load_profile("patient")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to say beside that they passed: `record_property("said", …)`, from any process."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "said":
+                terminalreporter.write_line(str(value))
+
+
 class TinyVector(Encoder):
     """An MLP over a vector of `size` numbers."""
 

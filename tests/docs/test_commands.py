@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from reader import blocks, commands, lines
 
 from pairalign.align import losses
 from pairalign.align.losses import create_loss
@@ -31,22 +31,16 @@ PAGES = sorted([*DOCS.glob("howto/*.md"), *DOCS.glob("concepts/*.md"), DOCS / "t
 KEYS = set(AlignConfig.__dataclass_fields__) | set(RecomposeConfig.__dataclass_fields__)
 
 
-def blocks(path: Path, *kinds: str) -> list[str]:
-    found = re.findall(r"^ *```(\w+)\n(.*?)^ *```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [text for kind, text in found if kind in kinds]
-
-
-def commands(path: Path) -> Iterator[list[str]]:
-    for block in blocks(path, "sh", "bash"):
-        for line in re.split(r"\n|&&", block):
-            words = shlex.split(line, comments=True)
+def typed(path: Path) -> Iterator[list[str]]:
+    for line in lines(path):
+        for words in commands(line):
             if "pairalign" in words:
                 yield words[words.index("pairalign") + 1 :]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_every_command_is_one_that_the_parser_takes(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = list(commands(path))
+    found = list(typed(path))
     assert found or path.parent.name != "howto"
     for words in found:
         try:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from reader import blocks, commands, lines
 
 from pairalign.cli.main import main
 from pairalign.core.config import AlignConfig, load_config
@@ -101,39 +100,28 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, capsys: pyt
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
-
-
-def commands(block: str) -> list[list[str]]:
-    lines = [part for line in block.splitlines() for part in line.split("&&")]
-    return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
-
-
 def test_the_encoder_in_readme_is_what_init_writes(tmp_path: Path) -> None:
     start_project(tmp_path / "glove", "glove")
     shown = blocks(ROOT / "README.md", "python")[0]
     assert shown.rstrip() == (tmp_path / "glove" / "glove.py").read_text().partition("\n\n")[2].rstrip()
 
 
-@pytest.mark.slow
-def test_every_command_of_readme_and_of_the_project_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begin, enter, *lines = commands(blocks(ROOT / "README.md", "sh")[1])
-    monkeypatch.chdir(tmp_path)
-    assert main(begin[1:]) == 0
-    monkeypatch.chdir(tmp_path / enter[1])
-    test, *own = commands(blocks(Path("README.md"), "sh")[0])
+def test_the_commands_of_a_project_are_those_of_readme(tmp_path: Path) -> None:
+    """Which are run, word for word, in `tests/docs/test_ten_minutes.py`."""
+    start_project(tmp_path / "glove", "glove")
+    begin, *told = [words for line in lines(ROOT / "README.md", 1) for words in commands(line)][1:]
+    test, *own = [words for line in lines(tmp_path / "glove" / "README.md") for words in commands(line)]
+    assert (begin, test) == (["cd", "glove"], ["pytest"])
     assert [[word for word in words if word != "--synthetic"] for words in own[:-1]] == [
-        words for words in lines[:-1] if "--dry-run" not in words and "describe" not in words
+        words for words in told[:-1] if "--dry-run" not in words and "describe" not in words
     ]
-    subprocess.run([sys.executable, "-m", *test, "-q", "-p", "no:cacheprovider"], check=True)
-    for program, *words in [*lines, own[-1]]:
-        assert program == "pairalign"
-        capsys.readouterr()
-        assert main(words) == 0, words
-    assert capsys.readouterr().out.strip()
-    assert Path("runs/glove/evaluation/report.html").exists()
-    results = json.loads(Path("runs/taught/results.json").read_text())
-    assert results["after"]["held_out"] == results["base"]["held_out"]
+    assert own[-1][:2] == told[-1][:2] == ["pairalign", "ask"]
+
+
+def test_the_test_of_a_project_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_project(tmp_path / "glove", "glove")
+    monkeypatch.chdir(tmp_path / "glove")
+    tests = {name: test for name, test in runpy.run_path("test_glove.py").items() if name.startswith("test_")}
+    assert tests
+    for test in tests.values():
+        test()
