@@ -1,10 +1,10 @@
-"""The training feed, JPEG pairs to batches at 224 with views, against webdataset with torchvision's v2 transforms.
+"""Stage one's dataset, JPEG pairs to batches at 224 with views, against webdataset with torchvision's v2 transforms.
 
     python bench/feed.py --out feed.json
 
 Both arms read the same tar shards and give float32 batches, normalised, that an encoder could take: a shift by up to 6
 % of the side and a small change of light for each picture. webdataset shuffles in a buffer of 1,000 and keeps bytes
-until the last transform, as torchvision's documentation advises; the feed also checks each sample against its
+until the last transform, as torchvision's documentation advises; the dataset also checks each sample against its
 encoder's declared signal and carries content ids. Passes of the two arms alternate, and each ratio is of two
 neighbours. The first batch of a pass, with the start of workers, is not timed.
 """
@@ -28,7 +28,7 @@ import webdataset
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from pairalign.align.feed import FeedSource, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairDataset, SideSource
 from pairalign.core.registry import create_encoder
 from pairalign.data.loading import BatchLoader
 from pairalign.data.pack import pack_pairs
@@ -41,14 +41,14 @@ TEXT = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers"
 
 
 def our_batches(shards: Path, workers: int, batch: int) -> Iterator[Any]:
-    """The feed of stage one, with two encoders that train."""
+    """The dataset of stage one, with two encoders that train."""
     encoders = {
         "image": create_encoder("openclip_image", config={**TOWER, "text_cfg": TEXT}),
         "touch": create_encoder("touch_vit", preset="mini", size=SIDE),
     }
     sides = {end: SideSource(end, encoder) for end, encoder in encoders.items()}
-    feed = PairFeed([FeedSource(shards, "train", sides)], [EDGE], batch)
-    for pair in BatchLoader(feed, workers):
+    dataset = PairDataset([DatasetSource(shards, "train", sides)], [EDGE], batch)
+    for pair in BatchLoader(dataset, workers):
         yield encoders["image"].as_float(pair.a.value), encoders["touch"].as_float(pair.b.value)
 
 
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON to write")
     args = parser.parse_args()
-    arms: dict[str, Callable[[Path, int, int], Iterator[Any]]] = {"feed": our_batches, "webdataset": their_batches}
+    arms: dict[str, Callable[[Path, int, int], Iterator[Any]]] = {"dataset": our_batches, "webdataset": their_batches}
     torch.set_num_threads(1)
     found: dict[str, Any] = {"settings": {**vars(args), "out": None, "cores": os.cpu_count()}}
     packages = {"torch": torch, "torchvision": torchvision, "webdataset": webdataset}
@@ -111,7 +111,7 @@ def main() -> None:
                     batches = arm(shards, workers, args.batch)
                     rates[name].append(rate(batches, args.batches))
                     del batches
-            ratios = [a / b for a, b in zip(rates["feed"], rates["webdataset"], strict=True)]
+            ratios = [a / b for a, b in zip(rates["dataset"], rates["webdataset"], strict=True)]
             middle = statistics.median(ratios)
             found[f"{workers} workers"] = {"ratio": middle, "from": min(ratios), "to": max(ratios), "pairs/s": rates}
             print(f"{workers} workers: {middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pairalign.align.model import build_aligner
-from pairalign.align.run import AlignRun, align_pairs, build_feeds
+from pairalign.align.run import AlignRun, align_pairs, build_datasets
 from pairalign.align.task import parameter_groups
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.data.audit import audit_pairs
@@ -115,12 +115,12 @@ class Classifier(nn.Module):
 
 
 def train_classifier(config: AlignConfig, names: Sequence[str]) -> tuple[Classifier, float]:
-    """Cross-entropy with label smoothing on the same feed, optimizer and schedule as the aligned arm."""
+    """Cross-entropy with label smoothing on the same dataset, optimizer and schedule as the aligned arm."""
     torch.manual_seed(config.seed)
     torch.set_num_threads(1)
     aligner = build_aligner(config)
-    (feed,) = build_feeds(config, aligner, progress=False)["train"].values()
-    labels = labels_of(feed.sources[0].folder, "train")
+    (dataset,) = build_datasets(config, aligner, progress=False)["train"].values()
+    labels = labels_of(dataset.sources[0].folder, "train")
     model = Classifier(aligner.encoder("points"), len(names)).train()
     settings = config.train
     optimizer = torch.optim.AdamW(parameter_groups(model, settings.lr, settings.weight_decay))
@@ -128,11 +128,11 @@ def train_classifier(config: AlignConfig, names: Sequence[str]) -> tuple[Classif
         optimizer, [group["lr"] for group in optimizer.param_groups], settings.steps, settings.warmup / settings.steps
     )
     start = time.process_time()
-    for step, batch in enumerate(feed):
+    for step, batch in enumerate(dataset):
         if step == settings.steps:
             break
         truth = torch.tensor([names.index(labels[key]) for key in batch.keys])
-        side = batch.b if feed.edges[0][1] == "points" else batch.a
+        side = batch.b if dataset.edges[0][1] == "points" else batch.a
         loss = F.cross_entropy(model(side.value), truth, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()

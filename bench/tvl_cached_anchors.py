@@ -29,9 +29,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from pairalign.align.feed import PairBatch, PairFeed, SideSource
+from pairalign.align.dataset import PairBatch, PairDataset, SideSource
 from pairalign.align.model import PairAligner, build_aligner
-from pairalign.align.run import build_feeds
+from pairalign.align.run import build_datasets
 from pairalign.align.task import parameter_groups
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.data.pack import pack_pairs
@@ -81,22 +81,26 @@ def configuration(root: Path, args: argparse.Namespace) -> AlignConfig:
 class Arm:
     """One way to get the towers' features; `run` takes optimizer steps."""
 
-    def __init__(self, aligner: PairAligner, feeds: dict[str, PairFeed], config: AlignConfig, cached: bool) -> None:
+    def __init__(
+        self, aligner: PairAligner, datasets: dict[str, PairDataset], config: AlignConfig, cached: bool
+    ) -> None:
         self.aligner = aligner
         self.optimizer = torch.optim.AdamW(parameter_groups(aligner, config.train.lr, config.train.weight_decay))
-        self.batches: list[tuple[PairFeed, Iterator[PairBatch]]] = []
-        for feed in feeds.values():
-            sources = [source if cached else replace(source, sides=_uncached(source.sides)) for source in feed.sources]
-            self.batches.append((feed, iter(replace(feed, sources=sources))))
+        self.batches: list[tuple[PairDataset, Iterator[PairBatch]]] = []
+        for dataset in datasets.values():
+            sources = [
+                source if cached else replace(source, sides=_uncached(source.sides)) for source in dataset.sources
+            ]
+            self.batches.append((dataset, iter(replace(dataset, sources=sources))))
 
     def run(self, steps: int) -> float:
         """Take steps and return their mean seconds."""
         start = time.perf_counter()
         for _ in range(steps):
             loss = torch.zeros(())
-            for feed, batches in self.batches:
+            for dataset, batches in self.batches:
                 batch = next(batches)
-                for edge in feed.edges:
+                for edge in dataset.edges:
                     a, b = (batch.sides[end] for end in edge)
                     loss = loss + self.aligner.total(self.aligner.edge_terms(edge, a, b))
             self.optimizer.zero_grad()
@@ -116,9 +120,9 @@ def measure(root: Path, args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(args.seed)
     aligner = build_aligner(config)
     start = time.perf_counter()
-    feeds = build_feeds(config, aligner)["train"]
+    datasets = build_datasets(config, aligner)["train"]
     build = time.perf_counter() - start
-    arms = {"towers": Arm(aligner, feeds, config, False), "cached": Arm(aligner, feeds, config, True)}
+    arms = {"towers": Arm(aligner, datasets, config, False), "cached": Arm(aligner, datasets, config, True)}
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for arm in arms.values():
         arm.run(1)  # opens files and loads kernels

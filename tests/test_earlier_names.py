@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import pytest
 
+from pairalign.align import dataset, run
 from pairalign.data import convert
 from pairalign.data.convert import dataset_format
+from pairalign.finetune import sampling
 
 
 def test_a_data_set_is_registered_by_the_earlier_decorator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +22,9 @@ def test_a_data_set_is_registered_by_the_earlier_decorator(monkeypatch: pytest.M
         convert.register_layout("mine", title="", source="", licence="", marks=())(lambda folder, skip: iter(()))
     with pytest.warns(FutureWarning, match="find_layout is called find_format now"):
         assert isinstance(convert.find_layout("mine"), convert.Layout)
+
+
+def test_the_datasets_of_both_stages_under_their_earlier_names() -> None:
+    assert (dataset.PairFeed, dataset.FeedSource) == (dataset.PairDataset, dataset.DatasetSource)
+    assert sampling.TaskFeed is sampling.TaskDataset
+    assert inspect.unwrap(run.build_feeds) is run.build_datasets

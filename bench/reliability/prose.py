@@ -39,7 +39,7 @@ with a picture, in a batch; a forward pass, `generate` with the cache, without i
 to those of the same request asked alone, bit for bit. Note: torch computes with one thread for each request
 here; with more, sums may be taken in another order. Installing a pack that fits, or taking one away, is for a moment
 without requests.""",
-    "soak": """Tiny samples through both stages' feeds, from folders and from a web server, in this process and in
+    "soak": """Tiny samples through both stages' datasets, from folders and from a web server, in this process and in
 workers; requests to one model whose packs go and come; whole runs one after another in one process. *Held* means, in
 each arm, memory (proportional set size without files' pages, workers included) at most 1.02 × that after a fifth of
 the work, the floor of descriptors no higher than before (of workers each tensor on its way holds one), threads never

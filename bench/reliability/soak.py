@@ -1,4 +1,4 @@
-"""Long use: a million tiny samples through the feeds, a thousand requests to one model, twenty runs in one process.
+"""Long use: a million tiny samples through the datasets, a thousand requests to one model, twenty runs in one process.
 
     python bench/faults.py soak --count 1000000 --out reliability
 
@@ -26,7 +26,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from reliability import asking, feeding
+from reliability import asking, loading
 from reliability.gauge import PROMISES, faults
 from reliability.series import draw
 
@@ -35,18 +35,18 @@ Arm = Callable[[Path, int, int], dict[str, Any]]
 
 
 def arms(count: int) -> Iterator[tuple[str, Arm, int]]:
-    """Name, work, and units of each arm, for `count` samples through stage one's feed."""
-    yield "stage one, 0 workers", partial(feeding.stage_one, workers=0), count // 2
-    yield "stage one, 2 workers", partial(feeding.stage_one, workers=2), count // 2
-    yield "stage one, from a web server", feeding.remote, count // 10
-    yield "stage two, 0 workers", partial(feeding.stage_two, workers=0), count // 20
-    yield "stage two, 2 workers", partial(feeding.stage_two, workers=2), count // 20
+    """Name, work, and units of each arm, for `count` samples through stage one's dataset."""
+    yield "stage one, 0 workers", partial(loading.stage_one, workers=0), count // 2
+    yield "stage one, 2 workers", partial(loading.stage_one, workers=2), count // 2
+    yield "stage one, from a web server", loading.remote, count // 10
+    yield "stage two, 0 workers", partial(loading.stage_two, workers=0), count // 20
+    yield "stage two, 2 workers", partial(loading.stage_two, workers=2), count // 20
     yield "requests", asking.requests, count // 1000
     yield "runs in one process", asking.runs, count // 50_000
 
 
 def measure(work: Path, count: int, seed: int) -> dict[str, Any]:
-    """Every arm, one after the other; `count` samples through stage one's feed, the others in proportion."""
+    """Every arm, one after the other; `count` samples through stage one's dataset, the others in proportion."""
     found: dict[str, dict[str, Any]] = {}
     failures: list[str] = []
     chosen, kept = list(arms(count)), _kept(work / "arms.jsonl", count, seed)

@@ -54,7 +54,7 @@ _RECOMPOSE = {
     "task": "finetune.module",
     "watch": "finetune.callbacks",
 }
-_WORDS = {"data.convert.layout": "data.convert.dataset_format"}
+_WORDS = {"align.feed": "align.dataset", "data.convert.layout": "data.convert.dataset_format"}
 MOVED = {f"pairalign.{name}": f"pairalign.core.{name}" for name in _CORE}
 MOVED |= {f"pairalign.recompose.{name}": f"pairalign.{now}" for name, now in _RECOMPOSE.items()}
 MOVED |= {f"pairalign.{name}": f"pairalign.{now}" for name, now in _WORDS.items()}

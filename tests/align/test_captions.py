@@ -16,7 +16,7 @@ from captioned import FIVE, config, pack, text_encoder
 from pairalign.align.cache import open_or_build
 from pairalign.align.captions import caption_id
 from pairalign.align.contrastive import info_nce
-from pairalign.align.feed import FeedSource, PairBatch, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairBatch, PairDataset, SideSource
 from pairalign.align.plan import plan_run
 from pairalign.align.run import align_pairs
 from pairalign.core.encoder import Encoder
@@ -39,16 +39,16 @@ class Dots(Encoder):
         return torch.tensor(np.asarray(raw, np.float32)[0, :, 0])
 
 
-def feed(folder: Path, text: Encoder, size: int, *, cache: Any = None, **options: Any) -> PairFeed:
+def dataset(folder: Path, text: Encoder, size: int, *, cache: Any = None, **options: Any) -> PairDataset:
     sides = {"image": SideSource("image", Dots()), "text": SideSource("text", text, cache)}
-    return PairFeed([FeedSource(find_place(folder), "train", sides)], [("image", "text")], size, **options)
+    return PairDataset([DatasetSource(find_place(folder), "train", sides)], [("image", "text")], size, **options)
 
 
 def test_captions_that_are_cut_to_the_same_tokens_are_the_same(tmp_path: Path) -> None:
     texts = [f"the robot presses its finger on the red object and feels kind {n}" for n in range(3)]
     folder = pack(tmp_path / "s", [*texts, "another one"])
     for encoder, same in ((text_encoder(8), True), (text_encoder(20), False)):
-        batch = next(iter(feed(folder, encoder, 4)))
+        batch = next(iter(dataset(folder, encoder, 4)))
         ids = dict(zip(batch.keys, batch.b.ids.tolist(), strict=True))
         assert len({ids[f"k{n:02}"] for n in range(3)}) == (1 if same else 3)
         assert ids["k03"] not in {ids[f"k{n:02}"] for n in range(3)}
@@ -78,7 +78,7 @@ def test_a_real_tokenizer_says_where_a_caption_is_cut(tmp_path: Path) -> None:
 
 def test_no_gradient_pushes_apart_what_the_encoder_reads_alike(tmp_path: Path) -> None:
     texts = [f"the robot presses its finger on the red object {n}" for n in range(4)]
-    batch = next(iter(feed(pack(tmp_path / "s", texts), text_encoder(6), 4)))
+    batch = next(iter(dataset(pack(tmp_path / "s", texts), text_encoder(6), 4)))
     a, b = (torch.nn.functional.normalize(torch.randn(4, 8), dim=1) for _ in range(2))
     ids: dict[str, Any] = {"ids_a": batch.a.ids, "ids_b": batch.b.ids}
     assert float(info_nce(a, b, 10.0, **ids)) == 0
@@ -94,15 +94,15 @@ def test_one_of_several_captions_is_drawn_in_each_epoch_by_the_seed(tmp_path: Pa
     encoder, folder = text_encoder(), pack(tmp_path / "s", [FIVE] * 4)
     rows = {tuple(encoder.preprocess(text).tolist()): text for text in FIVE}
     settings = {"seed": 3, "augment": augment}
-    found = drawn(list(itertools.islice(feed(folder, encoder, 4, **settings), 50)))
+    found = drawn(list(itertools.islice(dataset(folder, encoder, 4, **settings), 50)))
     for key in ("k00", "k03"):
         counts = Counter(rows[row] for name, row in found if name == key)
         assert set(counts) == set(FIVE)
         assert sum(counts.values()) == 50
-    assert found == drawn(list(itertools.islice(feed(folder, encoder, 4, **settings), 50)))
+    assert found == drawn(list(itertools.islice(dataset(folder, encoder, 4, **settings), 50)))
     other = {**settings, "seed": 4}
-    assert sorted(found) != sorted(drawn(list(itertools.islice(feed(folder, encoder, 4, **other), 50))))
-    held = drawn(list(feed(folder, encoder, 4, train=False)))
+    assert sorted(found) != sorted(drawn(list(itertools.islice(dataset(folder, encoder, 4, **other), 50))))
+    held = drawn(list(dataset(folder, encoder, 4, train=False)))
     assert {rows[row] for _, row in held} == {FIVE[0]}
 
 
@@ -119,7 +119,7 @@ def test_a_frozen_tower_s_cache_holds_every_caption(tmp_path: Path) -> None:
             for generator in (None, torch.Generator().manual_seed(place)):
                 torch.testing.assert_close(cache.view(key, generator, place), expected, atol=1e-5, rtol=0)
             assert cache.content(key, place, 0) == caption_id(encoder, own[place % len(own)], 0)
-    cached, plain = (list(itertools.islice(feed(folder, encoder, 4, cache=c, seed=1), 30)) for c in (cache, None))
+    cached, plain = (list(itertools.islice(dataset(folder, encoder, 4, cache=c, seed=1), 30)) for c in (cache, None))
     for one, other in zip(cached, plain, strict=True):
         assert one.keys == other.keys
         assert one.b.ids.equal(other.b.ids)
@@ -129,7 +129,7 @@ def test_a_frozen_tower_s_cache_holds_every_caption(tmp_path: Path) -> None:
 
 def test_rows_of_one_picture_are_no_negatives(tmp_path: Path) -> None:
     folder = pack(tmp_path / "s", FIVE, images=[1, 1, 1, 1, 2])
-    batch = next(iter(feed(folder, text_encoder(), 5)))
+    batch = next(iter(dataset(folder, text_encoder(), 5)))
     ids = dict(zip(batch.keys, batch.a.ids.tolist(), strict=True))
     assert len({ids[f"k{n:02}"] for n in range(4)}) == 1
     assert ids["k04"] != ids["k00"]

@@ -17,7 +17,7 @@ from pairalign.align.minimal import jitter, minimal_latent
 from pairalign.align.model import PairAligner, Side, build_aligner
 from pairalign.align.partial import gated_cosine, gated_euclidean
 from pairalign.align.relation import relation_loss
-from pairalign.align.run import build_feeds
+from pairalign.align.run import build_datasets
 from pairalign.core.config import AlignConfig, LatentConfig, LossConfig, load_config
 from pairalign.core.errors import ConfigError
 from pairalign.core.registry import create_encoder
@@ -181,7 +181,7 @@ def test_anchor_head_knows_the_captions_of_every_edge(
     config = load_config(AlignConfig, align_settings, ["latent.private=0", "loss.gates=false"])
     torch.manual_seed(0)
     aligner = build_aligner(config)
-    build_feeds(config, aligner, progress=False)
+    build_datasets(config, aligner, progress=False)
     tower = aligner.encoder("b")
     raw = [sample.values["b"] for edge in ("a-b", "b-c") for sample in read_samples(pair_folder / edge, "train", ["b"])]
     unit = F.normalize(tower(torch.stack([tower.preprocess(value) for value in raw])).pooled.detach(), dim=1)

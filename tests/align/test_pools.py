@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import TinyVector, recorded_as, vector_pairs
-from pairalign.align.feed import FeedSource, PairBatch, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairBatch, PairDataset, SideSource
 from pairalign.align.identity import align_identity
 from pairalign.align.model import build_aligner
 from pairalign.align.plan import plan_run
-from pairalign.align.run import align_pairs, build_feeds, load_aligned, read_metrics
+from pairalign.align.run import align_pairs, build_datasets, load_aligned, read_metrics
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import ConfigError, DataError, IdentityError, SignalError
 from pairalign.data.loading import BatchLoader
@@ -59,16 +59,16 @@ def run(settings: Settings, *overrides: str) -> AlignConfig:
     return load_config(AlignConfig, settings, overrides)
 
 
-def feed(
+def dataset(
     folders: Path, size: int = 16, weights: tuple[float | None, float | None] = (None, None), **options: Any
-) -> PairFeed:
+) -> PairDataset:
     sides = [{end: SideSource(end, TinyVector()) for end in EDGE} for _ in weights]
     sources = [
-        FeedSource(str(folders / name), options.get("split", "train"), side, name, weight)
+        DatasetSource(str(folders / name), options.get("split", "train"), side, name, weight)
         for name, side, weight in zip(("large", "small"), sides, weights, strict=True)
     ]
     options.pop("split", None)
-    return PairFeed(sources, [EDGE], size, **options)
+    return PairDataset(sources, [EDGE], size, **options)
 
 
 def first(batches: Any, count: int) -> list[PairBatch]:
@@ -76,7 +76,7 @@ def first(batches: Any, count: int) -> list[PairBatch]:
 
 
 def test_an_epoch_by_size_holds_every_sample_of_every_source_once(folders: Path) -> None:
-    batches = first(feed(folders, 24), 6)
+    batches = first(dataset(folders, 24), 6)
     for epoch in (batches[:3], batches[3:]):
         keys = [key for batch in epoch for key in batch.keys]
         assert len(set(keys)) == len(keys) == 72
@@ -85,7 +85,7 @@ def test_an_epoch_by_size_holds_every_sample_of_every_source_once(folders: Path)
 
 
 def test_weights_say_shares_and_a_small_source_wraps(folders: Path) -> None:
-    keys = [key for batch in first(feed(folders, 24, (1.0, 1.0)), 3) for key in batch.keys]
+    keys = [key for batch in first(dataset(folders, 24, (1.0, 1.0)), 3) for key in batch.keys]
     counts = Counter(keys)
     assert Counter(key.partition("/")[0] for key in keys) == {"large": 36, "small": 36}
     assert {counts[key] for key in counts if key.startswith("large")} == {1}
@@ -93,7 +93,7 @@ def test_weights_say_shares_and_a_small_source_wraps(folders: Path) -> None:
 
 
 def test_the_views_of_one_sample_differ_from_pass_to_pass(folders: Path) -> None:
-    batch = first(feed(folders, 72, (1.0, 1.0)), 1)[0]
+    batch = first(dataset(folders, 72, (1.0, 1.0)), 1)[0]
     rows: dict[str, list[torch.Tensor]] = {}
     for key, row in zip(batch.keys, batch.a.value, strict=True):
         rows.setdefault(key, []).append(row)
@@ -102,7 +102,7 @@ def test_the_views_of_one_sample_differ_from_pass_to_pass(folders: Path) -> None
 
 
 def test_equal_keys_do_not_collide_and_equal_content_is_known_as_equal(folders: Path, tmp_path: Path) -> None:
-    batch = first(feed(folders, 72, BY_SIZE, augment=False), 1)[0]
+    batch = first(dataset(folders, 72, BY_SIZE, augment=False), 1)[0]
     by_name = dict(zip(batch.keys, batch.a.value, strict=True))
     assert not by_name["large/train-00000"].equal(by_name["small/train-00000"])
     same = {"a": np.ones(6, np.float32), "split": "train"}
@@ -110,16 +110,16 @@ def test_equal_keys_do_not_collide_and_equal_content_is_known_as_equal(folders: 
         rows = [{"key": str(n), **same, "b": np.full(6, n + len(name), np.float32)} for n in range(4)]
         pack_pairs(rows, tmp_path / name, allow_constant=["a", "b"], progress=False)
     sides = {end: SideSource(end, TinyVector()) for end in EDGE}
-    both = PairFeed([FeedSource(str(tmp_path / n), "train", sides, n) for n in "xy"], [EDGE], 8)
+    both = PairDataset([DatasetSource(str(tmp_path / n), "train", sides, n) for n in "xy"], [EDGE], 8)
     assert len(set(next(iter(both)).a.ids.tolist())) == 1
 
 
 @pytest.mark.parametrize("weights", [(None, None), (1.0, 2.0)])
 @pytest.mark.parametrize("start", [0, 7])
 def test_workers_make_the_batches_of_one_process(folders: Path, weights: Any, start: int) -> None:
-    alone = first(feed(folders, 20, weights), 14)
-    later = feed(folders, 20, weights, start=start)
-    before = first(BatchLoader(feed(folders, 20, weights), 2), start)
+    alone = first(dataset(folders, 20, weights), 14)
+    later = dataset(folders, 20, weights, start=start)
+    before = first(BatchLoader(dataset(folders, 20, weights), 2), start)
     later.places = {batch.place.worker: batch.place for batch in before}
     for one, other in zip(alone[start:], first(BatchLoader(later, 2), 14 - start), strict=True):
         assert one.keys == other.keys
@@ -128,15 +128,15 @@ def test_workers_make_the_batches_of_one_process(folders: Path, weights: Any, st
 
 def test_processes_make_together_the_batches_of_one(folders: Path) -> None:
     weights = (3.0, 1.0)
-    alone = first(feed(folders, 20, weights), 12)
-    shares = [first(feed(folders, 10, weights, rank=rank, world_size=2), 12) for rank in range(2)]
+    alone = first(dataset(folders, 20, weights), 12)
+    shares = [first(dataset(folders, 10, weights, rank=rank, world_size=2), 12) for rank in range(2)]
     for whole, one, other in zip(alone, *shares, strict=True):
         assert whole.keys == one.keys + other.keys
 
 
 @pytest.mark.parametrize("world", [1, 3])
 def test_a_validation_batch_is_of_one_source(folders: Path, world: int) -> None:
-    found = [b for r in range(world) for b in feed(folders, 8, split="val", train=False, rank=r, world_size=world)]
+    found = [b for r in range(world) for b in dataset(folders, 8, split="val", train=False, rank=r, world_size=world)]
     assert all(len(set(batch.sources)) == 1 for batch in found)
     assert sorted(map(len, (b.keys for b in found))) == [4, 8, 8, 9]  # 9 in one: a batch of one has no negatives
     assert len({key for batch in found for key in batch.keys}) == 29
@@ -193,17 +193,17 @@ def test_validation_is_told_by_source_and_pooled(settings: Settings) -> None:
     assert all(f"train/a-b/{name}/contrast" in trained for name in ("large", "small"))
     alone = load_aligned(found.folder)
     settings["edges"][0]["shards"] = settings["edges"][0]["shards"][1]
-    feeds = build_feeds(run(settings), alone.aligner, progress=False)["val"]
+    datasets = build_datasets(run(settings), alone.aligner, progress=False)["val"]
     with torch.no_grad():
-        (batch,) = feeds["a-b"]
+        (batch,) = datasets["a-b"]
         mine = alone.aligner.edge_terms(EDGE, batch.a, batch.b)["contrast"]
     assert told["val/a-b/small/contrast"] == pytest.approx(float(mine), rel=1e-5)
 
 
 def test_frozen_anchors_are_cached_by_source(settings: Settings) -> None:
     settings["modalities"]["a"]["tune"] = "none"
-    feeds = build_feeds(run(settings), build_aligner(run(settings)), progress=False)
-    caches = [source.sides["a"].cache for source in feeds["train"]["a-b"].sources]
+    datasets = build_datasets(run(settings), build_aligner(run(settings)), progress=False)
+    caches = [source.sides["a"].cache for source in datasets["train"]["a-b"].sources]
     assert [len(cache.rows) for cache in caches if cache] == [60, 12]
 
 

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import vector_pairs
-from pairalign.align.run import align_pairs, build_feeds, load_aligned, read_metrics
+from pairalign.align.run import align_pairs, build_datasets, load_aligned, read_metrics
 from pairalign.align.sums import Sums
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import CheckpointError
@@ -128,9 +128,10 @@ def held_out(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
     """What one process finds on the validation pairs with a run's weights."""
     run, sums = load_aligned(folder), Sums()
     with torch.no_grad():
-        for name, feed in build_feeds(load_config(AlignConfig, settings), run.aligner, progress=False)["val"].items():
-            for batch in feed:
-                for term, value in run.aligner.edge_terms(feed.edges[0], batch.a, batch.b).items():
+        datasets = build_datasets(load_config(AlignConfig, settings), run.aligner, progress=False)
+        for name, dataset in datasets["val"].items():
+            for batch in dataset:
+                for term, value in run.aligner.edge_terms(dataset.edges[0], batch.a, batch.b).items():
                     sums.add(f"val/{name}/{term}", value, len(batch.keys))
     return sums.means(Runtime())
 

@@ -19,7 +19,7 @@ from shard_servers import KEYS, bucket, serving, upload
 from conftest import vector_pairs
 from pairalign.align.model import build_aligner
 from pairalign.align.plan import plan_run
-from pairalign.align.run import align_pairs, build_feeds
+from pairalign.align.run import align_pairs, build_datasets
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import DataError, IdentityError
 from pairalign.core.registry import load_plugin
@@ -92,7 +92,7 @@ def test_another_content_is_another_run(settings: dict[str, Any], tmp_path: Path
         align_pairs(load_config(AlignConfig, settings, ["train.steps=2", f"data.root={server.url}"]), progress=False)
 
 
-def test_planning_measuring_and_feeds_take_a_bucket(
+def test_planning_measuring_and_datasets_take_a_bucket(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -122,5 +122,5 @@ def test_a_run_folder_of_somebody_else_runs_no_command(settings: dict[str, Any],
     assert theirs.config.edges[0].shards == "pipe:touch ***"
     trained_here(start_task(theirs, tmp_path / "shards" / "a-b"))
     with pytest.raises(DataError, match="without its credentials"):
-        build_feeds(theirs.config, build_aligner(theirs.config), progress=False)
+        build_datasets(theirs.config, build_aligner(theirs.config), progress=False)
     assert not (tmp_path / "ran").exists()

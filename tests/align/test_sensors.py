@@ -11,7 +11,7 @@ from PIL import Image
 
 from pairalign.align.model import build_aligner
 from pairalign.align.plan import plan_run
-from pairalign.align.run import align_pairs, build_feeds
+from pairalign.align.run import align_pairs, build_datasets
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.errors import DataError, SignalError
 from pairalign.data.pack import pack_pairs
@@ -58,8 +58,8 @@ def config(settings: dict[str, Any]) -> AlignConfig:
 
 
 def test_every_sample_carries_its_sensor(settings: dict[str, Any]) -> None:
-    feed = build_feeds(config(settings), build_aligner(config(settings)), progress=False)["train"]["touch-a"]
-    batch = next(iter(feed))
+    dataset = build_datasets(config(settings), build_aligner(config(settings)), progress=False)["train"]["touch-a"]
+    batch = next(iter(dataset))
     codes = dict(zip(batch.keys, sensor_codes(batch.a.value).tolist(), strict=True))
     by_source: dict[str, set[int]] = {}
     for key, code in codes.items():
@@ -69,8 +69,8 @@ def test_every_sample_carries_its_sensor(settings: dict[str, Any]) -> None:
 
 def test_a_sensor_may_be_renamed_and_unknown_on_purpose(settings: dict[str, Any]) -> None:
     settings["edges"][0]["shards"] = [{"path": "indexed", "sensor": "unknown"}, {"path": "mixed", "sensor": "gelsight"}]
-    feed = build_feeds(config(settings), build_aligner(config(settings)), progress=False)["train"]["touch-a"]
-    batch = next(iter(feed))
+    dataset = build_datasets(config(settings), build_aligner(config(settings)), progress=False)["train"]["touch-a"]
+    batch = next(iter(dataset))
     assert {(key[:5], code) for key, code in zip(batch.keys, sensor_codes(batch.a.value).tolist(), strict=True)} == {
         ("index", 0),
         ("mixed", 1),

@@ -12,7 +12,7 @@ import torch
 
 from conftest import TinyVector
 from pairalign.align.model import build_aligner
-from pairalign.align.run import align_pairs, build_feeds
+from pairalign.align.run import align_pairs, build_datasets
 from pairalign.align.sources import pools_of
 from pairalign.core import registry
 from pairalign.core.config import AlignConfig, load_config
@@ -61,7 +61,7 @@ def triplets(align_settings: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 
 def test_a_frozen_anchor_is_encoded_once_for_all_its_edges(triplets: dict[str, Any]) -> None:
     config = load_config(AlignConfig, triplets)
-    build_feeds(config, build_aligner(config), progress=False)
+    build_datasets(config, build_aligner(config), progress=False)
     assert set(encoded.values()) == {1}
     assert len(encoded) == TRAIN + VAL
     assert set(preprocessed.values()) == {1}

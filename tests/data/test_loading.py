@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from conftest import TinyVector
-from pairalign.align.feed import FeedSource, PairBatch, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairBatch, PairDataset, SideSource
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError
 from pairalign.core.registry import create_encoder, load_plugin
@@ -25,9 +25,9 @@ EDGE = ("a", "b")
 PLUGIN = Path(__file__).parents[1] / "support" / "plain_vector.py"
 
 
-def pair_feed(folder: Path, encoder: Encoder, size: int = 16, **options: Any) -> PairFeed:
+def pair_dataset(folder: Path, encoder: Encoder, size: int = 16, **options: Any) -> PairDataset:
     sides = {end: SideSource(end, encoder) for end in EDGE}
-    return PairFeed([FeedSource(str(folder / "a-b"), "train", sides)], [EDGE], size, **options)
+    return PairDataset([DatasetSource(str(folder / "a-b"), "train", sides)], [EDGE], size, **options)
 
 
 def first(batches: Any, count: int) -> list[PairBatch]:
@@ -38,19 +38,19 @@ def first(batches: Any, count: int) -> list[PairBatch]:
 def test_workers_make_the_batches_of_one_process(pair_folder: Path, start: int) -> None:
     """96 samples and batches of 20: batches reach over the ends of epochs."""
     encoder = TinyVector()
-    alone = first(pair_feed(pair_folder, encoder, 20), 14)
-    feed = pair_feed(pair_folder, encoder, 20, start=start)
-    before = first(BatchLoader(pair_feed(pair_folder, encoder, 20), 2), start)
-    feed.places = {batch.place.worker: batch.place for batch in before}
-    for one, other in zip(alone[start:], first(BatchLoader(feed, 2), 14 - start), strict=True):
+    alone = first(pair_dataset(pair_folder, encoder, 20), 14)
+    dataset = pair_dataset(pair_folder, encoder, 20, start=start)
+    before = first(BatchLoader(pair_dataset(pair_folder, encoder, 20), 2), start)
+    dataset.places = {batch.place.worker: batch.place for batch in before}
+    for one, other in zip(alone[start:], first(BatchLoader(dataset, 2), 14 - start), strict=True):
         assert one.keys == other.keys
         assert one.a.value.equal(other.a.value)
 
 
 def test_processes_make_together_the_batches_of_one(pair_folder: Path) -> None:
     encoder = TinyVector()
-    alone = first(pair_feed(pair_folder, encoder, 20), 12)
-    shares = [first(pair_feed(pair_folder, encoder, 10, rank=rank, world_size=2), 12) for rank in range(2)]
+    alone = first(pair_dataset(pair_folder, encoder, 20), 12)
+    shares = [first(pair_dataset(pair_folder, encoder, 10, rank=rank, world_size=2), 12) for rank in range(2)]
     for whole, one, other in zip(alone, *shares, strict=True):
         assert whole.keys == one.keys + other.keys
         assert whole.a.value.equal(torch.cat([one.a.value, other.a.value]))
@@ -63,24 +63,24 @@ def test_validation_batches_are_the_same_for_any_number_of_processes(pair_folder
 
     def batches(of: int) -> list[list[str]]:
         held: dict[str, Any] = {"train": False, "world_size": of}
-        return sorted(b.keys for r in range(of) for b in PairFeed([source], [EDGE], size, **held, rank=r))
+        return sorted(b.keys for r in range(of) for b in PairDataset([source], [EDGE], size, **held, rank=r))
 
     sides = {end: SideSource(end, TinyVector()) for end in EDGE}
-    source = FeedSource(str(pair_folder / "a-b"), "val", sides)
+    source = DatasetSource(str(pair_folder / "a-b"), "val", sides)
     assert batches(world) == batches(1)
     assert sum(map(len, batches(world))) == 32
 
 
 def test_more_workers_than_samples(pair_folder: Path) -> None:
-    batches = first(BatchLoader(pair_feed(pair_folder, TinyVector(), 40), 5), 7)
-    assert [b.keys for b in batches] == [b.keys for b in first(pair_feed(pair_folder, TinyVector(), 40), 7)]
+    batches = first(BatchLoader(pair_dataset(pair_folder, TinyVector(), 40), 5), 7)
+    assert [b.keys for b in batches] == [b.keys for b in first(pair_dataset(pair_folder, TinyVector(), 40), 7)]
 
 
 def test_an_error_in_a_worker_reads_as_in_the_main_process(pair_folder: Path) -> None:
     with pytest.raises(DataError) as alone:
-        first(pair_feed(pair_folder, TinyVector(size=7)), 1)
+        first(pair_dataset(pair_folder, TinyVector(size=7)), 1)
     with pytest.raises(DataError) as worker:
-        first(BatchLoader(pair_feed(pair_folder, TinyVector(size=7)), 2), 1)
+        first(BatchLoader(pair_dataset(pair_folder, TinyVector(size=7)), 2), 1)
     assert str(worker.value) == str(alone.value)
     assert "Traceback" not in str(worker.value)
 
@@ -107,8 +107,8 @@ def test_a_plugin_is_imported_in_spawned_workers(
     monkeypatch.setattr(sys.modules["__main__"], "__file__", None, raising=False)  # not to run pytest in the worker
     load_plugin(PLUGIN)
     encoder = create_encoder("plain_vector")
-    loader = BatchLoader(pair_feed(pair_folder, encoder), 1, [str(PLUGIN)])
+    loader = BatchLoader(pair_dataset(pair_folder, encoder), 1, [str(PLUGIN)])
     loader.multiprocessing_context = method
     (batch,) = first(loader, 1)
-    assert batch.keys == first(pair_feed(pair_folder, encoder), 1)[0].keys
+    assert batch.keys == first(pair_dataset(pair_folder, encoder), 1)[0].keys
     del loader

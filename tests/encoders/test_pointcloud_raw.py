@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pairalign.align.cache import open_or_build
 from pairalign.align.model import build_aligner
-from pairalign.align.run import align_pairs, build_feeds, load_aligned
+from pairalign.align.run import align_pairs, build_datasets, load_aligned
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, SignalError
@@ -297,9 +297,11 @@ def test_folders_that_stand_otherwise_are_turned_to_the_first_in_one_run(
     edges = (asked.edges[0], replace(asked.edges[0], between=("b", "p"), shards="z"))
     told["b"] = replace(told["b"], source="a")
     asked = replace(asked, modalities=told, edges=edges)
-    feeds = build_feeds(asked, build_aligner(asked), progress=False)["train"]
+    datasets = build_datasets(asked, build_aligner(asked), progress=False)["train"]
     assert "edge b-p, field 'p': records up=+z, the encoder's is +y: its clouds are turned." in capsys.readouterr().err
-    values = [dict(zip(b.keys, b.b.value, strict=True)) for b in (next(iter(feeds[name])) for name in ("a-p", "b-p"))]
+    values = [
+        dict(zip(b.keys, b.b.value, strict=True)) for b in (next(iter(datasets[name])) for name in ("a-p", "b-p"))
+    ]
     shared = values[0].keys() & values[1].keys()
     assert shared
     for key in shared:
@@ -349,8 +351,8 @@ def test_plan_and_training_read_the_same(tmp_path: Path) -> None:
     pairs(tmp_path / "y", "+y")
     asked = config(tmp_path, "y", up="z", jitter=0.0)
     aligner = build_aligner(asked)
-    feed = build_feeds(asked, aligner, progress=False)["train"]["a-p"]
-    batch = next(iter(feed))
+    dataset = build_datasets(asked, aligner, progress=False)["train"]["a-p"]
+    batch = next(iter(dataset))
     encoder = aligner.encoder("p")
     wanted = encoder.preprocess(cloud(80, seed=int(batch.keys[0][1:])))
     torch.testing.assert_close(batch.b.value[0], wanted, atol=1e-6, rtol=0)

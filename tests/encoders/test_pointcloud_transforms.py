@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from pairalign.align.model import build_aligner
 from pairalign.align.plan import plan_run
-from pairalign.align.run import build_feeds
+from pairalign.align.run import build_datasets
 from pairalign.core.config import AlignConfig, load_config
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, SignalError
@@ -166,9 +166,9 @@ def test_views_are_the_same_whoever_makes_them(tmp_path: Path) -> None:
     views = []
     for workers in (0, 2):
         asked = config(tmp_path, {"name": "RandomRotate", "degrees": 90, "axis": 1}, workers=workers)
-        feed = build_feeds(asked, build_aligner(asked), progress=False)["train"]["a-p"]
+        dataset = build_datasets(asked, build_aligner(asked), progress=False)["train"]["a-p"]
         found: dict[str, torch.Tensor] = {}
-        for batch in loader(feed, asked):
+        for batch in loader(dataset, asked):
             for key, value in zip(batch.keys, batch.b.value, strict=True):
                 found.setdefault(key, value)
             if len(found) == 12:

@@ -25,7 +25,7 @@ from pairalign.finetune.collator import IGNORED, Batch
 from pairalign.finetune.methods import method_names
 from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import RecomposeRun
-from pairalign.finetune.sampling import TaskFeed, deal, shares
+from pairalign.finetune.sampling import TaskDataset, deal, shares
 from pairalign.finetune.steps import StepLoader
 
 WORDS = ["a", "large", "soft", "red", "object", "with", "a", "rough", "surface"]
@@ -140,9 +140,9 @@ def test_the_batches_of_a_step_are_together_that_of_one_process(
     tasks = check_tasks(settings(setup, tmp_path, tasks=parts))["tasks"]
 
     def steps(size: int, rank: int, world: int, accumulate: int, workers: int = 0) -> list[list[str]]:
-        feed = TaskFeed(tasks, Keys(), size, 5, rank, world, accumulate)  # type: ignore[arg-type]
-        feed.start = start * accumulate
-        batches = iter(BatchLoader(feed, workers))
+        dataset = TaskDataset(tasks, Keys(), size, 5, rank, world, accumulate)  # type: ignore[arg-type]
+        dataset.start = start * accumulate
+        batches = iter(BatchLoader(dataset, workers))
         return [[key for batch in islice(batches, accumulate) for key in batch] for _ in range(8)]
 
     whole = steps(4 * world * accumulate, 0, 1, 1)

@@ -16,7 +16,7 @@ from pairalign.data.loading import BatchLoader
 from pairalign.data.pack import pack_pairs
 from pairalign.finetune.buckets import Buckets, count_tokens
 from pairalign.finetune.config import TaskConfig
-from pairalign.finetune.sampling import TaskFeed
+from pairalign.finetune.sampling import TaskDataset
 from pairalign.finetune.tasks import Example, Task
 from pairalign.sensors.processor import load_base
 
@@ -53,12 +53,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def feed(place: Path, start: int = 0, rank: int = 0, world: int = 1, *, accumulate: int = 1, **how: Any) -> TaskFeed:
+def dataset(
+    place: Path, start: int = 0, rank: int = 0, world: int = 1, *, accumulate: int = 1, **how: Any
+) -> TaskDataset:
     told = [("words", 2.0), ("others", 1.0)]
     tasks = [Task(n, TaskConfig(**{**WORDS, "shards": n, "weight": weight}), place, []) for n, weight in told]
     buckets = how.get("buckets", STEPS)
     size = SIZE // world // accumulate
-    made = TaskFeed(tasks, Words(), size, 3, rank, world, accumulate, None, buckets)  # type: ignore[arg-type]
+    made = TaskDataset(tasks, Words(), size, 3, rank, world, accumulate, None, buckets)  # type: ignore[arg-type]
     made.start = start
     return made
 
@@ -70,7 +72,7 @@ def padding(batches: list[list[tuple[str, int]]]) -> float:
 
 
 def test_batches_hold_less_padding_and_every_sample_once_a_pass(place: Path) -> None:
-    found: dict[Any, Any] = {buckets: list(islice(feed(place, buckets=buckets), 64)) for buckets in (False, STEPS)}
+    found: dict[Any, Any] = {buckets: list(islice(dataset(place, buckets=buckets), 64)) for buckets in (False, STEPS)}
     assert padding(found[STEPS]) < 0.8 * padding(found[False])
     for name, count in (("words", COUNT), ("others", 37)):
         seen = [key for batch in found[STEPS] for key, _ in batch if key.startswith(name)]
@@ -83,14 +85,14 @@ def test_batches_hold_less_padding_and_every_sample_once_a_pass(place: Path) -> 
 def test_nothing_leaves_its_window(place: Path) -> None:
     """So that what is read is read as near to where it lies as without."""
     for first in range(0, 32, STEPS):
-        parts = [list(islice(feed(place, first, buckets=buckets), STEPS)) for buckets in (False, STEPS)]
+        parts = [list(islice(dataset(place, first, buckets=buckets), STEPS)) for buckets in (False, STEPS)]
         plain, sorted_ = ({pair for batch in part for pair in batch} for part in parts)
         assert plain == sorted_
 
 
 def test_lengths_do_not_rise_along_the_steps_and_short_ones_of_all_tasks_meet(place: Path) -> None:
     longest = [[max(n for key, n in batch if key.startswith(name)) for name in ("words", "others")]
-               for batch in islice(feed(place), 4 * STEPS)]  # fmt: skip
+               for batch in islice(dataset(place), 4 * STEPS)]  # fmt: skip
     windows = [longest[n : n + STEPS] for n in (0, STEPS)]  # within a pass of both
     assert any(window != sorted(window) for window in windows)
     for window in windows:
@@ -100,10 +102,10 @@ def test_lengths_do_not_rise_along_the_steps_and_short_ones_of_all_tasks_meet(pl
 
 @pytest.mark.parametrize("start", [0, 7])
 def test_workers_processes_accumulation_and_resumption_change_no_step(place: Path, start: int) -> None:
-    whole = list(islice(feed(place), 40))
-    assert list(islice(feed(place, start), 40 - start)) == whole[start:]
-    halves = [list(islice(feed(place, start, rank, 2), 40 - start)) for rank in (0, 1)]
-    parts = list(islice(feed(place, 2 * start, accumulate=2), 2 * (40 - start)))
+    whole = list(islice(dataset(place), 40))
+    assert list(islice(dataset(place, start), 40 - start)) == whole[start:]
+    halves = [list(islice(dataset(place, start, rank, 2), 40 - start)) for rank in (0, 1)]
+    parts = list(islice(dataset(place, 2 * start, accumulate=2), 2 * (40 - start)))
     for step, batch in enumerate(whole[start:]):
         assert (
             sorted(batch) == sorted(halves[0][step] + halves[1][step]) == sorted(parts[2 * step] + parts[2 * step + 1])
@@ -111,8 +113,8 @@ def test_workers_processes_accumulation_and_resumption_change_no_step(place: Pat
 
 
 def test_loader_workers_and_samples_in_memory_give_the_same_order(place: Path) -> None:
-    whole, kept = list(islice(feed(place), 20)), feed(place)
-    loaded = [[tuple(pair) for pair in batch] for batch in islice(BatchLoader(feed(place, 3), 2), 17)]
+    whole, kept = list(islice(dataset(place), 20)), dataset(place)
+    loaded = [[tuple(pair) for pair in batch] for batch in islice(BatchLoader(dataset(place, 3), 2), 17)]
     assert loaded == whole[3:]
     for task in kept.tasks:
         task.kept = list(task.read())

@@ -14,7 +14,7 @@ from pairalign.core.errors import ConfigError, DataError, SignalError
 from pairalign.data.loading import BatchLoader
 from pairalign.data.tar import Entry, scan
 from pairalign.finetune.config import TaskConfig
-from pairalign.finetune.sampling import TaskFeed, shares
+from pairalign.finetune.sampling import TaskDataset, shares
 from pairalign.finetune.tasks import Example, Task
 
 
@@ -25,12 +25,14 @@ class Keys:
         return [example.key for example in examples]
 
 
-def feed(setup: Path, start: int = 0, rank: int = 0, world: int = 1, weight: float = 1.0, size: int = 6) -> TaskFeed:
+def dataset(
+    setup: Path, start: int = 0, rank: int = 0, world: int = 1, weight: float = 1.0, size: int = 6
+) -> TaskDataset:
     tasks = [
         Task("touch", TaskConfig(**TOUCH), setup, ["touch"]),
         Task("pairs", TaskConfig(**{**PAIRS, "weight": weight}), setup, ["touch"]),
     ]
-    made = TaskFeed(tasks, Keys(), size, 0, rank, world)  # type: ignore[arg-type]
+    made = TaskDataset(tasks, Keys(), size, 0, rank, world)  # type: ignore[arg-type]
     made.start = start
     return made
 
@@ -51,34 +53,34 @@ def test_shares_that_cannot_be_are_refused() -> None:
 
 
 def test_a_pass_holds_every_example_once_and_the_next_has_another_order(setup: Path) -> None:
-    seen = [key for keys in islice(feed(setup), 32) for key in keys[:3]]
+    seen = [key for keys in islice(dataset(setup), 32) for key in keys[:3]]
     assert len(set(seen[:48])) == 48
     assert set(seen[48:96]) == set(seen[:48])
     assert seen[48:96] != seen[:48]
 
 
 def test_starting_later_goes_on_where_the_first_would_be(setup: Path) -> None:
-    whole = list(islice(feed(setup), 40))
-    assert list(islice(feed(setup, start=17), 23)) == whole[17:]
+    whole = list(islice(dataset(setup), 40))
+    assert list(islice(dataset(setup, start=17), 23)) == whole[17:]
 
 
 def test_processes_share_a_pass(setup: Path) -> None:
-    one, other = ([key for keys in islice(feed(setup, rank=r, world=2), 8) for key in keys[:3]] for r in (0, 1))
+    one, other = ([key for keys in islice(dataset(setup, rank=r, world=2), 8) for key in keys[:3]] for r in (0, 1))
     assert len(set(one)) == len(set(other)) == 24
     assert not set(one) & set(other)
 
 
 @pytest.mark.parametrize("start", [0, 3])
 def test_workers_and_processes_change_no_batch(setup: Path, start: int) -> None:
-    whole = list(islice(feed(setup, size=8), 20))
-    assert list(islice(BatchLoader(feed(setup, start=start, size=8), 2), 20 - start)) == whole[start:]
-    halves = [list(islice(feed(setup, size=4, rank=r, world=2), 20)) for r in (0, 1)]
+    whole = list(islice(dataset(setup, size=8), 20))
+    assert list(islice(BatchLoader(dataset(setup, start=start, size=8), 2), 20 - start)) == whole[start:]
+    halves = [list(islice(dataset(setup, size=4, rank=r, world=2), 20)) for r in (0, 1)]
     for batch, one, other in zip(whole, *halves, strict=True):
         assert sorted(batch) == sorted(one + other)
 
 
 def test_kept_examples_come_in_the_same_order(setup: Path) -> None:
-    streamed, kept = feed(setup), feed(setup)
+    streamed, kept = dataset(setup), dataset(setup)
     for task in kept.tasks:
         task.kept = list(task.read())
     assert list(islice(streamed, 20)) == list(islice(kept, 20))
@@ -126,7 +128,7 @@ def spoilt(setup: Path, tmp_path: Path) -> tuple[Path, str]:
     """A copy of the shards with one damaged sample, and its key."""
     for name in ("touch", "touch_pairs"):
         shutil.copytree(setup / "lessons" / name, tmp_path / "lessons" / name)
-    key = next(keys[0] for keys in islice(feed(setup), 3, None))
+    key = next(keys[0] for keys in islice(dataset(setup), 3, None))
     spoil(tmp_path, "touch", key)
     return tmp_path, key
 
@@ -137,10 +139,10 @@ def test_a_damaged_sample_leaves_its_place_empty(
     setup: Path, spoilt: tuple[Path, str], start: int, workers: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, key = spoilt
-    whole = [[k for k in keys if k != key] for keys in islice(feed(setup), 40)]
-    made = feed(folder, start=start)
+    whole = [[k for k in keys if k != key] for keys in islice(dataset(setup), 40)]
+    made = dataset(folder, start=start)
     with pytest.raises(DataError, match=key):
-        list(islice(feed(folder), 40))
+        list(islice(dataset(folder), 40))
     for task in made.tasks:
         task.tolerate(0.02)
     found = BatchLoader(made, workers) if workers else made
@@ -150,7 +152,7 @@ def test_a_damaged_sample_leaves_its_place_empty(
 
 def test_too_many_damaged_samples_end_the_run(spoilt: tuple[Path, str]) -> None:
     folder, _ = spoilt
-    made = feed(folder)
+    made = dataset(folder)
     made.tasks[0].tolerate(0.001)
     with pytest.raises(
         DataError, match=r"task 'touch': 1 of 48 samples are damaged, more than train\.bad_fraction=0\.001"
@@ -159,8 +161,8 @@ def test_too_many_damaged_samples_end_the_run(spoilt: tuple[Path, str]) -> None:
 
 
 def test_a_sample_that_no_sensor_reads_is_damaged_too(setup: Path) -> None:
-    whole = list(islice(feed(setup), 20))
-    made = feed(setup)
+    whole = list(islice(dataset(setup), 20))
+    made = dataset(setup)
     made.collate = Reader(whole[2][1])  # type: ignore[assignment]
     for task in made.tasks:
         task.tolerate(0.02)

@@ -19,7 +19,7 @@ class Place(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """The same samples in every modality of a feed.
+    """The same samples in every modality of a dataset.
 
     sides: by modality. keys: of the samples, with their source's name where there are several. sources: number of each
     one's source. bad: (key, reason) of damaged samples met. place: where it ended.

@@ -17,7 +17,7 @@ import torch
 
 from pairalign.align.captions import caption_notes
 from pairalign.align.check import check_edges, check_folders
-from pairalign.align.feed import FeedSource, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairDataset, SideSource
 from pairalign.align.losses import is_own
 from pairalign.align.model import PairAligner, build_aligner, config_graph
 from pairalign.align.plan_anchors import Anchors, cached_batches, count_anchors
@@ -132,9 +132,9 @@ def plan_run(config: AlignConfig, *, progress: bool = True) -> Plan:
     graph, aligner = config_graph(config), build_aligner(config).to(device)
     notes = [*check_edges(config, aligner), *caption_notes(config, aligner)]
     start_encoders(config, aligner)
-    feeds = _plain_feeds(config, aligner)
-    batches = {name: next(iter(feed)) for name, feed in feeds.items()}
-    pools = {edge_name(edge): _drawn(feed) for feed in feeds.values() for edge in feed.edges}
+    datasets = _plain_datasets(config, aligner)
+    batches = {name: next(iter(dataset)) for name, dataset in datasets.items()}
+    pools = {edge_name(edge): _drawn(dataset) for dataset in datasets.values() for edge in dataset.edges}
     for name, batch in batches.items():
         for key, reason in batch.bad:
             notes.append(f"note: damaged sample: {name} {key}: {reason}")
@@ -183,8 +183,8 @@ def draw_pool(parts: Sequence[PoolPart]) -> list[str]:
     return lines
 
 
-def _drawn(feed: PairFeed) -> list[PoolPart]:
-    total = sum(feed.shares)
+def _drawn(dataset: PairDataset) -> list[PoolPart]:
+    total = sum(dataset.shares)
     return [
         PoolPart(
             source.name,
@@ -196,7 +196,7 @@ def _drawn(feed: PairFeed) -> list[PoolPart]:
             share / total,
             {end: side.recorded["sensor"] for end, side in source.sides.items() if side.encoder.sensors},
         )
-        for source, count, share in zip(feed.sources, feed.counts, feed.shares, strict=True)
+        for source, count, share in zip(dataset.sources, dataset.counts, dataset.shares, strict=True)
     ]
 
 
@@ -204,9 +204,9 @@ def _parts(graph: PairGraph) -> str:
     return " | ".join(", ".join(part) for part in graph.components())
 
 
-def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFeed]:
-    """The training feeds without caches."""
-    feeds = {}
+def _plain_datasets(config: AlignConfig, aligner: PairAligner) -> dict[str, PairDataset]:
+    """The training datasets without caches."""
+    datasets = {}
     for pool in pools_of(config):
         sources = []
         for source in pool.sources:
@@ -214,15 +214,15 @@ def _plain_feeds(config: AlignConfig, aligner: PairAligner) -> dict[str, PairFee
             for end in dict.fromkeys(end for edge in pool.edges for end in edge):
                 stored, encoder = config.modalities[end].source or end, aligner.encoder(end)
                 sides[end] = SideSource(stored, encoder, recorded=recorded_of(source, index.modalities[stored], end))
-            sources.append(FeedSource(source.folder, source.train, sides, source.name, source.weight))
+            sources.append(DatasetSource(source.folder, source.train, sides, source.name, source.weight))
         settings: dict[str, Any] = {
             "seed": config.seed,
             "augment": config.data.augment,
             "temperature": pool.temperature,
         }
-        feed = PairFeed(sources, pool.edges, config.train.batch_size, **settings)
-        feeds[pool.name] = replace(feed, batch_size=min(feed.batch_size, sum(feed.counts)))
-    return feeds
+        dataset = PairDataset(sources, pool.edges, config.train.batch_size, **settings)
+        datasets[pool.name] = replace(dataset, batch_size=min(dataset.batch_size, sum(dataset.counts)))
+    return datasets
 
 
 def _try_steps(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from pairalign.align.cache import find_cache
-from pairalign.align.feed import PairBatch
+from pairalign.align.dataset import PairBatch
 from pairalign.align.model import PairAligner, Side
 from pairalign.align.sources import cache_home, pools_of, recorded_of
 from pairalign.core.config import AlignConfig

@@ -21,7 +21,7 @@ import torch
 
 from pairalign.align.captions import caption_notes
 from pairalign.align.check import check_edges, check_folders
-from pairalign.align.feed import FeedSource, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairDataset, SideSource
 from pairalign.align.identity import align_identity
 from pairalign.align.latents import AnchorHead
 from pairalign.align.metrics import read_metrics as read_metrics
@@ -32,6 +32,7 @@ from pairalign.align.sources import EdgeSource, cache_home, pools_of, recorded_o
 from pairalign.align.store import check_shapes, load_weights, save_weights, start_encoders
 from pairalign.align.strategy import check_strategy
 from pairalign.core.config import AlignConfig
+from pairalign.core.earlier import earlier
 from pairalign.core.errors import DataError
 from pairalign.data.graph import edge_name
 from pairalign.data.index import load_index
@@ -144,8 +145,8 @@ def _train(mine: Claim[AlignConfig], runtime: Runtime, *, progress: bool) -> Ali
     if resume is None:
         start_encoders(config, aligner)
     mine.begin()
-    feeds = build_feeds(config, aligner, runtime, progress=progress)
-    _fit(config, aligner, feeds, resume, runtime, progress, extras)
+    datasets = build_datasets(config, aligner, runtime, progress=progress)
+    _fit(config, aligner, datasets, resume, runtime, progress, extras)
     keep = config.train.keep_checkpoint
     runtime.main_only(lambda: mine.folder.finish(lambda: save_weights(path, aligner), keep_checkpoint=keep))
     return AlignRun(path, config, aligner.eval())
@@ -185,11 +186,11 @@ def open_run(run: str | Path | AlignRun, device: DeviceLike | None = None) -> Al
     return run
 
 
-def build_feeds(
+def build_datasets(
     config: AlignConfig, aligner: PairAligner, runtime: Runtime | None = None, *, progress: bool = True
-) -> dict[str, dict[str, PairFeed]]:
-    """`{"train": {edge: feed}, "val": {edge: feed}}`, every index checked, every anchor cache opened or built."""
-    feeds: dict[str, dict[str, PairFeed]] = {"train": {}, "val": {}}
+) -> dict[str, dict[str, PairDataset]]:
+    """`{"train": {edge: dataset}, "val": {edge: dataset}}`, every index checked, every anchor cache opened or built."""
+    datasets: dict[str, dict[str, PairDataset]] = {"train": {}, "val": {}}
     device = runtime.device if runtime else None
     runtime = runtime or Runtime()
     notes = check_edges(config, aligner)
@@ -198,7 +199,7 @@ def build_feeds(
         print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
     made: dict[object, SideSource] = {}  # pools with a source in common share what is encoded or preprocessed
     for pool in pools_of(config):
-        for stage in feeds:
+        for stage in datasets:
             sources = []
             for source in pool.sources:
                 split = source.train if stage == "train" else source.val
@@ -210,9 +211,9 @@ def build_feeds(
                     if which not in made:
                         made[which] = _side(config, aligner, end, source, split, device, progress)
                     sides[end] = made[which]
-                sources.append(FeedSource(source.folder, split, sides, source.name, source.weight))
+                sources.append(DatasetSource(source.folder, split, sides, source.name, source.weight))
             if sources:
-                feeds[stage][pool.name] = PairFeed(
+                datasets[stage][pool.name] = PairDataset(
                     sources,
                     pool.edges,
                     config.train.batch_size,
@@ -224,14 +225,16 @@ def build_feeds(
                     world_size=runtime.world,
                     temperature=pool.temperature,
                 )
-    _fit_anchors(aligner, feeds["train"].values())
-    return feeds
+    _fit_anchors(aligner, datasets["train"].values())
+    return datasets
 
 
-def _fit_anchors(aligner: PairAligner, feeds: Iterable[PairFeed]) -> None:
+def _fit_anchors(aligner: PairAligner, datasets: Iterable[PairDataset]) -> None:
     """Give every anchor head the frozen features of all training pairs, in all their cached views."""
     found: dict[str, list[torch.Tensor]] = {}
-    for end, side in ((end, side) for feed in feeds for source in feed.sources for end, side in source.sides.items()):
+    for end, side in (
+        (end, side) for dataset in datasets for source in dataset.sources for end, side in source.sides.items()
+    ):
         if side.cache is not None and isinstance(aligner.heads[end], AnchorHead):
             found.setdefault(end, []).append(torch.from_numpy(side.cache.features.copy()).flatten(0, 1))
     for end, features in found.items():
@@ -277,7 +280,7 @@ def _side(
 def _fit(
     config: AlignConfig,
     aligner: PairAligner,
-    feeds: dict[str, dict[str, PairFeed]],
+    datasets: dict[str, dict[str, PairDataset]],
     resume: dict[str, Any] | None,
     runtime: Runtime,
     progress: bool,
@@ -289,14 +292,14 @@ def _fit(
     from pairalign.align.trainer import build_trainer, fit, loader
 
     task = StageOne(aligner, config, runtime)
-    how: dict[str, Any] = {"progress": progress, "validate": bool(feeds["val"]), "extras": extras}
+    how: dict[str, Any] = {"progress": progress, "validate": bool(datasets["val"]), "extras": extras}
     trainer, stop = build_trainer(config, runtime, **how)
     if resume is not None:
         task.resume(resume)
-        for feed in feeds["train"].values():
-            feed.start, feed.places = task.batches, task.places[edge_name(feed.edges[0])]
-    train = CombinedLoader({name: loader(feed, config) for name, feed in feeds["train"].items()}, "min_size")
-    val = CombinedLoader({name: loader(feed, config) for name, feed in feeds["val"].items()}, "max_size")
+        for dataset in datasets["train"].values():
+            dataset.start, dataset.places = task.batches, task.places[edge_name(dataset.edges[0])]
+    train = CombinedLoader({name: loader(dataset, config) for name, dataset in datasets["train"].items()}, "min_size")
+    val = CombinedLoader({name: loader(dataset, config) for name, dataset in datasets["val"].items()}, "max_size")
     path = Path(config.out) / "last.ckpt"
     fit(
         trainer,
@@ -304,7 +307,7 @@ def _fit(
         task,
         path,
         train_dataloaders=train,
-        val_dataloaders=val if feeds["val"] else None,
+        val_dataloaders=val if datasets["val"] else None,
         ckpt_path=str(path) if resume is not None else None,
         weights_only=True,
     )
@@ -314,3 +317,6 @@ def _fit(
             f"training stopped at step {trainer.global_step} of {config.train.steps}: the pairs ran out. "
             "Check that every edge has samples: `pairalign data inspect`."
         )
+
+
+build_feeds = earlier(build_datasets, "build_feeds")  # earlier name

@@ -1,7 +1,7 @@
-"""The data sets of a stage-one run: every edge's shards as places, splits and sensors, and which edges share a feed.
+"""The data sets of a stage-one run: every edge's shards as places, splits and sensors; which edges share a dataset.
 
 Note:
-    Edges share a feed only if they name the same data sets, splits, weights and sensors; then a sample is read,
+    Edges share one only if they name the same data sets, splits, weights and sensors; then a sample is read,
     preprocessed and encoded once for all of them, and one that is damaged in any modality is left out of all.
 """
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pairalign.align.backward import EdgeByEdge
-from pairalign.align.feed import PairBatch, Place
+from pairalign.align.dataset import PairBatch, Place
 from pairalign.align.model import PairAligner
 from pairalign.align.sources import Pool, pools_of
 from pairalign.align.sums import Sums

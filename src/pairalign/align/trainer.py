@@ -21,8 +21,8 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.strategies import Strategy
 
 from pairalign.align.checkpoint import InPlaceIO
+from pairalign.align.dataset import PairBatch, PairDataset
 from pairalign.align.extras import Extras, begin_logs, cut_logs, tell
-from pairalign.align.feed import PairBatch, PairFeed
 from pairalign.align.interrupt import StopCleanly
 from pairalign.align.metrics import MetricsLength
 from pairalign.align.strategy import find_strategy
@@ -191,9 +191,9 @@ def _devices(runtime: Runtime) -> Any:
     return runtime.local_world
 
 
-def loader(feed: PairFeed, config: AlignConfig) -> BatchLoader[PairBatch]:
-    """Batches of a feed, made by `data.workers` in training."""
-    return BatchLoader(feed, config.data.workers if feed.train else 0, config.plugins)
+def loader(dataset: PairDataset, config: AlignConfig) -> BatchLoader[PairBatch]:
+    """Batches of a dataset, made by `data.workers` in training."""
+    return BatchLoader(dataset, config.data.workers if dataset.train else 0, config.plugins)
 
 
 def _quiet() -> None:

@@ -1,8 +1,8 @@
-"""Loader workers: processes that make ready batches of a feed, in the order in which one process makes them.
+"""Loader workers: processes that make ready batches of a dataset, in the order in which one process makes them.
 
 Note:
-    A spawned worker knows nothing of the plugins that the feed's encoders come from, and cannot even read the feed
-    before it has imported them; so plugins travel first. A deliberate error in a worker is raised in the main process
+    A spawned worker knows nothing of the plugins that the encoders come from, and cannot even read the dataset before
+    it has imported them; so plugins travel first. A deliberate error in a worker is raised in the main process
     as it would be there, once and without the worker's traceback.
 """
 
@@ -25,13 +25,13 @@ B = TypeVar("B")
 
 
 class BatchLoader(DataLoader[B]):
-    """Batches come ready-made from `feed`; `workers` processes only make them at the same time.
+    """Batches come ready-made from `dataset`; `workers` processes only make them at the same time.
 
-    plugins: what the feed's encoders were loaded from.
+    plugins: what the dataset's encoders were loaded from.
     """
 
-    def __init__(self, feed: IterableDataset[B], workers: int, plugins: Sequence[str] = ()) -> None:
-        carried = _Carried(feed, tuple(plugins)) if workers else feed
+    def __init__(self, dataset: IterableDataset[B], workers: int, plugins: Sequence[str] = ()) -> None:
+        carried = _Carried(dataset, tuple(plugins)) if workers else dataset
         options: dict[str, Any] = {"persistent_workers": True, "worker_init_fn": _start} if workers else {}
         super().__init__(carried, batch_size=None, num_workers=workers, **options)
 
@@ -50,14 +50,14 @@ class _Failure:
 
 
 class _Carried(IterableDataset[Any]):
-    """A feed that can go to another process."""
+    """A dataset that can go to another process."""
 
-    def __init__(self, feed: IterableDataset[Any], plugins: tuple[str, ...]) -> None:
-        self.feed, self.plugins = feed, plugins
+    def __init__(self, dataset: IterableDataset[Any], plugins: tuple[str, ...]) -> None:
+        self.dataset, self.plugins = dataset, plugins
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            yield from self.feed
+            yield from self.dataset
         except PairalignError as error:
             if get_worker_info() is None:
                 raise
@@ -65,7 +65,7 @@ class _Carried(IterableDataset[Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         held = io.BytesIO()
-        _ToCPU(held).dump(self.feed)
+        _ToCPU(held).dump(self.dataset)
         return _arrive, (self.plugins, held.getvalue())
 
 

@@ -34,7 +34,7 @@ from pairalign.finetune.prefixes import PrefixPlan, count_before, plan_prefixes
 from pairalign.finetune.recipe_page import kinds
 from pairalign.finetune.rehearse import build_rehearsal
 from pairalign.finetune.results import sense_weights, tuned_weights
-from pairalign.finetune.sampling import TaskFeed
+from pairalign.finetune.sampling import TaskDataset
 from pairalign.finetune.start import begin
 from pairalign.finetune.tasks import Task
 from pairalign.masters import entry_bytes
@@ -155,7 +155,7 @@ def try_out(
             answer_logits(model, _first(task, collate, config.train.batch_size).to(model.device))
     rehearsal = build_rehearsal(config, model, method, collate, tasks, calibration)
     size, accumulate = config.train.batch_size, config.train.accumulate
-    feed = TaskFeed(
+    dataset = TaskDataset(
         tasks,
         collate,
         size,
@@ -164,7 +164,7 @@ def try_out(
         rehearsal=rehearsal,
         buckets=config.train.length_buckets,
     )
-    step, memory, counted = _steps(config, model, method, list(itertools.islice(feed, 2)))
+    step, memory, counted = _steps(config, model, method, list(itertools.islice(dataset, 2)))
     return RunPlan(
         config.method, str(model.device), base, _by_kind(trained), sum(senses.values()) - sensors, layers, memory,
         counted, _saved(model, method, layers), tokens, {name: count for name, (count, _) in before.items()}, prepare,

@@ -19,7 +19,7 @@ from pairalign.finetune.methods import Method
 from pairalign.finetune.prefixes import WHOLE
 from pairalign.finetune.prepare import Prepared
 from pairalign.finetune.rehearse import build_rehearsal
-from pairalign.finetune.sampling import TaskFeed
+from pairalign.finetune.sampling import TaskDataset
 from pairalign.finetune.steps import StepLoader
 from pairalign.finetune.with_signals import WithSignals
 from pairalign.runs.folder import CHECKPOINT, METRICS
@@ -66,21 +66,21 @@ def fit_tasks(
         return watch
     rehearsal = build_rehearsal(config, model, method, collate, tasks, calibration)
     where = runtime.rank, runtime.world
-    feed = TaskFeed(tasks, collate, size, config.seed, *where, accumulate, rehearsal, config.train.length_buckets)
+    dataset = TaskDataset(tasks, collate, size, config.seed, *where, accumulate, rehearsal, config.train.length_buckets)
     strategy = SharedOut(runtime) if is_shared(config, runtime) else None
     how: dict[str, Any] = {"strategy": strategy, "extras": extras or NONE}
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, **how)
     watch.loggers = trainer.loggers if runtime.main else ()
     watch.interrupted = lambda: bool(stop.number)
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
-    feed.start = task.batches = done or 0
+    dataset.start = task.batches = done or 0
     model.train()
     fit(
         trainer,
         stop,
         task,
         path,
-        train_dataloaders=StepLoader(feed, config.train.workers, config.plugins, accumulate=accumulate),
+        train_dataloaders=StepLoader(dataset, config.train.workers, config.plugins, accumulate=accumulate),
         ckpt_path=None if done is None else str(path),
         weights_only=True,
     )

@@ -23,7 +23,7 @@ from pairalign.finetune.rehearse import Rehearsal
 from pairalign.finetune.tasks import Example, Task
 
 
-class TaskFeed(IterableDataset[Batch]):
+class TaskDataset(IterableDataset[Batch]):
     """Endless batches of `size` examples a process, `accumulate` of them a step, from batch number `start`.
 
     buckets: steps whose samples are sorted by length, see `pairalign.finetune.buckets`; False for none."""
@@ -84,6 +84,9 @@ class TaskFeed(IterableDataset[Batch]):
         if all(task.damaged is None for task, _ in found):
             return self.collate([example for _, example in found])
         return sifted(found, lambda some: self.collate([example for _, example in some]), _note)
+
+
+TaskFeed = TaskDataset  # earlier name
 
 
 def _note(place: tuple[Task, Example], reason: str) -> None:

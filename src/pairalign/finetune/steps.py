@@ -23,9 +23,9 @@ class StepLoader(BatchLoader[Batch]):
     """A `BatchLoader` whose batches know their `part` of a step of `accumulate` of them."""
 
     def __init__(
-        self, feed: IterableDataset[Batch], workers: int, plugins: Sequence[str] = (), *, accumulate: int = 1
+        self, dataset: IterableDataset[Batch], workers: int, plugins: Sequence[str] = (), *, accumulate: int = 1
     ) -> None:
-        super().__init__(feed, workers, plugins)
+        super().__init__(dataset, workers, plugins)
         self.accumulate = accumulate
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]

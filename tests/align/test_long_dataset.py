@@ -14,7 +14,7 @@ from holding import children, descriptors, objects, only_newer, threads
 from shard_servers import serving
 
 from conftest import TinyVector, vector_pairs
-from pairalign.align.feed import FeedSource, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairDataset, SideSource
 from pairalign.data.loading import BatchLoader
 from pairalign.data.pack import pack_pairs
 from pairalign.data.place import ShardPlace, find_place
@@ -33,9 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def feed(place: ShardPlace) -> PairFeed:
+def dataset(place: ShardPlace) -> PairDataset:
     sides = {end: SideSource(end, TinyVector(), memory=20_000) for end in EDGE}
-    return PairFeed([FeedSource(place, "train", sides)], [EDGE], BATCH, shuffle=50)
+    return PairDataset([DatasetSource(place, "train", sides)], [EDGE], BATCH, shuffle=50)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def _quick() -> Iterator[None]:
 def grown(place: ShardPlace, epochs: int) -> tuple[Counter[str], int]:
     """Objects by type, and descriptors at most, more after all epochs than after the first three."""
     then, opened = Counter[str](), [0, 0]
-    for number, batch in enumerate(feed(place)):
+    for number, batch in enumerate(dataset(place)):
         opened[number >= 3 * EPOCH] = max(opened[number >= 3 * EPOCH], descriptors())
         if number == 3 * EPOCH:
             then = objects()
@@ -57,13 +57,13 @@ def grown(place: ShardPlace, epochs: int) -> tuple[Counter[str], int]:
     return objects() - then, opened[1] - opened[0]
 
 
-def test_a_feed_holds_no_more_after_three_thousand_samples(folder: Path) -> None:
+def test_a_dataset_holds_no_more_after_three_thousand_samples(folder: Path) -> None:
     more, opened = grown(folder, epochs=32)
     assert more.total() < FEW, more
     assert opened <= 0
 
 
-def test_a_feed_from_a_server_holds_no_more_after_many_epochs(
+def test_a_dataset_from_a_server_holds_no_more_after_many_epochs(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = sum(path.stat().st_size for path in folder.glob("*.tar"))
@@ -84,7 +84,7 @@ def test_workers_go_with_their_loader(folder: Path) -> None:
     others, held = children(), []
     for _ in range(3):
         running = threads()
-        loader = BatchLoader(feed(folder), 2)
+        loader = BatchLoader(dataset(folder), 2)
         batches = iter(loader)
         read = [next(batches) for _ in range(8)]
         assert len(children()) == len(others) + 2

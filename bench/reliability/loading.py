@@ -1,4 +1,4 @@
-"""The feeds of both stages over tiny samples, as training reads them: shards, shuffling, views, collating, workers.
+"""The datasets of both stages over tiny samples, as training reads them: shards, shuffling, views, collating, workers.
 
 Some samples are damaged on purpose, since an error that is caught may hold what it came through.
 
@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pairalign.align.feed import FeedSource, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairDataset, SideSource
 from pairalign.core.encoder import Encoder
 from pairalign.core.registry import create_encoder
 from pairalign.core.types import Features, Signal
@@ -33,7 +33,7 @@ from pairalign.data.place import ShardPlace, find_place
 from pairalign.demo.lessons import pack_lessons
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import TaskConfig
-from pairalign.finetune.sampling import TaskFeed
+from pairalign.finetune.sampling import TaskDataset
 from pairalign.finetune.tasks import Task
 from reliability.gauge import Watch
 
@@ -72,20 +72,22 @@ def pack(folder: Path, seed: int) -> Path:
     return folder
 
 
-def feed_of(places: list[ShardPlace], seed: int) -> PairFeed:
-    """One feed over all of them."""
+def dataset_of(places: list[ShardPlace], seed: int) -> PairDataset:
+    """One dataset over all of them."""
     encoders = {"force": Force(), "touch": create_encoder("touch_cnn", size=16, channels=4, width=8)}
     sources = [
-        FeedSource(place, "train", {end: SideSource(end, one, memory=1 << 18) for end, one in encoders.items()}, str(n))
+        DatasetSource(
+            place, "train", {end: SideSource(end, one, memory=1 << 18) for end, one in encoders.items()}, str(n)
+        )
         for n, place in enumerate(places)
     ]
-    return PairFeed(sources, [("force", "touch")], BATCH, seed=seed, shuffle=500)
+    return PairDataset(sources, [("force", "touch")], BATCH, seed=seed, shuffle=500)
 
 
 def stage_one(work: Path, total: int, seed: int, workers: int) -> dict[str, Any]:
     """Training batches of two data sets in one pool."""
     places: list[ShardPlace] = [pack(work / str(n), seed + n) for n in range(2)]
-    return _drained(lambda: BatchLoader(feed_of(places, seed), workers), total)
+    return _drained(lambda: BatchLoader(dataset_of(places, seed), workers), total)
 
 
 def remote(work: Path, total: int, seed: int) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def remote(work: Path, total: int, seed: int) -> dict[str, Any]:
     os.environ |= {"PAIRALIGN_CACHE": str(work / "cache"), "PAIRALIGN_CACHE_GB": str(size / 3 / 2**30)}
     with serving(folder) as url:
         place = find_place(url)
-        return _drained(lambda: BatchLoader(feed_of([place], seed), 0), total)
+        return _drained(lambda: BatchLoader(dataset_of([place], seed), 0), total)
 
 
 def stage_two(work: Path, total: int, seed: int, workers: int) -> dict[str, Any]:
@@ -110,8 +112,8 @@ def stage_two(work: Path, total: int, seed: int, workers: int) -> dict[str, Any]
         tasks.append(Task(name, told, work, list(processor.senses)))
         tasks[-1].check_signals(processor.senses)
     tasks[1].keep(processor, 1.0)
-    feed = TaskFeed(tasks, Collator(processor), 16, seed)
-    return _drained(lambda: BatchLoader(feed, workers), total)
+    dataset = TaskDataset(tasks, Collator(processor), 16, seed)
+    return _drained(lambda: BatchLoader(dataset, workers), total)
 
 
 def _drained(make: Callable[[], BatchLoader[Any]], total: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Batches do not depend on what a feed keeps in memory, and what it keeps is not decoded again."""
+"""Batches do not depend on what a dataset keeps in memory, and what it keeps is not decoded again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 import pairalign.data.reader
 from conftest import TinyVector, vector_pairs
-from pairalign.align.feed import FeedSource, PairBatch, PairFeed, SideSource
+from pairalign.align.dataset import DatasetSource, PairBatch, PairDataset, SideSource
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import DataError
 from pairalign.data.held import TENSOR
@@ -30,7 +30,7 @@ def batches(folder: Path, encoder: Encoder, memory: int, count: int = 18) -> lis
     """The first batches, 6 an epoch."""
     sides = {end: SideSource(end, encoder, memory=memory) for end in EDGE}
     return list(
-        itertools.islice(PairFeed([FeedSource(str(folder / "a-b"), "train", sides)], [EDGE], 16, seed=4), count)
+        itertools.islice(PairDataset([DatasetSource(str(folder / "a-b"), "train", sides)], [EDGE], 16, seed=4), count)
     )
 
 
@@ -60,16 +60,16 @@ def test_a_kept_sample_is_decoded_once(
 def test_what_is_kept_of_tiny_samples_counts_with_its_objects(pair_folder: Path) -> None:
     side = SideSource("a", TinyVector(), memory=20_000)
     sides = {"a": side, "b": SideSource("b", TinyVector())}
-    feed = PairFeed([FeedSource(pair_folder / "a-b", "train", sides)], [EDGE], 16)
-    list(itertools.islice(feed, 18))
+    dataset = PairDataset([DatasetSource(pair_folder / "a-b", "train", sides)], [EDGE], 16)
+    list(itertools.islice(dataset, 18))
     assert 10 <= len(side.kept) <= 20_000 // (TENSOR + 24)  # of 96; their numbers alone are 24 bytes each
 
 
 def test_shards_that_are_packed_anew_meanwhile_end_the_run(pair_folder: Path) -> None:
     sides = {end: SideSource(end, TinyVector()) for end in EDGE}
-    feed = iter(PairFeed([FeedSource(str(pair_folder / "a-b"), "train", sides)], [EDGE], 16, seed=4))
-    next(feed)
+    dataset = iter(PairDataset([DatasetSource(str(pair_folder / "a-b"), "train", sides)], [EDGE], 16, seed=4))
+    next(dataset)
     rows = [*vector_pairs(96, EDGE, seed=9), *vector_pairs(32, EDGE, split="val")]
     pack_pairs(rows, pair_folder / "a-b", shard_samples=40, progress=False, overwrite=True)
     with pytest.raises(DataError, match="was packed anew while the run was reading it"):
-        list(itertools.islice(feed, 12))
+        list(itertools.islice(dataset, 12))

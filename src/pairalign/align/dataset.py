@@ -2,10 +2,12 @@
 
 The order of samples, and every random view, follow from (seed, epoch, key), so a run that was killed goes on with
 exactly the batch that it would have seen, and n processes see together the batch that one of n times the size would
-have seen. Edges over the same data sets share one feed: a sample is read and preprocessed once for all of them. Where
-it bites: a damaged sample is left out, reported by key and counted; a training batch is filled by reading on, never by
-repeating another sample; a validation batch stays short and is of one data set, so that its figures do not depend on
-who reads what.
+have seen. Edges over the same shards share one `PairDataset`: a sample is read and preprocessed once for all of them.
+
+Note:
+    A damaged sample is left out, reported by key and counted; a training batch is filled by reading on, never by
+    repeating another sample; a validation batch stays short and is of one source, so that its figures do not depend on
+    who reads what.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from pairalign.data.pool import Drawn, Part, PoolSample, pool_order, quotas, rea
 
 
 @dataclass
-class FeedSource:
-    """One data set of a feed: its split of a shard folder, and how each modality is read there.
+class DatasetSource:
+    """One source of a dataset: its split of a shard folder, and how each modality is read there.
 
     weight: share of the samples drawn, None by size. name: what figures call it.
     """
@@ -50,14 +52,14 @@ class FeedSource:
 
 
 @dataclass
-class PairFeed(IterableDataset[PairBatch]):
+class PairDataset(IterableDataset[PairBatch]):
     """Batches of the edges over one pool of data sets: endless for training, one pass for validation.
 
     start: batches of this process that an interrupted run had already used, and `places` where each worker then stood.
     temperature: of drawing by size, see `EdgeConfig`.
     """
 
-    sources: Sequence[FeedSource]
+    sources: Sequence[DatasetSource]
     edges: Sequence[Edge]
     batch_size: int
     seed: int = 0
@@ -212,7 +214,7 @@ class PairFeed(IterableDataset[PairBatch]):
         return True
 
     def _name(self, source: int, key: str) -> str:
-        """A sample's name in this feed: two sources may have the same keys."""
+        """A sample's name in this dataset: two sources may have the same keys."""
         return key if len(self.sources) == 1 else f"{self.sources[source].name}/{key}"
 
     def _give_up(self, bad: list[tuple[str, str]], hopeless: bool) -> None:
@@ -237,3 +239,7 @@ class PairFeed(IterableDataset[PairBatch]):
     def __str__(self) -> str:
         where = ", ".join(f"{source.split} of {source.folder}" for source in self.sources)
         return f"{', '.join(map(edge_name, self.edges))} ({where})"
+
+
+PairFeed = PairDataset  # earlier name
+FeedSource = DatasetSource  # earlier name
