@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 
+import lightning as L
 import pytest
+from lightning.pytorch.trainer.call import _call_callbacks_load_state_dict
 
 from pairalign.align import dataset, run
 from pairalign.data import convert
 from pairalign.data.convert import dataset_format
-from pairalign.finetune import sampling
+from pairalign.finetune import callbacks, sampling
 
 
 def test_a_data_set_is_registered_by_the_earlier_decorator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +30,12 @@ def test_the_datasets_of_both_stages_under_their_earlier_names() -> None:
     assert (dataset.PairFeed, dataset.FeedSource) == (dataset.PairDataset, dataset.DatasetSource)
     assert sampling.TaskFeed is sampling.TaskDataset
     assert inspect.unwrap(run.build_feeds) is run.build_datasets
+
+
+def test_a_checkpoint_of_an_earlier_version_finds_its_callback() -> None:
+    callback = object.__new__(callbacks.EvaluationCallback)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[callback])
+    told = {"history": [[3, {}]], "base": {}, "best": None, "verdict": "stopped at step 3"}
+    _call_callbacks_load_state_dict(trainer, {"callbacks": {"Watch": told}})
+    assert callback.verdict == "stopped at step 3"
+    assert callbacks.Watch is callbacks.EvaluationCallback

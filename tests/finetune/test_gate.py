@@ -16,7 +16,7 @@ from pairalign.cli.main import main
 from pairalign.cli.recompose import conclusion
 from pairalign.core.errors import ConfigError
 from pairalign.evaluate.intervals import wilson
-from pairalign.finetune.callbacks import Watch
+from pairalign.finetune.callbacks import EvaluationCallback
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import ForgettingConfig, TaskConfig
 from pairalign.finetune.gate import Gate, Measured, forgotten
@@ -52,14 +52,14 @@ class Script:
             script.step = module.global_step + 1
             trains(module, batch, batch_idx)
 
-        def measures(watch: Watch) -> Measured:
-            with watch.method.settled(watch.model.llm):
-                script.weights[script.step] = trained(watch.model)
+        def measures(callback: EvaluationCallback) -> Measured:
+            with callback.method.settled(callback.model.llm):
+                script.weights[script.step] = trained(callback.model)
             return script.measured[script.step]
 
         patch.setattr(StageTwo, "on_train_batch_start", starts)
-        patch.setattr(Watch, "measure", measures)
-        patch.setattr(Watch, "measure_base", measures)
+        patch.setattr(EvaluationCallback, "measure", measures)
+        patch.setattr(EvaluationCallback, "measure_base", measures)
         return self
 
 
@@ -160,8 +160,8 @@ def test_the_base_is_measured_once(setup: Path, tmp_path: Path, monkeypatch: pyt
         short_run(setup, tmp_path / "cut", train=train)
     monkeypatch.undo()
     steps: list[int] = []
-    measure = Watch.measure
-    monkeypatch.setattr(Watch, "measure", lambda self: (steps.append(len(self.history)), measure(self))[1])
+    measure = EvaluationCallback.measure
+    monkeypatch.setattr(EvaluationCallback, "measure", lambda self: (steps.append(len(self.history)), measure(self))[1])
     again = short_run(setup, tmp_path / "cut", train=train)
     assert steps == [1]  # the final weights alone
     assert again.results == whole.results

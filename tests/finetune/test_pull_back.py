@@ -15,7 +15,7 @@ import pairalign as pa
 from pairalign.core.errors import ConfigError
 from pairalign.dormant.linears import find_linears
 from pairalign.evaluate.intervals import wilson
-from pairalign.finetune.callbacks import Watch
+from pairalign.finetune.callbacks import EvaluationCallback
 from pairalign.finetune.gate import Measured
 from pairalign.finetune.measure import TaskScore
 from pairalign.finetune.methods import create_method, method_names
@@ -129,13 +129,13 @@ def test_validation_chooses_within_the_bound(
 ) -> None:
     measured, share, bound = CASES[case]
 
-    def measures(watch: Watch) -> Measured:
+    def measures(callback: EvaluationCallback) -> Measured:
         worst = found(0.2, 0.1) if bound is not None else found(0.2, 0.9)
-        return measured.get(watch.pull.share, worst) if watch.history else BASE
+        return measured.get(callback.pull.share, worst) if callback.history else BASE
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "measure", measures)
-        patch.setattr(Watch, "measure_base", measures)
+        patch.setattr(EvaluationCallback, "measure", measures)
+        patch.setattr(EvaluationCallback, "measure_base", measures)
         train = {**values(setup, tmp_path)["train"], "validate_every": 2, "measure_tokens": 0, "pull_back": "auto"}
         run = short_run(setup, tmp_path / "run", train=train, max_forgetting=bound)
     told = run.results["pull_back"]
@@ -149,8 +149,8 @@ def test_validation_chooses_within_the_bound(
 def test_where_no_share_is_within_the_bound_the_base_is_kept(
     setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Watch, "measure", lambda watch: found(0.9, 0.1))
-    monkeypatch.setattr(Watch, "measure_base", lambda watch: BASE)
+    monkeypatch.setattr(EvaluationCallback, "measure", lambda callback: found(0.9, 0.1))
+    monkeypatch.setattr(EvaluationCallback, "measure_base", lambda callback: BASE)
     train = {**values(setup, tmp_path)["train"], "measure_tokens": 0, "pull_back": "auto"}
     run = short_run(setup, tmp_path / "run", train=train, max_forgetting=5.0)
     assert run.results["kept"] == {"step": 0, "learned": False}

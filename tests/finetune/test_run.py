@@ -13,7 +13,7 @@ from stage_two import DORMANT, IMAGE, PAIRS, TOUCH, killed, short_run, values
 from pairalign.core.config import load_config
 from pairalign.core.errors import CheckpointError, ConfigError, DataError, DormantError, PairalignError
 from pairalign.finetune.assemble import assemble
-from pairalign.finetune.callbacks import Watch
+from pairalign.finetune.callbacks import EvaluationCallback
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.measure import answer_logits
@@ -233,9 +233,9 @@ def test_signals_kept_in_memory_train_as_streamed_ones_do(setup: Path, tmp_path:
 
 
 def test_the_probe_leaves_the_end_of_answers_out(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[Watch] = []
-    start = Watch.start
-    monkeypatch.setattr(Watch, "start", lambda self: (found.append(self), start(self))[1])
+    found: list[EvaluationCallback] = []
+    start = EvaluationCallback.start
+    monkeypatch.setattr(EvaluationCallback, "start", lambda self: (found.append(self), start(self))[1])
     run = short_run(setup, tmp_path / "run", train={**values(setup, tmp_path)["train"], "steps": 0})
     tokenizer = run.processor.tokenizer
     task = Task("touch", TaskConfig(**{**TOUCH, "split": "val"}), setup, ["touch"])

@@ -134,14 +134,14 @@ def _places(event: str) -> list[tuple[Any, str]]:
     import pairalign.finetune.describe as describing
     from pairalign.align.task import StageOne
     from pairalign.dormant.significance.random import _Random
-    from pairalign.finetune.callbacks import Watch
+    from pairalign.finetune.callbacks import EvaluationCallback
     from pairalign.finetune.module import StageTwo
 
     return {
         "step": [(StageOne, "training_step"), (StageTwo, "training_step")],
         "line": [(trainer, "append_line")],
         "rename": [(files.os, "replace")],
-        "validation": [(StageOne, "validation_step"), (Watch, "measure")],
+        "validation": [(StageOne, "validation_step"), (EvaluationCallback, "measure")],
         "pool": [(evaluation, "encode_pool")],
         "report": [(evaluation, "build_report")],
         "calibration": [(collating, "calibration_batches")],

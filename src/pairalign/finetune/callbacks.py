@@ -40,7 +40,8 @@ OPEN = Gate()
 
 class Origin(NamedTuple):
     """What a run that starts from another one is compared with: the base's scores, `answers` that drift is measured
-    from, `first` and `taken` as in `Watch`, and what the run before measured at its end, where that was the same."""
+    from, `first` and `taken` as in `EvaluationCallback`, and what the run before measured at its end, where that was
+    the same."""
 
     found: Measured
     answers: dict[str, BaseAnswers]
@@ -49,7 +50,7 @@ class Origin(NamedTuple):
     begun: Measured | None = None
 
 
-class Watch(L.Callback):
+class EvaluationCallback(L.Callback):
     """Measure every `every` steps (0 for never) and at both ends; `history` has (step, {"validation" | "held_out":
     scores by task}), and where the gate looks at prompts with a signal in them, these as parts of their own.
 
@@ -184,6 +185,11 @@ class Watch(L.Callback):
         if not any(self.runtime.all_gather_object(self.interrupted())):
             self.close(trainer.global_step)
 
+    @property
+    def state_key(self) -> str:
+        """What its part of a checkpoint is called, in earlier versions too."""
+        return "Watch"
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
         return {
@@ -273,3 +279,6 @@ class Watch(L.Callback):
             append_line(self.path, json.dumps({"step": step, **flat(found)}))
             tell(self.loggers, step, flat(found))
         return found
+
+
+Watch = EvaluationCallback  # earlier name

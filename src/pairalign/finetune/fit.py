@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pairalign.finetune.base_cache import BaseCache
 from pairalign.finetune.bias import probe_tokens
-from pairalign.finetune.callbacks import Origin, Watch
+from pairalign.finetune.callbacks import EvaluationCallback, Origin
 from pairalign.finetune.collator import Collator
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import is_shared
@@ -41,11 +41,11 @@ def fit_tasks(
     done: int | None = None,
     disk: PrefixDisk | None = None,
     progress: bool,
-) -> Watch:
+) -> EvaluationCallback:
     """Train what the method made trainable; gives what was measured. The model ends on its device with the weights that
     are kept.
 
-    cache, origin: see `Watch`. extras: what the user adds to the trainer. disk: see `Prefixes`.
+    cache, origin: see `EvaluationCallback`. extras: what the user adds to the trainer. disk: see `Prefixes`.
     done: batches that the checkpoint in `config.out` has seen, which it then goes on from.
     """
     from pairalign.align.trainer import NONE, build_trainer, fit
@@ -59,20 +59,21 @@ def fit_tasks(
     if runtime.main and task.prefixes is None and (config.train.prefix_memory or config.train.prefix_disk):
         print(f"train.prefix_memory and train.prefix_disk keep nothing: {WHOLE}.", file=sys.stderr)
     collate = Collator(processor, hashed=keeps)
-    watch = _watch(config, made, runtime, cache, path=path.with_name(METRICS) if runtime.main else None, origin=origin)
+    metrics = path.with_name(METRICS) if runtime.main else None
+    callback = _callback(config, made, runtime, cache, path=metrics, origin=origin)
     if not config.train.steps:
-        watch.start()
-        watch.close(0)
-        return watch
+        callback.start()
+        callback.close(0)
+        return callback
     rehearsal = build_rehearsal(config, model, method, collate, tasks, calibration)
     where = runtime.rank, runtime.world
     dataset = TaskDataset(tasks, collate, size, config.seed, *where, accumulate, rehearsal, config.train.length_buckets)
     strategy = SharedOut(runtime) if is_shared(config, runtime) else None
     how: dict[str, Any] = {"strategy": strategy, "extras": extras or NONE}
     trainer, stop = build_trainer(config, runtime, progress=progress, validate=False, **how)
-    watch.loggers = trainer.loggers if runtime.main else ()
-    watch.interrupted = lambda: bool(stop.number)
-    trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
+    callback.loggers = trainer.loggers if runtime.main else ()
+    callback.interrupted = lambda: bool(stop.number)
+    trainer.callbacks.insert(0, callback)  # type: ignore[attr-defined]
     dataset.start = task.batches = done or 0
     model.train()
     fit(
@@ -86,20 +87,20 @@ def fit_tasks(
     )
     if config.device_map is None:  # else it is on several
         model.to(runtime.device)  # some of Lightning's strategies leave it on the CPU
-    if watch.kept is None:  # the checkpoint was of the last step
-        watch.close(config.train.steps)
-    return watch
+    if callback.kept is None:  # the checkpoint was of the last step
+        callback.close(config.train.steps)
+    return callback
 
 
 def measure_origin(
     config: RecomposeConfig, made: Prepared, runtime: Runtime, cache: BaseCache | None, begun: Measured | None
 ) -> Origin:
     """What the base answers before it is given what a run before has left; begun: what that measured."""
-    watch = _watch(config, made._replace(method=Method()), runtime, cache)
-    return Origin(watch.measure_base(), watch.base, watch.first, watch.taken, begun)
+    callback = _callback(config, made._replace(method=Method()), runtime, cache)
+    return Origin(callback.measure_base(), callback.base, callback.first, callback.taken, begun)
 
 
-def _watch(
+def _callback(
     config: RecomposeConfig,
     made: Prepared,
     runtime: Runtime,
@@ -107,9 +108,9 @@ def _watch(
     *,
     path: Path | None = None,
     origin: Origin | None = None,
-) -> Watch:
+) -> EvaluationCallback:
     answers = itertools.chain.from_iterable(q.task.answers() for q in made.measured.get("validation", ()))
-    return Watch(
+    return EvaluationCallback(
         made.model,
         made.method,
         made.measured,

@@ -12,7 +12,7 @@ from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.dormant.receipt import write_receipt
 from pairalign.files import save_tensors, sha256_text
-from pairalign.finetune.callbacks import Watch
+from pairalign.finetune.callbacks import EvaluationCallback
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.fsdp import read_along
 from pairalign.finetune.gate import flat, moved
@@ -23,23 +23,23 @@ from pairalign.sensors.model import SensorModel
 from pairalign.sensors.sensor import Sense
 
 
-def summarise(config: RecomposeConfig, watch: Watch) -> dict[str, Any]:
+def summarise(config: RecomposeConfig, callback: EvaluationCallback) -> dict[str, Any]:
     """What was measured, of the base, in between and after, and how it moved."""
-    base, after = watch.reference, watch.after
-    found: dict[str, Any] = {"method": config.method, "seed": config.seed, "stopped": watch.verdict}
-    found["kept"] = {"step": watch.kept, "learned": watch.learned}
+    base, after = callback.reference, callback.after
+    found: dict[str, Any] = {"method": config.method, "seed": config.seed, "stopped": callback.verdict}
+    found["kept"] = {"step": callback.kept, "learned": callback.learned}
     for part, name, sign in (("validation", "learning", 1), ("held_out", "forgetting", -1)):
         change = moved(base, after, part)
         if change is not None:
             points = sign * change.points + 0.0
             found[name] = {"points": points, "worst": change.worst, "worst_points": change.worst_points}
-    found["gate"] = watch.gate.told(base, after)
+    found["gate"] = callback.gate.told(base, after)
     for name, measured in (("base", base), ("after", after)):
         found[name] = plain(measured)
-    found["with_signals"] = watch.asked_again
-    found["pull_back"] = told(watch.pull, flat)
-    found["base_from"] = watch.taken
-    found["history"] = [{"step": step, **flat(measured)} for step, measured in watch.history]
+    found["with_signals"] = callback.asked_again
+    found["pull_back"] = told(callback.pull, flat)
+    found["base_from"] = callback.taken
+    found["history"] = [{"step": step, **flat(measured)} for step, measured in callback.history]
     return found
 
 

@@ -118,13 +118,13 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
     mine.begin()
     if isinstance(model.llm, DormantModel) and config.start is None:
         chosen.keep_chosen(place, setup.key(), model.llm, runtime)
-    watch = fit_tasks(config, made, runtime, cache, origin, extras, done=done, disk=disk, progress=progress)
+    callback = fit_tasks(config, made, runtime, cache, origin, extras, done=done, disk=disk, progress=progress)
     count = sum(p.numel() for p in model.llm.parameters() if p.requires_grad)
-    model.llm = watch.pull.finish(method, model.llm)
+    model.llm = callback.pull.finish(method, model.llm)
     drop_masters(model.parameters())
     model.eval()
     asked = {task.name: sample_question(task) for task in made.tasks}
-    results = {**summarise(config, watch), "trained": count, "tuned": tuned_sensors(model), "asked": asked}
+    results = {**summarise(config, callback), "trained": count, "tuned": tuned_sensors(model), "asked": asked}
     if runtime.main or shared:
         save_trained(path if runtime.main else None, model, method, before)
     if runtime.main:

@@ -129,7 +129,8 @@ class WithSignals:
         """For results; `None` where the run was told to stop meanwhile. Every process of the run takes part.
 
         base: of the questions that are asked. after: what is known of the weights that are kept; the rest is asked.
-        settled: within it a language model is as it would be kept; the method's own if null. The others: see `Watch`.
+        settled: within it a language model is as it would be kept; the method's own if null. The others: see
+            `EvaluationCallback`.
         """
         kept = settled or method.settled
 
