@@ -95,7 +95,15 @@ def test_train_export_ask(work: Path, pack: Path, capsys: pytest.CaptureFixture[
 def test_the_run_says_what_was_learned_and_forgotten(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recompose", str(work / "stage_two.yaml"), "--quiet", f"out={work / 'said'}"]) == 0
     printed = capsys.readouterr().out
-    for words in ("validation/touch", "held_out/image", "(n 24)", "learning", "forgetting", "report: ", "next: pairalign export"):
+    for words in (
+        "validation/touch",
+        "held_out/image",
+        "(n 24)",
+        "learning",
+        "forgetting",
+        "report: ",
+        "next: pairalign export",
+    ):
         assert words in printed
     assert "Every kind of question" in (work / "said" / "report.html").read_text()
 

@@ -1,7 +1,8 @@
-"""Probes against scikit-free closed forms, and on data whose readable part is known."""
+"""Probes against slow oracles, and on data whose readable part is known."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from pairalign.core.errors import DataError
 from pairalign.evaluate import probe
+from pairalign.evaluate.logistic import fit_logistic
 from pairalign.evaluate.probe import linear_probe, r2_kernel, r2_linear, split_rows
 
 
@@ -37,16 +39,50 @@ def test_chance_is_the_majority_and_the_class_mean_sees_through_it() -> None:
     assert found.class_mean.value == found.class_mean.chance == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("start", [0.0, 3.0])
-def test_the_logistic_fit_is_at_the_minimum_of_its_loss(start: float) -> None:
-    x, codes = normal(2, 60, 4).double(), torch.randint(3, (60,), generator=torch.Generator().manual_seed(3))
-    weights = probe._fit_logistic(x, codes, 0.05, start * normal(7, 5, 3).double())
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_logistic_fit_is_at_the_minimum_of_its_loss(classes: int) -> None:
+    x, codes = normal(2, 60, 4).double(), torch.randint(classes, (60,), generator=torch.Generator().manual_seed(3))
+    fit = fit_logistic(x, codes, 0.05)
+    found = torch.from_numpy(np.vstack([fit.coef_.T, fit.intercept_]))
+    weights = torch.cat([-found, found], 1) / 2 if classes == 2 else found
 
     def loss(w: Tensor) -> Tensor:
         return F.cross_entropy(x @ w[:-1] + w[-1], codes) + 0.025 * w[:-1].square().sum()
 
     assert torch.func.grad(loss)(weights).abs().max() < 1e-4
-    assert all(loss(weights) < loss(weights + 0.05 * normal(s, 5, 3).double()) for s in range(5))
+    assert all(loss(weights) < loss(weights + 0.05 * normal(s, 5, classes).double()) for s in range(5))
+
+
+def test_the_penalty_is_that_of_the_best_held_out_fit_by_a_slow_loop() -> None:
+    x = normal(30, 240, 12).double()
+    codes = (x[:, 0] + 2 * normal(31, 240).double()).gt(0).long() + 2 * (x[:, 1] > 1).long()
+    penalties = (1e-4, 1e-1, 1.0)
+    found = linear_probe(x[:160], codes[:160], x[160:], codes[160:], penalties=penalties)
+    mean, std = x[:160].mean(0), x[:160].std(0)
+    seen, (fit, held) = (x[:160] - mean) / std, split_rows(160, 0.8, seed=0)
+    losses = []
+    for penalty in penalties:
+        weights = torch.zeros(13, 4, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()  # noqa: B023
+            logits = seen[fit] @ weights[:-1] + weights[-1]  # noqa: B023
+            loss = F.cross_entropy(logits, codes[fit]) + penalty / 2 * weights[:-1].square().sum()  # noqa: B023
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        final = weights.detach()
+        losses.append(float(F.cross_entropy(seen[held] @ final[:-1] + final[-1], codes[held])))
+    assert found.penalty == penalties[losses.index(min(losses))] == 0.1
+
+
+def test_a_class_that_is_held_out_whole_chooses_nothing() -> None:
+    x, groups = normal(32, 60, 3), [i // 20 for i in range(60)]
+    found = linear_probe(x, groups, x, groups, train_groups=groups)  # every class one group
+    assert found.penalty == max(probe.PENALTIES)
+    assert set(found.classes) == {0, 1, 2}
 
 
 def test_probe_ignores_scale_shift_and_row_order() -> None:

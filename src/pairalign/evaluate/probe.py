@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pairalign.core.errors import DataError
 from pairalign.evaluate.intervals import Score, bootstrap, bootstrap_mean, class_mean, encode_labels
+from pairalign.evaluate.logistic import choose_penalty, fit_logistic
 
 Labels = Sequence[Hashable] | Tensor
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the probe, per sample and on standardised inputs
@@ -83,14 +83,8 @@ def linear_probe(
         raise DataError(f"linear_probe: the training labels are all {names[0]!r}: give at least two classes.")
     x, z = _standardise(train_x, test_x)
     fit_rows, held = split_rows(len(x), 0.8, groups=train_groups, seed=seed)
-    penalty, weights = penalties[0], torch.zeros(x.shape[1] + 1, n_classes, dtype=x.dtype)
-    if len(penalties) > 1:
-        fits: dict[float, Tensor] = {}
-        for p in sorted(penalties, reverse=True):  # each fit starts where the stiffer one ended
-            fits[p] = weights = _fit_logistic(x[fit_rows], codes[fit_rows], p, weights)
-        penalty = min(penalties, key=lambda p: float(F.cross_entropy(_affine(x[held], fits[p]), codes[held])))
-        weights = fits[penalty]
-    predicted = _affine(z, _fit_logistic(x, codes, penalty, weights)).argmax(1)
+    penalty = choose_penalty(penalties, x[fit_rows], codes[fit_rows], x[held], codes[held])
+    predicted = torch.from_numpy(fit_logistic(x, codes, penalty).predict(z.numpy()))
     right = (predicted == truth).double()
     majority = float((truth == codes.mode().values).double().mean())
     settings: dict[str, Any] = {"groups": groups, "samples": samples, "seed": seed}
@@ -181,19 +175,17 @@ def _r2(y: Tensor, predicted: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _fit_ridge(x: Tensor, y: Tensor) -> Predictor:
     """Ridge on centred x (n, D), y (n, E); each column its own penalty, by the leave-one-out error."""
-    u, s, v = torch.linalg.svd(x, full_matrices=False)
-    uy, errors, candidates = u.T @ y, [], []
-    for ridge in RIDGES:
-        shrink = s.square() / (s.square() + ridge * len(x))
-        leverage = (u.square() @ shrink + 1 / len(x)).clamp(max=1 - 1e-9)
-        errors.append(((y - u @ (shrink[:, None] * uy)) / (1 - leverage)[:, None]).square().mean(0))
-        candidates.append(v.T @ ((s / (s.square() + ridge * len(x)))[:, None] * uy))
-    weights = _best_columns(torch.stack(errors), torch.stack(candidates))
-    return lambda z: z @ weights
+    from sklearn.linear_model import RidgeCV
+
+    ridge = RidgeCV([penalty * len(x) for penalty in RIDGES], alpha_per_target=True).fit(x.numpy(), y.numpy())
+    return lambda z: torch.from_numpy(ridge.predict(z.numpy())).reshape(len(z), -1)
 
 
 def _fit_kernel(x: Tensor, y: Tensor) -> Predictor:
-    """Kernel ridge on x (n, D), y (n, E); bandwidth and ridge of each column by the leave-one-out error."""
+    """Kernel ridge on x (n, D), y (n, E); bandwidth and ridge of each column by the leave-one-out error.
+
+    scikit-learn's has no leave-one-out error in closed form: it would be fitted n times.
+    """
     distance = torch.cdist(x, x)
     median = distance[~torch.eye(len(x), dtype=torch.bool)].median().clamp(min=1e-12)
     gammas = [float(0.5 / (factor * median) ** 2) for factor in BANDWIDTHS]
@@ -221,26 +213,6 @@ def _best_columns(errors: Tensor, candidates: Tensor) -> Tensor:
     """For each column its candidate of least error: errors (K, E), candidates (K, n, E) -> (n, E)."""
     choice = errors.argmin(0).expand(1, candidates.shape[1], -1)
     return candidates.gather(0, choice)[0]
-
-
-def _fit_logistic(x: Tensor, codes: Tensor, penalty: float, start: Tensor) -> Tensor:
-    """Weights and bias (D + 1, C), found from `start`, that minimise mean cross-entropy + penalty / 2 |weights|²."""
-    weights = start.clone().requires_grad_()
-    solver = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        solver.zero_grad()
-        loss = F.cross_entropy(_affine(x, weights), codes) + penalty / 2 * weights[:-1].square().sum()
-        loss.backward()
-        return loss
-
-    with torch.enable_grad():
-        solver.step(closure)
-    return weights.detach()
-
-
-def _affine(x: Tensor, weights: Tensor) -> Tensor:
-    return x @ weights[:-1] + weights[-1]
 
 
 def _standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
