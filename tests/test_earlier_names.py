@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import replace
+from typing import Any
 
 import lightning as L
 import pytest
@@ -39,3 +41,20 @@ def test_a_checkpoint_of_an_earlier_version_finds_its_callback() -> None:
     _call_callbacks_load_state_dict(trainer, {"callbacks": {"Watch": told}})
     assert callback.verdict == "stopped at step 3"
     assert callbacks.Watch is callbacks.EvaluationCallback
+
+
+def test_split_sets_under_their_earlier_name() -> None:
+    told: Any = {
+        "name": "mine",
+        "title": "",
+        "source": "",
+        "licence": "",
+        "marks": (),
+        "read": lambda folder, skip: iter(()),
+    }
+    with pytest.warns(FutureWarning, match="division of DatasetFormat is called split_set now"):
+        known = convert.DatasetFormat(**told, division="by_box")
+    assert known == convert.DatasetFormat(**told, split_set="by_box")
+    assert known.division == replace(known, title="a").split_set == "by_box"
+    with pytest.raises(TypeError, match="division is the earlier name of split_set"), pytest.warns(FutureWarning):
+        convert.DatasetFormat(**told, division="by_box", split_set="by_box")

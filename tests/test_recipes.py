@@ -106,7 +106,7 @@ def pack_for(name: str, root: Path) -> list[str]:
 def test_a_recipe_of_stage_one_runs_end_to_end(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / "configs" / f"{name}.yaml"
     words = [*pack_for(name, tmp_path / "shards"), f"out={tmp_path / 'run'}"]
-    if name == "tvl":  # divisions, as converters write them
+    if name == "tvl":  # split sets, as converters write them
         words += ["data.train_split=by_object/train", "data.val_split=by_object/val"]
     assert main(["plan", str(path), *words]) == 0
     assert "trained" in capsys.readouterr().out

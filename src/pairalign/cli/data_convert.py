@@ -42,7 +42,7 @@ def register(subverbs: Any) -> None:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the format")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--shard-samples", type=int, default=1000, metavar="N", help="samples a shard (1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the order and of the division by object (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the order and of the splits by object (0)")
     parser.add_argument("--resize", type=int, metavar="PIXELS", help="reduce images to this shorter side, re-encoding")
     parser.add_argument("--limit", type=int, metavar="N", help="convert at most so many samples")
     parser.add_argument("--strict", action="store_true", help="stop at the first sample that cannot be converted")

@@ -74,9 +74,9 @@ class SplitInfo(Closed):
 @dataclass(frozen=True)
 class ShardIndex(Closed):
     """The whole folder. `source`, `licence`: where the data is from; `skipped`: (key, reason) of bad samples
-    left out. `divisions`: other ways to split the same shards, by name, such as "by_object"; what an encoder or a
-    config calls "by_object/test" is the test split of that one. at: the folder or address of the shards, where they
-    are not beside the index.
+    left out. `divisions`: the split sets, other ways to split the same shards, by name, such as "by_object"; what an
+    encoder or a config calls "by_object/test" is the test split of that one. at: the folder or address of the shards,
+    where they are not beside the index.
     """
 
     modalities: dict[str, ModalityInfo]
@@ -93,9 +93,14 @@ class ShardIndex(Closed):
     at: str | None = None
 
     @property
+    def split_sets(self) -> dict[str, dict[str, SplitInfo]]:
+        """`divisions`, as index.json calls them."""
+        return self.divisions
+
+    @property
     def every_split(self) -> dict[str, SplitInfo]:
-        """The splits, and those of the divisions as "by_object/test"."""
-        others = {f"{name}/{part}": info for name, parts in self.divisions.items() for part, info in parts.items()}
+        """The splits, and those of the split sets as "by_object/test"."""
+        others = {f"{name}/{part}": info for name, parts in self.split_sets.items() for part, info in parts.items()}
         return self.splits | others
 
     def split(self, name: str, folder: str | Path | Remote = "") -> SplitInfo:
@@ -224,8 +229,8 @@ def _chosen(index: ShardIndex, place: Remote) -> ShardIndex:
     if names == known:
         return index
     content = sha256_text(json.dumps([index.content_hash, sorted(names)]))
-    divisions = {name: _of_names(parts, names) for name, parts in index.divisions.items()}
-    return dataclasses.replace(index, splits=_of_names(index.splits, names), divisions=divisions, content_hash=content)
+    sets = {name: _of_names(parts, names) for name, parts in index.split_sets.items()}
+    return dataclasses.replace(index, splits=_of_names(index.splits, names), divisions=sets, content_hash=content)
 
 
 def _of_names(splits: dict[str, SplitInfo], names: set[str]) -> dict[str, SplitInfo]:
@@ -253,7 +258,7 @@ def _checked(index: ShardIndex) -> ShardIndex:
     for info in index.modalities.values():
         if info.dtype not in (None, "mixed") and dtype_of(info.dtype).kind not in "biufSU":
             raise ValueError(f"dtype {info.dtype!r} is none of numbers")
-    for split in (index.splits, *index.divisions.values()):
+    for split in (index.splits, *index.split_sets.values()):
         for name, part in split.items():
             for shard in part.shards:
                 shard.name.encode()  # half a character names no file

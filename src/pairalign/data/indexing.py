@@ -167,7 +167,7 @@ def _read(place: ShardPlace, name: str, splits: Mapping[str, str] | None, found:
             labels |= label_names(meta.get("label"))
             if not number:
                 split = _split_of(name, splits, meta)
-                record["splits"] = _divisions_of(meta)
+                record["splits"] = _split_sets_of(meta)
         told = {
             "count": len(entries),
             "labels": sorted(labels),
@@ -217,7 +217,7 @@ def _meta(data: bytes) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def _divisions_of(meta: Mapping[str, Any]) -> dict[str, str]:
+def _split_sets_of(meta: Mapping[str, Any]) -> dict[str, str]:
     told = meta.get("splits")
     found = {name: part for name, part in told.items() if isinstance(part, str)} if isinstance(told, dict) else {}
     for name in (*found, *found.values()):

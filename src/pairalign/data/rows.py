@@ -1,7 +1,7 @@
 """Samples in, rows out: one checked `Row` for every sample that `pack_pairs` is given.
 
 A sample is a dict: a value by modality, and optionally "key", "label", "group", "session", "split", "splits" (its
-split under other divisions of the same data, by the division's name) and "meta" (a dict of anything JSON). A value may
+split in other split sets of the same data, by their name) and "meta" (a dict of anything JSON). A value may
 be a dict of parts ("value", "frames", "background", "sensor", …); a list that is not numeric is frames.
 
 Note:
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def cell(self) -> str:
-        """Its split under every division, joined: rows of one cell may share a shard."""
+        """Its split in every split set, joined: rows of one cell may share a shard."""
         return ".".join([self.split, *(f"{name}-{part}" for name, part in self.meta.get("splits", {}).items())])
 
     def fingerprint(self) -> str:

@@ -50,8 +50,8 @@ def summarise(
         if record["count"]:
             info = ShardInfo(name, record["count"], record["bytes"], record["sha256"])
             found.append(info)
-            for division, part in record["splits"].items():
-                others.setdefault(division, {}).setdefault(part, []).append(info)
+            for split_set, part in record["splits"].items():
+                others.setdefault(split_set, {}).setdefault(part, []).append(info)
     for split, found in shards.items():
         if not found:
             first = f", every sample is bad. First: {skipped[0][0]!r}: {skipped[0][1]}" if skipped else "."
@@ -61,7 +61,7 @@ def summarise(
             name: modality_info(name, stats[name], dict(units.get(name, {})), rates.get(name, {})) for name in stats
         },
         splits=_splits(shards),
-        divisions={division: _splits(parts) for division, parts in sorted(others.items())},
+        divisions={split_set: _splits(parts) for split_set, parts in sorted(others.items())},
         content_hash=hashlib.sha256(np.sort(np.concatenate(digests)).tobytes()).hexdigest(),
         labels=tuple(sorted(labels)),
         skipped=tuple(sorted(skipped)),

@@ -43,7 +43,7 @@ def test_samples_without_a_group_share_none(
     assert audit_series(series_rows, "groups").findings == ()
 
 
-def test_two_names_for_one_division() -> None:
+def test_two_names_for_one_grouping() -> None:
     assert same_partition(["a", "a", "b"], ["x", "x", "y"])
     assert not same_partition(["a", "a", "b"], ["x", "z", "y"])
     assert not same_partition(["a", "b", "b"], ["x", "x", "x"])

@@ -76,7 +76,7 @@ def test_few_groups_behind_many_samples(audit: Callable[..., Audit]) -> None:
     rows = by_class(60)
     for number, row in enumerate(rows):
         row["group"] = f"object {number % 6}"
-        row["session"] = row["group"].upper()  # the same division is told once
+        row["session"] = row["group"].upper()  # the same grouping is told once
     found = audit(rows, "clusters")
     (finding,) = found.findings
     assert (finding.severity, finding.figures["groups"], finding.figures["samples"]) == ("warning", 2, 20)

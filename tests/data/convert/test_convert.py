@@ -1,4 +1,4 @@
-"""What every conversion keeps: bytes, order, division, reports, and clear words for wrong input."""
+"""What every conversion keeps: bytes, order, split sets, reports, and clear words for wrong input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pairalign.cli.main import main
 from pairalign.core.errors import DataError
 from pairalign.data.convert import known_formats
 from pairalign.data.convert.dataset_format import MODULES
-from pairalign.data.convert.division import divide
+from pairalign.data.convert.group_splits import split_by_group
 from pairalign.data.convert.spool import Spool
 from pairalign.data.index import load_index
 
@@ -41,7 +41,7 @@ def test_workers_and_runs_do_not_change_a_bit_and_the_seed_does(tmp_path: Path) 
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
     index = load_index(tmp_path / "a")
     assert index.modalities["touch"].sensor == "GelSight"
-    for parts in index.divisions.values():  # each division is of all samples
+    for parts in index.split_sets.values():  # each split set is of all samples
         assert sum(part.count for part in parts.values()) == 24
 
 
@@ -138,10 +138,10 @@ def test_help_lists_every_layout_with_its_options(capsys: pytest.CaptureFixture[
 @given(st.dictionaries(st.text(min_size=1, max_size=5), st.integers(1, 50), min_size=1, max_size=40), st.integers(0, 3))
 def test_groups_stay_whole_and_no_split_is_empty_without_need(sizes: dict[str, int], seed: int) -> None:
     shares = {"train": 0.8, "val": 0.1, "test": 0.1}
-    found = divide(sizes, shares, seed)
+    found = split_by_group(sizes, shares, seed)
     assert found.keys() == sizes.keys()
     assert len(set(found.values())) == min(3, len(sizes))
-    assert found == divide(dict(reversed(sizes.items())), shares, seed)
+    assert found == split_by_group(dict(reversed(sizes.items())), shares, seed)
     filled = {split: sum(sizes[g] for g in sizes if found[g] == split) for split in shares}
     for split, share in shares.items():  # off by a group at most, where there are groups enough
         if len(sizes) > 20:

@@ -41,7 +41,7 @@ def test_rows_labels_and_what_is_damaged(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(
         found["test/00000"].values["points"], place / np.linalg.norm(place, axis=1).max(), atol=1e-6
     )
-    assert load_index(tmp_path / "out").divisions == {}
+    assert load_index(tmp_path / "out").split_sets == {}
 
 
 def test_without_background_by_the_command(folder: Path, tmp_path: Path) -> None:

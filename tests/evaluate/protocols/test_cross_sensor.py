@@ -47,11 +47,11 @@ def test_every_ordered_pair_is_probed_from_the_first_to_the_second(
             assert one.score.n == len(tested) == 12
             assert one.score.value == pytest.approx(1 - wrong / 12), (a, b)
             assert (wrong > 0) == (b == "gelsight")  # which sensor is tested decides
-            assert (one.split, one.train_split, one.division) == ("test", "train", "official")
+            assert (one.split, one.train_split, one.split_set) == ("test", "train", "official")
     assert len(scores) == 9
 
 
-def test_a_division_with_one_sensor_alone_is_left_out_and_said(
+def test_a_split_set_with_one_sensor_alone_is_left_out_and_said(
     known_run: Run, pack: Pack, word_vector: Callable[..., np.ndarray]
 ) -> None:
     rows = rows_of(word_vector)

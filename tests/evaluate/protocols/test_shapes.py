@@ -140,7 +140,7 @@ def test_labels_are_spelt_as_in_the_prompts(known_run: Run, pack: Pack, word_vec
     assert "3 classes instead of 1156: chance is higher." in found.differs
 
 
-def test_the_leakage_free_division_stands_beside(
+def test_the_leakage_free_splits_stand_beside(
     known_run: Run, pack: Pack, word_vector: Callable[..., np.ndarray]
 ) -> None:
     rows = rows_of(["chair", "table"] * 10, word_vector, noise=0.0)
@@ -148,7 +148,7 @@ def test_the_leakage_free_division_stands_beside(
         row |= {"split": "test" if i % 3 else "train", "splits": {"by_object": "test" if i < 5 else "train"}}
     found = evaluate_protocol(known_run(EDGE), pack(rows), "modelnet40", progress=False)
     tops = {m.split: m for m in found.scores if m.metric == "top-1"}
-    assert {split: m.division for split, m in tops.items()} == {
+    assert {split: m.split_set for split, m in tops.items()} == {
         "test": "official", "by_object/test": "leakage-free"
     }  # fmt: skip
     assert tops["by_object/test"].score.n == 5

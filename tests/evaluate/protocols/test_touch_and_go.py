@@ -1,4 +1,4 @@
-"""Touch and Go on touches whose class is known by heart: probe, zero-shot, both divisions, what is left out."""
+"""Touch and Go on touches whose class is known by heart: probe, zero-shot, both split sets, what is left out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def one(found: ProtocolResult, name: str, metric: str, split: str) -> Measuremen
     return measured
 
 
-def test_the_probe_goes_from_train_to_test_of_each_division(
+def test_the_probe_goes_from_train_to_test_of_each_split_set(
     known_run: Run, pack: Pack, word_vector: Callable[..., np.ndarray]
 ) -> None:
     rows = rows_of(word_vector, wrong=4)
@@ -62,18 +62,18 @@ def test_the_probe_goes_from_train_to_test_of_each_division(
     assert material.score.value == pytest.approx(1 - 4 / len(tested))  # four of them feel like wood
     trained = Counter(row["label"]["material"] for row in rows if row["split"] == "train").most_common(1)[0][0]
     assert material.score.chance == pytest.approx(np.mean([r["label"]["material"] == trained for r in tested]))
-    assert (material.train_split, material.division) == ("train", "official")
+    assert (material.train_split, material.split_set) == ("train", "official")
     assert material.published == {"AnyTouch": 0.808}
     assert material.score.n == 18
     assert one(found, "hardness, linear probe", "accuracy", "test").score.value == 1.0
 
     rough = one(found, "roughness, linear probe", "accuracy", "rough/test")
-    assert (rough.train_split, rough.division, rough.score.n) == ("rough/train", "official", 23)
+    assert (rough.train_split, rough.split_set, rough.score.n) == ("rough/train", "official", 23)
     assert rough.published == {"AnyTouch": 0.867}
     assert rough.score.value == 1.0
     for factor in ("material", "hardness", "roughness"):
         free = one(found, f"{factor}, linear probe", "accuracy", "by_recording/test")
-        assert (free.train_split, free.division) == ("by_recording/train", "leakage-free")
+        assert (free.train_split, free.split_set) == ("by_recording/train", "leakage-free")
         mine = [r for r in rows if factor in r["label"] and r["splits"]["by_recording"] == "test"]
         assert not free.published
         assert free.score.n == len(mine)
@@ -174,9 +174,9 @@ def test_shards_as_they_are_converted(tmp_path: Path) -> None:
     config = AlignConfig({"touch": eye, "image": eye}, edges, out=str(tmp_path / "run"))
     run = AlignRun(tmp_path / "run", replace(config, data=DataConfig(root=str(tmp_path))), build_aligner(config).eval())
     found = evaluate_protocol(run, tmp_path / "shards", "touch-and-go", progress=False)
-    sizes = {(m.name.split(",")[0], m.split): m.score.n for m in found.scores if m.division == "official"}
+    sizes = {(m.name.split(",")[0], m.split): m.score.n for m in found.scores if m.split_set == "official"}
     assert sizes == {("material", "test"): 20, ("hardness", "test"): 20, ("roughness", "rough/test"): 12}
-    assert {m.division for m in found.scores} == {"official", "leakage-free"}
+    assert {m.split_set for m in found.scores} == {"official", "leakage-free"}
     official = one(found, "material, linear probe", "accuracy", "test")
     assert official.overlap == {"trained_on": ["train"], "samples": 0, "groups": 20}  # its frames are drawn at random
     free = one(found, "material, linear probe", "accuracy", "by_recording/test")

@@ -159,7 +159,7 @@ def test_forms_of_a_caption() -> None:
     assert [sentence(list("abc")[:n]) for n in (1, 2, 3)] == ["a.", "a, and b.", "a, b, and c."]
 
 
-def test_the_leakage_free_division_stands_beside_the_official_split_and_leaks_are_counted(
+def test_the_leakage_free_splits_stand_beside_the_official_one_and_leaks_are_counted(
     known_run: Run, pack: Pack, word_vector: Callable[..., np.ndarray]
 ) -> None:
     rows = rows_of(60, word_vector)
@@ -170,7 +170,7 @@ def test_the_leakage_free_division_stands_beside_the_official_split_and_leaks_ar
     found = evaluate_protocol(known_run(*EDGES), pack(rows), "tvl", progress=False)
     by_split = {m.split: m for m in found.scores if (m.name, m.metric) == ("touch – image", "top-1")}
     official, free = by_split["test"], by_split["by_trajectory/test"]
-    assert (official.division, free.division) == ("official", "leakage-free")
+    assert (official.split_set, free.split_set) == ("official", "leakage-free")
     assert official.published["TVL ViT-Ti"] == 0.781
     assert not free.published
     assert official.overlap == {"trained_on": ["train"], "samples": 0, "groups": 20}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pairalign.core.earlier import earlier
+from pairalign.core.earlier import earlier, earlier_fields
 from pairalign.core.errors import DataError
 from pairalign.core.lazy import LazyEntries
 from pairalign.core.parameters import Parameters, check_values, settings_of
@@ -47,6 +47,7 @@ class Skip(Protocol):
         """Report something that looks wrong, and is converted all the same."""
 
 
+@earlier_fields(division="split_set")
 @dataclass(frozen=True)
 class DatasetFormat:
     """One data set's form on disk.
@@ -55,8 +56,8 @@ class DatasetFormat:
     marks: glob patterns under the folder, "this|or that", all of which such a data set matches. No "**": folders are
         large.
     facts: by modality, what the index records: "sensor", "unit", "rate" (Hz), "axes", "up".
-    whole: meta field ("session", "group") whose samples must not be torn apart, and division: the name of the split
-        that keeps them whole ("by_trajectory"), `None` where the data do not tell. shares: of that split.
+    whole: meta field ("session", "group") whose samples must not be torn apart, and split_set: the name of the
+        splits that keep them whole ("by_trajectory"), `None` where the data do not tell. shares: of these splits.
     read: function(folder, skip, **options) -> samples. Its keyword options, with defaults, are those of the format.
     """
 
@@ -68,7 +69,7 @@ class DatasetFormat:
     read: Callable[..., Listing]
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     whole: str = "group"
-    division: str | None = "by_object"
+    split_set: str | None = "by_object"
     shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
 
     @property

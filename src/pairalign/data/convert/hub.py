@@ -35,7 +35,7 @@ from pairalign.data.rows import key_digest
         "dataset_dict.json|dataset_info.json|*/dataset_info.json|*.parquet|data/*.parquet|*/*.parquet|metadata.jsonl|"
         "metadata.csv|*/metadata.jsonl|*/metadata.csv|train/*/*.jpg|train/*/*.png",
     ),
-    division="by_group",
+    split_set="by_group",
 )
 def read(folder: Path, skip: Skip, *, columns: str = "", key: str = "", group: str = "", label: str = "") -> Listing:
     """Rows of every split. columns: "modality=column,…". key, group, label: the columns of these; a key may not come

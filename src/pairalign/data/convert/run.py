@@ -18,7 +18,7 @@ from pairalign.core.arguments import checked
 from pairalign.core.bounds import LARGEST, Count, Whole, Within
 from pairalign.core.errors import DataError
 from pairalign.data.convert.dataset_format import DatasetFormat, check_folder, check_options, find_format
-from pairalign.data.convert.division import divide
+from pairalign.data.convert.group_splits import split_by_group
 from pairalign.data.convert.report import Conversion, Skipped, suspected_swaps
 from pairalign.data.convert.resize import reduced
 from pairalign.data.convert.spool import Changed, Spool
@@ -56,7 +56,7 @@ def convert_data(
         options: of the format.
         shard_samples: samples in one shard file.
         workers: processes.
-        seed: of the order of samples and of the division by object.
+        seed: of the order of samples and of the splits by object.
         resize: pixels of the shorter side to which larger images are reduced, which re-encodes them as `image` says;
             None stores every file byte for byte.
         image: how pictures are written that are encoded anew.
@@ -78,11 +78,11 @@ def convert_data(
     skipped, sizes, doubles = Skipped(strict), Counter[str](), list[dict[str, Any]]()
     listed = _listed(form.read(folder, skipped, **(options or {})), form, sizes, limit, progress)
     spool = _spooled(listed, out, seed, skipped, f"{str(folder)!r}: no sample of {form.name}")
-    parts = divide(sizes, form.shares, seed) if form.division else {}
+    parts = split_by_group(sizes, form.shares, seed) if form.split_set else {}
 
     def finish(sample: dict[str, Any]) -> dict[str, Any]:
         sample = sample if resize is None else reduced(sample, resize)
-        divided = {form.division: parts[group_of(sample, form)]} if form.division else {}
+        divided = {form.split_set: parts[group_of(sample, form)]} if form.split_set else {}
         return {**sample, "splits": {**sample.get("splits", {}), **divided}}
 
     reported: list[Conversion] = []

@@ -5,7 +5,7 @@
 
 Note:
     The PB variants hold several perturbed copies of an object, up to five, and the files do not say which belong
-    together, so there is no division by object: take no validation part out of training. The official split shares no
+    together, so there are no splits by object: take no validation part out of training. The official split shares no
     object, but it is no split by scene: of its 267 test scenes 230 have other objects in training, as its list says.
     Reading needs h5py: `pip install 'pairalign[h5]'`.
 """
@@ -43,7 +43,7 @@ FILES = "main_split*/*objectdataset*.h5|*/main_split*/*objectdataset*.h5|*object
     licence="research use by agreement with its authors: ask for it there",
     marks=(FILES,),
     facts={"points": {"unit": "1", "axes": ("point", "xyz"), "up": "+y"}},
-    division=None,
+    split_set=None,
 )
 def read(
     folder: Path, skip: Skip, *, variant: str = "PB_T50_RS", background: bool = True, normalise: bool = True

@@ -9,7 +9,7 @@ Frame t goes with camera frame k = int(t / touch frames · camera frames), as th
 frames are taken from the largest one on disk, so that a missing file does not shift the others.
 
 Note:
-    No split is published, so every sample is "train" there; use the division "by_object". An item is one object by its
+    No split is published, so every sample is "train" there; use the split set "by_object". An item is one object by its
     exact name, so `shuttlecock2` is another one than `shuttlecock`. A frame's number counts within one sensor's
     recording, so equal numbers are no pair of sensors. The fourth sensor, Tac3D, gives no pictures and stays out.
 """

@@ -7,7 +7,7 @@ Note:
     There is no official split, so everything is "train". Frames come from the recordings of older data sets and the
     list does not say which; a recording is known only by a folder in `img`, or by the stamp of a Touch and Go recording
     in its name. All other frames count as one recording, so that "by_recording" never splits an unknown one; if none is
-    known, that division has no other side. Captions are a language model's, not a person's.
+    known, that split set has no other side. Captions are a language model's, not a person's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ UNKNOWN = "unknown"
     marks=(TABLE, "touch|touch100k/touch", "vision|touch100k/vision"),
     facts={"touch": {"unit": "1", "sensor": "GelSight"}, "image": {"unit": "1"}},
     whole="session",
-    division="by_recording",
+    split_set="by_recording",
 )
 def read(folder: Path, skip: Skip, *, text: str = "sentence") -> Listing:
     """Frames of the list. text: the caption to pack, "sentence" or "phrase"; the other one is kept in the meta data."""

@@ -8,7 +8,7 @@ material, as the authors' own loader does it. −1 means unlabelled and is left 
 
 Note:
     The official material split draws frames at random, so that nearly every test recording is in training too;
-    "by_recording" keeps recordings whole. The rough lists have a division of their own, "rough".
+    "by_recording" keeps recordings whole. The rough lists have a split set of their own, "rough".
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SOFT = frozenset({"leather", "synthetic fabric", "natural fabric", "paper", "gra
     marks=(RECORDINGS, "train.txt|dataset/train.txt", "test.txt|dataset/test.txt"),
     facts={"touch": {"unit": "1", "sensor": "GelSight"}, "image": {"unit": "1"}},
     whole="session",
-    division="by_recording",
+    split_set="by_recording",
 )
 def read(folder: Path, skip: Skip, *, text: str = "") -> Listing:
     """Frames that a list names. text: a caption with {material} in it, which leaves out frames without one; "" for

@@ -45,7 +45,7 @@ NUMBERED = re.compile(r"image_(\d+)_rgb")
     marks=("|".join(f"{home}/{name}" for home in HOMES for name in LISTS),),
     facts={"touch": {"unit": "1", "sensor": "DIGIT"}, "image": {"unit": "1"}},
     whole="session",
-    division="by_trajectory",
+    split_set="by_trajectory",
 )
 def read(
     folder: Path,

@@ -87,7 +87,7 @@ def top_k(
     found: ZeroShotScore,
     name: str,
     split: str,
-    division: str,
+    split_set: str,
     labels: Mapping[str, Any],
     published: Mapping[str, float] | None = None,
 ) -> list[Measurement]:
@@ -102,7 +102,7 @@ def top_k(
             metric,
             score,
             split,
-            division,
+            split_set,
             published=(published or {}) if metric == "top-1" else {},
             overlap=seen,
             detail=not metric.startswith("top-1"),

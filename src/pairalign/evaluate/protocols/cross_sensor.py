@@ -51,11 +51,11 @@ def measure(
     if latents not in PARTS:
         raise ConfigError(f"setting latents={latents!r} is unknown.{did_you_mean(latents, PARTS)}")
     plans = []
-    for test, division in task.splits(split).items():
+    for test, split_set in task.splits(split).items():
         try:
-            plans.append(_plan(task, test, division, factor))
+            plans.append(_plan(task, test, split_set, factor))
         except DataError as error:
-            if split is not None or division == "official":
+            if split is not None or split_set == "official":
                 raise
             task.notes.append(f"{test} is left out: {error}")
     if not any(plan.probes or plan.pairs for plan in plans):
@@ -76,7 +76,7 @@ class Plan:
 
     test: str
     train: str
-    division: str
+    split_set: str
     probes: list[tuple[str, str, str]]
     pairs: list[tuple[str, str]]
 
@@ -90,7 +90,7 @@ def by_sensor(metas: Mapping[str, Meta]) -> dict[str, dict[str, Meta]]:
     return found
 
 
-def _plan(task: Task, test: str, division: str, factor: str | None) -> Plan:
+def _plan(task: Task, test: str, split_set: str, factor: str | None) -> Plan:
     """What can be measured of a test split, checked before anything is encoded."""
     train = train_part(test)
     tested = by_sensor(task.meta(test))
@@ -114,7 +114,7 @@ def _plan(task: Task, test: str, division: str, factor: str | None) -> Plan:
             task.notes.append(f"{name}, {a} → {b} in {test}: too few labelled touches: left out.")
     groups = {sensor: {group_of(meta) for meta in metas.values()} - {None} for sensor, metas in sorted(tested.items())}
     pairs = [(a, b) for a, b in permutations(groups, 2) if len(groups[a] & groups[b]) > 1]
-    return Plan(test, train, division, probes, pairs)
+    return Plan(test, train, split_set, probes, pairs)
 
 
 def _factor_names(metas: Mapping[str, Meta]) -> list[str]:
@@ -149,7 +149,7 @@ def _probe(task: Task, touch: str, part: str, plan: Plan, factor: str, a: str, b
     ).accuracy
     name = f"{factor}, probe {a} → {b}" + (" (same sensor)" if a == b else "")
     seen = overlap(task, metas, plan.train)
-    return Measurement(name, "accuracy", score, plan.test, plan.division, plan.train, overlap=seen)
+    return Measurement(name, "accuracy", score, plan.test, plan.split_set, plan.train, overlap=seen)
 
 
 def _retrieve(task: Task, touch: str, part: str, plan: Plan, a: str, b: str) -> Measurement:
@@ -167,4 +167,4 @@ def _retrieve(task: Task, touch: str, part: str, plan: Plan, a: str, b: str) -> 
         seed=task.seed,
     )
     seen = overlap(task, {key: metas[key] for key in keys})
-    return Measurement(f"object, retrieval {a} → {b}", "R@1", found.recall[1], plan.test, plan.division, overlap=seen)
+    return Measurement(f"object, retrieval {a} → {b}", "R@1", found.recall[1], plan.test, plan.split_set, overlap=seen)

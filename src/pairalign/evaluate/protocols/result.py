@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pairalign.core.earlier import earlier_fields
 from pairalign.evaluate.intervals import Score
 from pairalign.evaluate.report import text_table, write_metrics
 
 
+@earlier_fields(division="split_set")
 @dataclass(frozen=True)
 class Measurement:
     """One score of one split.
 
     name: what is measured ("touch → text"). metric: "top-1", "accuracy", …, with its threshold where it has one.
-    split: the test split. train_split: of a probe, else `None`. division: "official" for the shards' own split and
-        its authors' divisions, "leakage-free" for one that keeps objects or recordings whole.
+    split: the test split. train_split: of a probe, else `None`. split_set: "official" for the shards' own splits and
+        its authors' other ones, "leakage-free" for one that keeps objects or recordings whole.
     published: figure by system, shares between 0 and 1, for this very metric; empty where none is published.
     overlap: how much of the test split was trained on, see `task.overlap`.
     detail: written, and left out of the terminal's table.
@@ -32,7 +34,7 @@ class Measurement:
     metric: str
     score: Score
     split: str
-    division: str
+    split_set: str
     train_split: str | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     overlap: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +63,7 @@ class ProtocolResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and text, as they are written."""
         fields = {name: value for name, value in vars(self).items() if name not in ("scores", "path")}
-        return fields | {"scores": [vars(one) for one in self.scores]}
+        return fields | {"scores": [vars(one) | {"division": one.split_set} for one in self.scores]}  # its earlier name
 
     def write(self) -> Path:
         """Write the JSON at once or not at all; returns its path."""
@@ -71,11 +73,11 @@ class ProtocolResult:
     def table(self) -> str:
         """The scores for a terminal, then what stands between them and the published figures."""
         rows = [
-            [one.name, one.metric, one.split, one.division, one.score, one.score.n, _published(one.published)]
+            [one.name, one.metric, one.split, one.split_set, one.score, one.score.n, _published(one.published)]
             for one in self.scores
             if not one.detail
         ]
-        head = ["", "metric", "split", "division", "score / chance", "n", "published"]
+        head = ["", "metric", "split", "split set", "score / chance", "n", "published"]
         lines = [text_table(head, rows, title=f"{self.protocol}: {self.title}")]
         if len(rows) < len(self.scores):
             lines.append(f"and {len(self.scores) - len(rows)} more scores in {self.path.name}")

@@ -81,7 +81,7 @@ def zero_shot_shapes(
     forms = check_templates(templates, templates_64())
     splits = task.splits(split)
     stored = {each: _labels(task, each, benchmark.spell) for each in splits}
-    for each in [each for each, division in splits.items() if division != "official" and len(stored[each]) < 2]:
+    for each in [each for each, split_set in splits.items() if split_set != "official" and len(stored[each]) < 2]:
         if split is None:
             task.notes.append(f"{each} is left out: {len(stored[each])} of its samples have a label.")
             del splits[each], stored[each]
@@ -95,11 +95,11 @@ def zero_shot_shapes(
         task.notes.append(f"{len(forms)} prompts of your own instead of the 64 published ones.")
     vectors = class_vectors(task, text, points, names, forms)
     found = []
-    for each, division in splits.items():
+    for each, split_set in splits.items():
         score = score_split(task, each, points, text, vectors, names, labels[each])
-        theirs = each == "test" or (benchmark.whole and division == "official")
+        theirs = each == "test" or (benchmark.whole and split_set == "official")
         figures = benchmark.published if theirs else {}
-        found += top_k(task, score, f"{points} by {text}", each, division, labels[each], figures)
+        found += top_k(task, score, f"{points} by {text}", each, split_set, labels[each], figures)
     return found
 
 
@@ -122,7 +122,7 @@ def _note_size(
     """Say where the test set is not the published one."""
     if len(names) != expected["classes"]:
         task.notes.append(f"{len(names)} classes instead of {expected['classes']}: chance is higher.")
-    for split, division in splits.items():
+    for split, split_set in splits.items():
         count = len(labels[split])
-        if division == "official" and count != expected["samples"]:
+        if split_set == "official" and count != expected["samples"]:
             task.notes.append(f"{count} labelled samples in {split} instead of the published {expected['samples']}.")

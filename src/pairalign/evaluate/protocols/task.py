@@ -2,7 +2,7 @@
 
 Note:
     `meta` reads only the small record of each sample, so that labels are checked before anything is encoded; and a
-    leakage-free division is only free of leakage for a run that was trained on its training part, so `overlap` counts
+    leakage-free split is only free of leakage for a run that was trained on its training part, so `overlap` counts
     what was trained on.
 """
 
@@ -24,7 +24,7 @@ from pairalign.data.shards import read_samples
 from pairalign.evaluate.clusters import NAMES, clusters_of, one_cluster
 from pairalign.evaluate.pool import EvalPool, encode_pool, readable
 
-LEAKAGE_FREE = "by_"  # how conversions name divisions that keep objects, recordings or trajectories whole
+LEAKAGE_FREE = "by_"  # how conversions name split sets that keep objects, recordings or trajectories whole
 
 Meta = dict[str, Any]
 
@@ -78,16 +78,16 @@ class Task:
         self.run.aligner.path_gate(a, b)
 
     def splits(self, split: str | None, part: str = "test", needed: Sequence[str] = ()) -> dict[str, str]:
-        """The test splits to measure, with the division of each: the one asked for, or `part` and beside it the same
-        part of every leakage-free division. needed: other parts that a division must have too, such as "train"."""
+        """The test splits to measure, and of which split set each is: the one asked for, or `part` and beside it the
+        same part of every leakage-free one. needed: other parts that a split set must have too, such as "train"."""
         if split is not None:
             self.index.split(split, self.folder)
-            return {split: division_of(split)}
+            return {split: split_set_of(split)}
         self.index.split(part, self.folder)
-        found = {part: division_of(part)}
-        for name, parts in self.index.divisions.items():
+        found = {part: split_set_of(part)}
+        for name, parts in self.index.split_sets.items():
             if name.startswith(LEAKAGE_FREE) and all(p in parts and parts[p].count for p in (part, *needed)):
-                found[f"{name}/{part}"] = division_of(f"{name}/{part}")
+                found[f"{name}/{part}"] = split_set_of(f"{name}/{part}")
         return found
 
     def meta(self, split: str) -> dict[str, Meta]:
@@ -122,8 +122,8 @@ def start_task(run: AlignRun, pairs: str | Path | Remote, **settings: Any) -> Ta
     return Task(run, place, index, **settings)
 
 
-def division_of(split: str) -> str:
-    """ "leakage-free" for the split of a division that keeps objects or recordings whole, else "official"."""
+def split_set_of(split: str) -> str:
+    """ "leakage-free" for a split of a set that keeps objects or recordings whole, else "official"."""
     return "leakage-free" if "/" in split and split.startswith(LEAKAGE_FREE) else "official"
 
 

@@ -5,7 +5,7 @@ figures.
 
 Note:
     The official material split draws frames at random, so that a probe meets nearly every test recording in training;
-    the same measurement by recording stands beside it. Roughness has its own official division.
+    the same measurement by recording stands beside it. Roughness has its own official split set.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from pairalign.evaluate.protocols.classes import (
 )
 from pairalign.evaluate.protocols.registry import register_protocol
 from pairalign.evaluate.protocols.result import Measurement
-from pairalign.evaluate.protocols.task import Task, division_of, labelled, overlap, train_part
+from pairalign.evaluate.protocols.task import Task, labelled, overlap, split_set_of, train_part
 from pairalign.evaluate.zero_shot import TEMPLATES
 
 CLASSES = {"material": MATERIALS, "hardness": ("hard", "soft"), "roughness": ("rough", "smooth")}
 PUBLISHED = {"material": {"AnyTouch": 0.808}, "roughness": {"AnyTouch": 0.867}, "hardness": {"AnyTouch": 0.947}}
-OWN_DIVISION = {"roughness": "rough/"}
+OWN_SPLIT_SET = {"roughness": "rough/"}
 WAYS = ("probe", "zero-shot")
 PARTS = ("shared", "private", "both")
 LEAST = 5  # labelled samples of a split: fewer say nothing
 
-Job = tuple[str, str, str, str]  # factor, train split, test split, kind of division
+Job = tuple[str, str, str, str]  # factor, train split, test split, kind of its split set
 
 
 @register_protocol(
@@ -75,15 +75,15 @@ def measure(
     jobs = _jobs(task, _factors(factors), split, "probe" in asked)
     vectors: dict[str, Tensor] = {}
     found = []
-    for factor, train, test, division in jobs:
+    for factor, train, test, split_set in jobs:
         if "probe" in asked:
-            found.append(_probe(task, touch, latents, factor, train, test, division))
+            found.append(_probe(task, touch, latents, factor, train, test, split_set))
         if text is not None:
             if factor not in vectors:
                 vectors[factor] = class_vectors(task, text, touch, CLASSES[factor], forms)
             labels = labelled(task.meta(test), factor)
             score = score_split(task, test, touch, text, vectors[factor], CLASSES[factor], labels)
-            found += top_k(task, score, f"{factor}, zero-shot", test, division, labels)
+            found += top_k(task, score, f"{factor}, zero-shot", test, split_set, labels)
     return found
 
 
@@ -114,17 +114,17 @@ def _ways(task: Task, touch: str, ways: list[str] | None, text: str | None) -> t
 
 
 def _jobs(task: Task, factors: list[str], split: str | None, probe: bool) -> list[Job]:
-    """Every factor on every division that labels it, checked before anything is encoded."""
+    """Every factor on every split set that labels it, checked before anything is encoded."""
     jobs = []
     for factor in factors:
         part = official_test(factor)
         official = {part: "official"} if part in task.index.every_split else {}
         tests = task.splits(split) if split else official | _leakage_free(task)
-        for test, division in tests.items():
+        for test, split_set in tests.items():
             train = train_part(test)
             lack = _lack(task, factor, test, train if probe else None)
             if not lack:
-                jobs.append((factor, train, test, division))
+                jobs.append((factor, train, test, split_set))
             elif split:
                 raise DataError(f"pairs {str(task.folder)!r}, {factor}: {lack}: choose another split or factor.")
             else:
@@ -154,17 +154,17 @@ def _lack(task: Task, factor: str, test: str, train: str | None) -> str:
 
 def official_test(factor: str) -> str:
     """The test split on which a factor is published."""
-    return f"{OWN_DIVISION.get(factor, '')}test"
+    return f"{OWN_SPLIT_SET.get(factor, '')}test"
 
 
 def _leakage_free(task: Task) -> dict[str, str]:
-    """The test parts of the leakage-free divisions."""
+    """The test parts of the leakage-free split sets."""
     return {name: "leakage-free" for name in task.index.every_split if name.endswith("/test")
-            and division_of(name) == "leakage-free"}  # fmt: skip
+            and split_set_of(name) == "leakage-free"}  # fmt: skip
 
 
-def _probe(task: Task, touch: str, part: str, factor: str, train: str, test: str, division: str) -> Measurement:
-    """A linear probe from the training part of a division to its test part."""
+def _probe(task: Task, touch: str, part: str, factor: str, train: str, test: str, split_set: str) -> Measurement:
+    """A linear probe from the training part of a split set to its test part."""
     x, y, train_keys = _labelled_rows(task, touch, part, factor, train)
     z, truth, keys = _labelled_rows(task, touch, part, factor, test)
     metas, trained = task.meta(test), clusters_of([task.meta(train)[key] for key in train_keys])
@@ -173,7 +173,7 @@ def _probe(task: Task, touch: str, part: str, factor: str, train: str, test: str
     score = linear_probe(x, y, z, truth, groups=groups, train_groups=whole, seed=task.seed).accuracy
     published: Mapping[str, float] = PUBLISHED[factor] if test == official_test(factor) else {}
     seen = overlap(task, {key: metas[key] for key in keys}, train)
-    return Measurement(f"{factor}, linear probe", "accuracy", score, test, division, train, published, seen)
+    return Measurement(f"{factor}, linear probe", "accuracy", score, test, split_set, train, published, seen)
 
 
 def _labelled_rows(task: Task, touch: str, part: str, factor: str, split: str) -> tuple[Tensor, list[str], list[str]]:

@@ -67,7 +67,7 @@ def measure(
         if len(task.meta(name)) < 2:
             raise DataError(f"pairs {str(task.folder)!r}, split {name!r}: one sample has nothing to be mistaken for.")
     _note(task, captions, similarity, splits, read)
-    return [one for name, division in splits.items() for one in _split(task, name, division, roles, read[name],
+    return [one for name, split_set in splits.items() for one in _split(task, name, split_set, roles, read[name],
             taus, similarity)]  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def _pairs(roles: Mapping[str, str]) -> list[tuple[str, str]]:
 def _split(
     task: Task,
     split: str,
-    division: str,
+    split_set: str,
     roles: Mapping[str, str],
     captions: Mapping[str, str],
     taus: list[float],
@@ -135,7 +135,7 @@ def _split(
                 detail = " – " not in name or not metric.startswith("top-1")
                 figures = {} if detail or split != "test" else _published(a, b, tau)
                 found.append(
-                    Measurement(name, metric, score, split, division, published=figures, overlap=seen, detail=detail)
+                    Measurement(name, metric, score, split, split_set, published=figures, overlap=seen, detail=detail)
                 )
     return found
 
@@ -194,7 +194,7 @@ def _note(
         task.notes.append(forms[captions])
     if similarity == "shared":
         task.notes.append("τ is applied to the shared latents; TVL applies it to the frozen text tower's features.")
-    for split, division in splits.items():
+    for split, split_set in splits.items():
         count = len(task.meta(split))
-        if division == "official" and count != PAIRS:
+        if split_set == "official" and count != PAIRS:
             task.notes.append(f"{count} pairs in {split} instead of the published {PAIRS}.")

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 
 
-def divide(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
+def split_by_group(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
     """Split by group, from samples by group, so that splits come near their shares; no split stays empty if it can be.
 
     Groups come in an order that follows from their name and `seed`, and each goes where most is missing.
