@@ -3,6 +3,10 @@
 Note:
     Device and processes come from the `Runtime`, not from the configuration, so the same command serves one process and
     many. Epochs do not exist here: a run is a number of steps.
+
+    Lightning's `CSVLogger` deletes what is there when a run goes on, and has no JSON lines; whoever wants it names it
+    in `log`. Its `ModelCheckpoint` keeps the run's folder in the file, warns where that is another now or is not empty,
+    and writes over the checkpoint that it replaces.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ Note:
     Wrong codes inside that run go unseen, and libjpeg, too, only warns of them. Whatever is not as usual (progressive,
     restart markers, bytes after the end) and whatever is as small as a picture of one colour, or turned by its EXIF
     data, is left to the decoder.
+
+    Decoding every picture instead takes 5.2 times as long to pack (1,000 pairs of `bench/pack.py` of 320 × 240, one
+    process, /dev/shm, median of 5 pairs of runs; 5.4 times the processor's time).
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 Note:
     Values are pickled by this process for itself, in a file without a name that goes when it is closed, and never read
     again.
+
+    A dict of lists takes half the time and 1.1 kB a sample: 9 s and 330 MiB for 300,000 pairs as TVL lists them,
+    against 20 s and 4 MiB here (each in a process of its own, three times in turn, one thread). Lists have no bound.
 """
 
 from __future__ import annotations
