@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from pairalign.evaluate.identifiability import VARIANTS, StudyConfig, draw_study, study
+from identifying import VARIANTS, StudyConfig, draw_study, study
 
 REACH = {"shared from shared": "≥ 0.95", "private from shared": "≤ 0.10"}
 

@@ -58,6 +58,11 @@ _WORDS = {"align.feed": "align.dataset", "data.convert.layout": "data.convert.da
 MOVED = {f"pairalign.{name}": f"pairalign.core.{name}" for name in _CORE}
 MOVED |= {f"pairalign.recompose.{name}": f"pairalign.{now}" for name, now in _RECOMPOSE.items()}
 MOVED |= {f"pairalign.{name}": f"pairalign.{now}" for name, now in _WORDS.items()}
+LEFT = {
+    "pairalign.demo.train_base": "bench/demo_base.py",
+    "pairalign.evaluate.identifiability": "bench/identifying",
+}
+"""What is no part of the package any more, and where it lies in the repository."""
 
 
 class MovedModules(MetaPathFinder, Loader):
@@ -66,7 +71,10 @@ class MovedModules(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A spec for every name that moved, or that lies inside one."""
+        """A spec for every name that moved, or that lies inside one; `ModuleNotFoundError` for what left."""
+        for old, now in LEFT.items():
+            if fullname == old or fullname.startswith(f"{old}."):
+                raise ModuleNotFoundError(f"{old} has left the package: it is {now} of the repository.", name=fullname)
         return ModuleSpec(fullname, self) if _today(fullname) else None
 
     def exec_module(self, module: ModuleType) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from pathlib import Path
 
 import pytest
 
-from pairalign.moved import MOVED
+from pairalign.moved import LEFT, MOVED
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("old", sorted(MOVED))
@@ -34,3 +37,10 @@ def test_a_module_inside_a_package_that_moved() -> None:
 def test_a_name_that_never_was_is_not_found() -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("pairalign.recompose.nonsense")
+
+
+@pytest.mark.parametrize("old", sorted(LEFT))
+def test_what_left_the_package_says_where_it_lies(old: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=f"it is {LEFT[old]} of the repository"):
+        importlib.import_module(f"{old}.anything")
+    assert (ROOT / LEFT[old]).exists()

@@ -1,7 +1,7 @@
 """The small base model of the demo: a LLaVA of Hugging Face's own classes that reads pictures and words of the
 built-in world, and nothing else.
 
-`build_base` makes it with random weights; `python -m pairalign.demo.train_base` trains it and writes the folder that
+`build_base` makes it with random weights; `python bench/demo_base.py` trains it and writes the folder that
 the package ships.
 
 Note:

@@ -5,17 +5,17 @@
 - `reading`: held-out R² of every true block from every learned part
 - `results`, `sweep`: the table, the figures, the heat map; all variants and seeds, resumable
 
-    from pairalign.evaluate.identifiability import study
+    from identifying import study
     print(study(seeds=(0, 1, 2), progress=True).text())
 
 Source: "Multimodal LLMs under Pairwise Modalities" (2026, arXiv:2605.21059).
 """
 
-from pairalign.evaluate.identifiability.reading import Cell, read_parts
-from pairalign.evaluate.identifiability.recipe import FULL, VARIANTS, StudyConfig, train, variant_loss
-from pairalign.evaluate.identifiability.results import Result, Study, draw_study
-from pairalign.evaluate.identifiability.sweep import study
-from pairalign.evaluate.identifiability.worlds import Block, World, chain_world
+from identifying.reading import Cell, read_parts
+from identifying.recipe import FULL, VARIANTS, StudyConfig, train, variant_loss
+from identifying.results import Result, Study, draw_study
+from identifying.sweep import study
+from identifying.worlds import Block, World, chain_world
 
 __all__ = [
     "FULL",

@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from pairalign.evaluate.identifiability.reading import Cell
-from pairalign.evaluate.identifiability.recipe import StudyConfig
+from identifying.reading import Cell
+from identifying.recipe import StudyConfig
 from pairalign.files import write_json
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Train the demo's base model on pictures and words of the built-in world, and write the folder that is shipped.
 
-    python -m pairalign.demo.train_base --out src/pairalign/demo/base
+    python bench/demo_base.py --out src/pairalign/demo/base
 
 About forty minutes on two cores. The vision tower first learns to name the factors of pictures, then everything trains
 together; several questions share one picture in a conversation, so that every picture teaches all of its factors.

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from identifying.worlds import World
 from pairalign.align.model import PairAligner, Side
 from pairalign.align.reconstruct.values import ValueDecoder
 from pairalign.core.config import LatentConfig, LossConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError, did_you_mean
 from pairalign.core.types import Features, Signal
-from pairalign.evaluate.identifiability.worlds import World
 from pairalign.schedule import warmup_cosine
 
 FULL = LossConfig(

@@ -9,9 +9,7 @@ import math
 import pytest
 import torch
 
-from pairalign.core.errors import ConfigError
-from pairalign.data.graph import PairGraph
-from pairalign.evaluate.identifiability import (
+from identifying import (
     FULL,
     VARIANTS,
     Block,
@@ -28,8 +26,10 @@ from pairalign.evaluate.identifiability import (
     train,
     variant_loss,
 )
-from pairalign.evaluate.identifiability.recipe import build
-from pairalign.evaluate.identifiability.worlds import Mixing
+from identifying.recipe import build
+from identifying.worlds import Mixing
+from pairalign.core.errors import ConfigError
+from pairalign.data.graph import PairGraph
 
 TINY = StudyConfig(shared=6, private=3, hidden=16, steps=2, batch_size=16, samples=60)
 

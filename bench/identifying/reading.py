@@ -17,10 +17,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from identifying.worlds import Block, Sample, World
 from pairalign.align.minimal import active_dims
 from pairalign.align.model import PairAligner
 from pairalign.data.graph import edge_name
-from pairalign.evaluate.identifiability.worlds import Block, Sample, World
 from pairalign.evaluate.probe import r2_kernel, r2_linear
 
 OPEN = 0.5

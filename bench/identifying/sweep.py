@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from identifying.reading import read_parts
+from identifying.recipe import VARIANTS, StudyConfig, train, variant_loss
+from identifying.results import Result, Study
+from identifying.worlds import World, chain_world
 from pairalign.core.config import LossConfig
 from pairalign.core.errors import ConfigError
 from pairalign.data.graph import edge_name
-from pairalign.evaluate.identifiability.reading import read_parts
-from pairalign.evaluate.identifiability.recipe import VARIANTS, StudyConfig, train, variant_loss
-from pairalign.evaluate.identifiability.results import Result, Study
-from pairalign.evaluate.identifiability.worlds import World, chain_world
 from pairalign.files import write_json
 
 
