@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import inspect
 import re
 import shlex
 import tomllib
@@ -16,6 +17,7 @@ import yaml
 from reader import blocks
 from recompose_models import tiny_llama, token_batches
 
+import pairalign as pa
 from pairalign.align import contrastive, minimal, partial, reconstruct
 from pairalign.cli.main import _parse, build_parser
 from pairalign.core.config import LossConfig, load_config
@@ -69,6 +71,14 @@ def test_the_devices_and_the_exit_code_are_these() -> None:
     (code,) = re.findall(r"exit (\d+): nothing within the bound", README)
     assert int(code) == NOTHING_LEARNED
     assert "within `max_forgetting`" in EXITS[NOTHING_LEARNED]
+
+
+def test_in_python_loading_stays_on_the_cpu_and_runs_no_code_of_a_base() -> None:
+    for load in (pa.load_aligned, pa.load_recomposed, pa.load_sensor_model):
+        given = inspect.signature(load).parameters
+        assert given["device"].default == "cpu"
+        assert not getattr(given["loading"].default if "loading" in given else None, "trust_remote_code", False)
+        assert "trust_remote_code" not in given or given["trust_remote_code"].default is False
 
 
 def leaf(verb: str) -> argparse.ArgumentParser:
