@@ -52,7 +52,7 @@ PUBLIC = [
     "translate",
     "uninstall_pack",
 ]
-HEAVY = ("torch", "torch_geometric", "open_clip", "transformers", "lightning")
+HEAVY = ("torch", "torch_geometric", "open_clip", "transformers", "lightning", "sklearn")
 
 
 def test_the_public_names_are_these_and_all_load() -> None:
