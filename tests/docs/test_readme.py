@@ -121,6 +121,19 @@ def test_versions_licence_extras_and_the_command_are_those_of_the_package() -> N
     assert "not slow" in WHOLE["tool"]["pytest"]["ini_options"]["addopts"]
 
 
+def test_what_it_says_to_install_and_run_runs_on_a_fresh_machine() -> None:
+    """In `.ci/run`, which installs into an empty environment; what follows is in `test_ten_minutes.py`."""
+    check = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (installed,) = re.findall(r"pip install -q -e '\.\[([\w,]+)\]'", check)
+    begin = blocks(ROOT / "README.md", "sh")[0]
+    told = re.findall(r"pip install -e '\.\[(\w+)\]' && (\w+)", README)
+    assert "pip install -e . && pairalign demo" in begin
+    assert dict(told) == {"test": "pytest", "docs": "mkdocs"}
+    assert {extra for extra, _ in told} <= set(installed.split(","))
+    for run in ('/pairalign" demo', "pytest\n", "pytest -m slow", '/mkdocs" build --strict'):
+        assert run in check, run
+
+
 TERMS = {
     "λ_rec": ("reconstruct", reconstruct),
     "λ_con": ("contrast", contrastive),
