@@ -81,12 +81,12 @@ def sensed(llm: nn.Module) -> Any:
     from pairalign import create_encoder
     from pairalign.align.latents import LatentHead
     from pairalign.sensors.model import SensorModel
-    from pairalign.sensors.sensor import Sense, build_bridge
+    from pairalign.sensors.sensor import Sensor, build_bridge
 
     encoder = create_encoder("touch_cnn", size=16, channels=4, width=8)
     head = LatentHead(encoder.width, 6, 4, 0)
     model = SensorModel(llm)
-    model.add("touch", Sense(encoder, head, build_bridge(encoder, head, llm, "mlp", SIGNAL - 2)), TOUCH)
+    model.add("touch", Sensor(encoder, head, build_bridge(encoder, head, llm, "mlp", SIGNAL - 2)), TOUCH)
     return model
 
 

@@ -120,7 +120,7 @@ def teach(name: str, sensor: Sensor, method: str, seed: int, args: argparse.Name
     kept = {"image": "{image} {question}", "text": "{text}. {question}"}
     config = {
         "base": str(base_folder()), "dtype": "float32", "root": str(args.work), "out": str(out), "seed": seed,
-        "senses": {name: {"run": f"runs/{name}-{seed}", "bridge": "mlp", "tokens": 4}},
+        "sensors": {name: {"run": f"runs/{name}-{seed}", "bridge": "mlp", "tokens": 4}},
         "tasks": {"colour": told}, "validation": {"colour": {**told, "split": "test"}},
         "held_out": {task: {"shards": f"lessons/{task}", "prompt": prompt, "answer": "{answer}", "split": "val"}
                      for task, prompt in kept.items()},

@@ -75,7 +75,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
             "base": args.base or str(base_folder()),
             "dtype": "float32",
             "root": str(args.out),
-            "senses": {"touch": sense, "points": sense},
+            "sensors": {"touch": sense, "points": sense},
             "held_out": {n: {"shards": f"lessons/{n}", "prompt": prompt, **asked} for n, prompt in prompts.items()},
             "calibration": {"captions": captions},
             "calibration_size": 96,

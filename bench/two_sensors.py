@@ -36,7 +36,7 @@ def settings(sensor: str, args: argparse.Namespace) -> dict[str, Any]:
         "dtype": "float32",
         "root": str(args.out),
         "out": str(args.out / "runs" / sensor),
-        "senses": {sensor: {"run": str(args.demo / "run"), "tokens": 4}},
+        "sensors": {sensor: {"run": str(args.demo / "run"), "tokens": 4}},
         "tasks": {sensor: task},
         "validation": {sensor: {**task, "split": "val"}},
         "calibration": {"captions": captions},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from sensing import TOUCH, batch, gels, sense
+from sensing import TOUCH, batch, gels, make_sensor
 from stage_two import killed, short_run
 from tiny_mllms import FAMILIES
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ def change(arm: str, dtype: torch.dtype) -> tuple[float, float]:
     """How far an arm goes from a base that bfloat16 can hold, and the share of its weights that moved there."""
     base = FAMILIES["llava"].model().to(torch.bfloat16).to(dtype)
     model = SensorModel(base)
-    model.add("touch", sense(base), TOUCH)
+    model.add("touch", make_sensor(base), TOUCH)
     before, name = weights(model), "dormant" if arm in ALL_OF else arm
     torch.manual_seed(5)
     method = create_method(name, {"weight": 0.1} if name == "ewc" else {})

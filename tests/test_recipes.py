@@ -57,7 +57,7 @@ def command(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_it_reads_and_names_its_command(path: Path) -> None:
-    two = bool(config_keys(path) & {"base", "senses"})
+    two = bool(config_keys(path) & {"base", "sensors"})
     load_config(RecomposeConfig if two else AlignConfig, path)
     lines = path.read_text().splitlines()
     name = path.relative_to(ROOT).as_posix()
@@ -145,4 +145,4 @@ def test_a_recipe_of_stage_two_runs_end_to_end(name: str, setup: Path, lessons: 
     assert found["kept"]["step"] == 2
     assert found["after"]["held_out"]
     assert json.loads((out / "receipt.json").read_text())
-    assert bool(found["tuned"]) == ("tune" in yaml.safe_load(path.read_text())["senses"]["touch"])
+    assert bool(found["tuned"]) == ("tune" in yaml.safe_load(path.read_text())["sensors"]["touch"])

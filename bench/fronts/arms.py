@@ -154,7 +154,7 @@ def settings(arm: Arm, rate: float, seed: int, args: argparse.Namespace) -> dict
         "root": str(args.out),
         "out": str(args.out / "runs" / f"{arm.name} {rate:g} {seed}".replace(" ", "_").replace("/", "_")),
         "seed": seed,
-        "senses": {"touch": {"run": str(args.demo / "run"), **arm.sense}},
+        "sensors": {"touch": {"run": str(args.demo / "run"), **arm.sense}},
         "tasks": {"touch": touch, "pairs": pairs, **({"image": {**image, "weight": 0.5}} if arm.pictures else {})},
         "validation": {"touch": {**touch, "split": "val"}, "pairs": {**pairs, "split": "val"}},
         "held_out": held,

@@ -135,7 +135,7 @@ def has_form(text: str, form: str) -> bool:
 def nats(model: Any, processor: Any, put: Put, count: int) -> dict[str, Any]:
     """Mean loss a token of running text: of all of it, and of its second half, before which a signal may stand."""
     tokenizer, token = processor.tokenizer, processor.placeholders[put.sense]
-    length, losses = processor.senses[put.sense].length, []
+    length, losses = processor.sensors[put.sense].length, []
     for n, text in enumerate(passages(count, SHOWN_PASSAGES)):
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         own = torch.ones_like(ids, dtype=torch.bool)

@@ -67,7 +67,7 @@ def settings(run: Run, work: Path) -> dict[str, Any]:
         "out": str(work / "taught" / run.name),
         "cache": str(work / "cache"),
         "seed": run.seed,
-        "senses": {sense.name: {"run": str(stage_one(work, sense.name, run.where, run.seed)), "tokens": 4}},
+        "sensors": {sense.name: {"run": str(stage_one(work, sense.name, run.where, run.seed)), "tokens": 4}},
         "plugins": sense.plugins,
         "tasks": tasks,
         "validation": asked,

@@ -34,13 +34,13 @@ AGAIN = {**TOUCH, "signals": {"touch": "again"}}
 PACKS: dict[str, dict[str, Any]] = {  # settings of short runs; `again` would change everywhere what `touch` owns
     "touch": {"dormant": BEHIND},
     "points": {
-        "senses": {"points": {"run": "demo/run", "bridge": "resampler", "tokens": 3}},
+        "sensors": {"points": {"run": "demo/run", "bridge": "resampler", "tokens": 3}},
         "tasks": {"points": POINTS},
         "validation": {"points": {**POINTS, "split": "val"}},
         "dormant": BEHIND,
     },
     "again": {
-        "senses": {"again": {"run": "demo/run", "modality": "touch", "tokens": 2}},
+        "sensors": {"again": {"run": "demo/run", "modality": "touch", "tokens": 2}},
         "tasks": {"again": AGAIN},
         "validation": {"again": {**AGAIN, "split": "val"}},
         "dormant": ALWAYS,

@@ -196,7 +196,7 @@ def _stage_two(data: Path) -> None:
         "base": str(home / "base"),
         "root": str(home),
         "out": "run",
-        "senses": {"touch": {"run": "demo/run", "tokens": 2}},
+        "sensors": {"touch": {"run": "demo/run", "tokens": 2}},
         "tasks": {"touch": touch},
         "validation": {"touch": {**touch, "split": "val"}},
         "held_out": {"image": {**image, "split": "val"}},

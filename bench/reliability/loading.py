@@ -109,8 +109,8 @@ def stage_two(work: Path, total: int, seed: int, workers: int) -> dict[str, Any]
     for name, prompt in (("touch", "{touch} {question}"), ("words", "{question}")):
         pack_lessons(work, name, {"train": 400}, seed)
         told = TaskConfig(shards=name, prompt=prompt, answer="{answer}")
-        tasks.append(Task(name, told, work, list(processor.senses)))
-        tasks[-1].check_signals(processor.senses)
+        tasks.append(Task(name, told, work, list(processor.sensors)))
+        tasks[-1].check_signals(processor.sensors)
     tasks[1].keep(processor, 1.0)
     dataset = TaskDataset(tasks, Collator(processor), 16, seed)
     return _drained(lambda: BatchLoader(dataset, workers), total)

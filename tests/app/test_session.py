@@ -110,7 +110,7 @@ def test_words_are_those_of_the_run(session: Session) -> None:
 
 def test_what_is_no_signal_is_said(session: Session) -> None:
     with pytest.raises(SignalError):
-        session.sense("touch", np.full((3, 7), np.nan, np.float32))
+        session.features("touch", np.full((3, 7), np.nan, np.float32))
 
 
 def test_shards_without_any_of_its_signals_are_refused(session: Session, setup: Path) -> None:

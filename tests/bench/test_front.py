@@ -41,7 +41,7 @@ def test_every_arm_is_a_valid_configuration_and_a_control_trains_as_its_arm_does
         assert differ in ({"score"}, {"choose"}), arm.name
         for same in ("sense", "calibration", "method", "pictures"):
             assert getattr(arm, same) == getattr(of, same)
-    assert loaded["Splash .6, tuned front end"].senses["touch"].tune == "all"
+    assert loaded["Splash .6, tuned front end"].sensors["touch"].tune == "all"
     recipe = pa.load_config(pa.RecomposeConfig, BENCH.parent / "configs" / "recompose" / "mnaft.yaml")
     assert loaded["MNAFT as published"].dormant == recipe.dormant
 

@@ -14,14 +14,14 @@ from pairalign.core.registry import create_encoder
 from pairalign_touch.gel import sensor_codes
 
 
-def senses(**options: Any) -> dict[str, Any]:
+def sensors(**options: Any) -> dict[str, Any]:
     return {"touch": SimpleNamespace(encoder=create_encoder("touch_cnn", size=16, width=8, channels=4, **options))}
 
 
 def test_the_encoder_is_told_the_make() -> None:
     _, given = split_signals(["--touch", "a.png", "--touch.sensor", "digit", "soft?"])
     assert given == [("touch", "a.png"), ("touch.sensor", "digit")]
-    signals, known = {"touch": [Image.new("RGB", (20, 20), "red")]}, senses(sensors=["gelsight", "digit"])
+    signals, known = {"touch": [Image.new("RGB", (20, 20), "red")]}, sensors(sensors=["gelsight", "digit"])
     name_makes(signals, {"touch": "digit"}, known)
     batch = known["touch"].encoder.preprocess(signals["touch"][0])[None]
     assert sensor_codes(batch).tolist() == [2]
@@ -33,7 +33,7 @@ def test_the_encoder_is_told_the_make() -> None:
 )
 def test_an_unknown_make_is_one_clear_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(PackError, match=message):
-        name_makes({"touch": []}, {"touch": "digti"}, senses(**options))
+        name_makes({"touch": []}, {"touch": "digti"}, sensors(**options))
 
 
 def test_every_option_of_the_verb_is_kept_from_the_signals() -> None:

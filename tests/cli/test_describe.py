@@ -145,8 +145,8 @@ def test_a_batch_says_what_each_sample_alone_says(pack: Path, setup: Path, shard
     with torch.no_grad():
         for p in model.llm.parameters():
             p.copy_(torch.randn(p.shape, generator=draw) * (0.3 if p.ndim > 1 else 1))
-    sense = model.senses["touch"]
-    sense.bridge = Loud(sense.bridge, sense(torch.zeros(1, *sense.encoder.signal.shape)))
+    sensor = model.sensors["touch"]
+    sensor.bridge = Loud(sensor.bridge, sensor(torch.zeros(1, *sensor.encoder.signal.shape)))
     task = Task("it", TaskConfig(str(shards), "{touch} what is it like?", "{text}", "test", limit=6), ".", ["touch"])
     decoding = Decoding(tokens=5, batch_size=4)
     found = describe_split(

@@ -27,9 +27,9 @@ STAGE_ONE = [
     "train.lr=\x00", "train.lr=&a [*a]", "seed=!!python/name:os.system",
 ]  # fmt: skip
 STAGE_TWO = [
-    "base=/nowhere", "base=5", "base=.", "senses={}", "tasks={}", "tasks=null", "senses.touch=null",
-    "senses.touch.run=/nowhere", "senses.touch.modality=tuch", "senses.touch.bridge=nope", "method=nope",
-    "senses.touch.bridge=recomposition", "options={rank: 3}", "options=[1]", "dormant.structure=9:4",
+    "base=/nowhere", "base=5", "base=.", "sensors={}", "tasks={}", "tasks=null", "sensors.touch=null",
+    "sensors.touch.run=/nowhere", "sensors.touch.modality=tuch", "sensors.touch.bridge=nope", "method=nope",
+    "sensors.touch.bridge=recomposition", "options={rank: 3}", "options=[1]", "dormant.structure=9:4",
     "dormant.structure=nope", "dormant.score=nope", "dormant.options={probe: 1e-3}", "dormant.budget=global2",
     "dormant.target_modules=nope", "dormant.layers_to_transform=[99]", "dormant.density=0.0000001", "scores=/nowhere",
     "scores=.", "max_forgetting=.inf", "tasks.touch.prompt={", "tasks.touch.prompt='{tuch}'", "tasks.touch.prompt=5",
@@ -105,7 +105,7 @@ def test_stage_two_refuses_it(setup: Path, tmp_path: Path, override: str, capsys
         ("plan TWO --tflops nan", "--tflops nan: give a speed above 0"),
         ("plan ONE train.lr=[", "override 'train.lr=['"),
         ("recompose ONE", "is of stage one (edges, modalities): `pairalign align` reads it"),
-        ("align TWO", "is of stage two (base, senses): `pairalign recompose` reads it"),
+        ("align TWO", "is of stage two (base, sensors): `pairalign recompose` reads it"),
         ("demo --out FILE/x", "is a file: give --out (`out`) another folder"),
         ("encoders ls --plugin .", "plugin '.' is neither file nor module"),
         ("encoders check tiny_vector size=[", "option 'size=['"),

@@ -22,7 +22,7 @@ ONE: dict[str, Any] = {
 TASK = {"shards": "s", "prompt": "{touch}", "answer": "{answer}"}
 TWO: dict[str, Any] = {
     "base": "b",
-    "senses": {"touch": {"run": "r"}},
+    "sensors": {"touch": {"run": "r"}},
     "tasks": {"t": TASK},
     "held_out": {"h": TASK},
     "out": "runs/y",
@@ -65,8 +65,8 @@ STAGE_ONE = [
 STAGE_TWO = [
     "train.steps=-5", "train.steps=true", "train.lr=-1", "train.bridge_lr=.nan", "train.accumulate=0",
     "train.batch_size=0", "train.bridge_steps=-1", "train.warmup=-5", "train.nodes=0", "train.threads=-1",
-    "train.memory=-1", "seed=-1", "calibration_size=0", "max_forgetting=-1", "senses.touch.tokens=-1",
-    "senses.touch.image_count=0", "tasks.t.weight=-1", "held_out.h.limit=0", "tasks.t.limit=-5",
+    "train.memory=-1", "seed=-1", "calibration_size=0", "max_forgetting=-1", "sensors.touch.tokens=-1",
+    "sensors.touch.image_count=0", "tasks.t.weight=-1", "held_out.h.limit=0", "tasks.t.limit=-5",
     "dormant.density=0", "dormant.density=1", "dormant.density=2", "dormant.density=true", "dormant.seed=-1",
     "dormant.owl_outlier=0", "dormant.owl_spread=-1", "dormant.layers_to_transform=[true]",
 ]  # fmt: skip

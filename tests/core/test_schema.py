@@ -27,7 +27,7 @@ ONE: dict[str, Any] = {
 }
 TWO: dict[str, Any] = {
     "base": "base",
-    "senses": {"touch": {"run": "run"}},
+    "sensors": {"touch": {"run": "run"}},
     "tasks": {"feel": {"shards": "s", "prompt": "{touch}", "answer": "yes"}},
     "out": "taught",
 }
@@ -37,11 +37,11 @@ ALIGN = """seed=-1 seed=true seed=1.5 latent.hidden=-3 train.steps=0 edges.0.bet
     train.devices=auto train.devices=0 edges.0.shards=[x,{path:y,split:a}] edges.0.shards=[x,{weight:2}]
     edges.0.shards=3 loss.scale=0 loss.scale=1.0e1 data.val_split=null out=null modalities.a-b.encoder=x
     modalities.é.encoder=x modalities._a.encoder=x modalities.a.options={x:[1]} plugins=[p.py] plugins=p.py"""
-RECOMPOSE = """senses.touch.tokens=all senses.touch.tokens=-1 senses.touch.bridge=nope dormant.density=1
+RECOMPOSE = """sensors.touch.tokens=all sensors.touch.tokens=-1 sensors.touch.bridge=nope dormant.density=1
     dormant.density=0.5 max_forgetting=1 max_forgetting={with_signal:1} max_forgetting=-1 train.length_buckets=true
     train.length_buckets=4 probe.words=[a] probe.words=some tasks.feel.answer=''
     tasks.feel.prompt='' tasks.a/b={} dormant.layers_to_transform=[-1,2] device_map={a:1} device_map={a:-1}
-    senses.wet-touch.run=x start={run:x} start={} train.pull_back=auto train.pull_back=2 train.epochs=0"""
+    sensors.wet-touch.run=x start={run:x} start={} train.pull_back=auto train.pull_back=2 train.epochs=0"""
 
 
 def cases() -> list[tuple[str, str]]:

@@ -34,14 +34,14 @@ STAGES: dict[type[Any], dict[str, Any]] = {
     },
     RecomposeConfig: {
         "base": "b",
-        "senses": {"touch": {"run": "r"}},
+        "sensors": {"touch": {"run": "r"}},
         "tasks": {"t": {**TASK, "signals": {"first": "touch"}}},
         "held_out": {"h": TASK},
         "out": "runs/y",
     },
 }
 FREE = {"TaskConfig.answer", "RecomposeConfig.device_map"}  # empty in calibration; "" for all modules
-OF_PACKS = ("Manifest", "SenseRecipe")  # written by the library, and read as a stranger's file: see tests/export
+OF_PACKS = ("Manifest", "SensorRecipe")  # written by the library, and read as a stranger's file: see tests/export
 
 
 def configurations() -> list[type[Any]]:
@@ -179,14 +179,14 @@ WRONG = [".touch", "a.b", "a/b", "", " ", "train", "keys", "_x", "é\n", "image"
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_sensor_has_one_form_of_name(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"^config key 'senses\."):
-        load_config(RecomposeConfig, {**STAGES[RecomposeConfig], "senses": {name: {"run": "r", "modality": "touch"}}})
+    with pytest.raises(ConfigError, match=r"^config key 'sensors\."):
+        load_config(RecomposeConfig, {**STAGES[RecomposeConfig], "sensors": {name: {"run": "r", "modality": "touch"}}})
 
 
 @pytest.mark.parametrize("name", ["touch", "tactile_left", "left-hand", "3d", "hand2", "écho"])
 def test_names_that_people_give_are_taken(name: str) -> None:
-    values = {**STAGES[RecomposeConfig], "senses": {name: {"run": "r", "modality": "touch"}}}
-    assert name in load_config(RecomposeConfig, values).senses
+    values = {**STAGES[RecomposeConfig], "sensors": {name: {"run": "r", "modality": "touch"}}}
+    assert name in load_config(RecomposeConfig, values).sensors
     nn.ModuleDict({name: nn.Identity()})
 
 

@@ -21,7 +21,7 @@ from pairalign.evaluate.pool import encode_pool
 from pairalign.sensors.bridges.bridge import Bridge
 from pairalign.sensors.model import _count
 from pairalign.sensors.processor import to_device
-from pairalign.sensors.sensor import Sense
+from pairalign.sensors.sensor import Sensor
 from pairalign_pointcloud.sampling import farthest_points
 from pairalign_pointcloud.unequal import first_rows, lead_order, spread_rows
 
@@ -131,11 +131,11 @@ def test_a_run_trains_plans_and_is_measured_on_them(tmp_path: Path) -> None:
 
 def test_stage_two_counts_and_moves_them() -> None:
     encoder = net("pointnet2", POINTNET)
-    sense = Sense(encoder, LatentHead(16, 8, 4, 16), Bridge((16, 8, 4), 12, "mlp", 2, 1.0)).eval()
+    sensor = Sensor(encoder, LatentHead(16, 8, 4, 16), Bridge((16, 8, 4), 12, "mlp", 2, 1.0)).eval()
     values = [encoder.preprocess(cloud(size)) for size in SIZES]
     batch = encoder.collate(values)
     assert _count(batch) == len(SIZES)
     moved = to_device({"signals": {"points": encoder.collate(values)}}, torch.device("meta"))
     assert moved["signals"]["points"].pos.is_meta
-    assert sense(batch).shape[0] == len(SIZES)
-    assert sense(batch).equal(sense(values))
+    assert sensor(batch).shape[0] == len(SIZES)
+    assert sensor(batch).equal(sensor(values))

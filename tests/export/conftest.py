@@ -25,7 +25,7 @@ def points(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> RecomposeRu
     return short_run(
         setup,
         tmp_path_factory.mktemp("runs") / "points",
-        senses={"points": {"run": "demo/run", "bridge": "resampler", "tokens": 3}},
+        sensors={"points": {"run": "demo/run", "bridge": "resampler", "tokens": 3}},
         tasks={"points": task},
         validation={"points": {**task, "split": "val"}},
         dormant={"structure": "rows", "density": 0.2},

@@ -52,7 +52,7 @@ def place(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     short_run(
         setup,
         place / "taught",
-        senses={"glove": {"run": str(place / "aligned"), "modality": "touch", "tokens": 2}},
+        sensors={"glove": {"run": str(place / "aligned"), "modality": "touch", "tokens": 2}},
         tasks={"glove": task},
         validation={"glove": {**task, "split": "val"}},
         dormant={"score": "magnitude", "structure": "rows", "density": 0.2},
@@ -113,7 +113,7 @@ def test_the_card_of_a_merged_model_needs_no_base(
     setup: Path, place: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = yaml.safe_load((place / "taught" / "config.yaml").read_text())
-    parts = {name: told[name] for name in ("senses", "tasks", "validation")}
+    parts = {name: told[name] for name in ("sensors", "tasks", "validation")}
     run = short_run(setup, place / "whole", **parts, method="full").folder
     pa.export_pack(run, elsewhere / "whole", merge=True)
     shutil.rmtree(elsewhere / "base")

@@ -25,7 +25,7 @@ from pairalign.finetune.tasks import Task
 
 ROWS = {"score": "magnitude", "structure": "rows", "density": 0.2}
 POINTS: dict[str, Any] = {
-    "senses": {"points": {"run": "demo/run", "tokens": 2}},
+    "sensors": {"points": {"run": "demo/run", "tokens": 2}},
     "tasks": {"points": {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}},
     "validation": {},
     "held_out": {},
@@ -165,7 +165,7 @@ def test_several_packs_merge_where_they_share_no_weights(
     assert main([*words, "--merge"]) == 0
     pack = tmp_path / "both"
     model, processor = pa.load_sensor_model(str(pack / "merged"), [pack])
-    assert sorted(model.senses) == sorted(processor.senses) == ["points", "touch"]
+    assert sorted(model.sensors) == sorted(processor.sensors) == ["points", "touch"]
     apart, _ = pa.load_sensor_model(str(setup / "base"), [])
     for folder in (tmp_path / "pack-touch", pa.export_pack(beside, tmp_path / "pack-points")):
         pa.install_pack(apart, _, folder)
@@ -175,7 +175,7 @@ def test_several_packs_merge_where_they_share_no_weights(
     card = (pack / "README.md").read_text()
     assert "Merged in: touch, whose own questions were not asked." in card
     assert "goes with that model alone" in card
-    assert list(beside.model.senses) == ["points"]  # what was merged in is gone again
+    assert list(beside.model.sensors) == ["points"]  # what was merged in is gone again
     with pytest.raises(PackError, match="changed the model's own weights"):
         pa.load_sensor_model(str(setup / "base"), [pack])
 
@@ -188,4 +188,4 @@ def test_a_refused_merge_leaves_a_run_in_memory_as_it_was(setup: Path, tmp_path:
     with pytest.raises(DormantError, match="share"):
         pa.export_pack(points, tmp_path / "both", merge=True, others=[pack])
     assert list(points.model.state_dict()) == before
-    assert list(points.model.senses) == list(points.processor.senses) == ["points"]
+    assert list(points.model.sensors) == list(points.processor.sensors) == ["points"]

@@ -86,7 +86,7 @@ def test_a_merged_model_answers_as_its_run(runs: Callable[[str], RecomposeRun], 
     check_answers(model, processor, run)
     assert type(model.llm) is type(pa.load_sensor_model(run.config.base, [])[0].llm)  # a plain model
     pa.uninstall_pack(model, processor, "touch")
-    assert not model.senses
+    assert not model.sensors
     if name in WHOLE:
         with pytest.raises(PackError, match=r"changed the model's own weights, .*load '.*merged' as the base"):
             pa.load_sensor_model(run.config.base, [pack])

@@ -56,7 +56,7 @@ def test_it_fits_the_same_base_in_other_numbers_with_a_note(
         UserWarning, match=rf"made on .* base in float32, and this one is in .*({form or dtype}).*Measure"
     ):
         model, processor = load_sensor_model(str(setup / "wide"), [packs[kind]], dtype=dtype, loading=how)
-    assert "touch" in model.senses
+    assert "touch" in model.sensors
     uninstall_pack(model, processor, "touch")
 
 
@@ -86,7 +86,7 @@ def test_a_delta_of_another_decoder_is_refused_behind_the_same_embeddings(setup:
     model, sensing = SensorModel(llm), SensorProcessor(processor, {})
     with pytest.raises(DeltaError, match="is not that of the base"):
         install_pack(model, sensing, packs["dormant"])
-    assert not model.senses
+    assert not model.sensors
 
 
 def test_a_pack_that_says_less_needs_its_own_dtype(setup: Path, packs: dict[str, Path], tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_pack_is_weights_and_text_with_hashes(packs: dict[str, Path]) -> None:
     assert set(manifest.files) == (names - {"manifest.json", "merged"}) | merged
     assert manifest.signals["touch"]["unit"]
     assert manifest.licences == {"touch": "Apache-2.0"}
-    assert manifest.senses["touch"].encoder == "touch_cnn"
+    assert manifest.sensors["touch"].encoder == "touch_cnn"
     assert manifest.temperature
     assert manifest.provenance["seed"] == 0
     assert json.loads((packs["touch"] / "receipt.json").read_text())["clean"]
@@ -192,7 +192,12 @@ def _state(model: Any, processor: Any) -> dict[str, Any]:
         "flags": {name: (p.requires_grad, id(p)) for name, p in model.named_parameters()},
         "modules": {name: (type(m), m.training) for name, m in model.named_modules()},
         "weights": {name: tensor.clone() for name, tensor in model.state_dict().items()},
-        "senses": [list(model.senses), dict(model.placeholders), list(processor.senses), dict(processor.placeholders)],
+        "sensors": [
+            list(model.sensors),
+            dict(model.placeholders),
+            list(processor.sensors),
+            dict(processor.placeholders),
+        ],
         "words": (len(processor.tokenizer), processor.tokenizer.get_vocab()),
         "deltas": list(getattr(model.llm, "dormant", ())),
     }
@@ -250,12 +255,12 @@ def test_an_unfit_pack_is_refused_and_leaves_the_model_as_it_was(
 def test_a_placeholder_that_is_taken_takes_everything_back(
     packs: dict[str, Path], touch: RecomposeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last step of all refuses: delta, senses and words of the tokenizer are there by then."""
+    """The last step of all refuses: delta, sensors and words of the tokenizer are there by then."""
     model, processor = load_sensor_model(touch.config.base, [packs["touch"]])
     for parameter in model.train().parameters():
         parameter.requires_grad_(parameter.ndim == 1)
     before, add = _state(model, processor), processor.add
-    monkeypatch.setattr(processor, "add", lambda name, sense: add(name, sense) and model.placeholders["touch"])
+    monkeypatch.setattr(processor, "add", lambda name, sensor: add(name, sensor) and model.placeholders["touch"])
     with pytest.raises(ConfigError, match="is taken"):
         install_pack(model, processor, packs["points"])
     after = _state(model, processor)
@@ -296,7 +301,7 @@ def test_a_base_whose_decoder_was_tuned_is_refused(packs: dict[str, Path], touch
         model.llm.model.language_model.layers[0].mlp.up_proj.weight[0, 0] += 1  # type: ignore[union-attr, index]
     with pytest.raises(DeltaError, match=r"is not that of the base that the delta was made for"):
         install_pack(model, processor, packs["touch"])
-    assert not model.senses
+    assert not model.sensors
 
 
 def test_what_cannot_be_exported_is_refused(touch: RecomposeRun, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from pairalign.core.errors import DataError
 from pairalign.data.encode import ImageFormat
 from pairalign.data.pack import pack_pairs
 from pairalign.finetune.assemble import _recomposition
-from pairalign.finetune.config import SenseConfig
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.finetune.config import SensorConfig
+from pairalign.sensors.bridges.bridge import SensorFeatures
 from pairalign.sensors.bridges.recomposition import fit_recomposition
 
 
@@ -39,12 +39,12 @@ def test_recomposition_is_fitted_to_pictures_of_unequal_sizes(setup: Path, tmp_p
     rows = [{"key": f"p{n}", "image": one, "split": "train"} for n, one in enumerate(pictures(sizes))]
     pack_pairs(rows, tmp_path / "shards", modalities=["image"], image=ImageFormat("png"), progress=False)
     aligner = load_aligned(setup / "demo" / "run").aligner
-    config = SenseConfig("demo/run", bridge="recomposition", images="shards")
+    config = SensorConfig("demo/run", bridge="recomposition", images="shards")
     model, device = FAMILIES["qwen2_5_vl"].model(), torch.device("cpu")
     bridge = _recomposition("touch", config, aligner, model, qwen_processor(), str(tmp_path), device)
     assert bridge.length == 4  # 16 x 16 pixels in patches of 4, four of which are one vector
     shared = torch.randn(2, len(bridge.gate))
-    vectors = bridge(Sensed(torch.zeros(2, 1, 8), shared, torch.zeros(2, 0)))
+    vectors = bridge(SensorFeatures(torch.zeros(2, 1, 8), shared, torch.zeros(2, 0)))
     assert vectors.shape == (2, 4, 32)
     assert vectors.isfinite().all()
 

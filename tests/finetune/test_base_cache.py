@@ -165,7 +165,7 @@ CHANGES: dict[str, tuple[Any, list[str]]] = {
         BOTH,
     ),
     "another seed of the bridge": ({"seed": 1}, SEEN),
-    "another bridge": ({"senses": {"touch": {"run": "demo/run", "tokens": 1}}}, SEEN),
+    "another bridge": ({"sensors": {"touch": {"run": "demo/run", "tokens": 1}}}, SEEN),
     "another stage one": (edit_stage_one, SEEN),
 }
 OWN = {edit_weight: "base", edit_settings: "base", edit_template: "base", edit_shard: "lessons", edit_stage_one: "demo"}

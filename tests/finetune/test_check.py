@@ -188,13 +188,13 @@ def test_a_split_that_is_not_there_is_refused_before_anything_loads(
     [
         (
             {"tasks": {"image": IMAGE}},
-            r"senses.touch: no training task shows this sensor \(image: '\{image\} \{question",
+            r"sensors.touch: no training task shows this sensor \(image: '\{image\} \{question",
         ),
-        ({"tasks": {"touch": {**TOUCH, "weight": 0}, "image": IMAGE}}, r"senses.touch: no training task shows"),
-        ({"tasks": {"pairs": {**PAIRS, "prompt": "{question}"}}}, r"senses.touch: no training task shows"),
+        ({"tasks": {"touch": {**TOUCH, "weight": 0}, "image": IMAGE}}, r"sensors.touch: no training task shows"),
+        ({"tasks": {"pairs": {**PAIRS, "prompt": "{question}"}}}, r"sensors.touch: no training task shows"),
         (
-            {"senses": {"touch": {"run": "demo/run"}, "points": {"run": "demo/run"}}},
-            r"senses.points: no training task shows this sensor .*put a field such as \{points\} into a prompt",
+            {"sensors": {"touch": {"run": "demo/run"}, "points": {"run": "demo/run"}}},
+            r"sensors.points: no training task shows this sensor .*put a field such as \{points\} into a prompt",
         ),
         ({"tasks": {str(n): TOUCH for n in range(9)}}, r"batch_size=8 has no place for each of 9 tasks"),
         ({"scores": "nowhere.safetensors"}, r"scores 'nowhere.safetensors' is no file"),

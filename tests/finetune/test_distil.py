@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sensing import TOUCH, batch, gels, sense
+from sensing import TOUCH, batch, gels, make_sensor
 from tiny_mllms import FAMILIES, VOCAB
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ SETUP = Setup(pa.DormantConfig(structure="matrices", acts="sensor"))
 def model() -> pa.SensorModel:
     base = FAMILIES["llava"].model()
     made = pa.SensorModel(base)
-    made.add("touch", sense(base), TOUCH)
+    made.add("touch", make_sensor(base), TOUCH)
     return made.eval()
 
 

@@ -36,7 +36,7 @@ def test_it_is_what_the_run_trains_and_saves(setup: Path, tmp_path: Path, method
     assert not (tmp_path / "run").exists()
     run = short_run(setup, tmp_path / "run", **options)
     assert sum(plan.trained.values()) == run.results["trained"]
-    assert plan.bridge == sum(p.numel() for p in run.model.senses.parameters() if p.requires_grad)
+    assert plan.bridge == sum(p.numel() for p in run.model.sensors.parameters() if p.requires_grad)
     assert bool(plan.layers) == (method == "dormant")
     assert plan.method == method
     if plan.delta is not None:

@@ -100,7 +100,7 @@ def test_the_best_within_the_bound_is_kept(
         == {0: BASE, **measured}[step]["held_out"]["image"].accuracy
     )
     monkeypatch.undo()
-    again = trained(load_recomposed(run.folder).model.senses)  # what is in the folder
+    again = trained(load_recomposed(run.folder).model.sensors)  # what is in the folder
     assert all(torch.equal(value, kept[f"senses.{name}"]) for name, value in again.items())
 
 

@@ -25,7 +25,7 @@ LEAN: dict[str, Any] = {"train": TRAIN, "held_out": {}, "validation": {}}
 POINTS = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
 SECOND: dict[str, Any] = {
     **LEAN,
-    "senses": {"points": {"run": "demo/run", "tokens": 2}},
+    "sensors": {"points": {"run": "demo/run", "tokens": 2}},
     "tasks": {"points": POINTS},
 }
 ROWS = {"score": "magnitude", "structure": "rows", "density": 0.25}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sensing import TOUCH, batch, gels, sense
+from sensing import TOUCH, batch, gels, make_sensor
 from tiny_mllms import FAMILIES
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ from pairalign.sensors.model import SensorModel
 def model() -> SensorModel:
     base = FAMILIES["llava"].model()
     made = SensorModel(base)
-    made.add("touch", sense(base), TOUCH)
+    made.add("touch", make_sensor(base), TOUCH)
     return made.eval()
 
 

@@ -132,9 +132,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_samples(setup: Path, tmp_
 
 
 def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
-    senses = {"touch": {"run": "demo/run", "tokens": 2}, "points": {"run": "demo/run", "tokens": 2}}
+    sensors = {"touch": {"run": "demo/run", "tokens": 2}, "points": {"run": "demo/run", "tokens": 2}}
     points = {**TOUCH, "shards": "lessons/points", "prompt": "{points} {question}"}
-    run = short_run(setup, tmp_path / "run", senses=senses, tasks={"touch": TOUCH, "points": points})
+    run = short_run(setup, tmp_path / "run", sensors=sensors, tasks={"touch": TOUCH, "points": points})
     assert list(run.model.llm.dormant) == ["touch+points"]  # type: ignore[union-attr]
     torch.testing.assert_close(answers(load_recomposed(run.folder)), answers(run), atol=1e-6, rtol=0)
 
@@ -142,7 +142,7 @@ def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"senses": {}}, r"senses: is empty"),
+        ({"sensors": {}}, r"sensors: is empty"),
         ({"tasks": {}}, r"tasks: is empty"),
         ({"method": "dorment"}, r"method='dorment'. Did you mean 'dormant'"),
         ({"options": {"rank": 3}}, r"method 'dormant' has no option 'rank'"),
@@ -156,9 +156,9 @@ def test_two_sensors_learn_together(setup: Path, tmp_path: Path) -> None:
         ({"dormant": {"density": 0.0}}, r"'dormant.density' is 0.0: give a number from 0 to 1, both excluded"),
         ({"dormant": {"density": 1.0}}, r"'dormant.density' is 1.0"),
         ({"dormant": {"density": 0.001}}, r"density=0.001"),
-        ({"senses": {"touch": {"run": "nowhere"}}}, r"nowhere"),
+        ({"sensors": {"touch": {"run": "nowhere"}}}, r"nowhere"),
         (
-            {"senses": {"tuch": {"run": "demo/run"}}, "tasks": {"t": FELT}, "validation": {}},
+            {"sensors": {"tuch": {"run": "demo/run"}}, "tasks": {"t": FELT}, "validation": {}},
             r"'tuch' is not aligned. Did you mean 'touch'",
         ),
         ({"base": "/nowhere"}, r"base='/nowhere' cannot be loaded"),
@@ -212,15 +212,15 @@ def test_an_answer_may_not_be_missing_but_in_calibration(setup: Path, tmp_path: 
 
 
 def test_recomposition_answers_without_any_training(setup: Path, tmp_path: Path) -> None:
-    senses = {"touch": {"run": "demo/run", "bridge": "recomposition", "images": "demo/pairs/image-touch"}}
-    changes = {"senses": senses, "method": "bridge", "train": {"steps": 0}}
+    sensors = {"touch": {"run": "demo/run", "bridge": "recomposition", "images": "demo/pairs/image-touch"}}
+    changes = {"sensors": sensors, "method": "bridge", "train": {"steps": 0}}
     run = short_run(setup, tmp_path / "run", **changes)
     assert [line["step"] for line in run.results["history"]] == [0]
-    assert run.model.senses["touch"].length == 36
+    assert run.model.sensors["touch"].length == 36
     again = load_recomposed(run.folder)
     torch.testing.assert_close(answers(again), answers(run), atol=1e-5, rtol=0)
-    with pytest.raises(ConfigError, match=r"senses.touch.images: is missing"):
-        short_run(setup, tmp_path / "other", **{**changes, "senses": {"touch": {**senses["touch"], "images": None}}})
+    with pytest.raises(ConfigError, match=r"sensors.touch.images: is missing"):
+        short_run(setup, tmp_path / "other", **{**changes, "sensors": {"touch": {**sensors["touch"], "images": None}}})
 
 
 def test_signals_kept_in_memory_train_as_streamed_ones_do(setup: Path, tmp_path: Path) -> None:

@@ -71,14 +71,14 @@ def task(setup: Path, sensor: Any) -> Task:
     return found
 
 
-def senses(**options: Any) -> Any:
+def sensors(**options: Any) -> Any:
     encoder = create_encoder("touch_cnn", size=16, width=8, channels=4, **options)
     return {"touch": SimpleNamespace(encoder=encoder)}
 
 
 @pytest.mark.parametrize("sensor", ["digit", {"touch": "digit"}])
 def test_the_sensor_token_knows_the_source(setup: Path, sensor: Any) -> None:
-    found, made = task(setup, sensor), senses(sensors=["gelsight", "digit"])
+    found, made = task(setup, sensor), sensors(sensors=["gelsight", "digit"])
     found.check_signals(made)
     (part,) = [part for part in next(found.read()).parts if part["type"] == "touch"]
     assert sensor_codes(made["touch"].encoder.preprocess(part["touch"])[None]).tolist() == [2]
@@ -93,4 +93,4 @@ def test_the_sensor_token_knows_the_source(setup: Path, sensor: Any) -> None:
 )
 def test_an_unknown_sensor_is_one_clear_error(setup: Path, sensor: str, options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        task(setup, sensor).check_signals(senses(**options))
+        task(setup, sensor).check_signals(sensors(**options))

@@ -114,7 +114,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(setup: Path, tmp_pat
     path = tmp_path / "run" / "last.ckpt"
     saved = torch.load(path, weights_only=True)
     config = saved["pairalign"]["config"]
-    for gone in (config.pop("start"), config.pop("probe"), config["senses"]["touch"].pop("trained")):
+    for gone in (config.pop("start"), config.pop("probe"), config["sensors"]["touch"].pop("trained")):
         assert gone is None or gone
     torch.save(saved, path)
     run = short_run(setup, tmp_path / "run", **changes)
@@ -132,9 +132,9 @@ def test_the_bound_counts_from_the_base(setup: Path, tmp_path: Path, before: dic
 
 
 def test_a_bridge_may_stay_as_it_is(setup: Path, tmp_path: Path, before: dict[str, RecomposeRun]) -> None:
-    senses = {"touch": {"run": "demo/run", "tokens": 2, "trained": False}}
-    run = short_run(setup, tmp_path / "next", **{**FEW, **going_on(before["full"]), "senses": senses})
-    was, now = (one.model.senses.state_dict() for one in (before["full"], run))
+    sensors = {"touch": {"run": "demo/run", "tokens": 2, "trained": False}}
+    run = short_run(setup, tmp_path / "next", **{**FEW, **going_on(before["full"]), "sensors": sensors})
+    was, now = (one.model.sensors.state_dict() for one in (before["full"], run))
     assert all(torch.equal(value, now[name]) for name, value in was.items())
     assert not torch.equal(
         next(iter(run.model.llm.model.language_model.parameters())),  # type: ignore[union-attr]
@@ -155,7 +155,7 @@ def test_a_trial_begins_there_too(setup: Path, tmp_path: Path, before: dict[str,
         ("full", {"method": "lora"}, "was trained with method='full', this has 'lora'"),
         ("always", {"dormant": {**DORMANT, "density": 0.5, "acts": "always"}}, "give the same settings"),
         ("always", {"start": {"run": "", "updates": "new"}}, "give 'same'"),
-        ("sensor", {"senses": {n: {"run": "demo/run", "tokens": 2} for n in ("touch", "points")}}, r"touch\+points"),
+        ("sensor", {"sensors": {n: {"run": "demo/run", "tokens": 2} for n in ("touch", "points")}}, r"touch\+points"),
         ("full", {"train": {**TRAIN, "pull_back": 0.5}}, "pull_back"),
     ],
 )

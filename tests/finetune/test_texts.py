@@ -57,7 +57,7 @@ def task_again(folder: Path) -> Task:
 
 def test_what_is_kept_in_memory_is_drawn_anew_all_the_same(tmp_path: Path) -> None:
     class Processor:
-        senses: dict[str, Any] = {}  # noqa: RUF012
+        sensors: dict[str, Any] = {}  # noqa: RUF012
 
     streamed, kept = task(tmp_path), task_again(tmp_path)
     kept.keep(Processor(), 1.0)  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def test_what_is_kept_in_memory_is_drawn_anew_all_the_same(tmp_path: Path) -> No
 
 def test_texts_count_in_what_is_kept_in_memory(tmp_path: Path) -> None:
     class Processor:
-        senses: dict[str, Any] = {}  # noqa: RUF012
+        sensors: dict[str, Any] = {}  # noqa: RUF012
 
     found = task(tmp_path)
     found.keep(Processor(), 4 * 300 / 2**30)  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ def test_a_pack_is_pushed_with_its_card_and_asked_by_its_name(
     fetched = SensorPack.from_pretrained("org/touch")
     assert is_cached(fetched.folder)
     _, processor = fetched.load(str(setup / "base"))
-    assert list(processor.senses) == ["touch"]
+    assert list(processor.sensors) == ["touch"]
 
 
 def test_a_revision_is_kept_and_a_push_leaves_nothing_of_the_one_before(hub: Hub, pack: Path, tmp_path: Path) -> None:

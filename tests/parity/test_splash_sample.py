@@ -54,7 +54,7 @@ def processor() -> Any:
 
 
 def reading() -> Any:
-    """A sense of 196 vectors, whatever it reads."""
+    """A sensor of 196 vectors, whatever it reads."""
     signal = SimpleNamespace(check=lambda value, where: None)
     encoder = SimpleNamespace(signal=signal, preprocess=lambda raw: torch.zeros(1), collate=torch.stack)
     return SimpleNamespace(length=TOUCH, encoder=encoder, tuned=True)

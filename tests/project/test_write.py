@@ -36,7 +36,7 @@ def test_its_parts_fit_each_other(kind: str, partner: str, tmp_path: Path) -> No
     rows = [json.loads(line) for line in (folder / "recordings.jsonl").read_text().splitlines()]
     assert len(rows) == 10
     assert {name, partner} == set(align.modalities) == set(align.edges[0].between)
-    assert set(teach.senses) == {name}
+    assert set(teach.sensors) == {name}
     fields = set(re.findall(r"{(\w+)}", teach.tasks["feel"].prompt + teach.tasks["feel"].answer))
     assert fields <= set(rows[0])
     assert align.train.batch_size <= sum(row["split"] == "train" for row in rows)

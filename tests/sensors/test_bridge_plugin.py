@@ -16,7 +16,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.run import plan_recompose
 from pairalign.sensors.bridges import registry
 from pairalign.sensors.bridges.registry import BridgeSizes, create_bridge, register_bridge
-from pairalign.sensors.sensor import SenseRecipe
+from pairalign.sensors.sensor import SensorRecipe
 
 PLUGIN = '''
 """Means of the tokens, and a score that is the weight itself."""
@@ -55,21 +55,21 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("forgotten")
 def test_one_file_brings_a_bridge_and_a_score(setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
-    told = values(setup, tmp_path / "run", senses={"touch": {"run": "demo/run", "bridge": "halves"}})
+    told = values(setup, tmp_path / "run", sensors={"touch": {"run": "demo/run", "bridge": "halves"}})
     told |= {"dormant": {"score": "itself", "structure": "rows", "density": 0.2}}
-    with pytest.raises(ConfigError, match=r"senses\.touch\.bridge='halves': no bridge of this name"):
+    with pytest.raises(ConfigError, match=r"sensors\.touch\.bridge='halves': no bridge of this name"):
         pa.recompose_mllm(load_config(RecomposeConfig, told), progress=False)
     config = load_config(RecomposeConfig, {**told, "plugins": [str(tmp_path / "mine.py")]})
     assert "touch" in str(plan_recompose(config))
     run = pa.recompose_mllm(config, progress=False)
-    assert run.model.senses["touch"].length == 2
+    assert run.model.sensors["touch"].length == 2
     pack = pa.export_pack(run, tmp_path / "pack")
     again = pa.load_recomposed(tmp_path / "run")
-    for name, tensor in run.model.senses.state_dict().items():
-        assert torch.equal(again.model.senses.state_dict()[name], tensor)
+    for name, tensor in run.model.sensors.state_dict().items():
+        assert torch.equal(again.model.sensors.state_dict()[name], tensor)
     model, processor = pa.load_sensor_model(str(setup / "base"), [pack])
-    assert processor.senses["touch"].length == 2
-    assert type(model.senses["touch"].bridge).__name__ == "Halves"
+    assert processor.sensors["touch"].length == 2
+    assert type(model.sensors["touch"].bridge).__name__ == "Halves"
     monkeypatch.setattr(registry, "_BRIDGES", {k: v for k, v in registry._BRIDGES.items() if k != "halves"})
     with pytest.raises(PackError, match="Name the file that registers it with --plugin"):
         pa.load_sensor_model(str(setup / "base"), [pack])
@@ -84,4 +84,4 @@ def test_a_name_has_one_owner_and_a_bridge_a_length() -> None:
     register_bridge("endless")(lambda sizes: torch.nn.Identity())
     with pytest.raises(RegistryError, match="length=None says how many vectors"):
         create_bridge("endless", BridgeSizes(8, 4, 0, 16, 2, 1.0))
-    assert SenseRecipe("x").bridge == "mlp"
+    assert SensorRecipe("x").bridge == "mlp"

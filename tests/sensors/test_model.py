@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from sensing import CLOUD, SILENT, TOUCH, batch, clouds, gels, logits, sense, sensing
+from sensing import CLOUD, SILENT, TOUCH, batch, clouds, gels, logits, make_sensor, sensing
 from tiny_mllms import FAMILIES, VOCAB, Family
 from torch import Tensor
 
@@ -47,7 +47,7 @@ def close_but_for_the_table(found: Tensor, expected: Tensor) -> None:
 def test_vectors_stand_where_the_placeholders_are(family: Family) -> None:
     model = sensing(family)
     ids, mask = batch([[1, *[TOUCH] * 4, 5, *family.image, 6, 7], [1, *family.image, 9, *[TOUCH] * 4, 3]])
-    vectors = model.senses["touch"](gels(2)).flatten(0, 1).detach()
+    vectors = model.sensors["touch"](gels(2)).flatten(0, 1).detach()
     base, known = by_hand(family, ids, vectors)
     expected = logits(base, known, mask, **family.inputs(ids, 2))
     found = logits(model, ids, mask, signals={"touch": gels(2)}, **family.inputs(ids, 2))
@@ -62,7 +62,7 @@ def test_sensors_and_images_in_any_order(family: Family, order: str) -> None:
     ids, mask = batch([row, row])
     counts = {name: 2 * given.count(name) for name in ("touch", "cloud")}
     signals = {name: {"touch": gels, "cloud": clouds}[name](n) for name, n in counts.items() if n}
-    made = {name: model.senses[name](value).detach().flatten(0, 1) for name, value in signals.items()}
+    made = {name: model.sensors[name](value).detach().flatten(0, 1) for name, value in signals.items()}
     taken = dict.fromkeys(made, 0)
     in_order = []
     for token in ids.flatten().tolist():
@@ -138,7 +138,7 @@ def test_the_gradient_reaches_the_bridge_and_nothing_of_the_sensor(family: Famil
     model.llm.requires_grad_(False)
     ids, mask = batch([[1, *[TOUCH] * 4, 5]])
     model(ids, {"touch": gels(1)}, attention_mask=mask).logits.square().mean().backward()
-    touch = model.senses["touch"]
+    touch = model.sensors["touch"]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in touch.bridge.parameters())
     assert all(p.grad is None for p in (*touch.encoder.parameters(), *touch.head.parameters()))
 
@@ -163,12 +163,12 @@ def test_what_cannot_be_added_is_refused() -> None:
         SensorModel(tiny_llama())
     model = sensing(FAMILIES["llava"])
     with pytest.raises(ConfigError, match=r"'touch' is there already"):
-        model.add("touch", sense(model.llm), 5)
+        model.add("touch", make_sensor(model.llm), 5)
     with pytest.raises(ConfigError, match=r"placeholder=90 .* is taken"):
-        model.add("more", sense(model.llm), 90)
+        model.add("more", make_sensor(model.llm), 90)
     model.remove("touch")
     assert not model.placeholders
-    assert not list(model.senses.parameters())
+    assert not list(model.sensors.parameters())
 
 
 def test_a_cache_of_an_older_turn_is_refused() -> None:
@@ -186,7 +186,7 @@ def test_a_cache_of_an_older_turn_is_refused() -> None:
 @pytest.mark.parametrize(("kind", "tokens", "length"), [("linear", 3, 5), ("mlp", 0, 2), ("resampler", 6, 6)])
 def test_bridges(kind: str, tokens: int, length: int) -> None:
     base = FAMILIES["llava"].model()
-    made = sense(base, kind=kind, tokens=tokens)
+    made = make_sensor(base, kind=kind, tokens=tokens)
     vectors = made(gels(3))
     assert vectors.shape == (3, length, 32)
     assert made.length == length
@@ -202,6 +202,6 @@ def test_bridges(kind: str, tokens: int, length: int) -> None:
 def test_a_bridge_that_cannot_be_is_refused() -> None:
     base = FAMILIES["llava"].model()
     with pytest.raises(RegistryError, match=r"bridge 'mpl' is unknown. Did you mean 'mlp'"):
-        sense(base, kind="mpl")
+        make_sensor(base, kind="mpl")
     with pytest.raises(ConfigError, match=r"tokens=0: a resampler bridge needs at least 1"):
-        sense(base, kind="resampler", tokens=0)
+        make_sensor(base, kind="resampler", tokens=0)

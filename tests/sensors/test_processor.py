@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sensing import sense, speaking
+from sensing import make_sensor, speaking
 
 from pairalign.core.errors import ConfigError, DataError, SignalError
 from pairalign.demo.base import build_base, build_processor
@@ -45,7 +45,7 @@ def test_the_placeholder_is_past_the_bases_vocabulary_and_its_tokenizer_is_left_
     own = build_processor()
     before = len(own.tokenizer)
     base = build_base(width=32, layers=1, vision_layers=1)
-    processor = SensorProcessor(own, {"touch": sense(base)})
+    processor = SensorProcessor(own, {"touch": make_sensor(base)})
     assert processor.placeholders == {"touch": before}
     assert len(own.tokenizer) == before
     assert base.get_input_embeddings().num_embeddings == before
@@ -55,7 +55,7 @@ def test_a_tokenizer_that_has_the_placeholder_is_refused() -> None:
     own = build_processor()
     own.tokenizer.add_tokens(["<|touch|>"], special_tokens=True)
     with pytest.raises(ConfigError, match=r"the tokenizer has '<.touch.>' already"):
-        SensorProcessor(own, {"touch": sense(build_base(width=32, layers=1, vision_layers=1))})
+        SensorProcessor(own, {"touch": make_sensor(build_base(width=32, layers=1, vision_layers=1))})
 
 
 def test_counts_and_names_are_checked() -> None:
@@ -74,7 +74,7 @@ def test_counts_and_names_are_checked() -> None:
 
 def test_a_signal_that_breaks_its_promise_is_named() -> None:
     base = build_base(width=32, layers=1, vision_layers=1)
-    processor = SensorProcessor(build_processor(), {"cloud": sense(base, "cloud")})
+    processor = SensorProcessor(build_processor(), {"cloud": make_sensor(base, "cloud")})
     with pytest.raises(SignalError, match=r"NaN or infinity"):
         processor("user: <|cloud|>", signals={"cloud": [np.full((16, 3), np.nan, np.float32)]})
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from quantised_models import FORMS, llava_folder, needs
-from sensing import gels, logits, sense
+from sensing import gels, logits, make_sensor
 from torch import nn
 
 import pairalign as pa
@@ -35,7 +35,7 @@ def loaded(folder: Path, form: str | None, dtype: str = "auto") -> Any:
 def sensing(folder: Path, form: str, dtype: str = "auto") -> tuple[SensorModel, int]:
     llm, processor = loaded(folder, form, dtype)
     model, token = SensorModel(llm), len(processor.tokenizer)
-    model.add("touch", sense(llm), token)
+    model.add("touch", make_sensor(llm), token)
     return model.eval(), token
 
 

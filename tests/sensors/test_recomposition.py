@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sensing import TOUCH, batch, gels, logits, sense
+from sensing import TOUCH, batch, gels, logits, make_sensor
 from tiny_mllms import FAMILIES, Family
 from torch import Tensor
 
 from pairalign.core.errors import ConfigError, DataError
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.bridges.bridge import SensorFeatures
 from pairalign.sensors.bridges.recomposition import Recomposition, find_projector, fit_recomposition
 from pairalign.sensors.model import SensorModel
 
@@ -57,13 +57,13 @@ def test_a_latent_that_says_everything_gives_the_pictures_own_vectors(family: Fa
     given = iter(latent[5:6])
     expected = image_vectors(family, model, inputs[5])
     handle.remove()
-    found = fitted(Sensed(torch.zeros(1, 1, 8), latent[5:6], torch.zeros(1, 0)))[0]
+    found = fitted(SensorFeatures(torch.zeros(1, 1, 8), latent[5:6], torch.zeros(1, 0)))[0]
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
 def test_it_answers_without_training_and_reads_the_shared_latent_alone(family: Family) -> None:
     base = family.model()
-    made = sense(base)
+    made = make_sensor(base)
     shared = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
     gate = torch.tensor([1.0, 1, 1, 1, 0, 0])
     made.bridge = fit_recomposition(base, pictures(family, 20), shared, gate)
@@ -107,7 +107,7 @@ def test_its_weights_load_into_an_empty_one() -> None:
     fitted = fit_recomposition(model, pictures(family, 20), shared, torch.ones(4))
     again = Recomposition.empty(model, fitted.sizes())
     again.load_state_dict(fitted.state_dict())
-    sensed = Sensed(torch.zeros(2, 1, 8), shared[:2], torch.zeros(2, 0))
+    sensed = SensorFeatures(torch.zeros(2, 1, 8), shared[:2], torch.zeros(2, 0))
     assert torch.equal(again(sensed), fitted(sensed))
 
 

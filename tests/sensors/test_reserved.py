@@ -40,7 +40,7 @@ def test_what_only_looks_like_one_is_plain_text(text: str) -> None:
     model, processor = speaking()
     answer(model, processor, text, signals={"touch": [GEL]}, tokens=1)
     batch = Collator(processor)([asked(text)])
-    length = model.senses["touch"].length
+    length = model.sensors["touch"].length
     assert int((batch.inputs["input_ids"] == processor.placeholders["touch"]).sum()) == length
     assert "pixel_values" not in batch.inputs
 

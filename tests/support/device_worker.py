@@ -27,8 +27,8 @@ def commands(setup: Path, out: Path) -> dict[str, list[str]]:
     base, pack, touch = ["--base", str(setup / "base")], str(out / "pack"), out / "touch.png"
     shown = ["--calibration", str(lessons / "image"), "--prompt", "{image} {question}", "--count", "8"]
     asked = ["--prompt", TOUCH["prompt"], "--reference", "{answer}", "--split", "val", "--limit", "2", "--tokens", "2"]
-    reused = ["method=bridge", "train.steps=0", "senses.touch.bridge=recomposition"]
-    reused += ["senses.touch.images=demo/pairs/image-touch", "senses.touch.image_count=16"]
+    reused = ["method=bridge", "train.steps=0", "sensors.touch.bridge=recomposition"]
+    reused += ["sensors.touch.images=demo/pairs/image-touch", "sensors.touch.image_count=16"]
     return {
         "encoders check": ["encoders", "check", "touch_cnn", "size=16", "channels=4", *here],
         "plan": ["plan", one, *here],
@@ -69,9 +69,9 @@ def _align(setup: Path, out: Path) -> dict[str, Any]:
 
 
 def _two(setup: Path, out: Path) -> dict[str, Any]:
-    senses = {"touch": {"run": str(out / "run"), "tokens": 2}}
+    sensors = {"touch": {"run": str(out / "run"), "tokens": 2}}
     train = {**TRAIN, "validate_every": 1, "measure_with_signals": True}
-    return values(setup, out / "taught", senses=senses, tasks={"touch": TOUCH}, calibration_size=8, train=train)
+    return values(setup, out / "taught", sensors=sensors, tasks={"touch": TOUCH}, calibration_size=8, train=train)
 
 
 def _write(path: Path, settings: dict[str, Any]) -> Path:

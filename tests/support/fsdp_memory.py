@@ -48,7 +48,7 @@ def main(base: str) -> None:
     runtime = join(TuneConfig(accelerator="cpu"))
     load_base(base)  # this and the next line import what is needed
     fully_shard(nn.Linear(8, 8), mesh=init_device_mesh("cpu", (runtime.world,)))
-    told = {"base": base, "senses": {"touch": {"run": "run"}}, "out": "out", "method": "bridge"}
+    told = {"base": base, "sensors": {"touch": {"run": "run"}}, "out": "out", "method": "bridge"}
     config = load_config(RecomposeConfig, {**told, "tasks": {"t": {"shards": "s", "prompt": "{touch}", "answer": "a"}}})
     peak = Peak()
     peak.start()

@@ -1,4 +1,4 @@
-"""Tiny senses, signals and batches for a tiny model of any family."""
+"""Tiny sensors, signals and batches for a tiny model of any family."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pairalign.demo.base import build_base, build_processor
 from pairalign.dormant.model import DormantModel, get_dormant_model
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
-from pairalign.sensors.sensor import Sense, build_bridge
+from pairalign.sensors.sensor import Sensor, build_bridge
 
 TOUCH, CLOUD = VOCAB + 3, VOCAB + 4  # ids that the embedding table does not have
 STRUCTURES = ["rows", "columns", "neurons", "weights", "1:4", "matrices", "directions"]
 SILENT = [0, 1, 2, *range(IMAGE, VOCAB)]  # a random model may say anything, even an image token
 
 
-def sense(model: nn.Module, name: str = "touch", kind: str = "mlp", tokens: int = 2) -> Sense:
+def make_sensor(model: nn.Module, name: str = "touch", kind: str = "mlp", tokens: int = 2) -> Sensor:
     torch.manual_seed(7)
     options = {
         "touch": {"size": 16, "channels": 4, "width": 8},
@@ -31,24 +31,24 @@ def sense(model: nn.Module, name: str = "touch", kind: str = "mlp", tokens: int 
     }
     encoder = create_encoder({"touch": "touch_cnn", "cloud": "dgcnn"}[name], **options[name])
     head = LatentHead(encoder.width, 6, 4, 0)
-    return Sense(encoder, head, build_bridge(encoder, head, model, kind, tokens)).eval()
+    return Sensor(encoder, head, build_bridge(encoder, head, model, kind, tokens)).eval()
 
 
 def sensing(family: Family, *names: str) -> SensorModel:
     base = family.model()
     model = SensorModel(base)
     for name in names or ("touch",):
-        model.add(name, sense(base, name), {"touch": TOUCH, "cloud": CLOUD}[name])
+        model.add(name, make_sensor(base, name), {"touch": TOUCH, "cloud": CLOUD}[name])
     return model.eval()
 
 
 def speaking() -> tuple[SensorModel, SensorProcessor]:
-    """A tiny LLaVA with a sense of touch, and a real processor."""
+    """A tiny LLaVA with a sensor of touch, and a real processor."""
     torch.manual_seed(0)
     base, processor = build_base(width=32, layers=2, vision_layers=1).eval(), build_processor()
     model = SensorModel(base)
-    sensing = SensorProcessor(processor, {"touch": sense(base)})
-    model.add("touch", sensing.senses["touch"], sensing.placeholders["touch"])
+    sensing = SensorProcessor(processor, {"touch": make_sensor(base)})
+    model.add("touch", sensing.sensors["touch"], sensing.placeholders["touch"])
     return model, sensing
 
 

@@ -70,7 +70,7 @@ def values(setup: Path, out: Path, **changes: Any) -> dict[str, Any]:
         "base": str(setup / "base"),
         "out": str(out),
         "root": str(setup),
-        "senses": {"touch": {"run": "demo/run", "tokens": 2}},
+        "sensors": {"touch": {"run": "demo/run", "tokens": 2}},
         "tasks": {"touch": TOUCH, "pairs": PAIRS},
         "validation": {"touch": {**TOUCH, "split": "val"}},
         "held_out": {"image": {**IMAGE, "split": "val"}},

@@ -44,9 +44,9 @@ def pack_questions(folder: Path) -> Path:
 def tiny_stage_two(name: str, setup: Path, lessons: Path, out: Path) -> list[str]:
     """Settings behind a command. setup: what `make_setup` made; lessons: what `pack_questions` did."""
     told = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
-    words = [f"base={setup / 'base'}", f"root={setup}", f"out={out}", "senses.touch.run=demo/run", "dtype=bfloat16"]
-    if told["senses"]["touch"].get("images"):
-        words += ["senses.touch.images=demo/pairs/image-text", "senses.touch.image_count=16"]
+    words = [f"base={setup / 'base'}", f"root={setup}", f"out={out}", "sensors.touch.run=demo/run", "dtype=bfloat16"]
+    if told["sensors"]["touch"].get("images"):
+        words += ["sensors.touch.images=demo/pairs/image-text", "sensors.touch.image_count=16"]
     for part in ("tasks", "held_out", "validation", "calibration"):
         for task in told.get(part, {}):
             own = {("tasks", "touch"): lessons / "touch", ("held_out", "text"): lessons / "text"}

@@ -105,16 +105,16 @@ def pack(folder: Path) -> dict[str, Door]:
     from pairalign.export.manifest import Manifest, find_base, read_manifest, write_manifest
     from pairalign.export.sensor_pack import install_pack, uninstall_pack
     from pairalign.export.write import base_of
-    from pairalign.sensors.sensor import SenseRecipe
+    from pairalign.sensors.sensor import SensorRecipe
 
     model, processor = speaking()
     model.requires_grad_(False)
-    recipe = SenseRecipe(
+    recipe = SensorRecipe(
         "touch_cnn", {"size": 16, "channels": 4, "width": 8}, LatentConfig(shared=6, private=4, hidden=0), 0, "mlp", 2
     )
     from safetensors.torch import save_file
 
-    tensors = {f"touch.{name}": tensor.contiguous() for name, tensor in model.senses["touch"].state_dict().items()}
+    tensors = {f"touch.{name}": tensor.contiguous() for name, tensor in model.sensors["touch"].state_dict().items()}
     save_file(tensors, folder / "sense.safetensors")
     model.remove("touch")
     processor.remove("touch")
@@ -134,10 +134,10 @@ def pack(folder: Path) -> dict[str, Door]:
         with unchanged(base):
             try:
                 for sensor in install_pack(model, processor, folder):
-                    if sensor in model.senses:
+                    if sensor in model.sensors:
                         uninstall_pack(model, processor, sensor)
             finally:
-                left, model.llm = list(model.senses), base
+                left, model.llm = list(model.sensors), base
                 for sensor in left:
                     model.remove(sensor)
                     processor.remove(sensor)
@@ -176,7 +176,7 @@ def names(folder: Path) -> dict[str, Door]:
     import copy
 
     from recompose_models import dormant, tiny_llama
-    from sensing import sense, speaking
+    from sensing import make_sensor, speaking
 
     from pairalign.align.model import build_aligner
     from pairalign.core.config import AlignConfig, load_config
@@ -187,7 +187,7 @@ def names(folder: Path) -> dict[str, Door]:
     made.unload()
     record = json.loads((folder / "dormant_config.json").read_text())
     model, processor = speaking()
-    own = sense(model.llm)
+    own = make_sensor(model.llm)
 
     def text(data: bytes) -> str:
         return data.decode("utf-8", "surrogatepass") if data != b"\xff" else "\ud800"
@@ -198,12 +198,12 @@ def names(folder: Path) -> dict[str, Door]:
 
     def sensed(data: bytes) -> None:
         tried = copy.copy(processor)
-        tried.senses, tried.placeholders = dict(processor.senses), dict(processor.placeholders)
-        before = set(model.senses)
+        tried.sensors, tried.placeholders = dict(processor.sensors), dict(processor.placeholders)
+        before = set(model.sensors)
         try:
             model.add(text(data), own, tried.add(text(data), own))
         finally:
-            for name in set(model.senses) - before:
+            for name in set(model.sensors) - before:
                 model.remove(name)
 
     def aligned(data: bytes) -> None:

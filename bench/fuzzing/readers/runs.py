@@ -136,7 +136,7 @@ def stage_two(folder: Path) -> dict[str, Door]:
     build_processor().save_pretrained(folder / "base")
     make_run(Path("one"))  # relative to the folder, where the process is
     out = Path("run")
-    told = {"base": "base", "root": ".", "senses": {"touch": {"run": "one", "tokens": 2}}}
+    told = {"base": "base", "root": ".", "sensors": {"touch": {"run": "one", "tokens": 2}}}
     task = {"shards": "x", "prompt": "{touch} is it soft?", "answer": "{answer}"}
     told |= {"tasks": {"touch": task}, "method": "bridge", "out": str(out), "train": {"accelerator": "cpu"}}
     config = load_config(RecomposeConfig, told)

@@ -27,9 +27,9 @@ def read_examples(
     found: dict[str, list[Example]] = {}
     why: list[str] = []
     known = load_index(shards).modalities
-    for sensor, sense in processor.senses.items():
+    for sensor, module in processor.sensors.items():
         try:
-            field, values = raw_samples(sense.encoder, shards, sensor if sensor in known else None, split, count)
+            field, values = raw_samples(module.encoder, shards, sensor if sensor in known else None, split, count)
         except (DataError, SignalError) as error:
             why.append(f"{sensor}: {error}")
             continue

@@ -42,7 +42,7 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
         title: what it is called, such as the pack's name.
         questions: that the pack was taught, to start from.
     """
-    sensors = sorted(session.processor.senses, key=lambda name: not session.examples.get(name))
+    sensors = sorted(session.processor.sensors, key=lambda name: not session.examples.get(name))
     with gr.Blocks(title=f"{title} · pairalign", analytics_enabled=False) as page:
         gr.Markdown(f"# {title}\n{ABOUT}")
         signals, talk, last = gr.State({}), gr.State([]), gr.State("")
@@ -115,7 +115,7 @@ def build_page(session: Session, title: str, questions: Sequence[str] = ()) -> g
 
 
 def _gallery(session: Session, sensor: str) -> list[tuple[Any, str]]:
-    signal = session.processor.senses[sensor].encoder.signal
+    signal = session.processor.sensors[sensor].encoder.signal
     return [(picture_of(signal, one.value), one.name) for one in session.examples.get(sensor, ())]
 
 
@@ -133,7 +133,7 @@ def _told(work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _set(session: Session, sensor: str, value: Any, signals: dict[str, Any]) -> tuple[Any, ...]:
-    signal, near = session.processor.senses[sensor].encoder.signal, session.nearest(sensor, value)
+    signal, near = session.processor.sensors[sensor].encoder.signal, session.nearest(sensor, value)
     found = [(picture_of(signal, one.example.value), f"{one.example.name}: {one.cosine:.2f}") for one in near]
     return {**signals, sensor: value}, picture_of(signal, value), told(sensor, signal, value), found
 
@@ -143,7 +143,7 @@ def _file(session: Session) -> Callable[..., Any]:
     def work(sensor: str, file: str, signals: dict[str, Any]) -> tuple[Any, ...]:
         try:
             value = read_signal(file)
-            session.sense(sensor, value)  # says what is wrong with it, now
+            session.features(sensor, value)  # says what is wrong with it, now
         except PairalignError as error:
             raise DataError(f"{Path(file).name} is no signal of {sensor!r}: {error}") from error
         return _set(session, sensor, value, signals)

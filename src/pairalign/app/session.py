@@ -22,7 +22,7 @@ from torch import Tensor
 from pairalign.align.run import AlignRun
 from pairalign.core.errors import DataError, PairalignError
 from pairalign.sensors.answer import Said, ask_model, question_inputs, said_by
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.bridges.bridge import SensorFeatures
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
 
@@ -33,7 +33,7 @@ class Example:
 
     name: str
     value: Any
-    sensed: Sensed
+    sensed: SensorFeatures
 
 
 class Compared(NamedTuple):
@@ -121,7 +121,7 @@ class Session:
         first = self._ask(question, signals, image)
         found = [Compared("as given", first)]
         for sensor, value in signals.items():
-            sensed = self.sense(sensor, value)
+            sensed = self.features(sensor, value)
             changed = {"blank": self._blank(sensor, value), "another's": self._least_like(sensor, sensed)}
             for what, other in changed.items():
                 if other is not None:
@@ -143,7 +143,7 @@ class Session:
         known = self.examples.get(sensor, ())
         if not known:
             return []
-        cosines = _cosines(self.sense(sensor, value), known)
+        cosines = _cosines(self.features(sensor, value), known)
         order = cosines.argsort(descending=True)[:count].tolist()
         return [Near(float(cosines[n]), known[n]) for n in order]
 
@@ -165,7 +165,7 @@ class Session:
         return found
 
     @torch.no_grad()
-    def sense(self, sensor: str, value: Any) -> Sensed:
+    def features(self, sensor: str, value: Any) -> SensorFeatures:
         """What stage one makes of one raw signal, without a batch axis.
 
         Args:
@@ -179,36 +179,38 @@ class Session:
         return said.text or said.silence
 
     @torch.no_grad()
-    def _blank(self, sensor: str, value: Any) -> Sensed | None:
+    def _blank(self, sensor: str, value: Any) -> SensorFeatures | None:
         """Zeros as the encoder would get them, `None` where these are no signal."""
-        sense = self.model.senses[sensor]
-        read = sense.encoder.preprocess(value)  # type: ignore[union-attr,operator]
-        if not isinstance(read, Tensor) or sense.encoder.signal.kind == "points":  # type: ignore[union-attr]
+        module = self.model.sensors[sensor]
+        read = module.encoder.preprocess(value)  # type: ignore[union-attr,operator]
+        if not isinstance(read, Tensor) or module.encoder.signal.kind == "points":  # type: ignore[union-attr]
             return None
         try:
-            sense.encoder.signal.check(torch.zeros_like(read), "a blank")  # type: ignore[union-attr,operator]
+            module.encoder.signal.check(torch.zeros_like(read), "a blank")  # type: ignore[union-attr,operator]
         except PairalignError:
             return None
-        return _apart(sense.perceive([torch.zeros_like(read)]))[0]  # type: ignore[operator]
+        return _apart(module.perceive([torch.zeros_like(read)]))[0]  # type: ignore[operator]
 
-    def _least_like(self, sensor: str, sensed: Sensed) -> Sensed | None:
+    def _least_like(self, sensor: str, sensed: SensorFeatures) -> SensorFeatures | None:
         known = self.examples.get(sensor, ())
         return known[int(_cosines(sensed, known).argmin())].sensed if known else None
 
 
 @torch.no_grad()
-def perceive(model: SensorModel, processor: SensorProcessor, sensor: str, values: Sequence[Any]) -> list[Sensed]:
+def perceive(
+    model: SensorModel, processor: SensorProcessor, sensor: str, values: Sequence[Any]
+) -> list[SensorFeatures]:
     """What stage one makes of raw signals, each without a batch axis; raise `SignalError` for what is none."""
     read = processor.read({sensor: values})[sensor]
-    found = read if isinstance(read, Sensed) else model.senses[sensor].perceive(read)  # type: ignore[operator]
+    found = read if isinstance(read, SensorFeatures) else model.sensors[sensor].perceive(read)  # type: ignore[operator]
     return _apart(found)
 
 
-def _apart(sensed: Sensed) -> list[Sensed]:
-    return [Sensed(*(part[n] for part in sensed)) for n in range(len(sensed.shared))]
+def _apart(sensed: SensorFeatures) -> list[SensorFeatures]:
+    return [SensorFeatures(*(part[n] for part in sensed)) for n in range(len(sensed.shared))]
 
 
-def _cosines(sensed: Sensed, known: Sequence[Example]) -> Tensor:
+def _cosines(sensed: SensorFeatures, known: Sequence[Example]) -> Tensor:
     shared = torch.stack([example.sensed.shared for example in known])
     return F.cosine_similarity(shared.float(), sensed.shared.float()[None], dim=1).cpu()
 

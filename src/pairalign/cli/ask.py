@@ -66,16 +66,16 @@ def split_signals(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return kept, found
 
 
-def name_makes(signals: dict[str, list[Any]], makes: Mapping[str, str], senses: Mapping[str, Any]) -> None:
+def name_makes(signals: dict[str, list[Any]], makes: Mapping[str, str], sensors: Mapping[str, Any]) -> None:
     """Put the make of its sensor beside every signal; raise `PackError` for one that the encoder does not know."""
-    for sense, make in makes.items():
-        encoder = senses[sense].encoder
+    for sensor, make in makes.items():
+        encoder = sensors[sensor].encoder
         if not encoder.sensors:
-            raise PackError(f"--{sense}.sensor {make}: its encoder tells no makes of sensors apart: leave it out.")
+            raise PackError(f"--{sensor}.sensor {make}: its encoder tells no makes of sensors apart: leave it out.")
         if make not in (*encoder.sensors, "unknown"):
             known, hint = ", ".join(encoder.sensors), did_you_mean(make, encoder.sensors)
-            raise PackError(f"--{sense}.sensor {make}: its encoder knows {known}.{hint}")
-        signals[sense] = [encoder.conform(value, {"sensor": make}) for value in signals.get(sense, [])]
+            raise PackError(f"--{sensor}.sensor {make}: its encoder knows {known}.{hint}")
+        signals[sensor] = [encoder.conform(value, {"sensor": make}) for value in signals.get(sensor, [])]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
     device, packs = read_device(args), [find_pack(pack) for pack in (args.pack, *args.more)]
     manifests = [read_manifest(pack) for pack in packs]
-    sensors = [name for manifest in manifests for name in manifest.senses]
+    sensors = [name for manifest in manifests for name in manifest.sensors]
     signals: dict[str, list[Any]] = {}
     makes: dict[str, str] = {}
     for name, file in args.signals:
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     loading = read_loading(args)
     base = find_base(packs[0], args.base, trust_remote_code=loading.trust_remote_code)
     model, processor = load_sensor_model(base, packs, device=device, loading=loading, pull_back=args.pull_back)
-    name_makes(signals, makes, processor.senses)
+    name_makes(signals, makes, processor.sensors)
     said = ask_model(model, processor, args.question, images=pictures, signals=signals, tokens=args.tokens)
     if said.silence:
         print(f"pairalign ask: {said.silence}", file=sys.stderr)

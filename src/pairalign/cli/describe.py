@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     with alone(out):
         model, processor, identity, about = _load(args, folder, device)
         task = _task(args, list(processor.placeholders))
-        task.check_signals(processor.senses)
+        task.check_signals(processor.sensors)
         settings: dict[str, Any] = {"identity": identity, "decoding": decoding, "progress": not args.quiet}
         described = describe_split(model, processor, task, out / "answers.jsonl", **settings)
         scoring = replace(scoring, sensor=next(iter(task.sensor.values()), "touch"))

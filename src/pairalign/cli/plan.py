@@ -1,6 +1,6 @@
 """`pairalign plan config.yaml`: what a run would cost, training nothing.
 
-Stage one: the pair graph, one batch of everything, memory and time. Stage two, known by its keys `base` and `senses`:
+Stage one: the pair graph, one batch of everything, memory and time. Stage two, known by its keys `base` and `sensors`:
 what trains, memory, delta and arithmetic on the real model's sizes; neither weights, shards nor stage-one runs have to
 exist. Skills in sequence, known by `stages`: the same of each arm.
 """
@@ -45,7 +45,7 @@ def register(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     keys = config_keys(args.config)
-    if keys & {"base", "senses"}:
+    if keys & {"base", "sensors", "senses"}:
         return _stage_two(args)
     if "stages" in keys:
         return _sequence(args)

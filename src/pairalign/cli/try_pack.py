@@ -88,7 +88,7 @@ def open_session(args: argparse.Namespace) -> tuple[Any, str, list[str]]:
     space = load_aligned(args.space, device, plugins=args.plugin) if args.space else None
     model, processor = load_sensor_model(base, packs, device=device, loading=loading, pull_back=args.pull_back)
     examples = read_examples(model, processor, args.pairs, split) if args.pairs else {}
-    name = f"{', '.join(processor.senses)} for {read_manifest(packs[0]).base['name']}"
+    name = f"{', '.join(processor.sensors)} for {read_manifest(packs[0]).base['name']}"
     return Session(model, processor, examples, space, args.tokens), name, questions_of(packs)
 
 

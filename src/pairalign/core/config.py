@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pairalign.core.bounds import LARGEST, WIDEST, Amount, Count, Positive, Share, Strict, Whole, Width, Within
+from pairalign.core.earlier import override_of_today, settings_of_today
 from pairalign.core.errors import ConfigError
 from pairalign.core.explain import check_stage, explain
 from pairalign.core.names import Extensions, Folder, Name, Options, Text
@@ -304,8 +305,9 @@ def load_config(cls: type[T], source: str | Path | Mapping[str, Any], overrides:
     """
     from pydantic import ValidationError
 
-    values = read_mapping(source)
+    values = settings_of_today(cls, read_mapping(source), say=not isinstance(source, Mapping))
     check_stage(cls, values, source)
+    overrides = [override_of_today(cls, override) for override in overrides]
     check_overrides(overrides)
     for override in overrides:
         apply_override(values, override)

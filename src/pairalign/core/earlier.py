@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, TypeVar, cast
+
+from pairalign.core.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
@@ -23,24 +26,51 @@ def earlier(today: F, name: str) -> F:
     return cast(F, old)
 
 
+def earlier_keywords(**today: str) -> Callable[[F], F]:
+    """A function that also takes the keyword `today[name]` as `name`, and says what it is called now."""
+
+    def known(function: F) -> F:
+        @functools.wraps(function)
+        def told(*args: Any, **kwargs: Any) -> Any:
+            for name in today.keys() & kwargs.keys():
+                warnings.warn(f"{name}= is called {today[name]}= now.", FutureWarning, stacklevel=2)
+                if today[name] in kwargs:
+                    raise TypeError(f"{name}= is the earlier name of {today[name]}=: give one of them.")
+                kwargs[today[name]] = kwargs.pop(name)
+            return function(*args, **kwargs)
+
+        return cast(F, told)
+
+    return known
+
+
 def earlier_fields(**today: str) -> Callable[[C], C]:
-    """A dataclass whose field `today[name]` is also taken, as a keyword, and read as `name`."""
+    """A dataclass whose field `today[name]` is also taken, as a keyword, and read as `name`; so is it in settings."""
 
     def known(cls: C) -> C:
-        made = cls.__init__  # type: ignore[misc]
-
-        @functools.wraps(made)
-        def init(self: Any, *args: Any, **kwargs: Any) -> None:
-            for name in today.keys() & kwargs.keys():
-                warnings.warn(f"{name} of {cls.__name__} is called {today[name]} now.", FutureWarning, stacklevel=2)
-                if today[name] in kwargs:
-                    raise TypeError(f"{cls.__name__}: {name} is the earlier name of {today[name]}: give one of them.")
-                kwargs[today[name]] = kwargs.pop(name)
-            made(self, *args, **kwargs)
-
-        cls.__init__ = init  # type: ignore[misc]
+        cls.__init__ = earlier_keywords(**today)(cls.__init__)  # type: ignore[misc]
+        cls.EARLIER = today  # type: ignore[attr-defined]
         for name, now in today.items():
             setattr(cls, name, property(attrgetter(now)))
         return cls
 
     return known
+
+
+def settings_of_today(cls: type, values: Mapping[str, Any], *, say: bool = False) -> dict[str, Any]:
+    """Settings of a configuration `cls` under the names of today; raise `ConfigError` for one that has both names."""
+    today = getattr(cls, "EARLIER", {})
+    for name in today.keys() & values.keys():
+        now = today[name]
+        if now in values:
+            raise ConfigError(f"config key {name!r} is the earlier name of {now!r}, and both are there: keep {now!r}.")
+        if say:
+            warnings.warn(f"config key {name!r} is called {now!r} now.", FutureWarning, stacklevel=3)
+    return {today.get(name, name): value for name, value in values.items()}
+
+
+def override_of_today(cls: type, override: str) -> str:
+    """The same, `section.key=value`, under the name of today."""
+    first = re.split(r"[.=]", override, maxsplit=1)[0]
+    (now,) = settings_of_today(cls, {first: None}, say=True)
+    return now + override[len(first) :]

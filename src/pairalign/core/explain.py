@@ -31,15 +31,15 @@ _FIXES = {
 
 
 _STAGES = {  # keys that only the other stage's configuration has, and its verb
-    "AlignConfig": ({"base", "senses"}, "two", "recompose"),
-    "RecomposeConfig": ({"modalities", "edges"}, "one", "align"),
+    "AlignConfig": (({"base", "sensors"}, {"base", "senses"}), "two", "recompose"),
+    "RecomposeConfig": (({"modalities", "edges"},), "one", "align"),
 }
 
 
 def check_stage(cls: type, values: Mapping[str, Any], source: Any) -> None:
     """Raise `ConfigError` for a configuration of the other stage."""
-    keys, stage, verb = _STAGES.get(cls.__name__, (set(), "", ""))
-    if keys and keys <= values.keys():
+    known, stage, verb = _STAGES.get(cls.__name__, ((), "", ""))
+    for keys in (keys for keys in known if keys <= values.keys()):
         what = f"config {str(source)!r}" if not isinstance(source, Mapping) else "this config"
         raise ConfigError(f"{what} is of stage {stage} ({', '.join(sorted(keys))}): `pairalign {verb}` reads it.")
 

@@ -85,8 +85,15 @@ def _object(cls: Any, made: dict[str, Any], partial: bool) -> dict[str, Any]:
         elif not dataclasses.is_dataclass(default):
             one["default"] = plain(default)
         properties[field.name] = one
+    for name, now in getattr(cls, "EARLIER", {}).items():
+        properties[name] = properties[now] | {"description": f"Earlier name of `{now}`.", "deprecated": True}
     found = {"type": "object", "description": about(cls), "properties": properties, "additionalProperties": False}
-    return found | ({"required": needed} if needed and not partial else {})
+    if not needed or partial:
+        return found
+    names = {now: [name, now] for name, now in getattr(cls, "EARLIER", {}).items()}
+    either = [{"oneOf": [{"required": [name]} for name in names[now]]} for now in needed if now in names]
+    found["required"] = [name for name in needed if name not in names]
+    return found | ({"allOf": either} if either else {})
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -101,9 +101,9 @@ def lesson_config(out: Path, name: str, size: LessonSize, seed: int, device: str
     taught: dict[str, dict[str, Any]] = {"touch": touch, "touch pairs": pairs, "points": points}
     plain = {"image": "{image} {question}", "text": "{text}. {question}", "words": "{question}"}
     trained = name != "recomposition"
-    sense: dict[str, Any] = {"run": "run", "tokens": 4}
+    settings: dict[str, Any] = {"run": "run", "tokens": 4}
     if not trained:
-        sense |= {"bridge": "recomposition", "images": "pairs/image-touch", "image_count": 256}
+        settings |= {"bridge": "recomposition", "images": "pairs/image-touch", "image_count": 256}
     values = {
         "base": str(base_folder()),
         "dtype": "float32",
@@ -111,7 +111,7 @@ def lesson_config(out: Path, name: str, size: LessonSize, seed: int, device: str
         "out": str(out / "stage_two" / name.replace(" ", "_")),
         "cache": str(out / "stage_two" / "cache"),
         "seed": seed,
-        "senses": {sensor: sense for sensor in SENSORS},
+        "sensors": {sensor: settings for sensor in SENSORS},
         "tasks": taught,
         "validation": {task: {**told, "split": "val"} for task, told in taught.items()},
         "held_out": {

@@ -18,7 +18,7 @@ SCORED = {"validation": "The sensor's questions", "held_out": "What was not trai
 
 def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: str) -> None:
     """Write README.md of a pack that will be called `name`."""
-    names = ", ".join(manifest.senses)
+    names = ", ".join(manifest.sensors)
     lines = [pack_head(manifest, results, name), f"# Sensor pack: {names}", ""]
     lines += [f"Gives `{manifest.base['name']}` ({manifest.base['class']}) the sense of **{names}**.", ""]
     lines += ["```python", *snippet(manifest, results, name), "```", ""]
@@ -26,7 +26,7 @@ def write_card(manifest: Manifest, results: dict[str, Any], folder: Path, name: 
         size = " × ".join("any" if n is None else str(n) for n in signal["shape"])
         rate = f", {signal['rate']:g} Hz" if signal["rate"] else ""
         lines.append(
-            f"- **{sensor}**: encoder `{manifest.senses[sensor].encoder}` reads {signal['kind']} of {size} in "
+            f"- **{sensor}**: encoder `{manifest.sensors[sensor].encoder}` reads {signal['kind']} of {size} in "
             f"{signal['unit']}{rate}; licence of the encoder: {manifest.licences[sensor]}."
         )
     if manifest.merged:

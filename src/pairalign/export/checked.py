@@ -21,23 +21,23 @@ from pairalign.core.registry import create_encoder
 from pairalign.files import sha256_file, stays_inside
 from pairalign.hub.place import in_cache
 from pairalign.sensors.processor import PACKAGED
-from pairalign.sensors.sensor import SenseRecipe
+from pairalign.sensors.sensor import SensorRecipe
 
 FILE = re.compile(r"(merged/(additional_chat_templates/)?)?\w[\w.-]*\.(safetensors|json|jinja|md|txt|model)")
 HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 BASE = ("name", "class", "dtype", "embedding")
 
 
-def check_names(senses: Mapping[str, SenseRecipe], delta: str | None, base: Mapping[str, str], where: str) -> None:
+def check_names(sensors: Mapping[str, SensorRecipe], delta: str | None, base: Mapping[str, str], where: str) -> None:
     """Raise `PackError` for a sensor that cannot be called so, a delta of other sensors, and a base that is no name."""
-    for name in senses:
+    for name in sensors:
         if (fix := SENSOR.fault(name)) is not None:
             raise PackError(f"{where} names a sensor {name!r}: {fix}.")
-    if not senses:
+    if not sensors:
         raise PackError(f"{where} names no sensor: copy the pack again.")
-    if delta is not None and sorted(delta.split("+")) != sorted(senses):
+    if delta is not None and sorted(delta.split("+")) != sorted(sensors):
         raise PackError(
-            f"{where} names a delta {delta!r}, which is not that of {', '.join(senses)}: take another pack."
+            f"{where} names a delta {delta!r}, which is not that of {', '.join(sensors)}: take another pack."
         )
     missing = [part for part in BASE if not isinstance(base.get(part), str)]
     if missing:
@@ -84,7 +84,7 @@ def check_merged(folder: Path, merged: str, files: Mapping[str, str], path: Path
     check_hashes(folder, {name: sha for name, sha in files.items() if name.startswith(f"{merged}/")})
 
 
-def check_recipe(sensor: str, recipe: SenseRecipe, stored: Mapping[str, torch.Tensor], where: str) -> None:
+def check_recipe(sensor: str, recipe: SensorRecipe, stored: Mapping[str, torch.Tensor], where: str) -> None:
     """Raise `PackError` for an encoder that would read a place of this machine, or takes more than the pack's weights.
 
     Its sizes are compared before it is built, on a device without memory; one that cannot be built there, as a tower

@@ -183,7 +183,7 @@ def _some_text(llm: DormantModel) -> Tensor:
 
 def _page(name: str, run: RecomposeRun, base: str, factors: Mapping[str, Factors], told: dict[str, Any]) -> str:
     """README.md of the folder."""
-    behind, sensor = run.config.dormant.acts == "sensor", ", ".join(run.model.senses)
+    behind, sensor = run.config.dormant.acts == "sensor", ", ".join(run.model.sensors)
     measured = "\n".join(merged_lines({**run.results, **told}, behind=behind))
     most, least = max(f.rank for f in factors.values()), min(f.rank for f in factors.values())
     trained = (

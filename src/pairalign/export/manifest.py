@@ -17,27 +17,27 @@ from pairalign.core.limits import parse_json, read_bytes
 from pairalign.dormant.checkpoint import CONFIG, WEIGHTS
 from pairalign.export.checked import check_hashes, check_merged, check_named, check_names
 from pairalign.files import write_json
-from pairalign.sensors.sensor import SenseRecipe
+from pairalign.sensors.sensor import SensorRecipe
 
 FORMAT = 3  # 1 had neither plugins nor merged weights, 2 no hashes of the files in merged/
 READ = (1, 2, 3)
 NAME = "manifest.json"
-SENSE = "sense.safetensors"
+SENSORS = "sense.safetensors"
 MERGED = "merged"
 
 
 @dataclass(frozen=True)
 class Manifest(Strict):
-    """senses: recipe by sensor name. signals: what each sensor measures. base: name and fingerprint of the model that
-    the pack was made for, and its source: "hub", "package", or a "folder" that has this name. delta: whether it holds
-    one. method: that the run was trained with. merged: SHA-256 by name of the weights in `merged/` that are not the
-    base's. plugins: names of files or modules that register encoders. code: SHA-256 of each sensor's encoder, or of
-    its plugin file. licences, temperature (logit scale by edge of stage one), figures and provenance are for people.
-    files: SHA-256 by name.
+    """senses: recipe by sensor name, `sensors` in Python. signals: what each sensor measures. base: name and
+    fingerprint of the model that the pack was made for, and its source: "hub", "package", or a "folder" that has
+    this name. delta: whether it holds one. method: that the run was trained with. merged: SHA-256 by name of the
+    weights in `merged/` that are not the base's. plugins: names of files or modules that register encoders. code:
+    SHA-256 of each sensor's encoder, or of its plugin file. licences, temperature (logit scale by edge of stage
+    one), figures and provenance are for people. files: SHA-256 by name.
     """
 
     format: int
-    senses: dict[str, SenseRecipe]
+    senses: dict[str, SensorRecipe]
     signals: dict[str, dict[str, Any]]
     base: dict[str, str]
     delta: str | None
@@ -50,6 +50,11 @@ class Manifest(Strict):
     figures: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sensors(self) -> dict[str, SensorRecipe]:
+        """`senses`, as manifest.json calls them."""
+        return self.senses
 
     @property
     def whole(self) -> bool:
@@ -85,9 +90,9 @@ def load_manifest(folder: Path) -> Manifest:
         manifest = load_config(Manifest, values)
     except ConfigError as error:
         raise PackError(f"{path} is damaged: {error}") from error
-    check_names(manifest.senses, manifest.delta, manifest.base, str(path))
+    check_names(manifest.sensors, manifest.delta, manifest.base, str(path))
     delta = (CONFIG, WEIGHTS) if manifest.delta is not None else ()
-    check_named(manifest.files, (SENSE, *delta), str(path))
+    check_named(manifest.files, (SENSORS, *delta), str(path))
     return manifest
 
 

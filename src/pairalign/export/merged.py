@@ -45,8 +45,8 @@ def measure_merged(run: RecomposeRun, llm: nn.Module) -> dict[str, Any]:
     "merged_with_signals", the same of held-out tasks with a signal in the prompt, as the run's own "with_signals" has
     them; and "not_measured", why by "part/task" where the questions cannot be asked."""
     model = SensorModel(llm)
-    for name, sense in run.model.senses.items():
-        model.add(name, sense, run.model.placeholders[name])  # type: ignore[arg-type]
+    for name, sensor in run.model.sensors.items():
+        model.add(name, sensor, run.model.placeholders[name])  # type: ignore[arg-type]
     found: dict[str, dict[str, TaskScore]] = {part: {} for part in PARTS if getattr(run.config, part)}
     held: list[Questions] = []
     missing: dict[str, str] = {}
@@ -85,9 +85,9 @@ def _questions(run: RecomposeRun, name: str, config: TaskConfig) -> list[Questio
 
 def _tasks_of(run: RecomposeRun, name: str, config: TaskConfig) -> Iterator[Task]:
     for source in task_sources(name, config, run.config.root):
-        task = Task(source.name, source.config, run.config.root, list(run.config.senses))
+        task = Task(source.name, source.config, run.config.root, list(run.config.sensors))
         task.told = source
-        task.check_signals(run.processor.senses)
+        task.check_signals(run.processor.sensors)
         yield task
 
 

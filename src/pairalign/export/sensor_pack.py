@@ -22,7 +22,7 @@ from torch import nn
 
 from pairalign.core.arguments import check_arguments
 from pairalign.core.bounds import Share
-from pairalign.core.config import load_config
+from pairalign.core.config import load_written
 from pairalign.core.errors import ConfigError, DeltaError, PackError, PairalignError, RegistryError
 from pairalign.core.registry import code_hash
 from pairalign.dormant.checkpoint import read_sensor
@@ -30,7 +30,7 @@ from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.export.checked import check_merged, check_recipe
 from pairalign.export.lora import check_lora, write_lora
-from pairalign.export.manifest import MERGED, NAME, SENSE, Manifest, read_manifest
+from pairalign.export.manifest import MERGED, NAME, SENSORS, Manifest, read_manifest
 from pairalign.export.merged import measure_merged
 from pairalign.export.same_base import check_base
 from pairalign.export.write import Merged, check_exportable, merge_run, weight_of, write_pack
@@ -42,7 +42,7 @@ from pairalign.runs.lock import alone, alone_at_out
 from pairalign.runtime import DeviceLike, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import PLAIN, Loading, SensorProcessor, load_base
-from pairalign.sensors.sensor import Sense, build_sense
+from pairalign.sensors.sensor import Sensor, build_sensor
 
 
 @alone_at_out
@@ -86,7 +86,7 @@ def export_pack(
     if not isinstance(run, RecomposeRun):
         told = Path(run) / "config.yaml"
         if told.is_file():
-            check_exportable(load_config(RecomposeConfig, told), **how)
+            check_exportable(load_written(RecomposeConfig, told), **how)
         run = load_recomposed(run, device, plugins=plugins, trust_remote_code=trust_remote_code)
     check_exportable(run.config, **how)
     with _installed(run, others) as beside:
@@ -146,7 +146,7 @@ def install_pack(
 
     Packs whose weights act from their sensor on may own the same entries: each token is computed with those of the last
     sensor before it. Where one acts everywhere, each needs its own. A model that the delta is merged into already gets
-    the senses alone.
+    the sensors alone.
 
     Args:
         model: of the base that the pack was made for.
@@ -165,8 +165,8 @@ def install_pack(
     check_arguments({"pull_back": pull_back}, {"pull_back": Share})
     folder = find_pack(folder)
     manifest = read_manifest(folder)
-    for name in manifest.senses:
-        if name in model.senses:
+    for name in manifest.sensors:
+        if name in model.sensors:
             raise ConfigError(f"sensor {name!r} is installed already: uninstall it first.")
     merged = _is_merged(manifest, model.llm)
     if pull_back != 1 and (merged or manifest.delta is None):
@@ -177,24 +177,24 @@ def install_pack(
     if manifest.delta is not None and (found := read_sensor(folder)) != manifest.delta:
         raise DeltaError(f"pack {str(folder)!r}: its delta is of {found!r}, the manifest names {manifest.delta!r}.")
     with _undone(model, processor):
-        senses = _load_senses(manifest, model, folder)
+        sensors = _load_sensors(manifest, model, folder)
         if manifest.delta is not None and not merged:
             model.llm = model.llm if isinstance(model.llm, DormantModel) else DormantModel(model.llm)
             model.llm.install(folder)
             model.llm.pull_back(manifest.delta, pull_back)
-        for name, sense in senses.items():
-            model.add(name, sense, processor.add(name, sense))
+        for name, module in sensors.items():
+            model.add(name, module, processor.add(name, module))
         model.eval()
-    return tuple(senses)
+    return tuple(sensors)
 
 
 @contextmanager
 def _undone(model: SensorModel, processor: SensorProcessor) -> Iterator[None]:
-    """Where the block fails, take back what it did: deltas, senses, placeholders and words of the tokenizer, which
+    """Where the block fails, take back what it did: deltas, sensors, placeholders and words of the tokenizer, which
     parameters train, and which modules are in training mode."""
     plain = not isinstance(model.llm, DormantModel)
     deltas = set() if plain else set(model.llm.dormant)  # type: ignore[arg-type]
-    senses, words = list(model.senses), processor.added
+    sensors, words = list(model.sensors), processor.added
     training = [(part, part.training) for part in model.modules()]
     trained = [(weight, weight.requires_grad) for weight in model.parameters()]
     try:
@@ -204,9 +204,9 @@ def _undone(model: SensorModel, processor: SensorProcessor) -> Iterator[None]:
             for name in [name for name in model.llm.dormant if name not in deltas]:
                 model.llm.uninstall(name)
             model.llm = model.llm.unload() if plain else model.llm
-        for name in [name for name in model.senses if name not in senses]:
+        for name in [name for name in model.sensors if name not in sensors]:
             model.remove(name)
-        processor.take_back(words, senses)
+        processor.take_back(words, sensors)
         for part, was in training:
             part.training = was
         for weight, grad in trained:
@@ -221,17 +221,17 @@ def _is_merged(manifest: Manifest, llm: nn.Module) -> bool:
     return bool(manifest.merged) and all(w is not None and fingerprint(w) == expected for w, expected in found)
 
 
-def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[str, Sense]:
+def _load_sensors(manifest: Manifest, model: SensorModel, folder: Path) -> dict[str, Sensor]:
     try:
-        tensors = load_file(folder / SENSE)
+        tensors = load_file(folder / SENSORS)
     except (SafetensorError, OSError) as error:
-        raise PackError(f"{folder / SENSE} is damaged ({error}): copy the pack again.") from error
+        raise PackError(f"{folder / SENSORS} is damaged ({error}): copy the pack again.") from error
     made = {}
-    for name, recipe in manifest.senses.items():
+    for name, recipe in manifest.sensors.items():
         own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         check_recipe(name, recipe, own, f"pack {str(folder)!r}")
         try:
-            sense = build_sense(recipe, model.llm)
+            module = build_sensor(recipe, model.llm)
         except RegistryError as error:
             raise PackError(f"pack {str(folder)!r}: {error} Name the file that registers it with --plugin.") from error
         except PairalignError:
@@ -246,10 +246,11 @@ def _load_senses(manifest: Manifest, model: SensorModel, folder: Path) -> dict[s
                 stacklevel=4,
             )
         try:
-            sense.load_state_dict(own)
+            module.load_state_dict(own)
         except RuntimeError as error:
-            raise PackError(f"{folder / SENSE} does not fit the encoder {recipe.encoder!r} of this version.") from error
-        made[name] = sense.requires_grad_(False)
+            what = f"{folder / SENSORS} does not fit the encoder {recipe.encoder!r} of this version."
+            raise PackError(what) from error
+        made[name] = module.requires_grad_(False)
     return made
 
 
@@ -261,7 +262,7 @@ def uninstall_pack(model: SensorModel, processor: SensorProcessor, sensor: str) 
         processor: the model's.
         sensor: a name of the pack's; all that came with it go, too.
     """
-    if sensor not in model.senses:
+    if sensor not in model.sensors:
         model.remove(sensor)  # says which there are
     delta = None
     if isinstance(model.llm, DormantModel):

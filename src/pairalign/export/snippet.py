@@ -40,10 +40,10 @@ def snippet(manifest: Manifest, results: Mapping[str, Any], pack: str) -> list[s
 def _question(manifest: Manifest, results: Mapping[str, Any]) -> tuple[str, dict[str, list[str]]]:
     """The first question of training that shows a sensor; runs of earlier versions kept the task's prompt alone."""
     for asked in results.get("asked", {}).values():
-        if any(sensor in asked["files"] for sensor in manifest.senses):
+        if any(sensor in asked["files"] for sensor in manifest.sensors):
             return asked["prompt"], asked["files"]
     prompts = [str(task["prompt"]) for task in manifest.provenance.get("tasks", {}).values()]
-    sensor = next(iter(manifest.senses))
+    sensor = next(iter(manifest.sensors))
     prompt = next((p for p in prompts if f"{{{sensor}}}" in p), f"{{{sensor}}}")
     plain = FIELD.sub(lambda m: m[0] if m[1] == sensor else "…", prompt)
     return plain, {sensor: ["png"] * plain.count(f"{{{sensor}}}")}

@@ -1,8 +1,8 @@
-"""What a finished run of stage two becomes on its way out: senses, delta, merged model, manifest and card.
+"""What a finished run of stage two becomes on its way out: sensors, delta, merged model, manifest and card.
 
     dormant: a delta that others install into the base; merged as well, where that is asked
-    full, LoRA and the like: only the merged model, and the senses that go with it
-    bridge: the senses alone
+    full, LoRA and the like: only the merged model, and the sensors that go with it
+    bridge: the sensors alone
 
 Note:
     What cannot be written is refused by the method's name, before anything is read or written.
@@ -30,7 +30,7 @@ from pairalign.dormant.model import DormantModel
 from pairalign.dormant.provenance import fingerprint
 from pairalign.export.card import write_card
 from pairalign.export.local import check_options, name_base, without_paths
-from pairalign.export.manifest import FORMAT, MERGED, SENSE, Manifest, write_manifest
+from pairalign.export.manifest import FORMAT, MERGED, SENSORS, Manifest, write_manifest
 from pairalign.export.same_base import base_of, write_cells
 from pairalign.files import save_tensors, sha256_file, write_json
 from pairalign.finetune.config import RecomposeConfig
@@ -38,7 +38,7 @@ from pairalign.finetune.load import RecomposeRun
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.results import tuned_sensors
 from pairalign.runs.versions import git_commit
-from pairalign.sensors.sensor import Sense, SenseRecipe
+from pairalign.sensors.sensor import Sensor, SensorRecipe
 from pairalign.sharding import whole
 
 PLACES = ("_name_or_path", "name_or_path")  # where transformers found a base
@@ -103,10 +103,10 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merged: Merged | N
     """
     told = {} if merged is None else merged.told
     results = {**run.results, **told}
-    senses: dict[str, Sense] = dict(run.model.senses.items())  # type: ignore[arg-type]
-    recipes = {sensor: _recipe(sensor, sense) for sensor, sense in senses.items()}
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in run.model.senses.state_dict().items()}
-    save_tensors(folder / SENSE, tensors)
+    sensors: dict[str, Sensor] = dict(run.model.sensors.items())  # type: ignore[arg-type]
+    recipes = {sensor: _recipe(sensor, module) for sensor, module in sensors.items()}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in run.model.sensors.state_dict().items()}
+    save_tensors(folder / SENSORS, tensors)
     write_cells(run.model, folder)
     delta = _write_delta(run.model.llm, folder)
     for kept in ("receipt.json", "results.json"):
@@ -118,14 +118,14 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merged: Merged | N
     manifest = Manifest(
         format=FORMAT,
         senses=recipes,
-        signals={sensor: to_dict(sense.encoder.signal) for sensor, sense in senses.items()},
+        signals={sensor: to_dict(module.encoder.signal) for sensor, module in sensors.items()},
         base={**base_of(run.model), **name_base(run.config.base)},
         delta=delta,
         method=run.config.method,
         merged={} if merged is None else _write_merged(run, merged.llm, folder / MERGED),
         plugins=tuple(dict.fromkeys((*_plugins(run.config), *(name for other in others for name in other.plugins)))),
         code={sensor: code_hash(recipe.encoder) for sensor, recipe in recipes.items()},
-        licences={sensor: str(sense.encoder.card.get("licence", "not stated")) for sensor, sense in senses.items()},
+        licences={sensor: str(module.encoder.card.get("licence", "not stated")) for sensor, module in sensors.items()},
         temperature=_temperature(run.config) | {k: v for other in others for k, v in other.temperature.items()},
         figures={key: run.results[key] for key in ("learning", "forgetting", "trained", "kept") if key in run.results},
         provenance=_provenance(run, delta, others),
@@ -136,10 +136,10 @@ def write_pack(run: RecomposeRun, folder: Path, name: str, *, merged: Merged | N
     write_manifest(Manifest(**{**vars(manifest), "files": files}), folder)
 
 
-def _recipe(name: str, sense: Sense) -> SenseRecipe:
-    if sense.recipe is None:
-        raise PackError(f"sensor {name!r} was put together by hand: give its Sense a recipe to export it.")
-    recipe = replace(sense.recipe, options=sense.encoder.bare(sense.recipe.options))
+def _recipe(name: str, module: Sensor) -> SensorRecipe:
+    if module.recipe is None:
+        raise PackError(f"sensor {name!r} was put together by hand: give its Sensor a recipe to export it.")
+    recipe = replace(module.recipe, options=module.encoder.bare(module.recipe.options))
     check_options(name, recipe.options)
     return recipe
 
@@ -186,7 +186,7 @@ def weight_of(llm: nn.Module, name: str) -> Tensor | None:
 
 def _plugins(config: RecomposeConfig) -> tuple[str, ...]:
     """Plugins of both stages, files by their names."""
-    stages = [read_run(Path(config.root) / sense.run) for sense in config.senses.values()]
+    stages = [read_run(Path(config.root) / one.run) for one in config.sensors.values()]
     found = [*config.plugins, *(plugin for stage in stages for plugin in stage.plugins)]
     return tuple(dict.fromkeys(Path(plugin).name if plugin.endswith(".py") else plugin for plugin in found))
 
@@ -194,15 +194,15 @@ def _plugins(config: RecomposeConfig) -> tuple[str, ...]:
 def _temperature(config: RecomposeConfig) -> dict[str, float]:
     return {
         f"{name}: {edge}": scale
-        for name, sense in config.senses.items()
-        for edge, scale in read_scales(Path(config.root) / sense.run).items()
+        for name, one in config.sensors.items()
+        for edge, scale in read_scales(Path(config.root) / one.run).items()
     }
 
 
 def _provenance(run: RecomposeRun, delta: str | None, others: Sequence[Manifest] = ()) -> dict[str, Any]:
     llm, config = run.model.llm, run.config
     stages: Mapping[str, Any] = {
-        name: to_dict(read_run(Path(config.root) / sense.run)) for name, sense in config.senses.items()
+        name: to_dict(read_run(Path(config.root) / one.run)) for name, one in config.sensors.items()
     }
     told = {
         "pairalign": __version__,
@@ -216,6 +216,6 @@ def _provenance(run: RecomposeRun, delta: str | None, others: Sequence[Manifest]
         "tuned": tuned_sensors(run.model),
     }
     if others:
-        told["merged_in"] = {"+".join(other.senses): other.provenance for other in others}
+        told["merged_in"] = {"+".join(other.sensors): other.provenance for other in others}
     plain: dict[str, Any] = without_paths(told)
     return plain

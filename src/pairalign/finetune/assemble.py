@@ -1,4 +1,4 @@
-"""A base model and its senses put together, as a configuration says.
+"""A base model and its sensors put together, as a configuration says.
 
 Note:
     Stage one's encoders and heads are taken from their run folders, which have to stay where they are until the sensor
@@ -28,12 +28,12 @@ from pairalign.data.picture import rgb_picture
 from pairalign.data.place import find_place
 from pairalign.data.shards import read_samples
 from pairalign.dormant.quantised import is_quantised
-from pairalign.finetune.config import RecomposeConfig, SenseConfig
+from pairalign.finetune.config import RecomposeConfig, SensorConfig
 from pairalign.finetune.methods.method import beside_base
 from pairalign.sensors.bridges.recomposition import Recomposition, fit_recomposition
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import CPU, Loading, SensorProcessor, load_base
-from pairalign.sensors.sensor import Sense, SenseRecipe, build_bridge, count_tokens
+from pairalign.sensors.sensor import Sensor, SensorRecipe, build_bridge, count_tokens
 
 ENCODED = 64
 
@@ -41,7 +41,7 @@ ENCODED = 64
 def assemble(
     config: RecomposeConfig, device: torch.device = CPU, *, mapped: bool = False
 ) -> tuple[SensorModel, SensorProcessor]:
-    """The base with its senses on a device, bridges untrained, in evaluation mode; nothing of the base has changed.
+    """The base with its sensors on a device, bridges untrained, in evaluation mode; nothing of the base has changed.
 
     mapped: leave the base's weights in their files, on the CPU and in the dtype that is stored.
     """
@@ -54,10 +54,10 @@ def assemble(
     check_beside(config.method, llm, mapped)
     model = SensorModel(llm)
     sensing = SensorProcessor(processor, {})
-    for name, sense in config.senses.items():
-        made = _sense(name, sense, llm, processor, config.root, place, config.plugins)
+    for name, sensor in config.sensors.items():
+        made = _sensor(name, sensor, llm, processor, config.root, place, config.plugins)
         model.add(name, made, sensing.add(name, made))
-    model.senses.to(device)
+    model.sensors.to(device)
     return model.eval(), sensing
 
 
@@ -81,23 +81,23 @@ def check_beside(method: str, llm: nn.Module, mapped: bool = False) -> None:
         raise ConfigError("train.strategy='fsdp2' shares out plain weights, the base's are quantised: leave it out.")
 
 
-def _sense(
+def _sensor(
     name: str,
-    config: SenseConfig,
+    config: SensorConfig,
     llm: nn.Module,
     processor: Any,
     root: str,
     device: torch.device,
     plugins: Sequence[str],
-) -> Sense:
+) -> Sensor:
     folder = Path(root) / config.run
     run = load_modality(folder, config.modality or name, device, plugins=plugins)
     told = run.told
     try:
         tokens = count_tokens(run.encoder) if config.tokens == "all" else config.tokens
     except ConfigError as error:
-        raise ConfigError(f"senses.{name}.{error}") from error
-    recipe = SenseRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, tokens)
+        raise ConfigError(f"sensors.{name}.{error}") from error
+    recipe = SensorRecipe(told.encoder, told.options, run.config.latent, told.head, config.bridge, tokens)
     if config.bridge != "recomposition":
         bridge: nn.Module = build_bridge(run.encoder, run.head, llm, config.bridge, tokens)
     else:
@@ -107,15 +107,15 @@ def _sense(
     if not config.trained:
         bridge.requires_grad_(False)
     try:
-        return Sense(run.encoder, run.head, bridge, recipe, config.tune).eval()
+        return Sensor(run.encoder, run.head, bridge, recipe, config.tune).eval()
     except (ConfigError, SignalError) as error:
-        raise ConfigError(f"senses.{name}.{error}") from error
+        raise ConfigError(f"sensors.{name}.{error}") from error
 
 
 @torch.no_grad()
 def _recomposition(
     name: str,
-    config: SenseConfig,
+    config: SensorConfig,
     aligner: PairAligner,
     llm: nn.Module,
     processor: Any,
@@ -125,7 +125,7 @@ def _recomposition(
     """Fitted to the pictures that the configuration names."""
     if config.images is None:
         raise ConfigError(
-            f"senses.{name}.images: is missing: name shards with pictures, which the bridge is fitted to."
+            f"sensors.{name}.images: is missing: name shards with pictures, which the bridge is fitted to."
         )
     folder = find_place(config.images, root)
     index, encoder = load_index(folder), aligner.encoder(config.anchor)

@@ -62,8 +62,8 @@ class BaseCache:
     def path(self, model: SensorModel, questions: Questions, **asked: Any) -> Path:
         """The file of one task, there or not. asked: the settings of `measure_base`."""
         processor: SensorProcessor = questions.collate.processor
-        senses = {name: _sense(name, model, processor) for name in sorted(set(questions.task.sensor.values()))}
-        key = key_of([self.base, _task(questions.task), questions.size, asked, senses])
+        sensors = {name: _sensor(name, model, processor) for name in sorted(set(questions.task.sensor.values()))}
+        key = key_of([self.base, _task(questions.task), questions.size, asked, sensors])
         return self.folder / f"base-{key}.safetensors"
 
     def load(self, path: Path) -> BaseMeasured | None:
@@ -227,9 +227,9 @@ def _shards(task: Task) -> Iterator[list[Any]]:
         left -= shard.count
 
 
-def _sense(name: str, model: SensorModel, processor: SensorProcessor) -> list[Any]:
-    sense: Any = model.senses[name]
-    return [to_dict(sense.recipe), code_hash(sense.recipe.encoder), processor.placeholders[name], _weights(sense)]
+def _sensor(name: str, model: SensorModel, processor: SensorProcessor) -> list[Any]:
+    module: Any = model.sensors[name]
+    return [to_dict(module.recipe), code_hash(module.recipe.encoder), processor.placeholders[name], _weights(module)]
 
 
 def _weights(module: nn.Module) -> dict[str, Any]:

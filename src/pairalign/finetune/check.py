@@ -1,6 +1,6 @@
 """What must hold of a run's tasks, found from shard indexes, settings and texts, before anything long or large is done.
 
-`check_tasks` needs no base, `check_signals` the senses, `check_words` the base's tokenizer. A base that lacks an
+`check_tasks` needs no base, `check_signals` the sensors, `check_words` the base's tokenizer. A base that lacks an
 answer's words would be taught "unknown" in their place, and measured right each time that it says so.
 
 Note:
@@ -29,7 +29,7 @@ from pairalign.finetune.sources import task_sources
 from pairalign.finetune.tasks import Task
 from pairalign.finetune.texts import unfit
 from pairalign.sensors.reserved import reserved_words
-from pairalign.sensors.sensor import Sense
+from pairalign.sensors.sensor import Sensor
 from pairalign.sensors.vision import check_still
 
 PARTS = ("tasks", "validation", "held_out", "calibration")
@@ -61,7 +61,7 @@ def check_tasks(config: RecomposeConfig) -> dict[str, list[Task]]:
 
 def named_tasks(config: RecomposeConfig, part: str) -> list[Task]:
     """The tasks of one part of the configuration, each checked against its shards."""
-    sensors, tasks = list(config.senses), []
+    sensors, tasks = list(config.sensors), []
     for name, one in getattr(config, part).items():
         try:
             for source in task_sources(name, one, config.root):
@@ -74,16 +74,16 @@ def named_tasks(config: RecomposeConfig, part: str) -> list[Task]:
 
 
 def _check_shown(config: RecomposeConfig, tasks: Sequence[Task]) -> None:
-    """Raise `ConfigError` for a sense that no training task's prompt shows: nothing would be learned of it."""
+    """Raise `ConfigError` for a sensor that no training task's prompt shows: nothing would be learned of it."""
     if not config.train.steps:
         return
     shown = {sensor for task in tasks if task.config.weight > 0 for sensor in task.sensor.values()}
-    unseen = [name for name, sense in config.senses.items() if sense.trained and name not in shown]
+    unseen = [name for name, one in config.sensors.items() if one.trained and name not in shown]
     if unseen:
         prompts = "; ".join(f"{task.name}: {task.config.prompt!r}" for task in tasks)
         raise ConfigError(
-            f"senses.{unseen[0]}: no training task shows this sensor ({prompts}): put a field such as "
-            f"{{{unseen[0]}}} into a prompt, leave the sense out, or keep its bridge as it is with trained: false."
+            f"sensors.{unseen[0]}: no training task shows this sensor ({prompts}): put a field such as "
+            f"{{{unseen[0]}}} into a prompt, leave the sensor out, or keep its bridge as it is with trained: false."
         )
 
 
@@ -153,12 +153,12 @@ def _check_bounded(config: RecomposeConfig, tasks: Tasks) -> None:
         warnings.warn(told, stacklevel=2)
 
 
-def check_signals(tasks: Tasks, senses: Mapping[str, Sense]) -> None:
+def check_signals(tasks: Tasks, sensors: Mapping[str, Sensor]) -> None:
     """Raise `SignalError` where a field is recorded in another unit or rate than its sensor's encoder declares."""
     for part, named in tasks.items():
         for task in named:
             try:
-                task.check_signals(senses)
+                task.check_signals(sensors)
             except SignalError as error:
                 raise SignalError(f"{part}: {error}") from error
 

@@ -104,7 +104,7 @@ class Collator:
         batch = self._join(prompts, answers, examples)
         if not self.hashed:
             return batch
-        return replace(batch, before=tuple(before_signal(example, self.processor.senses) for example in examples))
+        return replace(batch, before=tuple(before_signal(example, self.processor.sensors) for example in examples))
 
     def prompts(self, examples: Sequence[Example]) -> dict[str, Any]:
         """What the processor makes of the questions alone, padded on the left."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pairalign.core.bounds import Amount, Count, Positive, Share, Strict, Whole, Width
 from pairalign.core.config import TrainerConfig, Tune
+from pairalign.core.earlier import earlier_fields
 from pairalign.core.errors import ConfigError
 from pairalign.core.names import Extensions, Folder, Label, Name, Options, Prompt, SensorName, Text
 from pairalign.core.sources import Shards, pool_conflicts, sources_of
@@ -17,7 +18,7 @@ STEPS = 1000
 
 
 @dataclass(frozen=True)
-class SenseConfig(Strict):
+class SensorConfig(Strict):
     """One sensor: the stage-one run that aligned it, and its bridge.
 
     Args:
@@ -100,7 +101,7 @@ class TaskConfig(Strict):
 
 @dataclass(frozen=True)
 class StartConfig(Strict):
-    """A finished run of the same base, method and senses, from whose end this one goes on.
+    """A finished run of the same base, method and sensors, from whose end this one goes on.
 
     Args:
         run: its folder, relative to `root`.
@@ -268,13 +269,14 @@ class ForgettingConfig(Strict):
             yield "without_signal and with_signal are null: give one of them, or leave max_forgetting out"
 
 
+@earlier_fields(senses="sensors")
 @dataclass(frozen=True)
 class RecomposeConfig(Strict):
     """Stage two, whole.
 
     Args:
         base: image-text-to-text model, hub name or local folder.
-        senses: by sensor name.
+        sensors: by sensor name.
         tasks: what is learned, by name.
         out: the run folder.
         held_out: what must not be forgotten, never trained on, by name.
@@ -316,7 +318,7 @@ class RecomposeConfig(Strict):
     """
 
     base: Folder
-    senses: dict[SensorName, SenseConfig]
+    sensors: dict[SensorName, SensorConfig]
     tasks: dict[Label, TaskConfig]
     out: Folder
     held_out: dict[Label, TaskConfig] = field(default_factory=dict)
@@ -345,3 +347,6 @@ class RecomposeConfig(Strict):
     plugins: tuple[Folder, ...] = ()
     log: Extensions = ()
     callbacks: Extensions = ()
+
+
+SenseConfig = SensorConfig  # earlier name

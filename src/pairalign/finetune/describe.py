@@ -1,4 +1,4 @@
-"""Descriptions of a whole split by a model with senses: greedy, batch by batch, resumable.
+"""Descriptions of a whole split by a model with sensors: greedy, batch by batch, resumable.
 
     task = Task("describe", TaskConfig("shards", "{touch} Describe this touch.", "{text}", "test"), ".", ["touch"])
     said = describe_split(model, processor, task, "out/answers.jsonl", identity="packs/touch 1f3a")
@@ -79,7 +79,7 @@ def describe_split(
 ) -> Described:
     """Ask `task.config.prompt` of every sample of its split (`limit` of them); `task.config.answer` is the reference.
 
-    answers: JSON-lines file, written as answers come and read first. identity: of model and senses.
+    answers: JSON-lines file, written as answers come and read first. identity: of model and sensors.
     Raise `SignalError` with the keys of the batch where a signal is not what its encoder declares.
     """
     decoding = decoding or Decoding()

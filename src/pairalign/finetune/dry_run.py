@@ -33,7 +33,7 @@ from pairalign.finetune.pictures import Pictures, count_pictures
 from pairalign.finetune.prefixes import PrefixPlan, count_before, plan_prefixes
 from pairalign.finetune.recipe_page import kinds
 from pairalign.finetune.rehearse import build_rehearsal
-from pairalign.finetune.results import sense_weights, tuned_weights
+from pairalign.finetune.results import sensor_weights, tuned_weights
 from pairalign.finetune.sampling import TaskDataset
 from pairalign.finetune.start import begin
 from pairalign.finetune.tasks import Task
@@ -143,8 +143,8 @@ def try_out(
     told = model.llm.origins.get(setup.sensor, {}) if isinstance(model.llm, DormantModel) else {}
     neurons = tuple(NeuronLayer(**one) for one in told.get("neurons", ()))
     tuned = tuned_weights(model)
-    senses = {n: p.numel() for n, p in model.senses.named_parameters() if p.requires_grad}
-    sensors = sum(count for name, count in senses.items() if name in tuned)
+    beside = {n: p.numel() for n, p in model.sensors.named_parameters() if p.requires_grad}
+    sensors = sum(count for name, count in beside.items() if name in tuned)
     tokens = {task.name: _tokens(task, collate) for task in tasks}
     cuts = StageTwo(model, method, config).prefixes is not None
     before = {task.name: count_before(task, collate, model) if cuts else (0.0, 0.0) for task in tasks}
@@ -166,7 +166,7 @@ def try_out(
     )
     step, memory, counted = _steps(config, model, method, list(itertools.islice(dataset, 2)))
     return RunPlan(
-        config.method, str(model.device), base, _by_kind(trained), sum(senses.values()) - sensors, layers, memory,
+        config.method, str(model.device), base, _by_kind(trained), sum(beside.values()) - sensors, layers, memory,
         counted, _saved(model, method, layers), tokens, {name: count for name, (count, _) in before.items()}, prepare,
         step * accumulate, config.train.steps, neurons, sensors, pictures, prefixes,
     )  # fmt: skip
@@ -231,7 +231,7 @@ def _precision(name: str, device: torch.device) -> Any:
 
 def _saved(model: SensorModel, method: Method, layers: Sequence[LayerPlan]) -> int | None:
     """Bytes of what the finished run keeps beside the base."""
-    bridge = _bytes(sense_weights(model))
+    bridge = _bytes(sensor_weights(model))
     if layers:
         return bridge + sum(layer.delta for layer in layers)
     model.llm = method.finish(model.llm)

@@ -1,7 +1,7 @@
-"""One question as a chat message's parts: one text out of several, signals as a sense gives them.
+"""One question as a chat message's parts: one text out of several, signals as a sensor gives them.
 
 Note:
-    A signal of a frozen sense is encoded once and for all; one whose encoder trains stays as recorded.
+    A signal of a frozen sensor is encoded once and for all; one whose encoder trains stays as recorded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pairalign.data.captions import text_at
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.bridges.bridge import SensorFeatures
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import message_parts
 
@@ -37,18 +37,18 @@ def one_text(example: Example, place: int = 0) -> Example:
 
 
 def encode_once(examples: Sequence[Example], processor: SensorProcessor) -> list[Example]:
-    """The same examples with `Sensed` in the place of signals, those of senses that train aside."""
-    frozen = [name for name, sense in processor.senses.items() if not sense.tuned]
+    """The same examples with `SensorFeatures` in the place of signals, those of sensors that train aside."""
+    frozen = [name for name, module in processor.sensors.items() if not module.tuned]
     places: dict[str, list[tuple[int, int]]] = {}
     for n, example in enumerate(examples):
         for m, part in enumerate(example.parts):
-            if part["type"] in frozen and not isinstance(part[part["type"]], Sensed):
+            if part["type"] in frozen and not isinstance(part[part["type"]], SensorFeatures):
                 places.setdefault(part["type"], []).append((n, m))
     parts = [list(example.parts) for example in examples]
     for sensor, of in places.items():
-        sense = processor.senses[sensor]
+        module = processor.sensors[sensor]
         values = processor.read({sensor: [examples[n].parts[m][sensor] for n, m in of]})[sensor]
-        sensed = Sensed(*(part.cpu() for part in sense.perceive(values)))  # type: ignore[arg-type]
+        sensed = SensorFeatures(*(part.cpu() for part in module.perceive(values)))  # type: ignore[arg-type]
         for k, (n, m) in enumerate(of):
-            parts[n][m] = {"type": sensor, sensor: Sensed(*(part[k].clone() for part in sensed))}
+            parts[n][m] = {"type": sensor, sensor: SensorFeatures(*(part[k].clone() for part in sensed))}
     return [example._replace(parts=own) for example, own in zip(examples, parts, strict=True)]

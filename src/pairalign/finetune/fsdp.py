@@ -3,7 +3,7 @@
 The base is mapped from its files, not read: a process copies its part of one decoder layer after the other, so that it
 never holds more than its share, and on an accelerator one whole layer beside it. What a method adds to a layer is made
 when its turn comes, and shared out with it. What lies around the layers (vision tower, embeddings, output head) is one
-group, gathered in every pass; senses and bridges are whole in every process.
+group, gathered in every pass; sensors and bridges are whole in every process.
 
 Note:
     Every pass through the model, and every look at a whole weight, is taken by all processes together, the same number

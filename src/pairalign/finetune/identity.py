@@ -45,10 +45,10 @@ def recompose_identity(config: RecomposeConfig) -> Identity:
 def _parts(config: RecomposeConfig) -> Iterator[Part]:
     root = Path(config.root)
     yield "base", partial(base_hash, config.base)
-    for name, sense in config.senses.items():
-        yield f"stage-one run of {name}", partial(sha256_file, root / sense.run / "model.safetensors")
-        if sense.images is not None:
-            yield f"images of {name}", partial(_content, find_place(sense.images, config.root))
+    for name, sensor in config.sensors.items():
+        yield f"stage-one run of {name}", partial(sha256_file, root / sensor.run / "model.safetensors")
+        if sensor.images is not None:
+            yield f"images of {name}", partial(_content, find_place(sensor.images, config.root))
     for part in PARTS:
         for name, task in getattr(config, part).items():
             yield f"shards of {part}.{name}", partial(task_hash, task, config.root)
@@ -80,12 +80,12 @@ def _content(folder: ShardPlace) -> str:
 
 def _encoders(config: RecomposeConfig) -> Iterator[tuple[str, str]]:
     """The registered encoder of every sensor, with the plugins of its stage-one run loaded."""
-    for name, sense in config.senses.items():
-        run = RunFolder(Path(config.root) / sense.run, "align", AlignConfig)
+    for name, sensor in config.sensors.items():
+        run = RunFolder(Path(config.root) / sensor.run, "align", AlignConfig)
         try:
             told = load_config(AlignConfig, run.path / CONFIG)
             load_plugins(run.to_load(told.plugins, config.plugins))
-            yield name, told.modalities[sense.modality or name].encoder
+            yield name, told.modalities[sensor.modality or name].encoder
         except (PairalignError, OSError, KeyError):
             continue  # a run that is gone is told by its weights; why it cannot be loaded, when it is
 

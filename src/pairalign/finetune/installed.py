@@ -26,7 +26,7 @@ def installed_folders(config: RecomposeConfig) -> list[Path]:
 
 def check_installed(config: RecomposeConfig) -> None:
     """Raise `ConfigError` for a folder without a delta, and for a sensor that two of them have, or the run itself."""
-    owner = dict.fromkeys(config.senses, "this run")
+    owner = dict.fromkeys(config.sensors, "this run")
     for folder in installed_folders(config):
         if folder.is_dir() and not (folder / CONFIG).is_file():
             raise ConfigError(f"installed: {str(folder)!r} has no {CONFIG}, and owns no weights: leave it out.")

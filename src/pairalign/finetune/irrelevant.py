@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pairalign.finetune.questions import Asked, Questions
 from pairalign.finetune.tasks import Example, Task
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.bridges.bridge import SensorFeatures
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import message_parts
 
@@ -33,11 +33,11 @@ BLANK = {"type": "text", "text": " "}
 class Signals:
     """by_sensor: signals as stage one encodes them, none empty. tasks: where those of each sensor come from."""
 
-    by_sensor: Mapping[str, Sequence[Sensed]]
+    by_sensor: Mapping[str, Sequence[SensorFeatures]]
     tasks: Mapping[str, Sequence[str]]
     seed: int = 0
 
-    def draw(self, task: str, place: int) -> tuple[str, Sensed]:
+    def draw(self, task: str, place: int) -> tuple[str, SensorFeatures]:
         """A sensor and one of its signals, for the question at a place of a task."""
         drawn = random.Random(f"{self.seed} {task} {place}")
         sensor = drawn.choice(sorted(self.by_sensor))
@@ -52,9 +52,9 @@ def gather_signals(
     tasks: Mapping[str, Sequence[Task]], processor: SensorProcessor, seed: int, count: int = KEPT
 ) -> Signals:
     """At most `count` signals of every sensor that a task shows, from the first part of `tasks` that shows it."""
-    found: dict[str, list[Sensed]] = {}
+    found: dict[str, list[SensorFeatures]] = {}
     origin: dict[str, list[str]] = {}
-    for sensor in processor.senses:
+    for sensor in processor.sensors:
         for part, named in tasks.items():
             shown = [task for task in named if sensor in task.sensor.values()]
             if signals := list(_signals(shown, sensor, processor, seed, count)):
@@ -63,7 +63,9 @@ def gather_signals(
     return Signals(found, origin, seed)
 
 
-def _signals(tasks: Sequence[Task], sensor: str, processor: SensorProcessor, seed: int, count: int) -> Iterator[Sensed]:
+def _signals(
+    tasks: Sequence[Task], sensor: str, processor: SensorProcessor, seed: int, count: int
+) -> Iterator[SensorFeatures]:
     """Of questions drawn from all tasks alike, the first signal of each that can be read."""
     total = sum(map(len, tasks))
     drawn = sorted(random.Random(f"{seed} {sensor}").sample(range(total), min(count, total)))

@@ -22,7 +22,7 @@ from pairalign.runs.folder import RunFolder
 from pairalign.runtime import DeviceLike, find_device
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
-from pairalign.sensors.sensor import Sense
+from pairalign.sensors.sensor import Sensor
 
 
 @dataclass(frozen=True)
@@ -91,20 +91,20 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def load_bridges(model: SensorModel, folder: Path, *, encoders: bool = False) -> None:
-    """Give a model's senses the bridges of a finished run, and what of their encoders trained; raise `CheckpointError`
+    """Give a model's sensors the bridges of a finished run, and what of their encoders trained; raise `CheckpointError`
     where one is of another kind. encoders: those that train must be there."""
     path = folder / "bridge.safetensors"
     weights = read_weights(path)
     try:
-        missing = model.senses.load_state_dict(weights, strict=False)
+        missing = model.sensors.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # of other sizes
         raise CheckpointError(f"{str(path)!r} does not fit: {str(error).splitlines()[-1].strip()}") from error
     needed = tuned_weights(model) if encoders else set()
     if missing.unexpected_keys or any(".bridge." in name or name in needed for name in missing.missing_keys):
         raise CheckpointError(f"{str(path)!r} does not fit the configuration beside it.")
-    for name, sense in model.senses.items():
+    for name, sensor in model.sensors.items():
         own = {key.removeprefix(f"{name}.") for key in weights if key.startswith(f"{name}.encoder.")}
-        cast("Sense", sense).changed |= own
+        cast("Sensor", sensor).changed |= own
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -37,7 +37,7 @@ from pairalign.schedule import warmup_cosine
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.prefix import Prefixes, agree
 from pairalign.sensors.prefix_disk import PrefixDisk
-from pairalign.sensors.sensor import Sense
+from pairalign.sensors.sensor import Sensor
 from pairalign.sensors.vision import VisionMemory, check_still
 from pairalign.sharding import average_gradients, clip_gradients, whole
 
@@ -201,20 +201,20 @@ class StageTwo(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW; warm-up, then cosine to 2 % of the rate; the language model alone waits for `bridge_steps`."""
         train = self.config.train
-        senses: dict[str, Sense] = dict(self.model.senses.items())  # type: ignore[arg-type]
-        bridge = [p for sense in senses.values() for p in sense.bridge.parameters() if p.requires_grad]
+        sensors: dict[str, Sensor] = dict(self.model.sensors.items())  # type: ignore[arg-type]
+        bridge = [p for sensor in sensors.values() for p in sensor.bridge.parameters() if p.requires_grad]
         own = [p for p in self.model.llm.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": bridge, "lr": train.bridge_lr, "weight_decay": 0.0},
             {"params": own, "lr": train.lr, "weight_decay": train.weight_decay},
         ]
-        for name, sense in senses.items():
-            rate = self.config.senses[name].lr if sense.tuned else None
-            encoder = [p for p in sense.encoder.parameters() if p.requires_grad]
+        for name, sensor in sensors.items():
+            rate = self.config.sensors[name].lr if sensor.tuned else None
+            encoder = [p for p in sensor.encoder.parameters() if p.requires_grad]
             groups.append({"params": encoder, "lr": train.lr if rate is None else rate, "weight_decay": 0.0})
         optimizer = build_adamw([group for group in groups if group["params"]])
 
-        waited = (0, train.bridge_steps, *(0 for _ in senses))
+        waited = (0, train.bridge_steps, *(0 for _ in sensors))
         waits = [wait for group, wait in zip(groups, waited, strict=True) if group["params"]]
         rates: list[Callable[[int], float]] = [
             partial(warmup_cosine, steps=train.steps, warmup=train.warmup, wait=wait) for wait in waits

@@ -40,7 +40,7 @@ def write_page(folder: Path, config: RecomposeConfig, results: Results) -> Path:
     Raises:
         StorageError: where the folder cannot be written.
     """
-    names = ", ".join(config.senses)
+    names = ", ".join(config.sensors)
     base = Path(config.base).name if Path(config.base).is_absolute() else hide(config.base)
     lead = f"{base} was taught to read {names}; what it could do before was asked again afterwards."
     report = Report(f"Stage two: {names}", lead, synthetic=_is_synthetic(config))

@@ -1,4 +1,4 @@
-"""Everything that a run of stage two starts from, loaded and checked: the model with its senses, and the questions."""
+"""Everything that a run of stage two starts from, loaded and checked: the model with its sensors, and the questions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pairalign.sensors.processor import SensorProcessor
 
 
 class Prepared(NamedTuple):
-    """The base with its senses, untrained, in evaluation mode; the method; training tasks; questions by what is
+    """The base with its sensors, untrained, in evaluation mode; the method; training tasks; questions by what is
     measured; what the method may look at; and the calibration tasks that this is of.
     """
 
@@ -63,7 +63,13 @@ def prepare(
     cache = None if folder is None else Path(folder)
     remember = config.train.pull_back is not None
     setup = Setup(
-        config.dormant, calibration, "+".join(config.senses), config.scores, cache, reserved=reserved, remember=remember
+        config.dormant,
+        calibration,
+        "+".join(config.sensors),
+        config.scores,
+        cache,
+        reserved=reserved,
+        remember=remember,
     )
     return Prepared(model, processor, method, tasks, measured, setup, list(asked["calibration"]))
 
@@ -78,7 +84,7 @@ def read_tasks(
     asked, collate = check_tasks(config) if asked is None else asked, Collator(processor)
     for task in asked["tasks"]:
         task.tolerate(config.train.bad_fraction)
-    check_signals(asked, processor.senses)
+    check_signals(asked, processor.sensors)
     for task in asked["tasks"]:
         task.reserved = processor.reserved if task.damaged is not None else ()
     check_words(asked, processor.tokenizer, processor.reserved)

@@ -30,7 +30,7 @@ from pairalign.finetune.irrelevant import POSITIONS, gather_signals, with_signal
 from pairalign.finetune.methods import Method
 from pairalign.finetune.tasks import Example, Task, encode_once
 from pairalign.sensors.answer import answer_all
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.bridges.bridge import SensorFeatures
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import message_parts
@@ -46,7 +46,7 @@ class Rehearsal:
     asked without the signal. share: of every step's places."""
 
     prompts: Sequence[Example]
-    signals: Mapping[str, Sequence[Sensed]]
+    signals: Mapping[str, Sequence[SensorFeatures]]
     share: float
     plain: bool
     seed: int

@@ -20,7 +20,7 @@ from pairalign.finetune.measured import plain
 from pairalign.finetune.methods import Method
 from pairalign.finetune.pull_back import told
 from pairalign.sensors.model import SensorModel
-from pairalign.sensors.sensor import Sense
+from pairalign.sensors.sensor import Sensor
 
 
 def summarise(config: RecomposeConfig, callback: EvaluationCallback) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def save_trained(folder: Path | None, model: SensorModel, method: Method, before
     if folder is None:
         read_along(model.llm, before)
         return
-    parts = {"bridge": sense_weights(model), "trained": changed, "carried": method.carried()}
+    parts = {"bridge": sensor_weights(model), "trained": changed, "carried": method.carried()}
     for name, tensors in parts.items():
         if tensors:
             save_tensors(folder / f"{name}.safetensors", tensors)
@@ -62,24 +62,24 @@ def save_trained(folder: Path | None, model: SensorModel, method: Method, before
         write_receipt(model.llm, before, folder / "receipt.json")
 
 
-def sense_weights(model: SensorModel) -> dict[str, Tensor]:
+def sensor_weights(model: SensorModel) -> dict[str, Tensor]:
     """Bridges, and what of the sensors' encoders trained."""
     tuned = tuned_weights(model)
-    held = {n: t for n, t in model.senses.state_dict().items() if ".bridge." in f".{n}" or n in tuned}
+    held = {n: t for n, t in model.sensors.state_dict().items() if ".bridge." in f".{n}" or n in tuned}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}
 
 
 def tuned_weights(model: SensorModel) -> set[str]:
-    """Names of the encoders' weights that train or have trained, as `model.senses` calls them."""
-    senses: Mapping[str, Sense] = dict(model.senses.items())  # type: ignore[arg-type]
-    return {f"{name}.{weight}" for name, sense in senses.items() for weight in sense.changed}
+    """Names of the encoders' weights that train or have trained, as `model.sensors` calls them."""
+    sensors: Mapping[str, Sensor] = dict(model.sensors.items())  # type: ignore[arg-type]
+    return {f"{name}.{weight}" for name, module in sensors.items() for weight in module.changed}
 
 
 def tuned_sensors(model: SensorModel) -> dict[str, dict[str, Any]]:
     """Of each sensor whose encoder trained, how many of its weights did and a SHA-256 of them, for results.json."""
     found: dict[str, dict[str, Any]] = {}
-    state, tuned = model.senses.state_dict(), tuned_weights(model)
-    for name in model.senses:
+    state, tuned = model.sensors.state_dict(), tuned_weights(model)
+    for name in model.sensors:
         own = {weight: state[weight] for weight in sorted(tuned) if weight.startswith(f"{name}.")}
         if own:
             digest = sha256_text("".join(f"{weight} {fingerprint(value)}" for weight, value in own.items()))

@@ -28,12 +28,12 @@ from pairalign.sensors.bridges.registry import check_bridge
 
 def check_config(config: RecomposeConfig) -> None:
     """Raise `ConfigError` or `DormantError` for settings that no run could have."""
-    if not config.senses:
-        raise ConfigError("senses: is empty: name at least one sensor and the stage-one run that aligned it.")
+    if not config.sensors:
+        raise ConfigError("sensors: is empty: name at least one sensor and the stage-one run that aligned it.")
     if not config.tasks:
         raise ConfigError("tasks: is empty: name at least one set of questions and answers.")
-    for name, sense in config.senses.items():
-        check_bridge(sense.bridge, f"senses.{name}.bridge")
+    for name, sensor in config.sensors.items():
+        check_bridge(sensor.bridge, f"sensors.{name}.bridge")
     check_names(config.train)
     check_shared(config)
     method = create_method(config.method, config.options)

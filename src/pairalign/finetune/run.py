@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: bool = False) -> RecomposeRun:
-    """Teach a language model its new senses, or go on where an interrupted run of the same configuration stopped.
+    """Teach a language model its new sensors, or go on where an interrupted run of the same configuration stopped.
 
     Args:
         config: see `load_config`.

@@ -1,4 +1,4 @@
-"""What a recipe of stage two scores its base by, without its senses: the layers, and the calibration tasks' batches.
+"""What a recipe of stage two scores its base by, without its sensors: the layers, and the calibration tasks' batches.
 
 Note:
     Calibration tasks that show a sensor need its stage-one run, and are scored within `recompose` alone.

@@ -18,15 +18,15 @@ from pairalign.finetune.config import TaskConfig
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A task over one data set. sensor: make of its sensor, one for all or by sense; None where nobody says it."""
+    """A task over one data set. sensor: make of its sensor, one for all or by sensor; None where nobody says it."""
 
     name: str
     config: TaskConfig
     sensor: str | dict[str, str] | None = None
 
-    def sensor_of(self, sense: str) -> str | None:
-        """The make that the configuration says for one sense."""
-        return self.sensor if isinstance(self.sensor, str) or self.sensor is None else self.sensor.get(sense)
+    def sensor_of(self, name: str) -> str | None:
+        """The make that the configuration says for one sensor."""
+        return self.sensor if isinstance(self.sensor, str) or self.sensor is None else self.sensor.get(name)
 
 
 def task_sources(name: str, config: TaskConfig, root: str) -> Iterator[TaskSource]:

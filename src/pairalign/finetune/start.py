@@ -81,14 +81,14 @@ def _check_updates(config: RecomposeConfig, told: RecomposeConfig) -> None:
             f"start.updates='new': what method {config.method!r} trains stands beside the base and goes on as it is: "
             "give 'same'."
         )
-    if set(told.senses) - set(config.senses):
-        gone = sorted(set(told.senses) - set(config.senses))[0]
-        raise ConfigError(f"senses: {run} has sensor {gone!r}: name it here, too (with trained: false to keep it).")
+    if set(told.sensors) - set(config.sensors):
+        gone = sorted(set(told.sensors) - set(config.sensors))[0]
+        raise ConfigError(f"sensors: {run} has sensor {gone!r}: name it here, too (with trained: false to keep it).")
     if config.method == "dormant" and to_dict(told.dormant) != to_dict(config.dormant):
         raise ConfigError(f"dormant: {run} was trained with {told.dormant}: give the same settings.")
-    if config.method == "dormant" and list(told.senses) != list(config.senses):
+    if config.method == "dormant" and list(told.sensors) != list(config.sensors):
         raise ConfigError(
-            f"senses: the weights of {run} are of {'+'.join(told.senses)}, this has {'+'.join(config.senses)}: name "
+            f"sensors: the weights of {run} are of {'+'.join(told.sensors)}, this has {'+'.join(config.sensors)}: name "
             "the same in both, those that a run does not teach with trained: false."
         )
     if told.train.pull_back not in (None, 1) and config.method == "lora" and config.start.updates == "same":
@@ -111,7 +111,7 @@ def measured_before(config: RecomposeConfig) -> Measured | None:
     same = (
         same
         and told.train.measure_batch_size == config.train.measure_batch_size
-        and told.senses.keys() == set(config.senses)
+        and told.sensors.keys() == set(config.sensors)
     )
     record = RunFolder(folder, "recompose", RecomposeConfig).record().get("made_from", {})
     if not same or _shards(record) != _shards(recompose_identity(replace(config, start=None)).made_from):

@@ -38,7 +38,7 @@ from pairalign.finetune.task_check import TEXTS, check_fields, check_kinds, chec
 from pairalign.finetune.texts import all_texts, unfit
 from pairalign.sensors.processor import SensorProcessor
 from pairalign.sensors.prompt import FIELD, split_prompt
-from pairalign.sensors.sensor import Sense
+from pairalign.sensors.sensor import Sensor
 
 ENCODED = 64
 
@@ -71,13 +71,13 @@ class Task:
         asked = [field for field in self.asked if field not in self.sensor]
         return any(not set(stored[field].ext) <= TEXTS for field in asked)
 
-    def check_signals(self, senses: Mapping[str, Sense]) -> None:
+    def check_signals(self, sensors: Mapping[str, Sensor]) -> None:
         """Raise `SignalError` where a field is recorded in another unit or rate than its sensor's encoder declares."""
         stored = load_index(self.folder).modalities
         for field, sensor in self.sensor.items():
             where = f"task {self.name!r}, field {field!r} of {str(self.folder)!r}"
             told = self.told.sensor_of(sensor) if self.told is not None else None
-            self.conform[field] = conform_recorded(senses[sensor].encoder, stored[field], told, where)
+            self.conform[field] = conform_recorded(sensors[sensor].encoder, stored[field], told, where)
 
     def __len__(self) -> int:
         count = count_samples(self.folder, self.config.split)
@@ -151,7 +151,7 @@ class Task:
     def keep(self, processor: SensorProcessor, gib: float, *, progress: bool = False) -> None:
         """Read all examples into memory, signals as stage one sees them, if they take less than `gib` GiB.
 
-        A signal of a frozen sense has to be encoded once; one whose encoder trains is kept as it was recorded.
+        A signal of a frozen sensor has to be encoded once; one whose encoder trains is kept as it was recorded.
         """
         found: list[Example | None] = []
         chunk: list[Example | None] = []
@@ -172,7 +172,7 @@ class Task:
         self.kept = found + self.encoded(chunk, processor)
 
     def encoded(self, chunk: Sequence[Example | None], processor: SensorProcessor) -> list[Example | None]:
-        """The same with `Sensed` for signals, and None for what no sensor can read, where that may be."""
+        """The same with `SensorFeatures` for signals, and None for what no sensor can read, where that may be."""
         given = [example for example in chunk if example is not None]
         if self.damaged is None:
             return [*encode_once(given, processor)]

@@ -42,7 +42,7 @@ def pack_head(manifest: Manifest, results: Mapping[str, Any], name: str) -> str:
             "base_model": manifest.base["name"],
             "base_model_relation": "finetune" if manifest.whole else "adapter",
         }
-    tags = ["sensor-pack", *manifest.senses, manifest.method]
+    tags = ["sensor-pack", *manifest.sensors, manifest.method]
     return head(name, tags, manifest.licences.values(), list(_answers(results)), **more)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from pairalign import __version__
 from pairalign.core.config import load_config, load_written, to_dict, to_yaml
+from pairalign.core.earlier import settings_of_today
 from pairalign.core.errors import CheckpointError, StorageError
 from pairalign.core.notation import read_mapping
 from pairalign.core.plugins import is_file, read_plugin
@@ -156,7 +157,8 @@ class RunFolder:
         """
         path = self.path / CONFIG
         found: Any = load_written(self.kind, path)
-        gone = list(missing(self.record().get("config", {}), read_mapping(path)))
+        known, there = self.record().get("config", {}), read_mapping(path)
+        gone = list(missing(settings_of_today(self.kind, known), settings_of_today(self.kind, there)))
         if gone:
             raise CheckpointError(f"{str(path)!r} was cut off, it lacks {', '.join(gone[:3])}: copy the run again.")
         return found

@@ -1,4 +1,4 @@
-"""One question to a model with senses, answered in words."""
+"""One question to a model with sensors, answered in words."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def answer(
     `{image}` or a sensor's name in braces puts the next of them there; the rest comes first, in the order given.
 
     Args:
-        model: with its senses, as `load_sensor_model` or `load_recomposed` gives it.
+        model: with its sensors, as `load_sensor_model` or `load_recomposed` gives it.
         processor: the same.
         question: what the user says.
         images: PIL pictures.

@@ -1,10 +1,10 @@
 """`SensorModel`: a pretrained multimodal language model that also reads sensors, without a fork of its code.
 
     model = SensorModel(llm)
-    model.add("touch", sense, placeholder=32000)
+    model.add("touch", sensor, placeholder=32000)
     model.generate(input_ids=ids, signals={"touch": gels}, pixel_values=pictures)
 
-A prompt holds `sense.length` placeholder tokens a signal. Before the model sees the ids, placeholders become a token
+A prompt holds `sensor.length` placeholder tokens a signal. Before the model sees the ids, placeholders become a token
 that the prompt has already, and the embedding layer's rows there become the bridge's vectors: no vocabulary grows, so
 that a prompt without a sensor gives what the model gave before, bit for bit.
 
@@ -16,29 +16,30 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from pairalign.core.earlier import earlier_keywords
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.core.names import SENSOR
 from pairalign.dormant.following import Followed
 from pairalign.dormant.frozen import keep_frozen_still
 from pairalign.dormant.updates import kept_changes
-from pairalign.sensors.bridges.bridge import Sensed
-from pairalign.sensors.sensor import Sense, embedding_of
+from pairalign.sensors.bridges.bridge import SensorFeatures
+from pairalign.sensors.sensor import Sensor, embedding_of
 from pairalign.sensors.splice import Onward, Splice, recall, remember, spliced
 from pairalign.sensors.turns import Turns
 
-Signals = Mapping[str, Sensed | Tensor | Sequence[Tensor]]
+Signals = Mapping[str, SensorFeatures | Tensor | Sequence[Tensor]]
 CACHES = ("past_key_values", "cache")  # before and since transformers 5.2x
 PREFIX_LMS = ("paligemma", "colpali")
 VISUAL = ("image", "video", "vision", "audio")
 
 
 class SensorModel(nn.Module):
-    """A Hugging Face image-text-to-text model, or a `DormantModel` around one, and senses by name.
+    """A Hugging Face image-text-to-text model, or a `DormantModel` around one, and sensors by name.
 
     Args:
         llm: that model.
@@ -49,37 +50,43 @@ class SensorModel(nn.Module):
         check_multimodal(llm)
         check_causal(llm)
         self.llm = llm
-        self.senses = nn.ModuleDict()
+        self.add_module("senses", nn.ModuleDict())  # as the state dicts of all versions call it
         self.placeholders: dict[str, int] = {}
         self.keeps_logits = "logits_to_keep" in inspect.signature(llm.forward).parameters
         self.turns = Turns()
         self.visual = _visual_tokens(getattr(llm, "config", None))
 
-    def add(self, name: str, sense: Sense, placeholder: int) -> None:
-        """Give the model a sense.
+    @property
+    def sensors(self) -> nn.ModuleDict:
+        """Sensors by name; `senses` is its earlier name, which state dicts keep."""
+        return cast(nn.ModuleDict, self._modules["senses"])
+
+    @earlier_keywords(sense="sensor")
+    def add(self, name: str, sensor: Sensor, placeholder: int) -> None:
+        """Give the model a sensor.
 
         Args:
             name: of the sensor.
-            sense: encoder, head and bridge.
+            sensor: encoder, head and bridge.
             placeholder: token id that stands for one of its vectors.
         """
         if fault := SENSOR.fault(name):
             raise ConfigError(f"sensor {name!r}: {fault}.")
-        if name in self.senses:
+        if name in self.sensors:
             raise ConfigError(f"sensor {name!r} is there already: remove it first.")
         if placeholder in self.placeholders.values() or placeholder in self.visual:
             raise ConfigError(f"placeholder={placeholder} of sensor {name!r} is taken: use an id of its own.")
-        self.senses[name] = sense.to(next(self.llm.parameters()).device)
+        self.sensors[name] = sensor.to(next(self.llm.parameters()).device)
         self.placeholders[name] = placeholder
 
     def remove(self, name: str) -> None:
-        """Take a sense away.
+        """Take a sensor away.
 
         Args:
             name: of the sensor.
         """
         self._known(name)
-        del self.senses[name], self.placeholders[name]
+        del self.sensors[name], self.placeholders[name]
 
     def train(self, mode: bool = True) -> SensorModel:
         """Only what trains is in training mode; Lightning and every wrapper come by here.
@@ -159,15 +166,15 @@ class SensorModel(nn.Module):
         places = {name: input_ids == token for name, token in self.placeholders.items()}
         found = {}
         for name, where in places.items():
-            sense, count = self.senses[name], int(where.sum())
+            sensor, count = self.sensors[name], int(where.sum())
             given = _count(signals[name]) if name in signals else 0
-            if count != given * sense.length:  # type: ignore[operator]
+            if count != given * sensor.length:  # type: ignore[operator]
                 raise DataError(
-                    f"sensor {name!r}: the prompt has placeholders for {count / sense.length:g} signals "  # type: ignore[operator]
-                    f"({count} tokens of {sense.length} each), and {given} were given."
+                    f"sensor {name!r}: the prompt has placeholders for {count / sensor.length:g} signals "  # type: ignore[operator]
+                    f"({count} tokens of {sensor.length} each), and {given} were given."
                 )
             if count:
-                found[name] = sense(signals[name]).flatten(0, 1)
+                found[name] = sensor(signals[name]).flatten(0, 1)
         caches = {name: inputs[name] for name in CACHES if inputs.get(name) is not None}
         if not found:
             return input_ids, next(filter(None, map(recall, caches.values())), None)
@@ -197,8 +204,8 @@ class SensorModel(nn.Module):
         return torch.where(where, stand_in, ids)
 
     def _known(self, name: str) -> None:
-        if name not in self.senses:
-            raise ConfigError(f"sensor {name!r} is not installed.{did_you_mean(name, self.senses)}")
+        if name not in self.sensors:
+            raise ConfigError(f"sensor {name!r} is not installed.{did_you_mean(name, self.sensors)}")
 
 
 def check_multimodal(model: nn.Module) -> None:
@@ -233,8 +240,8 @@ def cache_of(out: Any) -> Any:
     return next((out[name] for name in CACHES if isinstance(out, Mapping) and out.get(name) is not None), None)
 
 
-def _count(signals: Sensed | Tensor | Sequence[Tensor]) -> int:
-    if isinstance(signals, Sensed):
+def _count(signals: SensorFeatures | Tensor | Sequence[Tensor]) -> int:
+    if isinstance(signals, SensorFeatures):
         return len(signals.shared)
     return signals.num_graphs if hasattr(signals, "num_graphs") else len(signals)
 

@@ -1,6 +1,6 @@
 """Prompts that hold sensors: placeholders through the tokenizer and the chat template, signals checked and collated.
 
-    processor = SensorProcessor(AutoProcessor.from_pretrained(base), {"touch": model.senses["touch"]})
+    processor = SensorProcessor(AutoProcessor.from_pretrained(base), {"touch": model.sensors["touch"]})
     batch = processor(["user: <|touch|> is it soft?"], signals={"touch": [gel]}, return_tensors="pt")
     model.generate(**batch)
 
@@ -21,14 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.caption import unwritable
+from pairalign.core.earlier import earlier_keywords
 from pairalign.core.errors import ConfigError, DataError, did_you_mean
 from pairalign.core.names import SENSOR
 from pairalign.data.picture import rgb_picture
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.bridges.bridge import SensorFeatures
 from pairalign.sensors.prompt import join_text
 from pairalign.sensors.quantise import loading_in, settle_base
 from pairalign.sensors.reserved import reserved_words, spelt_in
-from pairalign.sensors.sensor import Sense
+from pairalign.sensors.sensor import Sensor
 
 Message = Mapping[str, Any]
 RESERVED = (
@@ -63,18 +64,19 @@ class SensorProcessor:
 
     Args:
         processor: that processor.
-        senses: by name.
+        sensors: by name.
     """
 
-    def __init__(self, processor: Any, senses: Mapping[str, Sense]) -> None:
+    @earlier_keywords(senses="sensors")
+    def __init__(self, processor: Any, sensors: Mapping[str, Sensor]) -> None:
         self.base = processor
         self._begin()
-        self.senses: dict[str, Sense] = {}
+        self.sensors: dict[str, Sensor] = {}
         self.placeholders: dict[str, int] = {}
         self._added: set[str] = set()
         self._reserved: frozenset[str] | None = None
-        for name, sense in senses.items():
-            self.add(name, sense)
+        for name, sensor in sensors.items():
+            self.add(name, sensor)
 
     def _begin(self) -> None:
         """A copy of the base's processor, that can pad."""
@@ -85,17 +87,22 @@ class SensorProcessor:
 
     @property
     def added(self) -> tuple[str, ...]:
-        """The placeholders that the tokenizer was given, those of forgotten senses too, in order."""
+        """The placeholders that the tokenizer was given, those of forgotten sensors too, in order."""
         return tuple(sorted(self._added, key=self.tokenizer.convert_tokens_to_ids))
 
-    def take_back(self, words: Sequence[str], senses: Collection[str]) -> None:
-        """Be as before: the tokenizer with some of its `added` words alone, and some of its senses.
+    @property
+    def senses(self) -> dict[str, Sensor]:
+        """Deprecated name of `sensors`."""
+        return self.sensors
+
+    def take_back(self, words: Sequence[str], sensors: Collection[str]) -> None:
+        """Be as before: the tokenizer with some of its `added` words alone, and some of its sensors.
 
         Args:
             words: that stay.
-            senses: names that stay.
+            sensors: names that stay.
         """
-        for name in [name for name in self.senses if name not in senses]:
+        for name in [name for name in self.sensors if name not in sensors]:
             self.remove(name)
         if self.added != tuple(words):
             self._begin()
@@ -103,12 +110,13 @@ class SensorProcessor:
                 self.tokenizer.add_tokens([word], special_tokens=True)
             self._added, self._reserved = set(words), None
 
-    def add(self, name: str, sense: Sense) -> int:
-        """Give the tokenizer a placeholder for a sense; return its id.
+    @earlier_keywords(sense="sensor")
+    def add(self, name: str, sensor: Sensor) -> int:
+        """Give the tokenizer a placeholder for a sensor; return its id.
 
         Args:
             name: of the sensor.
-            sense: encoder, head and bridge.
+            sensor: encoder, head and bridge.
 
         Raises:
             ConfigError: for what is no name.
@@ -124,16 +132,16 @@ class SensorProcessor:
         self.tokenizer.add_tokens([token], special_tokens=True)
         self._added.add(token)
         self._reserved = None
-        self.senses[name], self.placeholders[name] = sense, self.tokenizer.convert_tokens_to_ids(token)
+        self.sensors[name], self.placeholders[name] = sensor, self.tokenizer.convert_tokens_to_ids(token)
         return self.placeholders[name]
 
     def remove(self, name: str) -> None:
-        """Forget a sense; its placeholder is refused from then on.
+        """Forget a sensor; its placeholder is refused from then on.
 
         Args:
             name: of the sensor.
         """
-        del self.senses[name], self.placeholders[name]
+        del self.sensors[name], self.placeholders[name]
 
     def check_text(self, text: str, where: str) -> None:
         """Raise `DataError` where a text spells a word that the base, or this processor, reads as something else.
@@ -218,30 +226,31 @@ class SensorProcessor:
         """
         texts, signals = [text] if isinstance(text, str) else list(text), signals or {}
         for name in signals:
-            if name not in self.senses:
-                raise ConfigError(f"sensor {name!r} is not installed.{did_you_mean(name, self.senses)}")
-        for name, sense in self.senses.items():
+            if name not in self.sensors:
+                raise ConfigError(f"sensor {name!r} is not installed.{did_you_mean(name, self.sensors)}")
+        for name, sensor in self.sensors.items():
             token, given = placeholder(name), len(signals.get(name, ()))
             asked = sum(t.count(token) for t in texts)
             if asked != given:
                 raise DataError(f"sensor {name!r}: the text has {asked} {token}, and {given} signals were given.")
-            texts = [t.replace(token, token * sense.length) for t in texts]
+            texts = [t.replace(token, token * sensor.length) for t in texts]
         if options.get("images") is not None:
             options["images"] = _shown(options["images"])
         batch = dict(self.processor(text=texts, **{"return_tensors": "pt", **options}))
         return batch | ({"signals": self.read(signals)} if any(map(len, signals.values())) else {})
 
-    def read(self, signals: Mapping[str, Sequence[Any]]) -> dict[str, Tensor | Sensed]:
+    def read(self, signals: Mapping[str, Sequence[Any]]) -> dict[str, Tensor | SensorFeatures]:
         """Raw signals preprocessed by their encoders, checked against what they declare, and collated.
 
         Args:
-            signals: by sensor; those that stage one has read already, `Sensed` without a batch axis, are stacked.
+            signals: by sensor; those that stage one has read already, `SensorFeatures` without a batch axis, are
+                stacked.
         """
-        found: dict[str, Tensor | Sensed] = {}
+        found: dict[str, Tensor | SensorFeatures] = {}
         for name, values in signals.items():
-            encoder, read = self.senses[name].encoder, []
-            if values and isinstance(values[0], Sensed):
-                found[name] = Sensed(*(torch.stack(parts) for parts in zip(*values, strict=True)))
+            encoder, read = self.sensors[name].encoder, []
+            if values and isinstance(values[0], SensorFeatures):
+                found[name] = SensorFeatures(*(torch.stack(parts) for parts in zip(*values, strict=True)))
                 continue
             for n, value in enumerate(values):
                 read.append(encoder.preprocess(value))
@@ -277,8 +286,8 @@ def to_device(value: Any, device: torch.device) -> Any:
     """A model's inputs with every tensor on a device, those of signals too."""
     if isinstance(value, Mapping):
         return {name: to_device(part, device) for name, part in value.items()}
-    if isinstance(value, Sensed):
-        return Sensed(*(part.to(device) for part in value))
+    if isinstance(value, SensorFeatures):
+        return SensorFeatures(*(part.to(device) for part in value))
     return value.to(device) if hasattr(value, "to") else value
 
 

@@ -1,4 +1,4 @@
-"""A sense: a sensor's encoder and head from stage one, and the bridge into the language model.
+"""A sensor of a language model: its encoder and head from stage one, and the bridge into the language model.
 
 The encoder is frozen, or trains with the bridge (`tune`); the head stays what stage one made of it.
 
@@ -20,17 +20,18 @@ from pairalign.align.latents import Latents
 from pairalign.align.model import build_head
 from pairalign.core.bounds import LARGEST, Within
 from pairalign.core.config import LatentConfig, Strict, Tune
+from pairalign.core.earlier import earlier
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import ConfigError
 from pairalign.core.registry import create_encoder
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.bridges.bridge import SensorFeatures
 from pairalign.sensors.bridges.recomposition import Recomposition
 from pairalign.sensors.bridges.registry import BridgeSizes, create_bridge
 
 
 @dataclass(frozen=True)
-class SenseRecipe(Strict):
-    """What a sense is built from, weights aside: registered `encoder` and its `options`, sizes of its latents, `head`
+class SensorRecipe(Strict):
+    """What a sensor is built from, weights aside: registered `encoder` and its `options`, sizes of its latents, `head`
     as in `ModalityConfig`, kind of `bridge` and its `tokens`, or the `sizes` of a recomposition.
     """
 
@@ -43,7 +44,7 @@ class SenseRecipe(Strict):
     sizes: dict[str, list[int]] = field(default_factory=dict)
 
 
-class Sense(nn.Module):
+class Sensor(nn.Module):
     """Signals (B, …), or what stage one made of them, → vectors (B, length, H)."""
 
     def __init__(
@@ -51,7 +52,7 @@ class Sense(nn.Module):
         encoder: Encoder,
         head: nn.Module,
         bridge: nn.Module,
-        recipe: SenseRecipe | None = None,
+        recipe: SensorRecipe | None = None,
         tune: Tune = "none",
     ) -> None:
         """`bridge`: a `Bridge`, or any module with its `length` and its call. recipe: what a sensor pack needs. tune:
@@ -78,21 +79,21 @@ class Sense(nn.Module):
         """Vectors that one signal takes in a prompt."""
         return int(self.bridge.length)  # type: ignore[arg-type]
 
-    def perceive(self, signals: Tensor | Sequence[Tensor]) -> Sensed:
+    def perceive(self, signals: Tensor | Sequence[Tensor]) -> SensorFeatures:
         """What encoder and head make of a batch of preprocessed signals; without a graph if nothing of them trains."""
         batch = self.encoder.collate(list(signals)) if isinstance(signals, Sequence) else signals
         device = next((t.device for t in self.state_dict().values()), None)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tuned):
             features = self.encoder(batch if device is None else batch.to(device))
             latents: Latents = self.head(features.pooled)
-        return Sensed(features.tokens, latents.shared, latents.private)
+        return SensorFeatures(features.tokens, latents.shared, latents.private)
 
-    def forward(self, signals: Sensed | Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, signals: SensorFeatures | Tensor | Sequence[Tensor]) -> Tensor:
         """(B, length, H)."""
-        vectors: Tensor = self.bridge(signals if isinstance(signals, Sensed) else self.perceive(signals))
+        vectors: Tensor = self.bridge(signals if isinstance(signals, SensorFeatures) else self.perceive(signals))
         return vectors
 
-    def train(self, mode: bool = True) -> Sense:
+    def train(self, mode: bool = True) -> Sensor:
         """Only the bridge is ever in training mode."""
         super().train(mode)
         self.encoder.eval()
@@ -100,8 +101,8 @@ class Sense(nn.Module):
         return self
 
 
-def build_sense(recipe: SenseRecipe, model: nn.Module) -> Sense:
-    """A sense on the model's device, its weights yet to be loaded; raise `RegistryError` for an unknown encoder."""
+def build_sensor(recipe: SensorRecipe, model: nn.Module) -> Sensor:
+    """A sensor on the model's device, its weights yet to be loaded; raise `RegistryError` for an unknown encoder."""
     encoder, device = create_encoder(recipe.encoder, **recipe.options), embedding_of(model).weight.device
     encoder.requires_grad_(False)
     head = build_head(encoder, recipe.latent, recipe.head, recipe.encoder)
@@ -111,7 +112,7 @@ def build_sense(recipe: SenseRecipe, model: nn.Module) -> Sense:
         bridge = Recomposition.empty(model, recipe.sizes)
     else:
         bridge = build_bridge(encoder, head, model, recipe.bridge, recipe.tokens)
-    return Sense(encoder, head, bridge, recipe).eval()
+    return Sensor(encoder, head, bridge, recipe).eval()
 
 
 def build_bridge(encoder: Encoder, head: nn.Module, model: nn.Module, kind: str, tokens: int) -> nn.Module:
@@ -142,3 +143,8 @@ def count_tokens(encoder: Encoder) -> int:
 def embedding_of(model: nn.Module) -> Any:
     """The model's input embedding layer."""
     return model.get_input_embeddings()  # type: ignore[operator]
+
+
+Sense = Sensor  # earlier name
+SenseRecipe = SensorRecipe  # earlier name
+build_sense = earlier(build_sensor, "build_sense")  # earlier name

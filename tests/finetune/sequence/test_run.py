@@ -31,7 +31,7 @@ def sequence(setup: Path, out: Path, **changes: Any) -> SequenceConfig:
     defaults = {
         "base": str(setup / "base"),
         "root": str(setup),
-        "senses": {name: {"run": "demo/run", "tokens": 2} for name in ("touch", "points")},
+        "sensors": {name: {"run": "demo/run", "tokens": 2} for name in ("touch", "points")},
         "held_out": {"image": {**IMAGE, **VAL}},
         "calibration": {"pictures": IMAGE},
         "calibration_size": 16,

@@ -27,7 +27,7 @@ def sequence(**changes: Any) -> SequenceConfig:
         "stages": [stage("a"), stage("b", "points", train={"steps": 7}), stage("c")],
         "defaults": {
             "base": "base",
-            "senses": {"touch": {"run": "run"}, "points": {"run": "run", "trained": True}},
+            "sensors": {"touch": {"run": "run"}, "points": {"run": "run", "trained": True}},
             "train": {"steps": 5, "lr": 0.1},
         },
         "out": "out",
@@ -46,7 +46,7 @@ def test_each_stage_begins_where_the_one_before_ended() -> None:
 def test_every_stage_has_all_senses_and_asks_all_questions() -> None:
     for one in stages_of(sequence()):
         assert list(one.config.validation) == ["a val", "b val", "c val"]
-        assert list(one.config.senses) == ["touch", "points"]
+        assert list(one.config.sensors) == ["touch", "points"]
         assert list(one.config.tasks) == [one.name]
 
 
@@ -55,7 +55,7 @@ def test_every_stage_has_all_senses_and_asks_all_questions() -> None:
 )
 def test_which_bridges_train(bridges: str, trained: list[str]) -> None:
     runs = stages_of(sequence(bridges=bridges))
-    assert [" ".join(n for n, s in run.config.senses.items() if s.trained) for run in runs] == trained
+    assert [" ".join(n for n, s in run.config.sensors.items() if s.trained) for run in runs] == trained
 
 
 def test_an_arm_counts_before_a_stage_and_a_stage_before_the_defaults() -> None:

@@ -20,9 +20,9 @@ class SequenceConfig(Strict):
 
     Args:
         stages: in order, each with a `name`, at least one task in `validation` that says what was learned, and else any
-            part of a `RecomposeConfig`: `tasks`, `senses`, `train: {steps: …}`. Each begins where the one before ended.
+            part of a `RecomposeConfig`: `tasks`, `train: {steps: …}`. Each begins where the one before ended.
         out: folder of all runs and of the report.
-        defaults: what all stages have: `base`, `root`, `senses`, `held_out`, `train`, ….
+        defaults: what all stages have: `base`, `root`, `sensors`, `held_out`, `train`, ….
         arms: ways to learn by name, each any part of a `RecomposeConfig`, such as `{method: lora, train: {lr: 1e-3}}`;
             all are taught all stages. An arm's settings count before a stage's, a stage's before the defaults;
             `options` are taken whole. None: the one way that defaults and stages say.

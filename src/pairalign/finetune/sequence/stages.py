@@ -1,21 +1,23 @@
 """The runs that a sequence is made of: one `RecomposeConfig` a stage, arm and seed.
 
-Every run has all senses and asks all questions, those of skills that come later, too: an untaught bridge is fresh and
+Every run has all sensors and asks all questions, those of skills that come later, too: an untaught bridge is fresh and
 stays so. So every line of the table has every column, and one base compares them all.
 
 Note:
-    What a stage changes in `senses` or `held_out` would make its figures those of something else, so it is refused; a
-    sense counts as shown where a training task's prompt has its field.
+    What a stage changes in `sensors` or `held_out` would make its figures those of something else, so it is refused; a
+    sensor counts as shown where a training task's prompt has its field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from pairalign.core.config import load_config
+from pairalign.core.earlier import settings_of_today
 from pairalign.core.errors import ConfigError, PairalignError
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.sequence.config import SequenceConfig
@@ -88,7 +90,7 @@ def _skills(config: SequenceConfig) -> dict[str, list[str]]:
                 )
             owner[task] = name
         found[name] = list(tasks)
-        for key in ("senses", "held_out"):
+        for key in ("sensors", "senses", "held_out"):
             if key in stage:
                 raise ConfigError(f"stages[{number}] {name!r}: {key} is the same in all stages: give it in defaults.")
     if "validation" in config.defaults:
@@ -106,7 +108,8 @@ def _run(
     before: Sequence[RecomposeConfig],
 ) -> RecomposeConfig:
     own = {key: value for key, value in config.stages[number].items() if key != "name"}
-    values = _merged(_merged(config.defaults, own), settings)
+    told = (settings_of_today(RecomposeConfig, one) for one in (config.defaults, own, settings))
+    values = reduce(_merged, told)
     home = Path(config.out)
     values["validation"] = {n: task for stage in config.stages for n, task in stage["validation"].items()}
     values |= {"seed": seed, "out": str(home / plain(arm) / f"seed{seed}" / f"{number + 1}-{plain(name)}")}
@@ -118,14 +121,14 @@ def _run(
     shown = [_shown(one) for one in (*before, made)]
     earlier = set[str]().union(*shown[:-1])
     trained = shown[-1] - (earlier if config.bridges == "first" else set())
-    senses = {n: replace(sense, trained=sense.trained and n in trained) for n, sense in made.senses.items()}
-    return replace(made, senses=senses)
+    sensors = {n: replace(sensor, trained=sensor.trained and n in trained) for n, sensor in made.sensors.items()}
+    return replace(made, sensors=sensors)
 
 
 def _shown(config: RecomposeConfig) -> set[str]:
     """Sensors that a run's training tasks show."""
     fields = [(task.signals.get(f, f)) for task in config.tasks.values() for f in FIELD.findall(task.prompt)]
-    return {name for name in fields if name in config.senses}
+    return {name for name in fields if name in config.sensors}
 
 
 def alone(stage: Stage) -> RecomposeConfig:

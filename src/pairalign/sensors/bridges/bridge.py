@@ -21,20 +21,20 @@ from pairalign.core.errors import ConfigError, did_you_mean
 Kind = Literal["linear", "mlp", "resampler"]
 
 
-class Sensed(NamedTuple):
+class SensorFeatures(NamedTuple):
     """What stage one knows of B signals: `tokens` (B, T, D), `shared` (B, d_s), `private` (B, d_p)."""
 
     tokens: Tensor
     shared: Tensor
     private: Tensor
 
-    def at(self, index: Tensor) -> Sensed:
+    def at(self, index: Tensor) -> SensorFeatures:
         """Some of the signals, in the order of `index`."""
-        return Sensed(*(part[index] for part in self))
+        return SensorFeatures(*(part[index] for part in self))
 
 
 class Bridge(nn.Module):
-    """`Sensed` → (B, length, H).
+    """`SensorFeatures` → (B, length, H).
 
     kind: "linear", "mlp" (a hidden layer of H), or "resampler" (learned queries attend to everything). tokens: vectors
     a signal takes beside one for each latent; the encoder's are averaged in that many groups, in order; 0 for the
@@ -57,7 +57,7 @@ class Bridge(nn.Module):
         self.norm = nn.RMSNorm(hidden)
         nn.init.constant_(self.norm.weight, size)
 
-    def forward(self, sensed: Sensed) -> Tensor:
+    def forward(self, sensed: SensorFeatures) -> Tensor:
         """(B, length, H)."""
         latents = [sensed.shared, sensed.private] if self.private else [sensed.shared]
         sources = [part.unsqueeze(1) for part in latents]
@@ -98,3 +98,6 @@ class Resampler(nn.Module):
 def _map(width: int, hidden: int, *, deep: bool) -> nn.Module:
     layers = [nn.LayerNorm(width), nn.Linear(width, hidden)]
     return nn.Sequential(*layers, nn.GELU(), nn.Linear(hidden, hidden)) if deep else nn.Sequential(*layers)
+
+
+Sensed = SensorFeatures  # earlier name

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from pairalign.core.errors import ConfigError, DataError
-from pairalign.sensors.bridges.bridge import Sensed
+from pairalign.sensors.bridges.bridge import SensorFeatures
 
 PROJECTORS = ("multi_modal_projector", "connector", "merger", "mm_projector")
 LEAST = 16
 
 
 class Recomposition(nn.Module):
-    """`Sensed` → (B, length, H), by the model's projector, which stays the model's."""
+    """`SensorFeatures` → (B, length, H), by the model's projector, which stays the model's."""
 
     mean: Tensor
     map: Tensor
@@ -51,7 +51,7 @@ class Recomposition(nn.Module):
         return cls(find_projector(model), mean, map, gate, sizes["length"][0])
 
     @torch.no_grad()
-    def forward(self, sensed: Sensed) -> Tensor:
+    def forward(self, sensed: SensorFeatures) -> Tensor:
         """(B, length, H)."""
         moved = (sensed.shared.float() * self.gate) @ self.map.T
         weight = next(self._projector[0].parameters())

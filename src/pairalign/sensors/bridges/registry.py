@@ -2,7 +2,7 @@
 
     @register_bridge("pooled")
     def pooled(sizes: BridgeSizes) -> nn.Module:
-        return Pooled(sizes)                       # has `length`; Sensed → (B, length, H)
+        return Pooled(sizes)                       # has `length`; SensorFeatures → (B, length, H)
 
 Note: vectors should leave with the size of the model's own embeddings (`BridgeSizes.size`), or a frozen model drowns in
 them. A pack says the bridge's name and holds its weights, never its code.
@@ -30,7 +30,7 @@ class BridgeSizes(NamedTuple):
         shared: width d_s of the shared latent.
         private: width d_p of the private one, 0 for none.
         hidden: width H of the language model's embeddings.
-        vectors: `senses.NAME.tokens` of the configuration.
+        vectors: `sensors.NAME.tokens` of the configuration.
         size: root mean square of an entry of the model's embeddings.
     """
 
@@ -55,7 +55,7 @@ _BRIDGES: dict[str, BuildBridge] = {kind: partial(_own, kind) for kind in get_ar
 
 
 def register_bridge(name: str) -> Callable[[F], F]:
-    """Register what builds a bridge, for `senses.NAME.bridge` and packs.
+    """Register what builds a bridge, for `sensors.NAME.bridge` and packs.
 
     Args:
         name: what configurations call it.
