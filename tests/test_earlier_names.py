@@ -15,6 +15,7 @@ import torch
 import yaml
 from jsonschema import ValidationError, validate
 from lightning.pytorch.trainer.call import _call_callbacks_load_state_dict
+from sensing import speaking
 from stage_two import killed, short_run
 
 import pairalign as pa
@@ -151,3 +152,9 @@ def test_what_makes_a_sensor_under_its_earlier_names() -> None:
     assert (sensor.Sense, sensor.SenseRecipe) == (sensor.Sensor, sensor.SensorRecipe)
     assert (bridge.Sensed, config.SenseConfig) == (bridge.SensorFeatures, config.SensorConfig)
     assert inspect.unwrap(sensor.build_sense) is sensor.build_sensor
+    model, processor = speaking()
+    made, token = model.senses["touch"], model.placeholders["touch"]
+    model.remove("touch")
+    with pytest.warns(FutureWarning, match="sense= is called sensor= now"):
+        model.add("touch", sense=made, placeholder=token)
+    assert model.sensors["touch"] is made is processor.senses["touch"]

@@ -54,7 +54,7 @@ def found(made: Demo) -> Evaluation:
     return made.evaluation
 
 
-def test_no_training_pair_shows_more_than_two_senses(found: Evaluation, folder: Path) -> None:
+def test_no_training_pair_shows_more_than_two_modalities(found: Evaluation, folder: Path) -> None:
     config = demo_config(folder, SIZE, 0)
     assert {edge.between for edge in config.edges} == {("image", "text"), ("image", "touch"), ("text", "points")}
     for edge in config.edges:

@@ -115,7 +115,7 @@ def options(**parts: Any) -> Change:
 
 REFUSED: dict[str, tuple[Change, str]] = {
     "no hashes, a weight flipped": (forget, "has no hash of sense.safetensors"),
-    "no hash of the senses": (drop("sense.safetensors"), "has no hash of sense.safetensors"),
+    "no hash of the sensors": (drop("sense.safetensors"), "has no hash of sense.safetensors"),
     "no hash of the delta": (drop("dormant_model.safetensors"), "has no hash of dormant_model.safetensors"),
     "no hash of the delta's settings": (drop("dormant_config.json"), "has no hash of dormant_config.json"),
     "an absolute name": (

@@ -12,5 +12,5 @@ from pairalign.finetune.assemble import assemble
 
 @pytest.fixture(scope="module")
 def base(setup: Path) -> Base:
-    """A model with its senses, and its processor, as they are before any training."""
+    """A model with its sensors, and its processor, as they are before any training."""
     return assemble(settings(setup, setup / "unused"))

@@ -355,7 +355,7 @@ def test_an_evaluation_that_cannot_be_written_says_so_before_it_measures(command
     assert "give --out" in printed
 
 
-def test_stage_two_knows_its_base_its_senses_and_its_data(setup: Path, tmp_path: Path) -> None:
+def test_stage_two_knows_its_base_its_sensors_and_its_data(setup: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     for name in ("base", "lessons", "demo/run"):
         shutil.copytree(setup / name, home / name)

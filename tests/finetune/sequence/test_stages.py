@@ -43,7 +43,7 @@ def test_each_stage_begins_where_the_one_before_ended() -> None:
     assert (a.arm, a.config.out) == ("dormant", "out/dormant/seed0/1-a")
 
 
-def test_every_stage_has_all_senses_and_asks_all_questions() -> None:
+def test_every_stage_has_all_sensors_and_asks_all_questions() -> None:
     for one in stages_of(sequence()):
         assert list(one.config.validation) == ["a val", "b val", "c val"]
         assert list(one.config.sensors) == ["touch", "points"]
