@@ -24,6 +24,7 @@ from pairalign.align.check import check_edges, check_folders
 from pairalign.align.dataset import DatasetSource, PairDataset, SideSource
 from pairalign.align.identity import align_identity
 from pairalign.align.latents import AnchorHead
+from pairalign.align.losses import check_loss
 from pairalign.align.metrics import read_metrics as read_metrics
 from pairalign.align.modality import read_run
 from pairalign.align.model import PairAligner, build_aligner
@@ -42,6 +43,8 @@ from pairalign.processes.launch import launch
 from pairalign.runs.checkpoint import read_checkpoint
 from pairalign.runs.claim import Claim, claim
 from pairalign.runs.folder import CHECKPOINT, RunFolder
+from pairalign.runs.identity import GONE
+from pairalign.runs.plugins import load_plugins
 from pairalign.runtime import DeviceLike, Runtime, find_device
 
 if TYPE_CHECKING:
@@ -116,8 +119,16 @@ def align_pairs(config: AlignConfig, *, progress: bool = True, fresh: bool = Fal
     """
     check_strategy(config.train.strategy)
     check_folders(config)
+    _check_loss(config)
     folder, work = Path(config.out), partial(_align, config, progress=progress, fresh=fresh)
     return launch(config.train, work, checkpoint=folder / "last.ckpt", reload=partial(load_aligned, folder))
+
+
+def _check_loss(config: AlignConfig) -> None:
+    """Before any process is started; a plugin that is not there is said where it is loaded."""
+    named = RunFolder(Path(config.out), "align", AlignConfig).named_or_kept(config.plugins)
+    if GONE not in load_plugins(named).values():
+        check_loss(config.loss.contrastive)
 
 
 def _align(config: AlignConfig, runtime: Runtime, *, progress: bool, fresh: bool) -> AlignRun:
