@@ -140,7 +140,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an encoder that reads a place": (options(pretrained="/etc/passwd"), "would read '/etc/passwd' of this machine"),
     "an encoder that reads my home": (options(model={"a": ["~/x"]}), "would read '~/x' of this machine"),
     "an encoder of another size": (options(width=50_000), "are not those of its weights"),
-    "a latent of another size": (recipe(latent={"shared": 10**9, "private": 4}), "are not those of its weights"),
+    "a latent of another size": (recipe(latent={"shared": 50_000, "private": 4}), "are not those of its weights"),
+    "a latent without end": (recipe(latent={"shared": 10**9, "private": 4}), "give a whole number from 1 to 65536"),
     "a bridge without end": (recipe(tokens=10**12), "are not those of its weights"),
     "a recomposition of terabytes": (
         recipe(bridge="recomposition", sizes={"mean": [10**6, 10**6], "map": [1, 1], "gate": [1], "length": [1]}),
