@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from fake_hub import Hub, serve
 from huggingface_hub import ModelCard, constants
+from safetensors.torch import load_file, save_file
 from stage_two import short_run
 
 import pairalign as pa
 from pairalign import PublishedRun, SensorPack
 from pairalign.cli.main import main
-from pairalign.core.errors import HubError, PackError, StorageError
+from pairalign.core.errors import CheckpointError, HubError, IdentityError, PackError, StorageError
 from pairalign.data.world import World
 from pairalign.evaluate.run import evaluate_run
 from pairalign.export.manifest import read_manifest
@@ -159,6 +161,36 @@ def test_an_aligned_run_goes_without_this_machines_places_and_without_code(
         assert opened.embed("touch", picture).equal(mine)
     with pytest.raises(StorageError, match="lies in the Hub's cache, where nothing else is written: give --out"):
         evaluate_run("org/space", setup / "demo" / "pairs" / "pool", progress=False)
+
+
+def test_stage_two_reads_an_aligned_run_by_its_name(hub: Hub, setup: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(setup / "demo" / "run", tmp_path / "space"))
+    first = PublishedRun(run).push_to_hub("org/space").rpartition("/")[2]
+    shared = {"dormant": {"score": "magnitude", "structure": "rows", "density": 0.2}, "held_out": {}, "validation": {}}
+    sensors = {"touch": {"run": f"org/space@{first}", "tokens": 2}}
+    taught = short_run(setup, tmp_path / "taught", sensors=sensors, **shared)
+    here = short_run(setup, tmp_path / "here", **shared)
+    for name, tensor in here.model.sensors.state_dict().items():
+        assert torch.equal(taught.model.sensors.state_dict()[name], tensor)
+    assert read_manifest(pa.export_pack(taught, tmp_path / "pack")).sensors.keys() == {"touch"}
+    with pytest.raises(HubError, match="run 'org/nowhere' is no folder here"):
+        short_run(setup, tmp_path / "none", sensors={"touch": {"run": "org/nowhere"}}, **shared)
+    (tmp_path / "org" / "space").mkdir(parents=True)  # in the current folder, which is not `root`
+    with pytest.raises(CheckpointError, match=r"org/space' has no config\.yaml"):
+        short_run(setup, tmp_path / "none", sensors={"touch": {"run": "org/space"}}, **shared)
+
+    PublishedRun(run).push_to_hub("org/latest")
+    moving = {"sensors": {"touch": {"run": "org/latest", "tokens": 2}}, **shared}
+    short_run(setup, tmp_path / "moving", **moving)
+    asked = len(hub.asked)
+    assert short_run(setup, tmp_path / "moving", **moving).finished
+    assert len(hub.asked) > asked
+    weights = load_file(run / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, run / "model.safetensors")
+    hub.commits["org/latest"][-1][1]["model.safetensors"] = (run / "model.safetensors").read_bytes()
+    PublishedRun(run).push_to_hub("org/latest")
+    with pytest.raises(IdentityError, match="stage-one run of touch"):
+        short_run(setup, tmp_path / "moving", **moving)
 
 
 def test_plugins_stay_here_and_the_card_names_them(hub: Hub, setup: Path, tmp_path: Path) -> None:

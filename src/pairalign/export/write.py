@@ -37,6 +37,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.load import RecomposeRun
 from pairalign.finetune.methods import create_method
 from pairalign.finetune.results import tuned_sensors
+from pairalign.hub.place import find_sensor_run
 from pairalign.runs.versions import git_commit
 from pairalign.sensors.sensor import Sensor, SensorRecipe
 from pairalign.sharding import whole
@@ -186,7 +187,7 @@ def weight_of(llm: nn.Module, name: str) -> Tensor | None:
 
 def _plugins(config: RecomposeConfig) -> tuple[str, ...]:
     """Plugins of both stages, files by their names."""
-    stages = [read_run(Path(config.root) / one.run) for one in config.sensors.values()]
+    stages = [read_run(find_sensor_run(one.run, config.root)) for one in config.sensors.values()]
     found = [*config.plugins, *(plugin for stage in stages for plugin in stage.plugins)]
     return tuple(dict.fromkeys(Path(plugin).name if plugin.endswith(".py") else plugin for plugin in found))
 
@@ -195,14 +196,14 @@ def _temperature(config: RecomposeConfig) -> dict[str, float]:
     return {
         f"{name}: {edge}": scale
         for name, one in config.sensors.items()
-        for edge, scale in read_scales(Path(config.root) / one.run).items()
+        for edge, scale in read_scales(find_sensor_run(one.run, config.root)).items()
     }
 
 
 def _provenance(run: RecomposeRun, delta: str | None, others: Sequence[Manifest] = ()) -> dict[str, Any]:
     llm, config = run.model.llm, run.config
     stages: Mapping[str, Any] = {
-        name: to_dict(read_run(Path(config.root) / one.run)) for name, one in config.sensors.items()
+        name: to_dict(read_run(find_sensor_run(one.run, config.root))) for name, one in config.sensors.items()
     }
     told = {
         "pairalign": __version__,

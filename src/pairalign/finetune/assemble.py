@@ -11,7 +11,6 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from pairalign.data.shards import read_samples
 from pairalign.dormant.quantised import is_quantised
 from pairalign.finetune.config import RecomposeConfig, SensorConfig
 from pairalign.finetune.methods.method import beside_base
+from pairalign.hub.place import find_sensor_run
 from pairalign.sensors.bridges.recomposition import Recomposition, fit_recomposition
 from pairalign.sensors.model import SensorModel
 from pairalign.sensors.processor import CPU, Loading, SensorProcessor, load_base
@@ -90,7 +90,7 @@ def _sensor(
     device: torch.device,
     plugins: Sequence[str],
 ) -> Sensor:
-    folder = Path(root) / config.run
+    folder = find_sensor_run(config.run, root)
     run = load_modality(folder, config.modality or name, device, plugins=plugins)
     told = run.told
     try:

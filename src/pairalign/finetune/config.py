@@ -22,7 +22,7 @@ class SensorConfig(Strict):
     """One sensor: the stage-one run that aligned it, and its bridge.
 
     Args:
-        run: folder of that run.
+        run: folder of that run, below `root`, or `ORG/NAME[@REVISION]` on the Hub where no such folder is.
         modality: what the sensor is called there; its own name if null.
         bridge: "linear", "mlp", "resampler", or one that a plugin registers; or "recomposition", through the model's
             own image projector, which is fitted to `images` and never trained.

@@ -23,6 +23,7 @@ from pairalign.dormant.reserved import deltas_hash
 from pairalign.files import sha256_file, sha256_text
 from pairalign.finetune.config import RecomposeConfig, TaskConfig
 from pairalign.finetune.installed import installed_folders
+from pairalign.hub.place import find_sensor_run
 from pairalign.runs.folder import CONFIG, DONE, RunFolder
 from pairalign.runs.identity import GONE, Identity, hashes
 from pairalign.runs.plugins import load_plugins
@@ -46,7 +47,7 @@ def _parts(config: RecomposeConfig) -> Iterator[Part]:
     root = Path(config.root)
     yield "base", partial(base_hash, config.base)
     for name, sensor in config.sensors.items():
-        yield f"stage-one run of {name}", partial(sha256_file, root / sensor.run / "model.safetensors")
+        yield f"stage-one run of {name}", partial(_run_hash, sensor.run, root)
         if sensor.images is not None:
             yield f"images of {name}", partial(_content, find_place(sensor.images, config.root))
     for part in PARTS:
@@ -58,6 +59,10 @@ def _parts(config: RecomposeConfig) -> Iterator[Part]:
         yield "scores", partial(sha256_file, config.scores)
     if config.start is not None:
         yield "run that it starts from", partial(trained_hash, root / config.start.run)
+
+
+def _run_hash(run: str, root: Path) -> str:
+    return sha256_file(find_sensor_run(run, root) / "model.safetensors")
 
 
 def trained_hash(folder: Path) -> str:
@@ -81,8 +86,8 @@ def _content(folder: ShardPlace) -> str:
 def _encoders(config: RecomposeConfig) -> Iterator[tuple[str, str]]:
     """The registered encoder of every sensor, with the plugins of its stage-one run loaded."""
     for name, sensor in config.sensors.items():
-        run = RunFolder(Path(config.root) / sensor.run, "align", AlignConfig)
         try:
+            run = RunFolder(find_sensor_run(sensor.run, config.root), "align", AlignConfig)
             told = load_config(AlignConfig, run.path / CONFIG)
             load_plugins(run.to_load(told.plugins, config.plugins))
             yield name, told.modalities[sensor.modality or name].encoder

@@ -65,6 +65,15 @@ def find_run(place: str | Path, **options: Any) -> Path:
     return find_folder(place, lambda get: RUN, what="run", **options)
 
 
+def find_sensor_run(run: str, root: str | Path) -> Path:
+    """The stage-one run that a configuration names: the folder below `root`, or, where nothing lies there, what
+    `ORG/NAME[@REVISION]` is on the Hub. Errors: `find_folder`'s."""
+    here = Path(root) / run
+    if here.exists() or Path(run).exists() or NAME.fullmatch(run) is None:
+        return here  # what lies in the current folder is not what `root` says: the reader refuses it
+    return find_run(run)
+
+
 def folder_name(place: str) -> str:
     """What a folder of what `ORG/NAME@REVISION` names is called here."""
     match = NAME.fullmatch(place)
