@@ -46,4 +46,6 @@ the work, the floor of descriptors no higher than before (of workers each tensor
 more than in the warm-up, and all of them given back at the end but those of asyncio's own pool; *bytes a unit* is the
 slope that is left, per sample, request or run. Note: what grows in Python is named by its type, what a
 native library keeps is not. It takes about half an hour of a quiet core.""",
+    "pythons": """README's test command under other interpreters than the one that the rest of this page was measured
+with. *Held* means a test that passed; what is skipped says why in pytest's own output (`-rs`).""",
 }

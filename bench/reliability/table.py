@@ -21,6 +21,7 @@ PROMISES = {
     "hostile": "hostile files refused without anything run, written or read outside",
     "threads": "8 threads, 400 requests with and without sensors: each answered as alone",
     "soak": "long use: memory at most 1.02 × that after warm-up, file descriptors constant",
+    "pythons": "fast tests on Python 3.12 and 3.13",
 }
 PLAIN = (
     "section",

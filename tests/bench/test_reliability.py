@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,30 @@ def test_the_table_has_what_was_measured_and_says_what_was_not(tmp_path: Path) -
     lines = write_table(tmp_path, tmp_path / "page.md").read_text().splitlines()
     assert [line for line in lines if "8 of 8 (100 %); 3 of 26 readers had their time | 5 |" in line]
     assert [line for line in lines if "7 of 8 (87.5 %) | 5 | 2026-01-02 |" in line]
-    assert len([line for line in lines if "not measured" in line]) == 4
+    assert len([line for line in lines if "not measured" in line]) == 5
     for line in ("count: 2; sent: 11.", "| align | 1 of 2 |", "- align KILL 3: bytes", "Versions: torch 2."):
         assert line in lines
+
+
+def printed(path: Path, body: str) -> str:
+    """What pytest prints of a file of tests."""
+    (path / "test_it.py").write_text(body)
+    options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null"]
+    command = [sys.executable, "-m", "pytest", *options, "test_it.py"]
+    return subprocess.run(command, cwd=path, capture_output=True, text=True).stdout
+
+
+def test_what_pytest_counted_is_what_held(tmp_path: Path) -> None:
+    from reliability.pythons import read, summarise
+
+    about = ("3.12.1", "2.14.1", "5.24.0")
+    good = read(about, printed(tmp_path, "def test_a(): pass\ndef test_b(): import pytest; pytest.skip('x')"))
+    assert (good.passed, good.broken, good.skipped) == (1, 0, 1)
+    bad = read(about, printed(tmp_path, "def test_a(): pass\ndef test_b(): assert 0\ndef test_c(gone): pass"))
+    assert (bad.passed, bad.broken, len(bad.failures)) == (1, 2, 2)
+    assert "test_it.py::test_b" in bad.failures[0]
+    cut = read(about, "........ [ 50%]\ntold to stop at its time limit\n")
+    assert (cut.passed, cut.broken) == (0, 1)
+    assert read(about, printed(tmp_path, "import nothing_of_this_name")).broken == 1
+    told = summarise([good, bad])
+    assert (told["tried"], told["held"]) == (4, 2)
