@@ -54,7 +54,7 @@ def _tested(python: str, work: Path, seconds: int) -> Tested:
     about = subprocess.run([python, "-c", _ABOUT], capture_output=True, text=True, check=True, env=environment)
     output = work / f"python-{about.stdout.split()[0]}.txt"
     with output.open("w", encoding="utf-8") as file:
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command = [python, "-m", "pytest", "-p", "no:cacheprovider"]
         try:
             subprocess.run(command, stdout=file, stderr=file, cwd=ROOT, env=environment, timeout=seconds)
         except subprocess.TimeoutExpired:
