@@ -16,11 +16,10 @@ from torch import nn
 
 from pairalign.align.contrastive import LogitScale
 from pairalign.align.model import build_head
-from pairalign.align.store import check_restored, check_shapes
+from pairalign.align.store import check_restored, check_shapes, open_weights, restored_of
 from pairalign.core.config import AlignConfig, ModalityConfig
 from pairalign.core.encoder import Encoder
 from pairalign.core.errors import CheckpointError, ConfigError, did_you_mean
-from pairalign.core.record import parse_record
 from pairalign.core.registry import create_encoder, load_plugin
 from pairalign.data.graph import edge_name
 from pairalign.runs.folder import RunFolder
@@ -74,15 +73,10 @@ def load_modality(
 
 
 def _load(path: Path, modality: str, encoder: Encoder, head: nn.Module) -> None:
-    from safetensors import safe_open
-
     parts = {f"encoders.{modality}.": encoder, f"heads.{modality}.": head}
-    try:
-        with safe_open(path, framework="pt") as file:
-            restored = parse_record((file.metadata() or {}).get("restored", "{}"), dict[str, str])
-            stored = {p: {k.removeprefix(p): file.get_tensor(k) for k in file.keys() if k.startswith(p)} for p in parts}  # noqa: SIM118
-    except Exception as error:  # safetensors raises its own kind, which is no public class
-        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+    with open_weights(path) as file:
+        restored = restored_of(file)
+        stored = {p: {k.removeprefix(p): file.get_tensor(k) for k in file.keys() if k.startswith(p)} for p in parts}  # noqa: SIM118
     if modality in restored:
         del parts[f"encoders.{modality}."]
         check_restored(encoder, modality, restored[modality], path.parent)
@@ -95,17 +89,12 @@ def _load(path: Path, modality: str, encoder: Encoder, head: nn.Module) -> None:
 
 def read_scales(folder: str | Path) -> dict[str, float]:
     """The logit scale of every edge of a finished run."""
-    from safetensors import safe_open
-
-    path, config = Path(folder) / "model.safetensors", read_run(folder)
+    config = read_run(folder)
     found, loss = {}, config.loss
-    try:
-        with safe_open(path, framework="pt") as file:
-            stored = {
-                edge_name(e.between): file.get_tensor(f"scales.{edge_name(e.between)}.log_scale") for e in config.edges
-            }
-    except Exception as error:  # safetensors raises its own kind, which is no public class
-        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+    with open_weights(Path(folder) / "model.safetensors") as file:
+        stored = {
+            edge_name(e.between): file.get_tensor(f"scales.{edge_name(e.between)}.log_scale") for e in config.edges
+        }
     for name, value in stored.items():
         scale = LogitScale(loss.scale, loss.scale_min, loss.scale_max)
         scale.log_scale.data = value

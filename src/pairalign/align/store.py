@@ -8,7 +8,10 @@ Note:
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 from torch import nn
@@ -35,17 +38,24 @@ def save_weights(folder: Path, aligner: PairAligner) -> None:
     save_tensors(folder / "model.safetensors", tensors, {"restored": json.dumps(prints)})
 
 
+@contextmanager
+def open_weights(path: Path) -> Iterator[Any]:
+    """A run's model.safetensors, to read from; raise `CheckpointError` for whatever fails of that."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except Exception as error:  # safetensors raises its own kind, which is no public class
+        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+
+
 def check_shapes(folder: Path, built: nn.Module, prefix: str = "") -> None:
     """Raise `CheckpointError` where a module that has no memory yet, on the meta device, is another than the one stored
     in model.safetensors. prefix: what names of its weights begin with there."""
-    from safetensors import safe_open
-
     path = folder / "model.safetensors"
-    try:
-        with safe_open(path, framework="pt") as file:
-            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # safetensors raises its own kind, which is no public class
-        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+    with open_weights(path) as file:
+        stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     for name, tensor in built.state_dict(prefix=prefix).items():
         found = stored.get(name)
         if tensor.is_meta and found != tuple(tensor.shape):
@@ -58,15 +68,10 @@ def check_shapes(folder: Path, built: nn.Module, prefix: str = "") -> None:
 
 def load_weights(folder: Path, aligner: PairAligner) -> None:
     """Load model.safetensors into a freshly built aligner; raise `CheckpointError` where anything does not fit."""
-    from safetensors import safe_open
-
     path = folder / "model.safetensors"
-    try:
+    with open_weights(path) as file:
         tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            prints = parse_record((file.metadata() or {}).get("restored", "{}"), dict[str, str])
-    except Exception as error:  # safetensors raises its own kind, which is no public class
-        raise CheckpointError(f"weights {str(path)!r} are damaged: {error}") from error
+        prints = restored_of(file)
     for name, expected in prints.items():
         if name not in aligner.encoders:
             raise CheckpointError(f"weights {str(path)!r} are damaged: they name a tower {name!r}: copy the run again.")
@@ -79,6 +84,12 @@ def load_weights(folder: Path, aligner: PairAligner) -> None:
     missing = [m for m in missing if m.split(".")[0] != "encoders" or m.split(".")[1] not in prints]
     if missing or unexpected:
         raise CheckpointError(f"weights {str(path)!r} do not fit the encoders: {(missing + unexpected)[:3]} …")
+
+
+def restored_of(file: Any) -> dict[str, str]:
+    """Fingerprint of each tower that opened weights leave to its own source, by modality."""
+    found: dict[str, str] = parse_record((file.metadata() or {}).get("restored", "{}"), dict[str, str])
+    return found
 
 
 def check_restored(encoder: Encoder, name: str, expected: str, folder: Path) -> None:

@@ -185,9 +185,14 @@ def weight_of(llm: nn.Module, name: str) -> Tensor | None:
     return whole(found.detach()) if isinstance(found, Tensor) else None
 
 
+def _runs(config: RecomposeConfig) -> dict[str, Path]:
+    """Where the stage-one run of each sensor is."""
+    return {name: find_sensor_run(one.run, config.root) for name, one in config.sensors.items()}
+
+
 def _plugins(config: RecomposeConfig) -> tuple[str, ...]:
     """Plugins of both stages, files by their names."""
-    stages = [read_run(find_sensor_run(one.run, config.root)) for one in config.sensors.values()]
+    stages = [read_run(folder) for folder in _runs(config).values()]
     found = [*config.plugins, *(plugin for stage in stages for plugin in stage.plugins)]
     return tuple(dict.fromkeys(Path(plugin).name if plugin.endswith(".py") else plugin for plugin in found))
 
@@ -195,16 +200,14 @@ def _plugins(config: RecomposeConfig) -> tuple[str, ...]:
 def _temperature(config: RecomposeConfig) -> dict[str, float]:
     return {
         f"{name}: {edge}": scale
-        for name, one in config.sensors.items()
-        for edge, scale in read_scales(find_sensor_run(one.run, config.root)).items()
+        for name, folder in _runs(config).items()
+        for edge, scale in read_scales(folder).items()
     }
 
 
 def _provenance(run: RecomposeRun, delta: str | None, others: Sequence[Manifest] = ()) -> dict[str, Any]:
     llm, config = run.model.llm, run.config
-    stages: Mapping[str, Any] = {
-        name: to_dict(read_run(find_sensor_run(one.run, config.root))) for name, one in config.sensors.items()
-    }
+    stages: Mapping[str, Any] = {name: to_dict(read_run(folder)) for name, folder in _runs(config).items()}
     told = {
         "pairalign": __version__,
         "git": git_commit(),

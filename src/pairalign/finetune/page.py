@@ -105,10 +105,16 @@ def kind_rows(runs: Mapping[str, Results]) -> tuple[list[str], list[list[Any]]]:
     base = next(iter(runs.values()))["base"]
     rows: list[list[Any]] = []
     for part in ("validation", "held_out"):
-        for task, score in base.get(part, {}).items():
-            for kind, value in score["kinds"].items():
+        for task, measured in base.get(part, {}).items():
+            for kind, value in measured["kinds"].items():
                 cells = [results["after"][part][task]["kinds"][kind] for results in runs.values()]
-                rows.append([f"{task}: {kind.partition('.')[2] or kind}", value["n"], *map(_score, [value, *cells])])
+                rows.append(
+                    [
+                        f"{task}: {kind.partition('.')[2] or kind}",
+                        value["n"],
+                        *(Score(**score) for score in (value, *cells)),
+                    ]
+                )
     return ["question", "n", "base", *runs], rows
 
 
@@ -133,22 +139,15 @@ def _cell(told: Mapping[str, Any] | None, off: Mapping[str, Any] | None) -> str:
 
 def drift_lines(runs: Mapping[str, Results], name: str) -> dict[str, list[tuple[float, float]]]:
     """By run the mean over held-out tasks of one figure along training, where it was measured more than once."""
-    found = {method: [(line["step"], _mean(line, name)) for line in results.get("history", ()) if _has(line, name)]
-             for method, results in runs.items()}  # fmt: skip
+    found = {
+        method: [
+            (line["step"], sum(values) / len(values))
+            for line in results.get("history", ())
+            if (values := _values(line, name))
+        ]
+        for method, results in runs.items()
+    }
     return {method: line for method, line in found.items() if len({step for step, _ in line}) > 1}
-
-
-def _score(value: Any) -> Score:
-    return value if isinstance(value, Score) else Score(**value)
-
-
-def _has(line: Mapping[str, float], name: str) -> bool:
-    return bool(_values(line, name))
-
-
-def _mean(line: Mapping[str, float], name: str) -> float:
-    values = _values(line, name)
-    return sum(values) / len(values)
 
 
 def _values(line: Mapping[str, float], name: str) -> Sequence[float]:
