@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ranks import command_in_ranks
+from ranks import command_in_ranks, in_ranks
 from safetensors.torch import load_file
-from stage_two import settings, short_run, values
+from stage_two import TOUCH, settings, short_run, values
 
+from pairalign.cli.main import main
 from pairalign.core.errors import CheckpointError
+from pairalign.finetune.module import StageTwo
 from pairalign.finetune.run import recompose_mllm
+from pairalign.sensors import prefix
+from pairalign.sensors.prefix_disk import PrefixDisk
 
 
 @pytest.mark.slow
@@ -46,3 +53,61 @@ def test_two_processes_teach_what_one_does_with_the_whole_batch(
     (tmp_path / "two" / "results.json").unlink()
     with pytest.raises(CheckpointError, match="was written by 2 processes, now there are 1"):
         recompose_mllm(settings(setup, tmp_path / "two", train=train(size, accumulate)))
+
+
+@pytest.mark.slow
+def test_killed_processes_go_on_with_what_they_kept_on_disk(setup: Path, tmp_path: Path) -> None:
+    train = {"steps": 6, "warmup": 1, "accelerator": "cpu", "checkpoint_every": 2, "lr": 3e-4, "bridge_lr": 3e-4}
+    prompt = "a soft object and a hard object with a smooth surface {touch} {question}"
+    given = {"tasks": {"touch": {**TOUCH, "prompt": prompt, "limit": 8}}, "held_out": {}, "validation": {}}
+    path, folder = tmp_path / "config.json", tmp_path / "two" / "prefixes"
+    path.write_text(
+        json.dumps(values(setup, tmp_path / "two", **given, train={**train, "batch_size": 4, "prefix_disk": 0.1}))
+    )
+
+    def killed(rank: int) -> int:
+        step = StageTwo.training_step
+
+        def dies(self: StageTwo, *args: Any) -> Any:
+            if self.global_step == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(self, *args)
+
+        StageTwo.training_step = dies  # type: ignore[method-assign]
+        return main(["recompose", str(path), "--quiet"])
+
+    codes, said = in_ranks(killed, tmp_path)
+    assert -signal.SIGKILL in codes, said
+    assert (tmp_path / "two" / "last.ckpt").exists(), said
+    assert len(list(folder.glob("*.safetensors"))) == 1  # all say the same before the touch
+
+    def watched(rank: int) -> int:
+        found = {"kept": 0, "read": 0}
+        load, read = PrefixDisk.load, prefix.read_before
+
+        def loaded(self: PrefixDisk, *args: Any) -> Any:
+            row = load(self, *args)
+            found["kept"] += row is not None
+            return row
+
+        def anew(*args: Any) -> Any:
+            found["read"] += 1
+            return read(*args)
+
+        PrefixDisk.load, prefix.read_before = loaded, anew  # type: ignore[method-assign]
+        code = main(["recompose", str(path), "--quiet"])
+        (tmp_path / f"found-{rank}").write_text(json.dumps(found))
+        return code
+
+    codes, said = in_ranks(watched, tmp_path)
+    assert codes == [0, 0], said
+    assert "damaged" not in said
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"found-{rank}").read_text())
+        assert found == {"kept": 4, "read": 1}, found  # the one that compares cut prompts with whole ones
+    assert not folder.exists()
+
+    short_run(setup, tmp_path / "one", **given, train={**train, "batch_size": 8})
+    for one in (tmp_path / "one").rglob("*.safetensors"):
+        mine, theirs = load_file(one), load_file(tmp_path / "two" / one.relative_to(tmp_path / "one"))
+        assert max(float((mine[key].float() - theirs[key].float()).abs().max()) for key in mine) < 1e-5

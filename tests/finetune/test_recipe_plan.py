@@ -23,7 +23,7 @@ from pairalign.dormant.significance.scores import _SCORES
 from pairalign.finetune.architecture import build_on_meta, find_architecture
 from pairalign.finetune.methods import method_names
 from pairalign.finetune.plan_counts import count_layers
-from pairalign.finetune.plan_flops import count_flops
+from pairalign.finetune.plan_flops import count_flops, token_bytes
 from pairalign.finetune.recipe_page import HEADS, page
 from pairalign.finetune.recipe_plan import plan_recipe
 from pairalign.finetune.run import plan_recompose
@@ -261,3 +261,36 @@ def test_a_quantised_base_takes_the_bytes_that_were_planned(tmp_path: Path, form
     model = quantised_llama(tmp_path, form, torch.bfloat16)
     taken = sum(map(bytes_of, model.parameters()))
     assert base_bytes(plain_llama(tmp_path), torch.bfloat16, form) == pytest.approx(taken, rel=0.01)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_token_before_the_sensor_takes_is_what_reading_it_keeps(family: str) -> None:
+    model = FAMILIES[family].model()
+    text = model.get_decoder() if hasattr(model, "get_decoder") else model
+    with torch.no_grad():
+        kept = text(input_ids=torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
+    layers = [layer for layer in kept.layers if layer.keys is not None]
+    assert token_bytes(model, torch.float32) * 5 == sum(4 * (one.keys.numel() + one.values.numel()) for one in layers)
+
+
+def test_the_plan_says_what_is_kept_before_the_sensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(recipe("splash_3b"), train=replace(recipe("splash_3b").train, gradient_checkpointing=False))
+    architecture = find_architecture(config.base, ARCHITECTURES)
+    asked = replace(config.train, prefix_memory=2.0, prefix_disk=10.0)
+    for acts in ("sensor", None):  # where nothing is said it is from the sensor on
+        from_sensor = replace(config, dormant=replace(config.dormant, acts=acts))
+        bare, kept = (plan_recipe(replace(from_sensor, train=t), architecture) for t in (config.train, asked))
+        assert kept.before == bare.before == 2 * 36 * 2 * 128 * 2  # keys and values of 36 layers of 2 heads in bfloat16
+        assert kept.memory - bare.memory == 2 * 2**30
+        assert "none are kept (train.prefix_memory, train.prefix_disk)" in page(bare)
+        told = f"train.prefix_memory keeps {2 * 2**30 // 36864:,} tokens, train.prefix_disk keeps"
+        assert told in page(kept)
+    always = replace(config, dormant=replace(config.dormant, acts="always"))
+    for whole in (always, replace(from_sensor, train=replace(asked, gradient_checkpointing=True))):
+        plan = plan_recipe(replace(whole, train=replace(whole.train, prefix_memory=2.0)), architecture)
+        assert plan.before is None
+        assert "before the sensor" not in page(plan)
+        assert (
+            plan.memory
+            == plan_recipe(replace(whole, train=replace(whole.train, prefix_memory=0.0)), architecture).memory
+        )

@@ -60,6 +60,17 @@ def _whole(disk: PrefixDisk, key: str) -> bytes:
     return disk.path(key).read_bytes()
 
 
+def test_processes_share_what_is_free_in_equal_parts(tmp_path: Path) -> None:
+    alone = PrefixDisk(tmp_path, 1, "weights")
+    alone.keep("a", row())
+    size = alone.path("a").stat().st_size
+    assert PrefixDisk(tmp_path, 1, "weights", 4).room == (2**30 - size) // 4
+    full = PrefixDisk(tmp_path, (size + row().bytes) / 2**30, "weights", 2)  # half of it is no room for another
+    full.keep("b", row(1))
+    assert "a" in full
+    assert "b" not in full
+
+
 def test_room_is_kept_and_a_full_disk_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

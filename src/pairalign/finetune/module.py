@@ -30,6 +30,7 @@ from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.distil import base_says, divergence
 from pairalign.finetune.measure import answer_logits, answer_loss
 from pairalign.finetune.methods import Method
+from pairalign.finetune.prefixes import reads_apart
 from pairalign.finetune.rehearse import drift
 from pairalign.masters import build_adamw
 from pairalign.runtime import Runtime
@@ -72,9 +73,8 @@ class StageTwo(L.LightningModule):
         return nullcontext() if self.vision is None else self.vision.reading(self.model.llm)
 
     def _still(self, config: RecomposeConfig) -> bool:
-        """Whether a prompt's tokens before its first signal are the base's and stay it."""
-        behind = config.method == "bridge" or (config.method == "dormant" and config.dormant.acts == "sensor")
-        return behind and not self.shared and not config.train.gradient_checkpointing and config.device_map is None
+        """Whether a prompt's tokens before its first signal are read apart."""
+        return reads_apart(config) and not self.shared
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.prefixes is not None and not self.compared:

@@ -51,6 +51,13 @@ def count_flops(
     return forward + attention, backward + 2 * attention
 
 
+def token_bytes(model: nn.Module, dtype: torch.dtype) -> int:
+    """Bytes of one token's keys and values in all layers of the decoder."""
+    text = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(2 * text.num_hidden_layers * text.num_key_value_heads * head * dtype.itemsize)
+
+
 def estimate_activations(model: nn.Module, tokens: int, dtype: torch.dtype, checkpointing: bool) -> int:
     """Bytes kept for the backward pass over `tokens` tokens: an estimate from the sizes of a decoder layer.
 

@@ -34,6 +34,12 @@ WHOLE = (
 SAMPLES = 8  # of each task
 
 
+def reads_apart(config: RecomposeConfig) -> bool:
+    """Whether what stands before a prompt's first signal is the base's and stays it, and is read apart."""
+    behind = config.method == "bridge" or (config.method == "dormant" and config.dormant.acts == "sensor")
+    return behind and not config.train.gradient_checkpointing and config.device_map is None
+
+
 def open_disk(
     config: RecomposeConfig,
     model: SensorModel,
@@ -59,7 +65,8 @@ def open_disk(
     found = runtime.main_only(key)
     if found is None:
         return None
-    return PrefixDisk(home / FOLDER, config.train.prefix_disk / runtime.world, key_of([found, config.train.precision]))
+    made_of = key_of([found, config.train.precision])
+    return PrefixDisk(home / FOLDER, config.train.prefix_disk, made_of, runtime.world)
 
 
 @dataclass(frozen=True)

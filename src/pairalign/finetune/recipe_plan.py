@@ -26,11 +26,13 @@ from pairalign.dormant.selection.relevant import BY_MARK, NeuronLayer
 from pairalign.finetune.architecture import build_on_meta, floating
 from pairalign.finetune.check import named_tasks
 from pairalign.finetune.config import RecomposeConfig
+from pairalign.finetune.fsdp import FSDP2
 from pairalign.finetune.installed import check_room
 from pairalign.finetune.length import told_world, with_steps
 from pairalign.finetune.plan_counts import count_trained, marked_neurons
-from pairalign.finetune.plan_flops import count_flops, estimate_activations
-from pairalign.finetune.rules import check_config
+from pairalign.finetune.plan_flops import count_flops, estimate_activations, token_bytes
+from pairalign.finetune.prefixes import reads_apart
+from pairalign.finetune.rules import acting, check_config
 from pairalign.runs.plugins import load_plugins
 
 
@@ -55,6 +57,8 @@ class MetaPlan:
     load_in: str | None = None
     neurons: tuple[NeuronLayer, ...] = ()
     epochs: float | None = None
+    before: int | None = None
+    kept: tuple[int, int] = (0, 0)
 
     @property
     def trained(self) -> int:
@@ -69,7 +73,8 @@ class MetaPlan:
     @property
     def memory(self) -> int:
         """Bytes of training, activations included."""
-        return self.base_bytes + sum(layer.memory for layer in self.layers) + self.activations
+        kept = self.kept[0] if self.before else 0
+        return self.base_bytes + sum(layer.memory for layer in self.layers) + self.activations + kept
 
     @property
     def flops(self) -> int:
@@ -85,6 +90,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     do not say, `DormantError` where choosing would refuse.
     """
     load_plugins(config.plugins)
+    config = acting(config)
     check_config(config)
     config = _with_steps(config)
     model = build_on_meta(architecture)
@@ -117,6 +123,8 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
         config.load_in,
         neurons,
         tune.epochs,
+        token_bytes(model, dtype) if reads_apart(config) and tune.strategy != FSDP2 else None,
+        (int(tune.prefix_memory * 2**30), int(tune.prefix_disk * 2**30)),
     )
 
 

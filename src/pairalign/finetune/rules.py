@@ -7,6 +7,8 @@ Note:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from pairalign.align.precision import check_names
@@ -24,6 +26,13 @@ from pairalign.finetune.methods.method import beside_base
 from pairalign.finetune.pull_back import check_pull_back
 from pairalign.finetune.rehearse import check_rehearse
 from pairalign.sensors.bridges.registry import check_bridge
+
+
+def acting(config: RecomposeConfig) -> RecomposeConfig:
+    """Where nothing else is said, what is trained acts from the sensor on."""
+    if config.method != "dormant" or config.dormant.acts is not None:
+        return config
+    return replace(config, dormant=replace(config.dormant, acts="sensor"))
 
 
 def check_config(config: RecomposeConfig) -> None:

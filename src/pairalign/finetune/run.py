@@ -35,7 +35,7 @@ from pairalign.finetune.prepare import prepare
 from pairalign.finetune.prepare import read_tasks as read_tasks
 from pairalign.finetune.questions import sample_question
 from pairalign.finetune.results import save_trained, summarise, tuned_sensors
-from pairalign.finetune.rules import check_config
+from pairalign.finetune.rules import acting, check_config
 from pairalign.finetune.start import begin, check_start, measured_before
 from pairalign.masters import drop_masters
 from pairalign.processes.launch import launch
@@ -134,13 +134,6 @@ def _train(mine: Claim[RecomposeConfig], runtime: Runtime, *, progress: bool) ->
         mine.folder.finish(lambda: write_json(path / "results.json", results), keep_checkpoint=keep)
     runtime.barrier()
     return RecomposeRun(path, config, model, made.processor, results)
-
-
-def acting(config: RecomposeConfig) -> RecomposeConfig:
-    """Where nothing else is said, what is trained acts from the sensor on."""
-    if config.method != "dormant" or config.dormant.acts is not None:
-        return config
-    return replace(config, dormant=replace(config.dormant, acts="sensor"))
 
 
 def _with_steps(config: RecomposeConfig, world: int) -> RecomposeConfig:

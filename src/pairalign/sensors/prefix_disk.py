@@ -6,7 +6,7 @@ the pixels of its pictures. Whoever goes on after a kill finds what the killed r
 Note:
     A file that is damaged, and one that cannot be written, are said so once, and the prompt is read anew; what is wrong
     never becomes an answer. Reading a file pays where the prompt is long: it holds keys and values of every token in
-    every layer. Several processes share the folder, each with its own part of the room.
+    every layer. Several processes share the folder, each with its own part of what is free in it.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ class PrefixDisk:
 
     Args:
         folder: which may not exist yet.
-        gib: GiB of it that this process may fill, what lies there of the same model counted in.
+        gib: GiB that the folder may hold, what lies there counted in.
         model: a hash of the model and the numbers that it computes in.
+        processes: that share the folder; what is free goes to each in equal parts.
     """
 
-    def __init__(self, folder: Path, gib: float, model: str) -> None:
+    def __init__(self, folder: Path, gib: float, model: str, processes: int = 1) -> None:
         self.folder, self.model = folder, model
         self.told: set[str] = set()
         remove_leftovers(folder)
-        self.room = int(gib * 2**30) - sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        self.room = (int(gib * 2**30) - sum(path.stat().st_size for path in folder.glob("*.safetensors"))) // processes
 
     def path(self, key: str) -> Path:
         """The file of one prompt's part, there or not."""

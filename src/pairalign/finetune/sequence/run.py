@@ -30,8 +30,8 @@ from pairalign.finetune.check import check_tasks
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.identity import recompose_identity
 from pairalign.finetune.load import read_results
-from pairalign.finetune.rules import check_config
-from pairalign.finetune.run import acting, plan_recompose, recompose_mllm
+from pairalign.finetune.rules import acting, check_config
+from pairalign.finetune.run import plan_recompose, recompose_mllm
 from pairalign.finetune.sequence.config import SequenceConfig
 from pairalign.finetune.sequence.gather import Done, gather
 from pairalign.finetune.sequence.stages import Stage, alone, stages_of
