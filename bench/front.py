@@ -24,7 +24,7 @@ from pathlib import Path
 
 from fronts.arms import ARMS, SEEDS
 from fronts.choice import arms_with_seeds, best_rates
-from fronts.page import picture, table
+from fronts.page import picture, rates_table, table
 from fronts.runs import pack, run_all
 
 
@@ -62,7 +62,9 @@ def main() -> None:
     if more:
         print(f"{len(more)} more seeds for {len(core)} of {len(arms)} arms: {'; '.join(arm.name for arm in core)}")
         found |= run_all([(arm, chosen[arm.name], seed) for arm in core for seed in more], args)
-    print(table(found, chosen, args.seeds, arms))
+    page = f"{table(found, chosen, args.seeds, arms)}\n\n{rates_table(found, arms)}\n"
+    (args.out / "front.md").write_text(page, encoding="utf-8")
+    print(page)
     if len(arms) == len(ARMS):
         picture(found, chosen, arms, args.out / "front.png")
     flat = [{"arm": n, "rate": r, "seed": s, **result} for (n, r, s), result in found.items()]

@@ -111,3 +111,34 @@ def test_a_run_that_diverges_learned_nothing_and_any_other_fault_is_raised(monke
     monkeypatch.setattr(pa, "recompose_mllm", fail("'lessons/touch' has 3 samples"))
     with pytest.raises(DataError, match="3 samples"):
         run_one(values)
+
+
+def test_the_page_says_both_kinds_of_forgetting_at_every_rate_and_draws_them(tmp_path: Path) -> None:
+    from fronts.arms import Arm
+    from fronts.page import picture, rates_table, table
+
+    arms = [Arm("whole", "full"), Arm("none", "bridge"), Arm("gone", "lora")]
+    more = {"trained": 10, "after": {"held_out": {"text": {"drift": 0.5}}}}
+    worst = {"worst": "text", "worst_points": -9.0}
+
+    def full(learning: float, lost: float, signal: float) -> dict[str, Any]:
+        made = result(learning, lost, signal)
+        return {**made, **more, "forgetting": {**made["forgetting"], **worst}}
+
+    found = {
+        ("whole", 0.001, 0): full(80.0, 20.0, 30.0),
+        ("whole", 0.001, 1): full(84.0, 24.0, 34.0),
+        ("whole", 0.003, 0): full(70.0, 50.0, 60.0),
+        ("none", 0.001, 0): full(40.0, -1.0, 5.0),
+        ("gone", 0.001, 0): {"failed": "loss became NaN"},
+    }
+    rows = rates_table(found, arms).splitlines()
+    assert rows[2] == "| whole | 80.0 / 20.0 / 30.0 | 70.0 / 50.0 / 60.0 |"
+    assert rows[3] == "| none | 40.0 / 0.0 / 5.0 | – |"
+    assert rows[4] == "| gone | not finite | – |"
+    chosen = {"whole": 0.001, "none": 0.001, "gone": 0.001}
+    assert "| +82.0 (+80.0 to +84.0) | +22.0 (+20.0 to +24.0) | +32.0 (+30.0 to +34.0) |" in table(
+        found, chosen, 2, arms
+    )
+    picture(found, chosen, arms, tmp_path / "front.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["front.png"]
