@@ -111,7 +111,7 @@ def test_the_adapter_for_peft_is_where_it_says() -> None:
 
 
 def test_versions_licence_extras_and_the_command_are_those_of_the_package() -> None:
-    python, torch = re.findall(r"Python ≥ ([\d.]+), torch ≥ ([\d.]+)\. (?:[\w.-]+)\.", README)[0]
+    python, torch = re.findall(r"Python ≥ ([\d.]+), torch ≥ ([\d.]+) \(.*?\)\. (?:[\w.-]+)\.", README)[0]
     assert PROJECT["requires-python"] == f">={python}"
     assert f"torch>={torch}" in PROJECT["dependencies"]
     assert f" {PROJECT['license']}. " in README

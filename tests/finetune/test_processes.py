@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 from ranks import command_in_ranks, in_ranks
 from safetensors.torch import load_file
 from stage_two import TOUCH, settings, short_run, values
@@ -111,3 +112,22 @@ def test_killed_processes_go_on_with_what_they_kept_on_disk(setup: Path, tmp_pat
     for one in (tmp_path / "one").rglob("*.safetensors"):
         mine, theirs = load_file(one), load_file(tmp_path / "two" / one.relative_to(tmp_path / "one"))
         assert max(float((mine[key].float() - theirs[key].float()).abs().max()) for key in mine) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_torch_that_adds_gradients_up_where_their_mean_is_wanted_is_refused(setup: Path, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    train = {"steps": 1, "batch_size": 4, "accelerator": "cpu", "strategy": "fsdp2"}
+    path.write_text(json.dumps(values(setup, tmp_path / "two", train=train)))
+
+    def adding(rank: int) -> int:
+        name = "reduce_scatter_single" if hasattr(dist, "reduce_scatter_single") else "reduce_scatter_tensor"
+        reduce = getattr(dist, name)
+        setattr(dist, name, lambda out, given, op, group: reduce(out, given, dist.ReduceOp.SUM, group))
+        return main(["recompose", str(path), "--quiet"])
+
+    codes, said = in_ranks(adding, tmp_path)
+    assert codes == [2, 2], said
+    assert "train.strategy='fsdp2': torch" in said
+    assert "adds gradients up over gloo" in said
+    assert not (tmp_path / "two" / "results.json").exists()

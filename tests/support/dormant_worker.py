@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from ranks import GLOO_AVERAGES
 from recompose_models import tiny_llama, token_batches
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ def main(rank: int, world: int, folder: Path) -> int:
     part = slice(rank * 4 // world, (rank + 1) * 4 // world)
     for structure in STRUCTURES:
         found = {"ddp": trained(nn.parallel.DistributedDataParallel(build(structure)), part)}
-        for reshard in (True, False):
+        for reshard in (True, False) if GLOO_AVERAGES else ():
             model = build(structure)
             for layer in model.base_model.model.layers:
                 fully_shard(layer, reshard_after_forward=reshard)

@@ -13,9 +13,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
 from forked import fork
 
 from pairalign.cli.main import main
+
+GLOO_AVERAGES = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11)
+"""Whether FSDP2's gradients are averaged on the CPU; torch 2.8 adds them up there, and runs refuse it."""
 
 
 def free_port() -> str:

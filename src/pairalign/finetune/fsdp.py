@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -245,4 +246,18 @@ def _mesh(runtime: Runtime) -> DeviceMesh:
 
     if runtime.device.index is not None:
         torch.accelerator.set_device_index(runtime.device.index)  # FSDP2 computes on the current device
-    return init_device_mesh(runtime.device.type, (runtime.world,))
+    mesh = init_device_mesh(runtime.device.type, (runtime.world,))
+    _check_average(mesh, runtime.device)
+    return mesh
+
+
+def _check_average(mesh: DeviceMesh, device: torch.device) -> None:
+    """Raise `ConfigError` where gradients would be added up that are to be averaged, as torch 2.8 does over gloo."""
+    group, mean = mesh.get_group(), torch.empty(1, device=device)
+    scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor  # its name before torch 2.14
+    scatter(mean, torch.ones(mesh.size(), device=device), dist.ReduceOp.AVG, group)
+    if mean.item() != 1:
+        raise ConfigError(
+            f"{ASKED}: torch {torch.__version__} adds gradients up over {dist.get_backend(group)}, where FSDP2 wants "
+            "their mean: take torch 2.11 or later, or another strategy."
+        )

@@ -42,7 +42,7 @@ def loading_in(load_in: str | None) -> dict[str, Any]:
         from torchao.quantization import Int8WeightOnlyConfig
         from transformers import TorchAoConfig
 
-        return {"quantization_config": TorchAoConfig(Int8WeightOnlyConfig())}
+        return {"quantization_config": TorchAoConfig(Int8WeightOnlyConfig(version=2))}
     from transformers import BitsAndBytesConfig
 
     return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
