@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from einops import rearrange
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transform import MaybeToTensor, PreprocessCfg, image_transform_v2
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
-from torchvision.transforms import Compose, Normalize
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 from pairalign.core.card import load_card
 from pairalign.core.encoder import Encoder
@@ -59,7 +59,7 @@ class OpenClipImage(Encoder):
         known = PreprocessCfg(**{**getattr(tower, "preprocess_cfg", {}), "size": side})
         self.mean, self.std = known.mean, known.std
         steps = image_transform_v2(known, is_train=False).transforms
-        self.transform = Compose([step for step in steps if not isinstance(step, (MaybeToTensor, Normalize))])
+        self.transform = Compose([step for step in steps if not isinstance(step, (ToTensor, Normalize))])
         if isinstance(tower, VisionTransformer):
             tower.output_tokens = True
 

