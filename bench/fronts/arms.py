@@ -81,6 +81,7 @@ SPOKEN = {"exclude_modules": r".*vision_tower.*"}
 TUNED = {"tokens": "all", "tune": "all"}
 ARMS = (
     Arm("full tuning", "full"),
+    Arm("full tuning, twice the steps", "full", steps=2),
     Arm("bridge only", "bridge"),
     Arm("LoRA r 12", "lora", options={"rank": 12}),
     Arm("LwF .1", "lwf", options={"weight": 0.1}),
