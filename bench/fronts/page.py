@@ -88,10 +88,10 @@ def picture(found: Found, chosen: Mapping[str, float], arms: Sequence[Arm], path
     names.axis("off")
     names.set(xlim=(0, 1), ylim=(0, 1))
     for ax, prompt in zip(fronts, ("without a touch in the prompt", "with one, before or behind"), strict=True):
-        ax.set_xscale("symlog", linthresh=1.0)
-        ax.set_xticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])
-        ax.set_xticks([], minor=True)
         ax.set_xlabel(f"forgetting {prompt}, points", color=MUTED)
+    fronts[0].set_xscale("symlog", linthresh=1.0)
+    fronts[0].set_xticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])
+    fronts[0].set_xticks([], minor=True)
     fronts[0].set_ylabel("learning, points on the sensor's questions", color=MUTED)
     lay_out(figure)
     figure.patch.set_facecolor("white")
