@@ -179,7 +179,8 @@ class TuneConfig(TrainerConfig):
     Args:
         steps: optimizer steps; 0 measures what is there.
         batch_size: samples in a batch, in each process.
-        lr: of the language model's trained weights, 0 or more.
+        lr: of the language model's trained weights, 0 or more; null for the method's own, which the run writes down:
+            1e-3 for weights that act from their sensor on, 1e-4 for other parts and for LoRA, 2e-5 for whole models.
         bridge_lr: of the bridge, 0 or more.
         weight_decay: AdamW's, of the language model's trained weights, 0 or more.
         warmup: steps until the learning rates are reached.
@@ -220,7 +221,7 @@ class TuneConfig(TrainerConfig):
 
     steps: Whole = STEPS
     batch_size: Count = 16
-    lr: Amount = 1e-3
+    lr: Amount | None = None
     bridge_lr: Amount = 1e-3
     weight_decay: Amount = 0.0
     warmup: Whole = 50

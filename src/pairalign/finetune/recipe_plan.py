@@ -32,7 +32,7 @@ from pairalign.finetune.length import told_world, with_steps
 from pairalign.finetune.plan_counts import count_trained, marked_neurons
 from pairalign.finetune.plan_flops import count_flops, estimate_activations, token_bytes
 from pairalign.finetune.prefixes import reads_apart
-from pairalign.finetune.rules import acting, check_config
+from pairalign.finetune.rules import check_config, settled
 from pairalign.runs.plugins import load_plugins
 
 
@@ -90,7 +90,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     do not say, `DormantError` where choosing would refuse.
     """
     load_plugins(config.plugins)
-    config = acting(config)
+    config = settled(config)
     check_config(config)
     config = _with_steps(config)
     model = build_on_meta(architecture)

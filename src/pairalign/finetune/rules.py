@@ -22,17 +22,21 @@ from pairalign.finetune.config import ForgettingConfig, RecomposeConfig
 from pairalign.finetune.distil import check_distil
 from pairalign.finetune.fsdp import FSDP2, check_shared
 from pairalign.finetune.methods import create_method
-from pairalign.finetune.methods.method import beside_base
+from pairalign.finetune.methods.method import METHODS, beside_base
 from pairalign.finetune.pull_back import check_pull_back
 from pairalign.finetune.rehearse import check_rehearse
 from pairalign.sensors.bridges.registry import check_bridge
 
 
-def acting(config: RecomposeConfig) -> RecomposeConfig:
-    """Where nothing else is said, what is trained acts from the sensor on."""
-    if config.method != "dormant" or config.dormant.acts is not None:
-        return config
-    return replace(config, dormant=replace(config.dormant, acts="sensor"))
+def settled(config: RecomposeConfig) -> RecomposeConfig:
+    """With what follows from the method where nothing else is said: what is trained acts from the sensor on, and at
+    which rate it trains. Its plugins are loaded; a method that nobody has registered is left to `check_config`."""
+    if config.method == "dormant" and config.dormant.acts is None:
+        config = replace(config, dormant=replace(config.dormant, acts="sensor"))
+    if config.train.lr is None and config.method in METHODS:
+        rate = METHODS[config.method].default_lr(config.dormant)
+        config = replace(config, train=replace(config.train, lr=rate))
+    return config
 
 
 def check_config(config: RecomposeConfig) -> None:

@@ -35,7 +35,7 @@ from pairalign.finetune.prepare import prepare
 from pairalign.finetune.prepare import read_tasks as read_tasks
 from pairalign.finetune.questions import sample_question
 from pairalign.finetune.results import save_trained, summarise, tuned_sensors
-from pairalign.finetune.rules import acting, check_config
+from pairalign.finetune.rules import check_config, settled
 from pairalign.finetune.start import begin, check_start, measured_before
 from pairalign.masters import drop_masters
 from pairalign.processes.launch import launch
@@ -64,8 +64,7 @@ def recompose_mllm(config: RecomposeConfig, *, progress: bool = True, fresh: boo
         PairalignError: before training starts where something does not fit, as `ConfigError`, `DataError` or
             `DormantError`.
     """
-    config = acting(config)
-    _check(config)
+    config = _checked(config)
     if fresh or not RunFolder(Path(config.out), "recompose", RecomposeConfig).trained:
         check_installed(config)
         check_start(config)
@@ -140,21 +139,23 @@ def _with_steps(config: RecomposeConfig, world: int) -> RecomposeConfig:
     return config if config.train.epochs is None else with_steps(config, named_tasks(config, "tasks"), world)
 
 
-def _check(config: RecomposeConfig) -> None:
+def _checked(config: RecomposeConfig) -> RecomposeConfig:
+    """Settled and found right, as far as that takes no data."""
     load_plugins(RunFolder(Path(config.out), "recompose", RecomposeConfig).named_or_kept(config.plugins))
+    config = settled(config)
     check_config(config)
     for name in ("out", "cache", "score_cache"):
         folder = getattr(config, name)
         if folder is not None and (reason := why_unwritable(folder)):
             raise ConfigError(f"{name}={folder!r}: {reason}: choose another folder.")
+    return config
 
 
 def plan_recompose(config: RecomposeConfig) -> RunPlan:
     """What a run would train, need and save, tried out with its method; writes nothing, raises what the run would."""
     from pairalign.finetune.dry_run import try_out
 
-    config = acting(config)
-    _check(config)
+    config = _checked(config)
     device = find_device(config.train.accelerator, "train.accelerator")
     check_trainer(config.train, device)
     check_installed(config)

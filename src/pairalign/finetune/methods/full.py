@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from pairalign.dormant.config import DormantConfig
 from pairalign.dormant.pulled import End
 from pairalign.finetune.methods.method import Method, Setup, decoder_parameters, register_method
 from pairalign.sharding import as_it_is, whole
@@ -24,6 +25,11 @@ class Full(Method):
     leaves = "weights"
     blends = False
     start: dict[str, Tensor] = {}  # noqa: RUF012  # replaced, never changed
+
+    @classmethod
+    def default_lr(cls, dormant: DormantConfig) -> float:
+        """What a whole pretrained model is tuned at (LLaVA, arXiv:2310.03744; Splash)."""
+        return 2e-5
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The model itself."""

@@ -124,6 +124,11 @@ class Method:
 
     leaves: ClassVar[Leaves] = "base"
 
+    @classmethod
+    def default_lr(cls, dormant: DormantConfig) -> float:
+        """The learning rate of the language model's weights where a configuration gives none."""
+        return 1e-4
+
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """The language model as it trains; only what is to train requires a gradient."""
         return llm.requires_grad_(False)
@@ -209,6 +214,11 @@ class Dormant(Method):
     """Dormant weights or directions; see `DormantConfig`."""
 
     leaves = "delta"
+
+    @classmethod
+    def default_lr(cls, dormant: DormantConfig) -> float:
+        """Ten times as much where no prompt without the sensor can notice."""
+        return 1e-3 if dormant.acts == "sensor" else 1e-4
 
     def prepare(self, llm: nn.Module, setup: Setup) -> nn.Module:
         """A `DormantModel`, with the places that an interrupted run had chosen where there are some."""

@@ -30,7 +30,7 @@ from pairalign.finetune.check import check_tasks
 from pairalign.finetune.config import RecomposeConfig
 from pairalign.finetune.identity import recompose_identity
 from pairalign.finetune.load import read_results
-from pairalign.finetune.rules import acting, check_config
+from pairalign.finetune.rules import check_config, settled
 from pairalign.finetune.run import plan_recompose, recompose_mllm
 from pairalign.finetune.sequence.config import SequenceConfig
 from pairalign.finetune.sequence.gather import Done, gather
@@ -96,8 +96,8 @@ def check_sequence(config: SequenceConfig) -> list[Stage]:
     for stage in stages:
         if stage.seed == config.seeds[0]:
             with _named(stage):
-                check_config(acting(stage.config))
-                check_tasks(acting(stage.config))
+                check_config(settled(stage.config))
+                check_tasks(settled(stage.config))
     return stages
 
 
@@ -119,7 +119,7 @@ def _finished(stage: Stage) -> dict[str, Any] | None:
     folder = RunFolder(Path(stage.config.out), "recompose", RecomposeConfig)
     if not folder.finished:
         return None
-    config = acting(replace(stage.config, plugins=folder.named_or_kept(stage.config.plugins)))
+    config = settled(replace(stage.config, plugins=folder.named_or_kept(stage.config.plugins)))
     folder.check(recompose_identity(config))
     return read_results(folder.path / DONE["recompose"])
 
