@@ -30,7 +30,7 @@ from pairalign.sensors.bridges.registry import check_bridge
 
 def settled(config: RecomposeConfig) -> RecomposeConfig:
     """With what follows from the method where nothing else is said: what is trained acts from the sensor on, and at
-    which rate it trains. Its plugins are loaded; a method that nobody has registered is left to `check_config`."""
+    which rate it trains. Its plugins have to be loaded; a method that nobody registered is left to `check_config`."""
     if config.method == "dormant" and config.dormant.acts is None:
         config = replace(config, dormant=replace(config.dormant, acts="sensor"))
     if config.train.lr is None and config.method in METHODS:
