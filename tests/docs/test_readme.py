@@ -111,9 +111,14 @@ def test_the_adapter_for_peft_is_where_it_says() -> None:
 
 
 def test_versions_licence_extras_and_the_command_are_those_of_the_package() -> None:
-    python, torch = re.findall(r"Python ≥ ([\d.]+), torch ≥ ([\d.]+) \(.*?\)\. (?:[\w.-]+)\.", README)[0]
+    python, torch, torchao = re.findall(
+        r"Python ≥ ([\d.]+), torch ≥ ([\d.]+) \([^()]*`torchao==([\d.]+)\.\*`[^()]*\)\. (?:[\w.-]+)\.", README
+    )[0]
     assert PROJECT["requires-python"] == f">={python}"
     assert f"torch>={torch}" in PROJECT["dependencies"]
+    oldest = (ROOT / ".ci" / "torch28.txt").read_text(encoding="utf-8").split()
+    assert {f"torch=={torch}.0", f"torchao=={torchao}.0"} <= set(oldest)
+    assert f"torchao>={torchao}" in PROJECT["optional-dependencies"]["quant"]
     assert f" {PROJECT['license']}. " in README
     extras = set(re.findall(r"(?:pairalign|-e '?\.)\[(\w+)\]", README))
     assert extras == {"test", "docs", "peft"} <= set(PROJECT["optional-dependencies"])

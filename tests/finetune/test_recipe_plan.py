@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,8 @@ def test_a_quantised_base_takes_the_bytes_that_were_planned(tmp_path: Path, form
     model = quantised_llama(tmp_path, form, torch.bfloat16)
     taken = sum(map(bytes_of, model.parameters()))
     planned = base_bytes(plain_llama(tmp_path), torch.bfloat16, form)
-    assert planned == pytest.approx(taken, rel=0.04)  # torchao before 0.18 keeps scales in the base's numbers, no zeros
+    older = form == "int8" and tuple(map(int, version("torchao").split(".")[:2])) < (0, 18)
+    assert planned == pytest.approx(taken, rel=0.04 if older else 0.01)  # which kept no zeros, and smaller scales
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -274,7 +276,7 @@ def test_what_a_token_before_the_sensor_takes_is_what_reading_it_keeps(family: s
     assert token_bytes(model, torch.float32) * 5 == sum(4 * (one.keys.numel() + one.values.numel()) for one in layers)
 
 
-def test_the_plan_says_what_is_kept_before_the_sensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plan_says_what_is_kept_before_the_sensor() -> None:
     config = replace(recipe("splash_3b"), train=replace(recipe("splash_3b").train, gradient_checkpointing=False))
     architecture = find_architecture(config.base, ARCHITECTURES)
     asked = replace(config.train, prefix_memory=2.0, prefix_disk=10.0)
@@ -288,10 +290,8 @@ def test_the_plan_says_what_is_kept_before_the_sensor(tmp_path: Path, capsys: py
         assert told in page(kept)
     always = replace(config, dormant=replace(config.dormant, acts="always"))
     for whole in (always, replace(from_sensor, train=replace(asked, gradient_checkpointing=True))):
-        plan = plan_recipe(replace(whole, train=replace(whole.train, prefix_memory=2.0)), architecture)
+        memory = (replace(whole.train, prefix_memory=gib) for gib in (0.0, 2.0))
+        bare, plan = (plan_recipe(replace(whole, train=train), architecture) for train in memory)
         assert plan.before is None
         assert "before the sensor" not in page(plan)
-        assert (
-            plan.memory
-            == plan_recipe(replace(whole, train=replace(whole.train, prefix_memory=0.0)), architecture).memory
-        )
+        assert plan.memory == bare.memory

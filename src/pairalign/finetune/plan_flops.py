@@ -10,6 +10,8 @@ Note:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -31,7 +33,7 @@ def count_flops(
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and (name.startswith(inner + ".") or name.endswith("lm_head"))
     )
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    head = _head_width(text)
     attention = (
         2 * text.num_hidden_layers * text.num_attention_heads * head * tokens
     )  # q·k and p·v, half of them causal
@@ -51,11 +53,15 @@ def count_flops(
     return forward + attention, backward + 2 * attention
 
 
+def _head_width(text: Any) -> int:
+    """Of one attention head, from the decoder's configuration."""
+    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+
+
 def token_bytes(model: nn.Module, dtype: torch.dtype) -> int:
     """Bytes of one token's keys and values in all layers of the decoder."""
     text = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return int(2 * text.num_hidden_layers * text.num_key_value_heads * head * dtype.itemsize)
+    return int(2 * text.num_hidden_layers * text.num_key_value_heads * _head_width(text) * dtype.itemsize)
 
 
 def estimate_activations(model: nn.Module, tokens: int, dtype: torch.dtype, checkpointing: bool) -> int:
@@ -66,7 +72,7 @@ def estimate_activations(model: nn.Module, tokens: int, dtype: torch.dtype, chec
     their gradient are fp32.
     """
     text = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    head = _head_width(text)
     heads = (2 * text.num_attention_heads + 2 * text.num_key_value_heads) * head  # q, k, v and what o_proj reads
     one = 2 * 4 * text.hidden_size + dtype.itemsize * (4 * text.hidden_size + heads + 4 * text.intermediate_size)
     layers = text.num_hidden_layers

@@ -29,14 +29,14 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
         "places": sum(layer.places for layer in plan.layers),
         "copies kept": sum(layer.kept for layer in plan.layers),
         "activations (estimate, decoder only)": plan.activations,
-        **({"before the sensor, kept (at most)": plan.kept[0]} if plan.before and plan.kept[0] else {}),
+        **({"before the sensor, kept (at most)": plan.kept[0]} if plan.kept[0] else {}),
         "memory of training": plan.memory,
         "delta on disk": plan.delta,
     }
     width = max(map(len, sums)) + 2
     lines += ["", f"trainable: {plan.trained:,} parameters, the bridge aside"]
     lines += [f"{name:{width}}{format_bytes(count):>12}" for name, count in sums.items()]
-    lines += [_before(plan)] if plan.before else []
+    lines += [_before(plan.before, plan.kept)] if plan.before else []
     lines += ["", f"arithmetic a token of {plan.tokens} (decoder; vision tower and bridge aside): "
               f"{plan.forward / 1e9:.2f} GFLOP forward, {plan.backward / 1e9:.2f} backward"]  # fmt: skip
     if plan.epochs is not None:
@@ -51,13 +51,12 @@ def page(plan: MetaPlan, tflops: float | None = None) -> str:
     return "\n".join(lines)
 
 
-def _before(plan: MetaPlan) -> str:
-    """What keeping the prompts' parts before their first signals takes, and how much of them the recipe keeps."""
-    assert plan.before
-    places = zip(("memory", "disk"), plan.kept, strict=True)
-    kept = [f"train.prefix_{place} keeps {size // plan.before:,} tokens" for place, size in places if size]
-    more = ", ".join(kept) or "none are kept (train.prefix_memory, train.prefix_disk)"
-    return f"before the sensor: a token's keys and values take {format_bytes(plan.before)}; {more}"
+def _before(token: int, kept: tuple[int, int]) -> str:
+    """Bytes of a token before the first signal, and how many tokens the recipe keeps in memory and on disk."""
+    places = zip(("memory", "disk"), kept, strict=True)
+    told = [f"train.prefix_{place} keeps {size // token:,} tokens" for place, size in places if size]
+    more = ", ".join(told) or "none are kept (train.prefix_memory, train.prefix_disk)"
+    return f"before the sensor: a token's keys and values take {format_bytes(token)}; {more}"
 
 
 def record(plan: MetaPlan, tflops: float | None = None) -> dict[str, Any]:

@@ -73,8 +73,7 @@ class MetaPlan:
     @property
     def memory(self) -> int:
         """Bytes of training, activations included."""
-        kept = self.kept[0] if self.before else 0
-        return self.base_bytes + sum(layer.memory for layer in self.layers) + self.activations + kept
+        return self.base_bytes + sum(layer.memory for layer in self.layers) + self.activations + self.kept[0]
 
     @property
     def flops(self) -> int:
@@ -102,6 +101,7 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
     neurons = marked_neurons(config)
     layers = count_trained(model, config, linears, dtype, neurons)
     structure = dormant.structure if config.method == "dormant" else "matrices"
+    apart = reads_apart(config) and tune.strategy != FSDP2
     forward, backward = count_flops(model, linears, layers, structure, tokens)
     if config.method == "lwf" or tune.distil.weight:  # the base answers, too
         forward += forward
@@ -123,8 +123,8 @@ def plan_recipe(config: RecomposeConfig, architecture: str, tokens: Count = 512)
         config.load_in,
         neurons,
         tune.epochs,
-        token_bytes(model, dtype) if reads_apart(config) and tune.strategy != FSDP2 else None,
-        (int(tune.prefix_memory * 2**30), int(tune.prefix_disk * 2**30)),
+        token_bytes(model, dtype) if apart else None,
+        (int(tune.prefix_memory * 2**30), int(tune.prefix_disk * 2**30)) if apart else (0, 0),
     )
 
 

@@ -96,8 +96,9 @@ def check_sequence(config: SequenceConfig) -> list[Stage]:
     for stage in stages:
         if stage.seed == config.seeds[0]:
             with _named(stage):
-                check_config(settled(stage.config))
-                check_tasks(settled(stage.config))
+                found = settled(stage.config)
+                check_config(found)
+                check_tasks(found)
     return stages
 
 
